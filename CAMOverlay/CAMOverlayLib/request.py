@@ -1,0 +1,202 @@
+"""What crosses the border between Slicer and the computation: a request, progress events, a result, and array files.
+
+Everything here is a small frozen dataclass that turns into JSON and back. Arrays never do: they stay in ``.npy``
+files that both sides map into memory. This module needs nothing but the standard library.
+
+Conventions: arrays are indexed I, J, K; affines map voxel indices (I, J, K, 1) to RAS millimetres.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar
+
+Affine = tuple[tuple[float, float, float, float], ...]
+"""4×4, row by row: voxel index (I, J, K, 1) → RAS millimetres."""
+
+Record = TypeVar("Record", bound="JsonRecord")
+
+
+class JsonRecord:
+    """A dataclass that turns into JSON and back without losing its types."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)  # type: ignore[call-overload]
+
+    def to_json(self, indent: int | None = None) -> str:
+        # Strict JSON: a NaN would be unreadable to other programs, so it is an error here and not there.
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
+
+    @classmethod
+    def from_dict(cls: type[Record], values: dict[str, Any]) -> Record:
+        hints = typing.get_type_hints(cls)
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{name: _restore(hints[name], value) for name, value in values.items() if name in known})
+
+    @classmethod
+    def from_json(cls: type[Record], text: str) -> Record:
+        return cls.from_dict(json.loads(text))
+
+
+def _restore(hint: Any, value: Any) -> Any:
+    """A JSON value in the type that the annotation names: records, and tuples instead of lists."""
+    if value is None:
+        return None
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        candidates = [a for a in arguments if a is not type(None)]
+        return _restore(candidates[0], value) if len(candidates) == 1 else value
+    if origin is tuple:
+        inner = arguments[0] if len(arguments) == 2 and arguments[1] is Ellipsis else None
+        if inner is None and len(arguments) == len(value):
+            return tuple(_restore(a, v) for a, v in zip(arguments, value))
+        return tuple(_restore(inner or arguments[0], v) for v in value)
+    if is_dataclass(hint) and isinstance(value, dict):
+        return hint.from_dict(value)  # type: ignore[attr-defined]
+    return value
+
+
+@dataclass(frozen=True)
+class VolumeFile(JsonRecord):
+    """A volume outside the scene: its voxels in a ``.npy`` file, axes I, J, K, and where they are in the patient.
+
+    Slicer keeps voxels in memory with I fastest, so the file is in Fortran order and neither side has to turn it.
+    """
+
+    path: str
+    affine: Affine
+    name: str = "volume"
+
+
+@dataclass(frozen=True)
+class Request(JsonRecord):
+    """One explanation to compute.
+
+    Attributes:
+        volumes: the input volume; further ones are further channels, in the bundle's order.
+        bundle: folder of the MONAI bundle.
+        output_folder: existing folder for the array files of the result; the caller owns it.
+        trust: the caller trusts the bundle, whose configuration can run code.
+        target: class index, class name, or None for the predicted class.
+        layer: name of the layer as in ``named_modules()``, or None for the automatic choice.
+        method: registered name of the method.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    volumes: tuple[VolumeFile, ...]
+    bundle: str
+    output_folder: str
+    trust: bool = False
+    target: int | str | None = None
+    layer: str | None = None
+    method: str = "gradcam"
+    device: str = "auto"
+
+
+STAGES = {
+    "import": "Loading the libraries",
+    "volume": "Reading the volume",
+    "bundle": "Reading the bundle",
+    "preprocess": "Preprocessing",
+    "forward": "Running the network",
+    "backward": "Computing the heatmap",
+    "inverse": "Placing the heatmap on the volume",
+    "write": "Writing the result",
+}
+"""Every stage of a run in its order, with the words that a user reads."""
+
+
+@dataclass(frozen=True)
+class Progress(JsonRecord):
+    """How far a run is: the stage (a key of :data:`STAGES`), the share of the whole run that is done, some words."""
+
+    stage: str
+    fraction: float
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class TransformStep(JsonRecord):
+    """What one transform of the preprocessing did to the image.
+
+    Shapes are spatial (I, J, K), spacings in mm, orientation as axis codes such as ``RAS``. ``recorded`` says whether
+    the transform left an invertible record in ``applied_operations``.
+    """
+
+    name: str
+    shape_before: tuple[int, ...] | None
+    shape_after: tuple[int, ...]
+    spacing_before: tuple[float, ...] | None
+    spacing_after: tuple[float, ...]
+    orientation: str
+    value_range: tuple[float, float]
+    recorded: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Prediction(JsonRecord):
+    """What the network said of the whole volume.
+
+    ``activation`` names how the outputs became probabilities: ``softmax``, ``sigmoid`` or ``none``.
+    """
+
+    classes: tuple[str, ...]
+    outputs: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    activation: str
+    index: int
+
+    @property
+    def name(self) -> str:
+        return self.classes[self.index]
+
+
+@dataclass(frozen=True)
+class Target(JsonRecord):
+    """What was differentiated: the class, and in words the number whose gradient was taken."""
+
+    index: int
+    name: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Result(JsonRecord):
+    """One explanation: the heatmap on the input volume's own grid, and everything that led to it.
+
+    Attributes:
+        heatmap: float32 in [0, 1], shape and affine of the (first) input volume; 0 where the network never saw.
+        magnitude: raw value that 1.0 in the heatmap stands for, so ``heatmap * magnitude`` of two runs can be compared.
+        peak: voxel (I, J, K) of the heatmap's largest value, and ``peak_ras`` the same in RAS mm.
+        activation_shape: the activation grid, and ``activation_spacing`` its spacing in mm of the original volume.
+        field_of_view: share of the volume's voxels that the network saw.
+        steps: the preprocessing, one transform after the other.
+        timings: seconds a stage, in the order of :data:`STAGES`.
+        versions: of every library that took part.
+    """
+
+    heatmap: VolumeFile
+    magnitude: float
+    peak: tuple[int, int, int]
+    peak_ras: tuple[float, float, float]
+    prediction: Prediction
+    target: Target
+    layer: str
+    method: str
+    device: str
+    bundle: str
+    bundle_name: str
+    bundle_version: str
+    inputs: tuple[str, ...]
+    activation_shape: tuple[int, ...]
+    activation_spacing: tuple[float, ...]
+    network_input_shape: tuple[int, ...]
+    field_of_view: float
+    steps: tuple[TransformStep, ...]
+    warnings: tuple[str, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)

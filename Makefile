@@ -1,0 +1,37 @@
+# On a fresh machine with Python >= 3.11, venv and make: `make demo` runs the main job, `make test` the tests.
+# Each sets up .venv from pinned versions on its own (Testing/constraints.txt).
+PYTHON ?= python3
+VENV   ?= .venv
+OUTPUT ?= output/demo
+PY      = $(VENV)/bin/python
+PIP     = $(PY) -m pip install --quiet --disable-pip-version-check -c Testing/constraints.txt
+PINS    = pyproject.toml CAMOverlay/Resources/requirements.txt Testing/constraints.txt
+
+.PHONY: demo test demo-bundle clean
+
+demo: $(VENV)/.core
+	$(VENV)/bin/cam-overlay demo --output $(OUTPUT)
+
+test: $(VENV)/.test
+	$(PY) -m pytest
+
+# Trains the demo bundle anew (deterministic, a few minutes on two cores) and writes it into the module.
+demo-bundle: $(VENV)/.train
+	$(PY) Testing/Benchmarks/train_demo_bundle.py
+
+$(VENV)/.core: $(PINS)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is %d.%d: make PYTHON=python3.12" % sys.version_info[:2])'
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[core]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.core
+	$(PIP) -e '.[core,test]'
+	touch $@
+
+$(VENV)/.train: $(VENV)/.test
+	$(PIP) -e '.[core,test,train]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) output build
