@@ -1,0 +1,278 @@
+"""A Slicer scene wherever the code runs: Slicer's own inside Slicer, the Slicer core from PyPI elsewhere.
+
+Outside Slicer there is no application that makes a scene, colours, slice views and the logics that tie them
+together. :func:`ensureScene` makes them once, after which ``slicer.mrmlScene`` and those functions of
+``slicer.util`` that need no window work as they do in Slicer's Python console::
+
+    from CAMOverlayLib.scene import core
+    core.ensureScene()
+    volume = core.loadVolume("brain.nii.gz")
+    core.saveScene("brain.mrb")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import slicer
+import slicer.util
+import vtk
+
+from ..errors import CAMOverlayError, OutputError, VolumeError
+from . import nifti
+
+SLICE_VIEWS = {"Red": ("R", "Axial"), "Yellow": ("Y", "Sagittal"), "Green": ("G", "Coronal")}
+"""Slicer's three slice views: label and orientation of each."""
+
+
+@dataclass
+class _Core:
+    """What Slicer's application object would hold: the logics die with the last reference to them."""
+
+    scene: Any
+    applicationLogic: Any
+    logics: list[Any] = field(default_factory=list)
+
+
+_core: _Core | None = None
+
+
+def ensureScene() -> slicer.vtkMRMLScene:
+    """The MRML scene. Outside Slicer the first call starts the Slicer core; inside Slicer there is nothing to do."""
+    global _core
+    if getattr(slicer, "mrmlScene", None) is None:
+        with vtkMessages():  # the colour logic complains that there is no Slicer home folder with further colour files
+            _core = _startCore()
+        slicer.mrmlScene = _core.scene
+    return slicer.mrmlScene
+
+
+def applicationLogic() -> Any:
+    """The ``vtkMRMLApplicationLogic`` that knows the slice logics, or None where a host made the scene but none."""
+    ensureScene()
+    if getattr(slicer, "app", None) is not None:
+        return slicer.app.applicationLogic()
+    return _core.applicationLogic if _core else None
+
+
+def _startCore() -> _Core:
+    scene = slicer.vtkMRMLScene()
+    application = slicer.vtkSlicerApplicationLogic()
+    application.SetMRMLScene(scene)  # selection and interaction nodes, slice orientation presets
+    core = _Core(scene, application)
+
+    def register(name: str, logic: Any) -> Any:
+        logic.SetMRMLApplicationLogic(application)
+        logic.SetMRMLScene(scene)
+        application.SetModuleLogic(name, logic)
+        core.logics.append(logic)
+        return logic
+
+    colors = slicer.vtkSlicerColorLogic()
+    application.SetColorLogic(colors)
+    register("Colors", colors).AddDefaultColorNodes()
+    register("Volumes", slicer.vtkSlicerVolumesLogic())
+
+    sliceLogics = vtk.vtkCollection()
+    application.SetSliceLogics(sliceLogics)
+    core.logics.append(sliceLogics)
+    for name, (label, orientation) in SLICE_VIEWS.items():
+        logic = slicer.vtkMRMLSliceLogic()
+        logic.SetMRMLApplicationLogic(application)
+        logic.SetMRMLScene(scene)
+        node = logic.AddSliceNode(name)
+        node.SetLayoutLabel(label)
+        node.SetOrientation(orientation)
+        sliceLogics.AddItem(logic)
+    return core
+
+
+@contextlib.contextmanager
+def vtkMessages() -> Iterator[Callable[[], str]]:
+    """Keep what VTK, ITK and MRML would write to the standard error, and yield a function that returns it.
+
+    A file of the wrong kind makes a dozen readers complain over hundreds of lines; a user wants the one that matters.
+    Inside Slicer the error log is put back afterwards as it was.
+    """
+    window, before = vtk.vtkStringOutputWindow(), vtk.vtkOutputWindow.GetInstance()
+    # VTK's logger writes beside the output window. Its own threshold cannot be read; the cutoff is the nearest to it.
+    verbosity = vtk.vtkLogger.GetCurrentVerbosityCutoff()
+    vtk.vtkOutputWindow.SetInstance(window)
+    vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_OFF)
+    try:
+        yield window.GetOutput
+    finally:
+        vtk.vtkLogger.SetStderrVerbosity(verbosity)
+        vtk.vtkOutputWindow.SetInstance(before)
+
+
+def loadVolume(path: str | os.PathLike[str]) -> slicer.vtkMRMLScalarVolumeNode:
+    """Load an image file of any kind that Slicer reads (NIfTI, NRRD, MetaImage, ...) as a scalar volume node.
+
+    Raises:
+        VolumeError: no such file, not an image, cut short, 4-D, colour or vector image, or a geometry that no volume
+            can have. The scene is then as it was.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise VolumeError(f"{path} does not exist; pass the path of an image file such as brain.nii.gz.")
+    if path.is_dir():
+        raise VolumeError(f"{path} is a folder; pass one image file (convert a DICOM series to NIfTI or NRRD first).")
+    if not os.access(path, os.R_OK):
+        raise VolumeError(f"{path} cannot be opened for reading; check its permissions.")
+    nifti.checkFile(path)
+
+    scene = ensureScene()
+    logic = _volumesLogic()
+    with vtkMessages() as messages:
+        node = logic.AddArchetypeVolume(str(path.resolve()), _nodeName(path), 0, None)
+        output = messages()
+    if node is None:
+        raise VolumeError(f"{path} cannot be read as a volume: {_cause(output)}")
+    try:
+        checkScalar(node, str(path))
+    except VolumeError:
+        _removeVolume(scene, node)
+        raise
+    return node
+
+
+def checkScalar(node: slicer.vtkMRMLVolumeNode, what: str) -> None:
+    """Raise VolumeError unless the node holds a three-dimensional image of one number a voxel."""
+    image = node.GetImageData()
+    if image is None or image.GetPointData().GetScalars() is None:
+        raise VolumeError(f"{what} has no voxels; load or create its image data first.")
+    size = image.GetDimensions()
+    if min(size) < 1:
+        raise VolumeError(f"{what} has zero size ({' × '.join(map(str, size))} voxels); load it again from its file.")
+    components = image.GetNumberOfScalarComponents()
+    if components != 1:
+        raise VolumeError(
+            f"{what} has {components} numbers a voxel (colour, vector, complex or 4-D input) where one is needed; "
+            "extract the component or time point to explain, for example with the module Vector to Scalar Volume."
+        )
+
+
+def _volumesLogic() -> Any:
+    if hasattr(slicer, "modules") and hasattr(slicer.modules, "volumes"):
+        return slicer.modules.volumes.logic()
+    application = applicationLogic()
+    logic = application.GetModuleLogic("Volumes") if application else None
+    if logic is None:
+        logic = slicer.vtkSlicerVolumesLogic()
+        logic.SetMRMLApplicationLogic(application)
+        logic.SetMRMLScene(slicer.mrmlScene)
+    return logic
+
+
+def _nodeName(path: Path) -> str:
+    name = path.name
+    for ending in (".nii.gz", ".seg.nrrd", path.suffix):
+        if ending and name.lower().endswith(ending.lower()):
+            return name[: -len(ending)]
+    return name
+
+
+def _cause(messages: str) -> str:
+    """The sentence that says why, out of everything that the readers wrote, and what to do about it."""
+    if "4D image" in messages or "5D image" in messages:
+        return "it is a 4-D input (several frames or channels); extract one 3-D volume and pass that."
+    if "orthonormal" in messages:
+        return (
+            "its axes are sheared or its geometry is singular, which image files in Slicer cannot have; "
+            "resample it to a grid with perpendicular axes."
+        )
+    if "Could not create IO object" in messages or "FileFormatError" in messages:
+        return "no reader knows this format, or the file is damaged; convert it to NIfTI-1 (.nii.gz) or NRRD (.nrrd)."
+    return "the file is damaged or of an unknown format; convert it to NIfTI-1 (.nii.gz) or NRRD (.nrrd)."
+
+
+def _removeVolume(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLVolumeNode) -> None:
+    for companion in (node.GetDisplayNode(), node.GetStorageNode(), node):
+        if companion is not None:
+            scene.RemoveNode(companion)
+
+
+def saveScene(path: str | os.PathLike[str]) -> Path:
+    """Save the whole scene with its data as one ``.mrb`` file that Slicer opens.
+
+    The file appears complete or not at all; an existing one is replaced. Where volumes were loaded from is kept.
+
+    Raises:
+        OutputError: wrong ending, no such folder, not writable, disk full.
+    """
+    path = Path(path)
+    if path.suffix != ".mrb":
+        raise OutputError(f"The scene cannot be saved as {path.name}; choose a name that ends in .mrb.")
+    scene = ensureScene()
+    with temporaryFolder(path.parent) as folder:
+        with vtkMessages() as messages:
+            written = scene.WriteToMRB(str(folder / path.name))
+            output = messages()
+        if not written or not (folder / path.name).is_file():
+            reason = next((line for line in reversed(output.splitlines()) if line.strip()), "no reason was given")
+            raise OutputError(f"The scene cannot be saved as {path}: {reason}. Check the free space of the disk.")
+        os.replace(folder / path.name, path)
+    return path
+
+
+def loadScene(path: str | os.PathLike[str]) -> slicer.vtkMRMLScene:
+    """Replace the scene's content by that of an ``.mrb`` file.
+
+    Raises:
+        CAMOverlayError: no such file, or not a scene. In these cases the scene is as it was.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CAMOverlayError(f"{path} does not exist; pass the path of a scene saved as .mrb.")
+    if not zipfile.is_zipfile(path):
+        raise CAMOverlayError(f"{path} is not a scene, or cut short; pass a scene that was saved as .mrb.")
+    scene = ensureScene()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(vtkMessages())
+        if scene.GetDataIOManager() is None:
+            stack.enter_context(_cacheFolder(scene))
+        scene.Clear(0)
+        read = scene.ReadFromMRB(str(path))
+    if not read:
+        raise CAMOverlayError(f"{path} cannot be read as a scene; save it again from Slicer.")
+    return scene
+
+
+@contextlib.contextmanager
+def _cacheFolder(scene: slicer.vtkMRMLScene) -> Iterator[None]:
+    """Give a scene outside Slicer the cache folder in which it unpacks. It must go before the folder does: a cache
+    manager makes its folder again when it is destroyed."""
+    with tempfile.TemporaryDirectory(prefix="cam-overlay-") as folder:
+        files = slicer.vtkDataIOManager()
+        files.SetCacheManager(slicer.vtkCacheManager())
+        files.GetCacheManager().SetRemoteCacheDirectory(folder)
+        scene.SetDataIOManager(files)
+        try:
+            yield
+        finally:
+            scene.SetDataIOManager(None)
+            del files
+
+
+@contextlib.contextmanager
+def temporaryFolder(parent: Path) -> Iterator[Path]:
+    """A folder beside the file to write, so that a finished file moves into place in one step; gone afterwards."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".cam-overlay-", dir=parent))
+    except FileNotFoundError:
+        raise OutputError(f"The folder {parent} does not exist; create it or choose another one.") from None
+    except OSError as error:
+        raise OutputError(f"Nothing can be written to {parent}: {error.strerror}; choose another folder.") from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,87 @@
+"""What the scene tests share: volumes with awkward geometries, heatmaps, and the real volumes where they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from CAMOverlayLib.request import VolumeFile
+from CAMOverlayLib.scene import core, volumes
+
+import slicer
+import slicer.util
+import vtk
+from vtk.util import numpy_support
+
+REAL_DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
+realVolumes = sorted(REAL_DATA.glob("*.nii.gz"))
+
+
+def rotation(x: float, y: float, z: float) -> np.ndarray:
+    """Rotation by these angles in degrees about R, A and S."""
+    (cx, cy, cz), (sx, sy, sz) = np.cos(np.radians([x, y, z])), np.sin(np.radians([x, y, z]))
+    return (
+        np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+        @ np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+        @ np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    )
+
+
+def affine(directions: np.ndarray, spacing: tuple[float, ...], origin: tuple[float, ...] = (-31.5, 12.25, 40)):
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.asarray(directions, dtype=float) @ np.diag(spacing)
+    matrix[:3, 3] = origin
+    return matrix
+
+
+SHEAR = np.array([[1, 0.3, -0.1], [0, 1, 0.2], [0, 0, 1]], dtype=float)
+GEOMETRIES = {
+    "axis-aligned": affine(np.eye(3), (1, 1, 1)),
+    "LPS": affine(np.diag([-1, -1, 1]), (1, 1, 1)),
+    "flipped": affine(np.diag([1, -1, -1]), (1.5, 1.5, 1.5)),
+    "permuted": affine(np.eye(3)[[1, 2, 0]], (0.9, 1.1, 2)),
+    "anisotropic": affine(np.eye(3), (0.532, 0.532, 5)),
+    "oblique": affine(rotation(17, -33, 49), (0.9, 1.1, 2)),
+    "left-handed": affine(rotation(8, 14, -71) @ np.diag([1, 1, -1]), (0.8, 0.8, 1.6)),
+    "sheared": affine(rotation(5, 10, 15) @ SHEAR, (1, 1.3, 2.1)),
+    "sheared and left-handed": affine(np.diag([-1, 1, 1]) @ SHEAR, (0.7, 1, 3)),
+}
+
+
+def makeVolume(voxels: np.ndarray, matrix: np.ndarray = GEOMETRIES["axis-aligned"], name: str = "volume"):
+    """A scalar volume node in the scene out of an I, J, K array, with a display node, without help from the package."""
+    scene = core.ensureScene()
+    image = vtk.vtkImageData()
+    image.SetDimensions(voxels.shape)
+    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(voxels.ravel(order="F"), deep=True))
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    vtkMatrix = vtk.vtkMatrix4x4()
+    slicer.util.updateVTKMatrixFromArray(vtkMatrix, matrix)
+    node.SetIJKToRASMatrix(vtkMatrix)
+    node.SetAndObserveImageData(image)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def makeHeatmap(folder: Path, voxels: np.ndarray, matrix: np.ndarray, name: str = "heatmap") -> VolumeFile:
+    """A heatmap file as the computation writes it."""
+    path = folder / f"{name}.npy"
+    np.save(path, np.asfortranarray(voxels.astype(np.float32)))
+    return VolumeFile(path=str(path), affine=tuple(map(tuple, np.asarray(matrix).tolist())), name=name)
+
+
+def blob(shape: tuple[int, ...], matrix: np.ndarray, center: np.ndarray, sigma: float = 6.0) -> np.ndarray:
+    """exp(-r²/2σ²) with r in mm from ``center`` in RAS, sampled at the voxels: the truth in world coordinates."""
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    ras = index @ np.asarray(matrix)[:3, :3].T + np.asarray(matrix)[:3, 3]
+    return np.exp(-((ras - center) ** 2).sum(axis=-1) / (2 * sigma**2)).astype(np.float32)
+
+
+def worldOf(node, ijk) -> np.ndarray:
+    return volumes.worldFromIJK(node, tuple(ijk))
+
+
+def nodeIDs() -> list[str]:
+    scene = core.ensureScene()
+    return [scene.GetNthNode(i).GetID() for i in range(scene.GetNumberOfNodes())]

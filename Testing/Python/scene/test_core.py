@@ -1,0 +1,239 @@
+"""Starting the Slicer core, loading a volume, saving the scene."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from CAMOverlayLib.errors import CAMOverlayError, OutputError, VolumeError
+from CAMOverlayLib.scene import core, volumes
+
+import slicer
+import slicer.util
+import vtk
+from scene_helpers import GEOMETRIES, makeVolume, nodeIDs, realVolumes
+
+
+def save(path: Path, voxels: np.ndarray, matrix: np.ndarray | None = np.eye(4), **options) -> Path:
+    nibabel.save(nibabel.Nifti1Image(voxels, matrix, **options), path)
+    return path
+
+
+def test_ensureScene_is_idempotent_and_slicer_util_works():
+    scene = core.ensureScene()
+    assert core.ensureScene() is scene is slicer.mrmlScene
+    node = makeVolume(np.zeros((3, 4, 5), np.int16), name="brain")
+    assert slicer.util.getNode("brain") is node
+    assert slicer.util.arrayFromVolume(node).shape == (5, 4, 3)
+    slicer.util.setSliceViewerLayers(background=node)
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    assert {c.GetLayoutName() for c in composites} == {"Red", "Yellow", "Green"}
+    assert {c.GetBackgroundVolumeID() for c in composites} == {node.GetID()}
+    orientations = {n.GetName(): n.GetOrientation() for n in slicer.util.getNodesByClass("vtkMRMLSliceNode")}
+    assert orientations == {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
+    assert core.applicationLogic().GetSliceLogics().GetNumberOfItems() == 3
+
+
+def test_scene_made_by_a_host_is_used():
+    program = (
+        "import slicer\nslicer.mrmlScene = scene = slicer.vtkMRMLScene()\n"
+        "from CAMOverlayLib.scene import core\nassert core.ensureScene() is scene\n"
+        "assert scene.GetNumberOfNodes() == 0 and core.applicationLogic() is None\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32, np.float64])
+def test_loadVolume_reads_voxels_and_geometry(tmp_path, dtype):
+    matrix = GEOMETRIES["oblique"]
+    voxels = np.arange(3 * 4 * 5).reshape(3, 4, 5).astype(dtype)
+    node = core.loadVolume(save(tmp_path / "a.brain.nii.gz", voxels, matrix))
+    assert node.GetName() == "a.brain"
+    assert node.GetDisplayNode() is not None
+    array = slicer.util.arrayFromVolume(node)
+    assert array.dtype == dtype and np.array_equal(array.T, voxels)
+    np.testing.assert_allclose(volumes.affineFromNode(node), matrix, atol=1e-5)  # the file keeps float32
+
+
+@pytest.mark.parametrize("path", realVolumes, ids=lambda path: path.name)
+def test_loadVolume_agrees_with_nibabel_on_real_volumes(path):
+    node, image = core.loadVolume(path), nibabel.load(path)
+    expected = np.asanyarray(image.dataobj)  # scaled by the header: float32 in Slicer, float64 in nibabel
+    np.testing.assert_allclose(slicer.util.arrayFromVolume(node).T, expected, rtol=1e-6, atol=1e-4)
+    np.testing.assert_allclose(volumes.affineFromNode(node), image.affine, atol=1e-4)
+
+
+def missing(folder):
+    return folder / "missing.nii.gz"
+
+
+def directory(folder):
+    return folder
+
+
+def text(folder):
+    (folder / "note.txt").write_text("hello")
+    return folder / "note.txt"
+
+
+def notNifti(folder):
+    (folder / "x.nii").write_bytes(b"hello" * 100)
+    return folder / "x.nii"
+
+
+def notCompressed(folder):
+    (folder / "x.nii.gz").write_bytes(b"hello" * 100)
+    return folder / "x.nii.gz"
+
+
+def empty(folder):
+    (folder / "x.nrrd").touch()
+    return folder / "x.nrrd"
+
+
+def cut(folder):
+    path = save(folder / "x.nii", np.zeros((5, 6, 7)))
+    path.write_bytes(path.read_bytes()[:1000])
+    return path
+
+
+def cutCompressed(folder):
+    path = save(folder / "x.nii.gz", np.random.default_rng(0).random((15, 16, 17)))
+    path.write_bytes(path.read_bytes()[:9000])
+    return path
+
+
+def fourD(folder):
+    return save(folder / "x.nii.gz", np.zeros((5, 6, 7, 3), np.float32))
+
+
+def fourDNrrd(folder):
+    (folder / "x.nrrd").write_bytes(
+        b"NRRD0004\ntype: uchar\ndimension: 4\nsizes: 2 3 4 5\nspace dimension: 3\n"
+        b"space directions: none (1,0,0) (0,1,0) (0,0,1)\nkinds: list domain domain domain\nencoding: raw\n\n" + bytes(120)
+    )
+    return folder / "x.nrrd"
+
+
+def nifti2(folder):
+    nibabel.save(nibabel.Nifti2Image(np.ones((3, 4, 5), np.int16), np.eye(4)), folder / "x.nii")
+    return folder / "x.nii"
+
+
+def colour(folder):
+    return save(folder / "x.nii.gz", np.zeros((5, 6, 7), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")]))
+
+
+def zeroSpacing(folder):
+    image = nibabel.Nifti1Image(np.zeros((5, 6, 7), np.int16), None)
+    image.header["pixdim"][1] = 0
+    nibabel.save(image, folder / "x.nii.gz")
+    return folder / "x.nii.gz"
+
+
+def singular(folder):
+    image = nibabel.Nifti1Image(np.zeros((5, 6, 7), np.int16), None)
+    image.header["sform_code"], image.header["srow_x"] = 1, 0
+    nibabel.save(image, folder / "x.nii.gz")
+    return folder / "x.nii.gz"
+
+
+def sheared(folder):
+    return save(folder / "x.nii.gz", np.zeros((5, 6, 7), np.int16), GEOMETRIES["sheared"])
+
+
+@pytest.mark.parametrize(
+    ("make", "cause"),
+    [
+        (missing, "does not exist"),
+        (directory, "is a folder"),
+        (text, "no reader knows this format"),
+        (notNifti, "not a NIfTI file"),
+        (notCompressed, "cut short or damaged"),
+        (empty, "no reader knows this format"),
+        (cut, "cut short: 1000 bytes where its header tells 2032"),
+        (cutCompressed, "cut short or damaged"),
+        (fourD, "4-D input of 5 × 6 × 7 × 3"),
+        (fourDNrrd, "2 numbers a voxel .*4-D input"),
+        (nifti2, "convert it to NIfTI-1"),
+        (colour, "3 numbers a voxel"),
+        (zeroSpacing, r"singular geometry .spacing .0\.0, 1\.0, 1\.0. mm"),
+        (singular, "singular geometry .sform"),
+        (sheared, "sheared"),
+    ],
+)
+def test_loadVolume_says_what_is_wrong_in_one_line(tmp_path, capfd, make, cause):
+    before = nodeIDs()
+    path = make(tmp_path)
+    with pytest.raises(VolumeError, match=cause) as error:
+        core.loadVolume(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+    assert ";" in str(error.value), "the remedy"
+    assert nodeIDs() == before
+    assert capfd.readouterr() == ("", ""), "nothing but the error reaches the user"
+
+
+def test_messages_are_kept_and_the_error_log_is_put_back():
+    before = vtk.vtkOutputWindow.GetInstance()
+    verbosity = vtk.vtkLogger.GetCurrentVerbosityCutoff()
+    with pytest.raises(KeyError), core.vtkMessages() as messages:
+        slicer.vtkMRMLVolumeArchetypeStorageNode().ReadData(None)
+        assert "ERROR" in messages()
+        raise KeyError
+    assert vtk.vtkOutputWindow.GetInstance() is before
+    assert vtk.vtkLogger.GetCurrentVerbosityCutoff() == verbosity
+
+
+def test_saveScene_holds_the_volumes_and_leaves_the_scene_alone(tmp_path):
+    loaded = core.loadVolume(save(tmp_path / "loaded.nii.gz", np.ones((3, 4, 5), np.int16)))
+    made = makeVolume(np.random.default_rng(0).random((6, 5, 4)), GEOMETRIES["sheared"], "made")
+    voxels = slicer.util.arrayFromVolume(made).copy()
+    (tmp_path / "s.mrb").write_text("an older file")
+    assert core.saveScene(tmp_path / "s.mrb") == tmp_path / "s.mrb"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["loaded.nii.gz", "s.mrb"]
+    assert loaded.GetStorageNode().GetFileName() == str(tmp_path / "loaded.nii.gz")
+
+    with zipfile.ZipFile(tmp_path / "s.mrb") as archive:
+        assert archive.testzip() is None
+    core.loadScene(tmp_path / "s.mrb")
+    assert np.array_equal(slicer.util.arrayFromVolume(slicer.util.getNode("loaded")), np.ones((5, 4, 3)))
+    assert np.array_equal(slicer.util.arrayFromVolume(slicer.util.getNode("made")), voxels)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"), [("scene.mrml", "ends in .mrb"), ("nowhere/scene.mrb", "does not exist; create it")]
+)
+def test_saveScene_says_what_is_wrong(tmp_path, name, cause):
+    with pytest.raises(OutputError, match=cause):
+        core.saveScene(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_saveScene_that_fails_keeps_the_old_file(tmp_path, monkeypatch):
+    (tmp_path / "s.mrb").write_text("an older file")
+
+    class Full:
+        def WriteToMRB(self, path):
+            Path(path).write_text("half")
+            return False
+
+    monkeypatch.setattr(core, "ensureScene", Full)
+    with pytest.raises(OutputError, match="cannot be saved"):
+        core.saveScene(tmp_path / "s.mrb")
+    assert (tmp_path / "s.mrb").read_text() == "an older file"
+    assert [p.name for p in tmp_path.iterdir()] == ["s.mrb"]
+
+
+def test_loadScene_says_what_is_wrong_and_keeps_the_scene(tmp_path):
+    node = makeVolume(np.zeros((3, 3, 3), np.uint8))
+    (tmp_path / "junk.mrb").write_bytes(b"junk")
+    for name, cause in {"missing.mrb": "does not exist", "junk.mrb": "not a scene"}.items():
+        with pytest.raises(CAMOverlayError, match=cause):
+            core.loadScene(tmp_path / name)
+    assert node.GetScene() is slicer.mrmlScene
