@@ -122,8 +122,9 @@ class Progress(JsonRecord):
 class TransformStep(JsonRecord):
     """What one transform of the preprocessing did to the image.
 
-    Shapes are spatial (I, J, K), spacings in mm, orientation as axis codes such as ``RAS``. ``recorded`` says whether
-    the transform left an invertible record in ``applied_operations``.
+    Shapes are spatial (I, J, K), spacings in mm, orientation as axis codes such as ``RAS``, ``affine`` the one after
+    the step. ``before`` fields are None for the step that loads the image. ``recorded`` says whether the transform
+    left an invertible record in ``applied_operations``.
     """
 
     name: str
@@ -132,7 +133,9 @@ class TransformStep(JsonRecord):
     spacing_before: tuple[float, ...] | None
     spacing_after: tuple[float, ...]
     orientation: str
+    affine: Affine
     value_range: tuple[float, float]
+    nonzero: float
     recorded: bool
     seconds: float
 

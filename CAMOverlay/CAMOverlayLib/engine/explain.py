@@ -1,0 +1,238 @@
+"""The one story: a request comes in, a heatmap on the volume's own grid goes out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import monai
+import nibabel
+import numpy as np
+import torch
+
+from .. import __version__
+from ..errors import BundleError, DeviceError, OutputError, VolumeError
+from ..request import STAGES, Progress, Request, Result
+from .activation import forward_to_layer
+from .bundle import Bundle
+from .device import choose_device
+from .inverse import Placed, place
+from .layers import Layer, list_layers
+from .methods import find_method
+from .targets import choose_target, predict, score_of
+from .trail import Trail, run_chain
+from .volume import Volume, read_volume, save_array, write_nifti
+
+Report = Callable[[Progress], None]
+
+# Share of a run that is done when a stage begins, for a progress bar that moves evenly on a CPU.
+BEGINS = {"volume": 0.02, "bundle": 0.10, "preprocess": 0.15, "forward": 0.45, "backward": 0.65, "inverse": 0.70, "write": 0.95}
+
+
+def explain(request: Request, report: Report = lambda progress: None) -> Result:
+    """Explain what a bundle's network makes of a volume.
+
+    Args:
+        request: what to explain; its array files are read and never changed.
+        report: called with every progress event; raising from it (``Cancelled``) ends the run.
+
+    Returns:
+        the result, whose heatmap lies in ``request.output_folder``.
+
+    Raises:
+        CAMOverlayError: one of its kinds, in words that a user can act on.
+    """
+    clock = Clock(report)
+    method = find_method(request.method)
+    device = choose_device(request.device)
+
+    with clock.stage("volume"), _scratch(request.output_folder) as scratch:
+        volumes = [read_volume(file) for file in request.volumes]
+        _check_same_grid(volumes)
+        files = [write_nifti(v, scratch / f"channel_{i}.nii") for i, v in enumerate(volumes)]
+
+        with clock.stage("bundle"):
+            bundle = Bundle(request.bundle, request.trust)
+            chain = bundle.preprocessing()
+            network = bundle.network(device)
+
+        with clock.stage("preprocess") as step:
+            trail = run_chain(chain, files, report=step)
+            image = _network_input(trail, bundle).to(device)
+
+    with clock.stage("forward"), _enough_memory(device):
+        layer = list_layers(network, image).find(request.layer)
+        forward = forward_to_layer(network, image, layer.name)
+        prediction = predict(forward.output, bundle.info.classes, bundle.outputs_are_independent)
+        index = choose_target(request.target, prediction)
+
+    with clock.stage("backward"), _enough_memory(device):
+        score, target = score_of(forward.output, index, prediction)
+        raw = method.weigh(forward.activation.detach(), forward.gradient(score))
+        heat, magnitude = normalise(raw)
+
+    with clock.stage("inverse"):
+        placed = place(heat, trail)
+
+    volume = volumes[0]
+    with clock.stage("write"):
+        heatmap = save_array(placed.array, volume.affine, volume.name, Path(request.output_folder) / "heatmap.npy")
+
+    peak = _peak(placed)
+    return Result(
+        heatmap=heatmap,
+        magnitude=magnitude,
+        peak=peak,
+        peak_ras=volume.to_ras(peak),
+        prediction=prediction,
+        target=target,
+        layer=layer.name,
+        method=method.title,
+        device=str(device),
+        bundle=str(bundle.folder),
+        bundle_name=bundle.info.name,
+        bundle_version=bundle.info.version,
+        inputs=tuple(v.name for v in volumes),
+        activation_shape=layer.spatial_shape,
+        activation_spacing=_activation_spacing(layer, trail),
+        network_input_shape=trail.input_grid.shape,
+        field_of_view=placed.field_of_view,
+        steps=trail.steps,
+        warnings=_warnings(magnitude, target.name, layer.name),
+        timings=clock.seconds,
+        versions=versions(),
+    )
+
+
+def normalise(raw: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """A non-negative map divided by its largest value, and that value; a map without evidence stays 0.
+
+    Higher stays more important, unlike MONAI's default normaliser, which maps the largest value to 0.
+    """
+    raw = raw.float()
+    magnitude = float(raw.max())
+    return (raw / magnitude if magnitude > 0 else raw), magnitude
+
+
+class Clock:
+    """Tells the caller what is going on and remembers how long each stage took.
+
+    A stage within a stage is subtracted from the outer one, so that the seconds add up.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self.seconds: dict[str, float] = {}
+        self._report = report
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Callable[[int, int, str], None]]:
+        """Yields a function that reports steps within the stage: index, how many, in words."""
+        begin = BEGINS[name]
+        end = min((b for b in BEGINS.values() if b > begin), default=1.0)
+
+        def step(number: int, count: int, words: str) -> None:
+            self._report(Progress(name, begin + (end - begin) * number / max(1, count), words))
+
+        self._report(Progress(name, begin, STAGES[name]))
+        started, inner = time.perf_counter(), sum(self.seconds.values())
+        yield step
+        inner = sum(self.seconds.values()) - inner
+        self.seconds[name] = time.perf_counter() - started - inner
+
+
+@contextmanager
+def _scratch(folder: str) -> Iterator[Path]:
+    """A folder for files that only this run needs, gone afterwards."""
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix="scratch-") as path:
+            yield Path(path)
+    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+        if str(folder) not in str(error.filename):
+            raise
+        raise OutputError(f"Cannot write to '{folder}': {error.strerror}. Choose another output folder.") from error
+
+
+@contextmanager
+def _enough_memory(device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(f"{device} ran out of memory. Use --device cpu, or a layer nearer to the output.") from error
+
+
+def _check_same_grid(volumes: list[Volume]) -> None:
+    first = volumes[0]
+    for other in volumes[1:]:
+        if other.shape != first.shape or not np.allclose(other.affine, first.affine, atol=1e-3):
+            raise VolumeError(
+                f"Volume '{other.name}' ({other.shape}) is not on the grid of '{first.name}' ({first.shape}). "
+                "Resample the channels to one grid."
+            )
+
+
+def _network_input(trail: Trail, bundle: Bundle) -> torch.Tensor:
+    """1×C×spatial as a plain tensor: affine and operations stay with the trail.
+
+    Raises:
+        VolumeError: another number of channels than the bundle expects.
+        BundleError: the chain does not end channel-first.
+    """
+    image = trail.image.as_tensor()
+    if image.ndim != len(trail.input_grid.shape) + 1:
+        raise BundleError(
+            f"The preprocessing ends with an image of shape {tuple(image.shape)}, without a channel axis. "
+            "Let the chain contain EnsureChannelFirst."
+        )
+    expected = bundle.info.channels
+    if expected is not None and image.shape[0] != expected:
+        names = ", ".join(bundle.info.channel_names)
+        raise VolumeError(
+            f"Bundle '{bundle.info.name}' expects {expected} channel(s){f' ({names})' if names else ''}, "
+            f"the given volumes make {image.shape[0]}. Give one volume a channel, in that order."
+        )
+    # The network's weights are float32; integers and doubles come from chains that leave the cast to the trainer.
+    return image[None].float()
+
+
+def _activation_spacing(layer: Layer, trail: Trail) -> tuple[float, ...]:
+    spacing = np.linalg.norm(trail.input_grid.affine[:3, :3], axis=0)
+    return tuple(
+        float(s * n / a) for s, n, a in zip(spacing, trail.input_grid.shape, layer.spatial_shape, strict=True)
+    )
+
+
+def _peak(placed: Placed) -> tuple[int, int, int]:
+    # argmax runs over memory order; the array is Fortran-ordered, so ask for it as it lies.
+    flat = int(placed.array.ravel(order="K").argmax())
+    i, j, k = np.unravel_index(flat, placed.array.shape, order="F")
+    return int(i), int(j), int(k)
+
+
+def _warnings(magnitude: float, target: str, layer: str) -> tuple[str, ...]:
+    if magnitude > 0:
+        return ()
+    return (f"No evidence for '{target}' at layer {layer}: the heatmap is 0 everywhere.",)
+
+
+def versions() -> dict[str, str]:
+    """Of everything that took part in the numbers."""
+    return {
+        "CAMOverlay": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "monai": monai.__version__,
+        "nibabel": nibabel.__version__,
+        "numpy": np.__version__,
+    } | {name: v for name in ("captum", "torchcam") if (v := _installed(name))}
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,197 @@
+"""Runs a preprocessing chain one transform at a time and keeps the evidence of what each did.
+
+The order, the precision and the laziness are those of ``monai.transforms.Compose``: the network gets exactly the
+input it would have got from the chain itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
+from monai.transforms import Compose, InvertibleTransform, MapTransform
+from monai.transforms.lazy.functional import apply_pending_transforms
+from monai.transforms.transform import apply_transform
+
+from ..errors import PlacementError, PreprocessingError
+from ..request import TransformStep
+from .volume import affine_rows
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A voxel grid in the patient: spatial shape (I, J, K) and affine to RAS mm (4×4 float64)."""
+
+    shape: tuple[int, ...]
+    affine: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trail:
+    """A chain that was run: its result and what led there.
+
+    Attributes:
+        chain: the chain, which still knows how to invert.
+        key: the dictionary key of the image, or None for an array chain.
+        image: what goes into the network, C×I×J×K, with its ``affine`` and ``applied_operations``.
+        grids: the voxel grid after every step, beginning with the loaded volume's.
+        steps: the same for readers.
+    """
+
+    chain: Compose
+    key: str | None
+    image: MetaTensor
+    grids: tuple[Grid, ...]
+    steps: tuple[TransformStep, ...]
+
+    @property
+    def volume_grid(self) -> Grid:
+        return self.grids[0]
+
+    @property
+    def input_grid(self) -> Grid:
+        return self.grids[-1]
+
+
+def run_chain(chain: Compose, files: Sequence[Path], report: Callable[[int, int, str], None] | None = None) -> Trail:
+    """Run a chain on image files, one transform at a time.
+
+    Args:
+        chain: dictionary or array transforms, beginning with one that loads.
+        files: one file a channel, all on the same grid; several are handed to the loader as a list.
+        report: called before each step with its index, the number of steps and its name.
+
+    Raises:
+        PreprocessingError: a transform failed; its name and its reason are in the message.
+        PlacementError: the chain's result is not one MetaTensor, so nobody can say where its voxels came from.
+    """
+    # A lazy chain decides itself when to resample, so only an eager one may be taken apart at its inner Composes.
+    transforms = chain.flatten().transforms if not chain.lazy else chain.transforms
+    keys = _input_keys(transforms)
+    data = _chain_input(keys, files)
+    grids: list[Grid] = []
+    steps: list[TransformStep] = []
+    image: MetaTensor | None = None
+    key: str | None = None
+    for number, transform in enumerate(transforms):
+        name = type(transform).__name__
+        if report is not None:
+            report(number, len(transforms), name)
+        recorded_before = _records(image)
+        started = time.perf_counter()
+        try:
+            data = apply_transform(
+                transform, data, chain.map_items, chain.unpack_items, lazy=chain.lazy, overrides=chain.overrides
+            )
+            if number == len(transforms) - 1:
+                data = apply_pending_transforms(data, None, chain.overrides)
+        except Exception as error:
+            raise PreprocessingError(_failure(name, number, error, image)) from error
+        seconds = time.perf_counter() - started
+        key, image = _find_image(data, keys, name)
+        grid = Grid(_spatial_shape(image), _affine(image))
+        steps.append(_describe(name, grids[-1] if grids else None, grid, image, recorded_before, seconds))
+        grids.append(grid)
+    if image is None:
+        raise PreprocessingError("The preprocessing chain is empty; it must at least load the image (LoadImaged).")
+    return Trail(chain, key, image, tuple(grids), tuple(steps))
+
+
+def _input_keys(transforms: Sequence[Any]) -> tuple[str, ...]:
+    """Keys that the first dictionary transform expects its images under; none for an array chain."""
+    first = next((t for t in transforms if isinstance(t, MapTransform)), None)
+    return tuple(str(k) for k in first.keys) if first is not None else ()
+
+
+def _chain_input(keys: tuple[str, ...], files: Sequence[Path]) -> Any:
+    paths = [str(f) for f in files]
+    whole = paths[0] if len(paths) == 1 else paths
+    if not keys:
+        return whole
+    if len(keys) == len(paths):
+        return dict(zip(keys, paths))
+    return {keys[0]: whole}
+
+
+def _find_image(data: Any, keys: tuple[str, ...], name: str) -> tuple[str | None, MetaTensor]:
+    if isinstance(data, (list, tuple)):
+        raise PlacementError(
+            f"{name} made {len(data)} samples of one volume; a heatmap needs one input. "
+            "Leave patch sampling to the inferer."
+        )
+    key = None
+    if isinstance(data, dict):
+        key = next((k for k in keys if k in data), None)
+        if key is None:
+            raise PlacementError(f"{name} removed the image '{keys[0]}' from the data; {sorted(map(str, data))} remain.")
+        data = data[key]
+    if not isinstance(data, MetaTensor):
+        raise PlacementError(
+            f"{name} returned a {type(data).__module__}.{type(data).__name__} instead of a MetaTensor, so affine and "
+            "saved operations are lost and the heatmap cannot be put back. Let it return the MetaTensor it was given "
+            "(convert_to_dst_type, or MetaTensor(x, meta=img.meta, applied_operations=img.applied_operations))."
+        )
+    return key, data
+
+
+def _spatial_shape(image: MetaTensor) -> tuple[int, ...]:
+    spatial_ndim = image.affine.shape[-1] - 1
+    shape = image.peek_pending_shape() if image.pending_operations else image.shape[-spatial_ndim:]
+    return tuple(int(n) for n in shape)
+
+
+def _affine(image: MetaTensor) -> np.ndarray:
+    affine = image.peek_pending_affine() if image.pending_operations else image.affine
+    return np.asarray(affine, dtype=np.float64)
+
+
+def _records(image: MetaTensor | None) -> int:
+    return 0 if image is None else len(image.applied_operations) + len(image.pending_operations)
+
+
+def _describe(
+    name: str, before: Grid | None, after: Grid, image: MetaTensor, recorded_before: int, seconds: float
+) -> TransformStep:
+    values = image.as_tensor()
+    low, high = (float(v) for v in values.aminmax())
+    return TransformStep(
+        name=name,
+        shape_before=before.shape if before else None,
+        shape_after=after.shape,
+        spacing_before=_spacing(before) if before else None,
+        spacing_after=_spacing(after),
+        orientation="".join(c or "?" for c in nibabel.aff2axcodes(after.affine)),
+        affine=affine_rows(after.affine),
+        value_range=(low, high),
+        nonzero=float(torch.count_nonzero(values)) / max(1, values.numel()),
+        recorded=_records(image) > recorded_before,
+        seconds=seconds,
+    )
+
+
+def _spacing(grid: Grid) -> tuple[float, ...]:
+    return tuple(float(s) for s in affine_to_spacing(grid.affine))
+
+
+def _failure(name: str, number: int, error: Exception, image: MetaTensor | None) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    reason = str(cause).strip().splitlines()[0] if str(cause).strip() else "no reason given"
+    given = f" on an image of shape {tuple(image.shape)}" if image is not None else ""
+    return (
+        f"Transform {number + 1} of the preprocessing, {name}, failed{given}: {type(cause).__name__}: {reason}. "
+        "Check that the volume is of the kind the bundle was trained on."
+    )
+
+
+def is_invertible(transform: Any) -> bool:
+    return isinstance(transform, InvertibleTransform)

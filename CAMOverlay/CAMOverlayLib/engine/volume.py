@@ -1,0 +1,135 @@
+"""The input volume on the computation's side of the border: read, checked, and written as the NIfTI a bundle loads.
+
+Arrays are I×J×K, affines map voxel indices to RAS millimetres.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from ..errors import OutputError, VolumeError
+from ..request import Affine, VolumeFile
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Voxels and where they are: ``array`` is I×J×K, ``affine`` 4×4 float64 from voxel index to RAS mm."""
+
+    array: np.ndarray
+    affine: np.ndarray
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(int(n) for n in self.array.shape)
+
+    def to_ras(self, index) -> tuple[float, float, float]:
+        """RAS mm of a voxel index (I, J, K)."""
+        x, y, z = self.affine[:3, :3] @ np.asarray(index, dtype=float) + self.affine[:3, 3]
+        return float(x), float(y), float(z)
+
+
+def read_volume(file: VolumeFile) -> Volume:
+    """The volume in an exported array file, checked.
+
+    Raises:
+        VolumeError: unreadable, not 3-D, of zero size, NaN or infinite voxels, or a singular geometry.
+    """
+    try:
+        array = np.load(file.path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise VolumeError(f"The exported volume '{file.path}' cannot be read ({error}). Export it again.") from error
+    volume = Volume(array, np.array(file.affine, dtype=np.float64), file.name)
+    check_volume(volume)
+    return volume
+
+
+def check_volume(volume: Volume) -> None:
+    """Refuse what no network could be asked about.
+
+    Raises:
+        VolumeError: not 3-D, zero size, not numeric, NaN or infinite voxels, singular or non-finite affine.
+    """
+    array, affine, name = volume.array, volume.affine, volume.name
+    if array.ndim != 3:
+        raise VolumeError(
+            f"Volume '{name}' is {array.ndim}-D with shape {array.shape}; one 3-D volume is needed. "
+            "Extract a single frame or channel first."
+        )
+    if 0 in array.shape:
+        raise VolumeError(f"Volume '{name}' has no voxels (shape {array.shape}). Load it again or crop it less.")
+    if array.dtype.kind not in "biuf":
+        raise VolumeError(f"Volume '{name}' has voxels of type {array.dtype}; integer or real numbers are needed.")
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise VolumeError(
+            f"Volume '{name}' has a geometry that is not a finite 4×4 matrix: {affine.tolist()}. Correct its header."
+        )
+    # The determinant against the product of the column lengths: 1 for orthogonal axes, 0 where two of them fall
+    # together, whatever the spacing.
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not lengths.all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6 * lengths.prod():
+        raise VolumeError(
+            f"Volume '{name}' has a singular geometry: its axes are {affine[:3, :3].T.tolist()} mm a voxel. "
+            "Correct spacing and directions in its header."
+        )
+    if array.dtype.kind == "f" and not _all_finite(array):
+        bad = np.argwhere(~np.isfinite(array))
+        first = tuple(int(i) for i in bad[0])
+        raise VolumeError(
+            f"Volume '{name}' has {len(bad)} voxels that are NaN or infinite, the first at {first}. "
+            "Replace them (for example with 0) before explaining."
+        )
+
+
+def _all_finite(array: np.ndarray) -> bool:
+    # One slab at a time, so that checking needs no mask as large as the volume.
+    return all(np.isfinite(array[..., k]).all() for k in range(array.shape[-1]))
+
+
+def write_nifti(volume: Volume, path: Path | str) -> Path:
+    """Write a volume as NIfTI, voxel type kept, for the bundle's own ``LoadImage`` or for the user.
+
+    The sform carries the affine, shear included; the qform can only say rotations and is set where that is all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    array = volume.array
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    elif array.dtype == np.float16:  # not a NIfTI type
+        array = array.astype(np.float32)
+    image = nibabel.Nifti1Image(array, volume.affine, dtype=array.dtype)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(volume.affine, code="scanner")
+    directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
+    if np.allclose(directions.T @ directions, np.eye(3), atol=1e-5):
+        image.set_qform(volume.affine, code="scanner")
+    else:
+        image.set_qform(None, code=0)
+    try:
+        nibabel.save(image, path)
+    except OSError as error:
+        raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Choose another folder.") from error
+    return Path(path)
+
+
+def save_array(array: np.ndarray, affine: np.ndarray, name: str, path: Path | str) -> VolumeFile:
+    """Write an array file as Slicer can map it (Fortran order) and say where it is.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    try:
+        np.save(path, np.asfortranarray(array))
+    except OSError as error:
+        raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Free some disk space.") from error
+    return VolumeFile(str(path), affine_rows(affine), name)
+
+
+def affine_rows(affine) -> Affine:
+    return tuple(tuple(float(x) for x in row) for row in np.asarray(affine))  # type: ignore[return-value]

@@ -1,0 +1,81 @@
+import nibabel
+import numpy as np
+import pytest
+from CAMOverlayLib.engine.volume import Volume, read_volume, write_nifti
+from CAMOverlayLib.errors import OutputError, VolumeError
+from geometries import GEOMETRIES, affines, geometry
+from hypothesis import HealthCheck, given, settings
+
+TYPES = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_voxels_and_type_survive_the_nifti_that_the_bundle_loads(tmp_path, dtype):
+    rng = np.random.default_rng(1)
+    array = rng.integers(0, 100, (5, 6, 7)).astype(dtype)
+    path = write_nifti(Volume(array, np.eye(4), "v"), tmp_path / "v.nii")
+    loaded = np.asarray(nibabel.load(path).dataobj)
+    assert loaded.dtype == (np.uint8 if dtype == "bool" else np.dtype(dtype))
+    np.testing.assert_array_equal(loaded, array.astype(loaded.dtype))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(affine=affines)
+def test_any_geometry_survives_as_well_as_the_file_format_can_say_it(tmp_path, affine):
+    path = write_nifti(Volume(np.zeros((3, 4, 5), np.int16), affine, "v"), tmp_path / "v.nii")
+    image = nibabel.load(path)
+    corners = np.array([[i, j, k, 1] for i in (0, 2) for j in (0, 3) for k in (0, 4)]).T
+    np.testing.assert_allclose(image.affine @ corners, affine @ corners, atol=1e-4)  # NIfTI keeps float32
+    assert image.header["qform_code"] == 1
+    np.testing.assert_allclose(image.get_qform() @ corners, affine @ corners, atol=5e-3)
+
+
+def test_a_sheared_geometry_is_only_in_the_sform(tmp_path):
+    affine = geometry((1, 1, 2), angles=(10, 0, 0))
+    affine[:3, 1] += 0.3 * affine[:3, 0]
+    image = nibabel.load(write_nifti(Volume(np.zeros((3, 4, 5), np.uint8), affine, "v"), tmp_path / "v.nii"))
+    np.testing.assert_allclose(image.affine, affine, atol=1e-5)
+    assert image.header["qform_code"] == 0
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(OutputError, match="no-such-folder.*Choose another folder"):
+        write_nifti(Volume(np.zeros((3, 3, 3)), np.eye(4), "v"), tmp_path / "no-such-folder" / "v.nii")
+
+
+@pytest.mark.parametrize("affine", GEOMETRIES.values(), ids=GEOMETRIES)
+def test_a_good_volume_is_read_as_exported(export, affine):
+    array = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    volume = read_volume(export(array, affine))
+    np.testing.assert_array_equal(volume.array, array)
+    np.testing.assert_array_equal(volume.affine, affine)
+    assert volume.array.dtype == np.int16
+    np.testing.assert_allclose(volume.to_ras((1, 2, 3)), (affine @ [1, 2, 3, 1])[:3])
+
+
+def test_each_unusable_volume_says_what_is_wrong_and_what_to_do(export):
+    good = np.ones((4, 4, 4), np.float32)
+    holes = good.copy()
+    holes[1, 2, 3] = np.nan
+    holes[3, 2, 3] = np.inf
+    flat = np.diag([1.0, 0.0, 1.0, 1.0])
+    same = np.array([[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    cases = [
+        (np.ones((4, 4, 4, 2)), np.eye(4), r"4-D with shape \(4, 4, 4, 2\).*single frame"),
+        (np.ones((4, 0, 4)), np.eye(4), r"no voxels \(shape \(4, 0, 4\)\)"),
+        (holes, np.eye(4), r"2 voxels that are NaN or infinite, the first at \(1, 2, 3\).*Replace"),
+        (good, flat, "singular geometry.*header"),
+        (good, same, "singular geometry"),
+        (good, np.full((4, 4), np.nan), "not a finite 4×4 matrix"),
+        (np.ones((4, 4, 4), complex), np.eye(4), "complex128"),
+    ]
+    for number, (array, affine, message) in enumerate(cases):
+        with pytest.raises(VolumeError, match=message):
+            read_volume(export(array, affine, f"case{number}"))
+
+
+def test_a_file_that_is_no_array_is_named(tmp_path, export):
+    file = export(np.ones((2, 2, 2)), np.eye(4))
+    (tmp_path / "volume.npy").write_bytes(b"not numpy")
+    with pytest.raises(VolumeError, match="volume.npy.*cannot be read"):
+        read_volume(file)

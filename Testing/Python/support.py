@@ -1,0 +1,35 @@
+"""Where things are, and configurations that several test files build on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHARED = REPOSITORY.parent / "shared"
+RESOURCES = REPOSITORY / "CAMOverlay" / "Resources"
+
+# The usual chain, as an inference.json would have it.
+USUAL_CHAIN = [
+    {"_target_": "LoadImaged", "keys": "image"},
+    {"_target_": "EnsureChannelFirstd", "keys": "image"},
+    {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
+    {"_target_": "CropForegroundd", "keys": "image", "source_key": "image"},
+    {"_target_": "Spacingd", "keys": "image", "pixdim": [2.0, 2.0, 2.0], "mode": "bilinear"},
+    {"_target_": "NormalizeIntensityd", "keys": "image"},
+    {"_target_": "Resized", "keys": "image", "spatial_size": [48, 48, 48]},
+    {"_target_": "EnsureTyped", "keys": "image"},
+]
+
+SMALL_NETWORK = {
+    "_target_": "DenseNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 3,
+    "init_features": 8,
+    "growth_rate": 4,
+    "block_config": [2, 2],
+}
+
+
+def real_volumes() -> list[Path]:
+    return sorted((SHARED / "data").glob("*.nii.gz"))
