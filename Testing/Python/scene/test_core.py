@@ -17,7 +17,7 @@ from CAMOverlayLib.scene import core, volumes
 import slicer
 import slicer.util
 import vtk
-from scene_helpers import GEOMETRIES, makeVolume, nodeIDs, realVolumes
+from scene.helpers import GEOMETRIES, makeVolume, nodeIDs, realVolumes
 
 
 def save(path: Path, voxels: np.ndarray, matrix: np.ndarray | None = np.eye(4), **options) -> Path:

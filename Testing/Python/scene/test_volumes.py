@@ -16,7 +16,7 @@ from CAMOverlayLib.scene import core, volumes
 import slicer
 import slicer.util
 import vtk
-from scene_helpers import GEOMETRIES, affine, blob, makeHeatmap, makeVolume, nodeIDs, realVolumes, rotation
+from scene.helpers import GEOMETRIES, affine, blob, makeHeatmap, makeVolume, nodeIDs, realVolumes, rotation
 
 SCALAR_TYPES = ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
 TRANSFORM = affine(rotation(20, 30, -40), (1.1, 1, 0.9), (5, -7, 11))
