@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from CAMOverlayLib.request import VolumeFile
-from CAMOverlayLib.scene import core, volumes
+from CAMOverlayLib.request import Prediction, Result, Target, VolumeFile
+from CAMOverlayLib.scene import core
 
 import slicer
 import slicer.util
@@ -78,8 +78,32 @@ def blob(shape: tuple[int, ...], matrix: np.ndarray, center: np.ndarray, sigma: 
     return np.exp(-((ras - center) ** 2).sum(axis=-1) / (2 * sigma**2)).astype(np.float32)
 
 
-def worldOf(node, ijk) -> np.ndarray:
-    return volumes.worldFromIJK(node, tuple(ijk))
+def makeResult(heatmap: VolumeFile, **changes) -> Result:
+    """A result as the computation returns it, with characters in its names that files and XML find awkward."""
+    values = dict(
+        heatmap=heatmap,
+        magnitude=0.0123456789,
+        peak=(0, 0, 0),
+        peak_ras=(0.0, 0.0, 0.0),
+        prediction=Prediction(("healthy", "lesion"), (-1.5, 2.5), (0.018, 0.982), "softmax", 1),
+        target=Target(1, "lesion", "output before softmax"),
+        layer="encoder.layer4",
+        method="gradcam",
+        device="cpu",
+        bundle="demo",
+        bundle_name="Demo; “ü”",
+        bundle_version="1.0",
+        inputs=("MRHead",),
+        activation_shape=(6, 6, 6),
+        activation_spacing=(16.0, 16.0, 20.0),
+        network_input_shape=(96, 96, 96),
+        field_of_view=0.8,
+        steps=(),
+        warnings=("a \"quoted\" <warning> & more;\nsecond line: 100%",),
+        timings={"forward": 0.5},
+        versions={"monai": "1.6.1"},
+    )
+    return Result(**{**values, **changes})
 
 
 def nodeIDs() -> list[str]:
