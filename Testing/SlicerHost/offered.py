@@ -1,0 +1,158 @@
+"""What the real Slicer offers, class by class: the list that everything in this package is cut to.
+
+The list was taken by introspection from a running Slicer 5.13. `offered.json` is the extract of it that
+this package needs, one class a line; the full lists lie outside the repository. To take more classes
+into the extract, add them to `CLASSES` and run
+
+    python -m SlicerHost.offered PATH/TO/slicer-api
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+EXTRACT = Path(__file__).with_name("offered.json")
+
+#: The ctk and qMRML classes that this package builds. All listed Qt classes are taken.
+CLASSES = {
+    "ctk": """ctkCheckBox ctkCheckableComboBox ctkCheckablePushButton ctkCollapsibleButton
+        ctkCollapsibleGroupBox ctkColorPickerButton ctkComboBox ctkDirectoryButton ctkDoubleRangeSlider
+        ctkDoubleSlider ctkDoubleSpinBox ctkExpandableWidget ctkFittedTextBrowser ctkMenuButton ctkMessageBox
+        ctkPathLineEdit ctkPushButton ctkRangeWidget ctkSliderWidget""".split(),
+    "qmrml": """qMRMLCollapsibleButton qMRMLColorTableComboBox qMRMLNodeComboBox
+        qMRMLRangeWidget qMRMLSegmentSelectorWidget qMRMLSliderWidget qMRMLSpinBox
+        qMRMLWidget""".split(),
+}
+
+#: Objects that cannot be constructed, under the class by which this package knows them.
+INSTANCES = {
+    "slicer.app": "qSlicerApplication",
+    "slicer.app.coreIOManager()": "qSlicerIOManager",
+    "slicer.app.layoutManager()": "qSlicerLayoutManager",
+    "slicer.app.layoutManager().sliceWidget('Red')": "qMRMLSliceWidget",
+    "slicer.app.moduleManager()": "qSlicerModuleManager",
+    "slicer.app.pythonManager()": "qSlicerPythonManager",
+    "slicer.modules.colors": "qSlicerLoadableModule",
+    "slicer.util.mainWindow()": "qSlicerMainWindow",
+}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The members of one class: properties with their C++ type, signals with signatures, the rest by name."""
+
+    inherits: tuple[str, ...] = ()
+    properties: dict[str, str] = field(default_factory=dict)
+    signals: tuple[str, ...] = ()
+    methods: frozenset[str] = frozenset()
+    other: frozenset[str] = frozenset()
+
+    def names(self) -> set[str]:
+        return {*self.properties, *(s.partition("(")[0] for s in self.signals), *self.methods, *self.other}
+
+    def withAll(self, more: Offer) -> Offer:
+        return Offer(
+            self.inherits,
+            {**more.properties, **self.properties},
+            tuple(dict.fromkeys(self.signals + more.signals)),
+            self.methods | more.methods,
+            self.other | more.other,
+        )
+
+    def without(self, names: list[str]) -> Offer:
+        return Offer(self.inherits, self.properties, self.signals, self.methods - {*names}, self.other - {*names})
+
+
+@functools.cache
+def _extract() -> dict:
+    return json.loads(EXTRACT.read_text())
+
+
+def names(module: str) -> frozenset[str]:
+    """Every name in `qt`, `ctk` or `slicer` of the real Slicer."""
+    return frozenset(_extract()["names"][module].split())
+
+
+@functools.cache
+def offer(className: str) -> Offer | None:
+    """The members of a class with those that it inherits, or None for a class known by name only."""
+    entry = _extract()["classes"].get(className)
+    if entry is None:
+        return None
+    own = Offer(
+        tuple(entry.get("inherits", "").split()),
+        entry.get("properties", {}),
+        tuple(entry.get("signals", ())),
+        frozenset(entry.get("methods", "").split()),
+        frozenset(entry.get("other", "").split()),
+    )
+    for base in own.inherits:
+        if base != className and (inherited := offer(base)):
+            own = own.withAll(inherited)
+    return own.without(entry.get("lacks", "").split())
+
+
+# --- making the extract -----------------------------------------------------------------------------
+
+
+def fromList(entry: dict) -> Offer:
+    """One entry of the full lists."""
+    return Offer(
+        tuple(n for n in entry.get("inherits", ()) if not n.startswith("?")),
+        dict(entry.get("properties", {})),
+        tuple(entry.get("signals", ())),
+        frozenset(entry.get("methods", ())),
+        # A class that could not be constructed for the introspection has its names in one heap.
+        frozenset([*entry.get("other", ()), *entry.get("names", ())]),
+    )
+
+
+def readLists(folder: Path) -> tuple[dict[str, Offer], dict[str, str]]:
+    """All classes of the full lists that are taken, and the names of the modules."""
+    lists = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("qt", "ctk", "qmrml", "instances")}
+    chosen = dict(lists["qt"])
+    for group, classes in CLASSES.items():
+        chosen.update({name: lists[group][name] for name in classes})
+    chosen.update({name: lists["instances"][where] for where, name in INSTANCES.items()})
+    moduleNames = json.loads((folder / "names.json").read_text())
+    return (
+        {name: fromList(entry) for name, entry in chosen.items()},
+        {module: " ".join(moduleNames[module]) for module in ("qt", "ctk", "slicer")},
+    )
+
+
+def writeExtract(folder: Path) -> None:
+    """Each class stores only what the classes that it inherits do not already say."""
+    offers, moduleNames = readLists(folder)
+    lines = []
+    for name, own in sorted(offers.items()):
+        inherited = Offer()
+        for base in own.inherits:
+            if base != name and base in offers:
+                inherited = inherited.withAll(offers[base])
+        entry = {
+            "inherits": " ".join(own.inherits),
+            "properties": {k: v for k, v in own.properties.items() if inherited.properties.get(k) != v},
+            "signals": [s for s in own.signals if s not in inherited.signals],
+            "methods": " ".join(sorted(own.methods - inherited.methods)),
+            "other": " ".join(sorted(own.other - inherited.other)),
+            "lacks": " ".join(sorted(_lacks(own, inherited, offers))),
+        }
+        lines.append(f"{json.dumps(name)}: {json.dumps({k: v for k, v in entry.items() if v})}")
+    EXTRACT.write_text(
+        '{"names": ' + json.dumps(moduleNames) + ',\n"classes": {\n' + ",\n".join(lines) + "\n}}\n"
+    )
+
+
+def _lacks(own: Offer, inherited: Offer, offers: dict[str, Offer]) -> set[str]:
+    """What a base class has and this one not. QWidget and QObject are left out of the lists of other classes."""
+    silent = {name for base in ("QWidget", "QObject") if base in own.inherits for name in offers[base].names()}
+    return inherited.names() - own.names() - silent
+
+
+if __name__ == "__main__":
+    writeExtract(Path(sys.argv[1]))

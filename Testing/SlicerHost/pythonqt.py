@@ -1,0 +1,754 @@
+"""PySide6 objects that behave as PythonQt shows them to a Slicer module.
+
+Slicer wraps its Qt with PythonQt, not with PySide: properties are attributes, classes do not inherit from
+each other, lists come back as tuples, keyword arguments are refused, exceptions in slots are printed and
+swallowed. A module meets these rules only when it runs in Slicer, unless something applies them before.
+
+So a module under SlicerHost never holds a PySide6 object. It holds a `Wrapped` object whose class was made
+from the list of what the real class offers (`offered.py`), and which passes each use on to a *native*
+PySide6 object. `wrap` and `unwrap` are the only two doors between the sides.
+
+    label = wrappedClass("QLabel")("text")     # the module's side
+    label.text                                 # 'text': a property
+    unwrap(label).text()                       # the host's side: a PySide6 QLabel
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import numbers
+import sys
+import traceback
+import typing
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
+from shiboken6 import Shiboken
+
+from . import offered
+
+#: PySide6's own warnings about functions that Qt 6 deprecates say nothing about a module made for Qt 5.
+warnings.filterwarnings("ignore", category=DeprecationWarning, module=__name__)
+
+NATIVE_MODULES = (QtWidgets, QtGui, QtCore, QtNetwork, QtUiTools)
+
+#: Qt and Python disagree about these words; PythonQt accepts a trailing underscore.
+KEYWORDS = {"exec": "exec_", "raise": "raise_", "print": "print_"}
+
+
+# --- errors that Slicer would only print --------------------------------------------------------------
+
+
+class SwallowedErrors(list):
+    """Exceptions that Slicer prints and swallows, kept so that a test can fail on them."""
+
+    def record(self, error: BaseException) -> None:
+        traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+        self.append(error)
+
+
+errors = SwallowedErrors()
+
+
+# --- values -------------------------------------------------------------------------------------------
+
+
+class EnumValue(int):
+    """An enum value: an int to the module (no `.name`, `|` gives a plain int), a PySide6 enum to Qt."""
+
+    native: enum.Enum
+
+    def __new__(cls, native: enum.Enum) -> EnumValue:
+        value = super().__new__(cls, native.value)
+        value.native = native
+        return value
+
+
+def _callable_enum(nativeEnum: type[enum.Enum]) -> Callable[[int], EnumValue]:
+    """`qt.QMessageBox.StandardButton`: in PythonQt a type that turns an int into a value."""
+
+    def make(value: int) -> EnumValue:
+        return EnumValue(nativeEnum(int(value)))
+
+    make.__name__ = make.__qualname__ = nativeEnum.__name__
+    return make
+
+
+def wrap(value: Any) -> Any:
+    """From the host's side to the module's."""
+    if isinstance(value, enum.Flag):
+        return int(value.value)
+    if isinstance(value, enum.Enum) and type(value).__module__.startswith("PySide6"):
+        return EnumValue(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(wrap(item) for item in value)
+    if isinstance(value, dict):
+        return {key: wrap(item) for key, item in value.items()}
+    if isinstance(value, Shiboken.Object):
+        return _wrapObject(value)
+    return value
+
+
+def unwrap(value: Any) -> Any:
+    """From the module's side to the host's."""
+    if isinstance(value, Wrapped):
+        return value._native()
+    if isinstance(value, WrappedType):
+        return value._native_class
+    if isinstance(value, EnumValue):
+        return value.native
+    if isinstance(value, (list, tuple)):
+        return [unwrap(item) for item in value]
+    if isinstance(value, dict):
+        return {key: unwrap(item) for key, item in value.items()}
+    if type(value).__module__ == "numpy" and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+        return value.item()
+    return value
+
+
+# --- calls: arguments are converted as PythonQt does --------------------------------------------------
+
+
+def _signatures(function: Callable) -> list[inspect.Signature]:
+    from shibokensupport.signature import get_signature  # loads a parser: only when a call needs it
+
+    found = get_signature(function)
+    return found if isinstance(found, list) else [found] if found else []
+
+
+def _convert(value: Any, annotation: Any) -> Any:
+    """One argument made to fit a parameter, or TypeError. `setText(5)`, `setValue(2.7)`, flags as int."""
+    options = typing.get_args(annotation) or (annotation,)
+    kinds = [kind for kind in options if isinstance(kind, type)]
+    if any(isinstance(value, kind) for kind in kinds if kind is not int or not isinstance(value, enum.Enum)):
+        return value
+    for kind in kinds:
+        if issubclass(kind, enum.Enum) and isinstance(value, (int, enum.Enum)):
+            return kind(int(value.value if isinstance(value, enum.Enum) else value))
+        if kind is int and isinstance(value, enum.Enum):
+            return int(value.value)
+        if kind in (int, float, bool) and isinstance(value, numbers.Real):
+            return kind(value)
+        if kind in (bytes, QtCore.QByteArray) and isinstance(value, str):
+            return value.encode()
+        if kind is str:
+            return "" if value is None else str(value)
+    if not kinds or value is None or type(None) in options:
+        return value
+    raise TypeError(value)
+
+
+def callNative(function: Callable, arguments: tuple, boundTo: Any = None) -> Any:
+    """Call a PySide6 function with a module's arguments."""
+    native = [unwrap(argument) for argument in arguments]
+    first = [] if boundTo is None else [boundTo]
+    try:
+        return function(*first, *native)
+    except (TypeError, ValueError, OverflowError) as error:
+        if inspect.isfunction(function) or inspect.ismethod(function):
+            raise  # one of this package's widgets: the error is its own
+        refusal = error
+    for signature in _signatures(function):
+        parameters = [p for p in signature.parameters.values() if p.name != "self" and p.kind != p.KEYWORD_ONLY]
+        if len(native) > len(parameters):
+            continue
+        try:
+            converted = [_convert(value, p.annotation) for value, p in zip(native, parameters)]
+            return function(*first, *converted)
+        except (TypeError, ValueError, OverflowError):
+            continue
+    raise ValueError(
+        f"Could not find matching overload for given arguments: {tuple(arguments)!r} ({refusal})"
+    ) from None
+
+
+def _refuse(keywords: dict) -> None:
+    if keywords:
+        raise ValueError(f"PythonQt takes no keyword arguments: {', '.join(keywords)}")
+
+
+_CPP_CONVERSIONS: dict[str, Callable[[Any], Any]] = {
+    "bool": bool,
+    "int": int,
+    "double": float,
+    "QString": lambda value: "" if value is None else str(value),
+    "QStringList": lambda value: [str(item) for item in ([value] if isinstance(value, str) else value)],
+}
+
+
+# --- members of wrapped classes -----------------------------------------------------------------------
+
+
+class PropertyMember:
+    """A Qt property: an attribute, never a call."""
+
+    def __init__(self, name: str, cppType: str) -> None:
+        self.name = name
+        self.cppType, _, note = cppType.partition(" (")
+        self.readOnly = bool(note)
+
+    def __get__(self, instance: Wrapped | None, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        native = instance._native()
+        if native.metaObject().indexOfProperty(self.name) < 0:
+            raise NotImplementedError(f"SlicerHost has no {type(instance).__name__}.{self.name} yet")
+        value = wrap(native.property(self.name))
+        if isinstance(value, EnumValue) and self.cppType == "int":
+            return int(value)
+        return value
+
+    def __set__(self, instance: Wrapped, value: Any) -> None:
+        if self.readOnly:
+            raise AttributeError(f"Property '{self.name}' of type '{self.cppType}' does not have a setter")
+        native = instance._native()
+        if native.metaObject().indexOfProperty(self.name) < 0:
+            raise NotImplementedError(f"SlicerHost has no {type(instance).__name__}.{self.name} yet")
+        value = unwrap(value)
+        if isinstance(value, enum.Enum):
+            value = int(value.value)
+        convert = _CPP_CONVERSIONS.get(self.cppType)
+        try:
+            native.setProperty(self.name, convert(value) if convert else value)
+        except (TypeError, ValueError):
+            raise ValueError(f"Property '{self.name}' of type '{self.cppType}' cannot be {value!r}") from None
+
+
+class MethodMember:
+    """A method: found on the instance or, as in `qt.QDialog.closeEvent(self, event)`, on the class."""
+
+    def __init__(self, name: str, nativeClass: type) -> None:
+        self.name = name
+        self.nativeClass = nativeClass
+        nativeName = name if hasattr(nativeClass, name) else KEYWORDS.get(name, name)
+        self.function = getattr(nativeClass, nativeName, None)
+        #: Static functions of Qt come as built-ins, methods as descriptors.
+        self.static = self.function is not None and inspect.isbuiltin(self.function)
+
+    def __get__(self, instance: Wrapped | None, owner: type | None = None) -> BoundMethod:
+        return BoundMethod(self, instance)
+
+
+class BoundMethod:
+    """A method looked up on an object (or on the class: `instance` is None)."""
+
+    def __init__(self, member: MethodMember, instance: Wrapped | None) -> None:
+        self._member = member
+        self._instance = instance
+        self.__name__ = member.name
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        _refuse(keywords)
+        member, instance = self._member, self._instance
+        if instance is None and not member.static:
+            instance, *arguments = arguments
+        special = SPECIAL_METHODS.get(member.name)
+        if special and (handled := special(member, instance, tuple(arguments))) is not _NOT_SPECIAL:
+            return wrap(handled)
+        if member.function is None:
+            raise NotImplementedError(f"SlicerHost has no {member.nativeClass.__name__}.{member.name}()")
+        boundTo = None if member.static else instance._native()
+        return wrap(callNative(member.function, tuple(arguments), boundTo))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BoundMethod) and (self._member, self._instance) == (other._member, other._instance)
+
+    def __hash__(self) -> int:
+        return hash((self._member.name, id(self._instance)))
+
+
+class SignalMember:
+    """A signal with all its overloads."""
+
+    def __init__(self, name: str, overloads: list[str], method: MethodMember | None = None) -> None:
+        self.name = name
+        self.overloads = overloads
+        self.method = method  # QProcess.error is a signal and a method
+
+    def __get__(self, instance: Wrapped | None, owner: type | None = None) -> Any:
+        return self if instance is None else BoundSignal(self, instance)
+
+
+class BoundSignal:
+    """`button.clicked`: `connect`, `disconnect`, `emit`. Overloads are chosen by the text form only."""
+
+    def __init__(self, member: SignalMember, instance: Wrapped) -> None:
+        self._member = member
+        self._instance = instance
+
+    def connect(self, slot: Callable) -> bool:
+        return connect(self._instance, preferredOverload(self._member.overloads), slot)
+
+    def disconnect(self, slot: Callable | None = None) -> bool:
+        return disconnect(self._instance, self._member.name, slot)
+
+    def emit(self, *arguments: Any) -> None:
+        native = getattr(self._instance._native(), self._member.name)
+        native.emit(*[unwrap(argument) for argument in arguments])
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._member.method:
+            return BoundMethod(self._member.method, self._instance)(*arguments)
+        return self.emit(*arguments)
+
+
+class EnumMember:
+    """An enum value or enum type on a class."""
+
+    def __init__(self, name: str, nativeClass: type) -> None:
+        self.name = name
+        self.nativeClass = nativeClass
+
+    def __get__(self, instance: Wrapped | None, owner: type | None = None) -> Any:
+        found = _lookupEnum(self.nativeClass, self.name)
+        if found is None:
+            raise AttributeError(f"SlicerHost: Qt 6 has no {self.nativeClass.__name__}.{self.name}")
+        return found
+
+
+def _lookupEnum(native: Any, name: str) -> Any:
+    found = getattr(native, name, None)
+    if isinstance(found, enum.Enum):
+        return EnumValue(found)
+    if isinstance(found, type) and issubclass(found, enum.Enum):
+        return _callable_enum(found)
+    if isinstance(found, int):
+        return found
+    if isinstance(found, type) and issubclass(found, Shiboken.Object):
+        return found
+    # Qt 5 has a flags type beside the enum (Alignment beside AlignmentFlag), Qt 6 names only the enum.
+    for candidate in (f"{name}Flag", name.removesuffix("s"), f"{name.removesuffix('s')}Flag"):
+        found = getattr(native, candidate, None)
+        if isinstance(found, type) and issubclass(found, enum.Flag):
+            return int
+    return None
+
+
+# --- the classes --------------------------------------------------------------------------------------
+
+
+class WrappedType(type):
+    """Makes the Python subclasses that a module writes (`class Dialog(qt.QDialog)`)."""
+
+    _native_class: type
+
+    def __new__(meta, name: str, bases: tuple, namespace: dict, **options: Any) -> WrappedType:
+        if "_native_class" not in namespace:
+            base = next((b for b in bases if isinstance(b, WrappedType)), None)
+            if base is None:
+                raise TypeError("a wrapped class needs a native class")
+            namespace["_native_class"] = _nativeSubclass(name, base._native_class, namespace)
+            namespace["_is_python_subclass"] = True
+        return super().__new__(meta, name, bases, namespace, **options)
+
+    def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
+        if not cls._is_python_subclass:
+            _refuse(keywords)
+        return super().__call__(*arguments, **keywords)
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        if not cls._is_python_subclass and not name.startswith("_"):
+            raise AttributeError(f"attributes of {cls.__name__} cannot be set")
+        super().__setattr__(name, value)
+
+
+class Wrapped(metaclass=WrappedType):
+    """What a module holds instead of a Qt object."""
+
+    __slots__ = ("_held", "__weakref__")
+    _native_class: type = Shiboken.Object
+    _is_python_subclass = False
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        _refuse(keywords)
+        if self._native_class in _NOT_CONSTRUCTIBLE:
+            raise ValueError(f"{type(self).__name__} cannot be constructed")
+        native = callNative(self._native_class, arguments)
+        object.__setattr__(self, "_held", native)
+        if self._is_python_subclass:
+            native._wrapped = self  # the Python half lives as long as the C++ half
+        if isinstance(native, QtCore.QObject):
+            _known[Shiboken.getCppPointer(native)[0]] = self
+
+    def _native(self) -> Any:
+        try:
+            native = self._held
+        except AttributeError:
+            raise ValueError(f"{type(self).__name__}.__init__ was not called") from None
+        if not Shiboken.isValid(native):
+            raise ValueError(f"Trying to use a destroyed {type(self).__name__} object")
+        return native
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        member = getattr(type(self), name, None)
+        if isinstance(member, PropertyMember):
+            member.__set__(self, value)
+        elif self._is_python_subclass:
+            object.__setattr__(self, name, value)
+        else:
+            raise AttributeError(
+                f"'{type(self).__name__}' object has no attribute '{name}'"
+                " (creating new attributes on C++ objects is not allowed)"
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        plain = name.removesuffix("_")
+        if plain != name and KEYWORDS.get(plain) == name and plain in dir(type(self)):
+            return getattr(self, plain)
+        raise AttributeError(f"{type(self).__name__} has no attribute named '{name}'")
+
+    def __bool__(self) -> bool:
+        return Shiboken.isValid(self._held)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Wrapped):
+            return NotImplemented
+        return self._held is other._held or self._held == other._held
+
+    def __hash__(self) -> int:
+        if isinstance(self._held, QtCore.QObject):
+            return id(self._held)
+        return hash(self._held)
+
+    def __str__(self) -> str:
+        return str(self._held) if isinstance(self._held, QtCore.QByteArray) else repr(self)
+
+    def __repr__(self) -> str:
+        state = "" if Shiboken.isValid(self._held) else ", destroyed"
+        return f"{type(self).__name__} ({type(self).__name__} at 0x{id(self._held):x}{state})"
+
+
+_known: weakref.WeakValueDictionary[int, Wrapped] = weakref.WeakValueDictionary()
+_classes: dict[type, WrappedType] = {}
+_NOT_CONSTRUCTIBLE: set[type] = set()
+
+
+def _wrapObject(native: Shiboken.Object) -> Wrapped:
+    python = getattr(native, "_wrapped", None)
+    if python is not None:
+        return python
+    isObject = isinstance(native, QtCore.QObject)
+    pointer = Shiboken.getCppPointer(native)[0] if isObject and Shiboken.isValid(native) else 0
+    if pointer and (known := _known.get(pointer)) is not None and known._held is native:
+        return known
+    for base in type(native).__mro__:
+        if base in _classes:
+            cls = _classes[base]
+            break
+    else:
+        base = next(b for b in type(native).__mro__ if b.__name__[0] == "Q")
+        cls = defineClass(base.__name__, base)
+    wrapped = cls.__new__(cls)
+    object.__setattr__(wrapped, "_held", native)
+    if pointer:
+        _known[pointer] = wrapped
+    return wrapped
+
+
+def nativeClass(name: str) -> type | None:
+    """The PySide6 class of a Qt class name."""
+    return next((found for module in NATIVE_MODULES if isinstance(found := getattr(module, name, None), type)), None)
+
+
+def defineClass(name: str, native: type, constructible: bool = True) -> WrappedType:
+    """Make the class that a module sees for `native`, with exactly the members that Slicer's has.
+
+    For a class that the lists know by name only, PySide6's own members stand in.
+    """
+    if native in _classes:
+        return _classes[native]
+    offer = offered.offer(name) or _guess(native)
+    members: dict[str, Any] = {"__slots__": (), "_native_class": native, "_is_python_subclass": False}
+    for other in offer.other:
+        members[other] = EnumMember(other, native)
+    for method in offer.methods | {"className", "inherits", "delete", "help"}:
+        members[method] = MethodMember(method, native)
+    for signal in {s.partition("(")[0] for s in offer.signals}:
+        overloads = [s for s in offer.signals if s.partition("(")[0] == signal]
+        members[signal] = SignalMember(signal, overloads, members.get(signal))
+    for prop, cppType in offer.properties.items():
+        members[prop] = PropertyMember(prop, cppType)
+    if issubclass(native, QtCore.QObject):
+        members["name"] = PropertyMember("objectName", "QString")
+    for method in ("connect", "disconnect"):
+        if method in members:
+            members[method] = _ConnectMember(connect if method == "connect" else disconnect)
+    cls = WrappedType(name, (Wrapped,), members)
+    _classes[native] = cls
+    if not constructible:
+        _NOT_CONSTRUCTIBLE.add(native)
+    return cls
+
+
+def wrappedClass(name: str) -> WrappedType:
+    """The class that a module sees under a Qt class name."""
+    native = nativeClass(name)
+    if native is None:
+        raise AttributeError(f"SlicerHost: Qt 6 has no {name}")
+    return defineClass(name, native)
+
+
+def _guess(native: type) -> offered.Offer:
+    properties, signals = {}, []
+    if issubclass(native, QtCore.QObject):
+        meta = native.staticMetaObject
+        for index in range(meta.propertyCount()):
+            prop = meta.property(index)
+            properties[prop.name()] = prop.typeName() + ("" if prop.isWritable() else " (read only)")
+        for index in range(meta.methodCount()):
+            method = meta.method(index)
+            if method.methodType() == QtCore.QMetaMethod.MethodType.Signal:
+                signals.append(bytes(method.methodSignature().data()).decode())
+    names = {KEYWORDS_BACK.get(n, n) for n in dir(native) if not n.startswith("_")} - set(properties)
+    names -= {s.partition("(")[0] for s in signals} | {"staticMetaObject"}
+    values = {n for n in names if isinstance(getattr(native, n, None), (enum.Enum, type))}
+    for base in native.__mro__:  # PySide6 finds `QFrame.Box` although only `QFrame.Shape.Box` is in dir()
+        for attribute in vars(base).values():
+            if isinstance(attribute, type) and issubclass(attribute, enum.Enum):
+                values |= set(attribute.__members__)
+    return offered.Offer((), properties, tuple(signals), frozenset(names - values), frozenset(values))
+
+
+KEYWORDS_BACK = {native: name for name, native in KEYWORDS.items()}
+
+
+# --- Python subclasses --------------------------------------------------------------------------------
+
+
+class DeclaredSignal:
+    """`changed = qt.Signal(int)` in the body of a class."""
+
+    def __init__(self, *types: Any) -> None:
+        self.types = types
+
+
+def _nativeSubclass(name: str, base: type, namespace: dict) -> type:
+    """A PySide6 class whose virtual functions call the methods that the module wrote."""
+    body: dict[str, Any] = {}
+    for attribute, value in list(namespace.items()):
+        if isinstance(value, DeclaredSignal):
+            body[attribute] = QtCore.Signal(*[unwrap(t) for t in value.types])
+            names = ",".join("PyObject" for _ in value.types)
+            namespace[attribute] = SignalMember(attribute, [f"{attribute}({names})"])
+        elif inspect.isfunction(value) and not attribute.startswith("__") and callable(getattr(base, attribute, None)):
+            body[attribute] = _forward(attribute, value, getattr(base, attribute))
+    return type(base)(name, (base,), body)
+
+
+def _forward(name: str, python: Callable, original: Callable) -> Callable:
+    def virtual(native: Any, *arguments: Any) -> Any:
+        wrapped = getattr(native, "_wrapped", None)
+        if wrapped is None:  # called by the constructor
+            return original(native, *arguments)
+        try:
+            return unwrap(getattr(wrapped, name)(*[wrap(argument) for argument in arguments]))
+        except Exception as error:
+            errors.record(error)
+            return original(native, *arguments)
+
+    virtual.__name__ = name
+    return virtual
+
+
+# --- signals and slots --------------------------------------------------------------------------------
+
+#: Signals of Qt 5 that Qt 6 gave another name: (Qt 6 signal, what is delivered).
+RENAMED_SIGNALS: dict[str, tuple[str, Callable[..., tuple]]] = {
+    "currentIndexChanged(QString)": ("currentTextChanged(QString)", lambda *a: a),
+    "activated(QString)": ("textActivated(QString)", lambda *a: a),
+    "highlighted(QString)": ("textHighlighted(QString)", lambda *a: a),
+    "valueChanged(QString)": ("textChanged(QString)", lambda *a: a),
+    "finished(int)": ("finished(int,QProcess::ExitStatus)", lambda code, *_: (code,)),
+    "error(QProcess::ProcessError)": ("errorOccurred(QProcess::ProcessError)", lambda *a: a),
+    "buttonClicked(int)": ("idClicked(int)", lambda *a: a),
+    "buttonPressed(int)": ("idPressed(int)", lambda *a: a),
+    "buttonReleased(int)": ("idReleased(int)", lambda *a: a),
+    "buttonToggled(int,bool)": ("idToggled(int,bool)", lambda *a: a),
+    "currentNodeChanged(bool)": ("currentNodeChanged(vtkMRMLNode*)", lambda node: (bool(node),)),
+}
+
+_connections: dict[int, list[tuple[str, Any, Callable, Any]]] = {}
+
+
+def preferredOverload(overloads: list[str]) -> str:
+    """Which overload `object.signal.connect` means: int before QString, a node before a bool, else the longest."""
+    if len(overloads) == 1:
+        return overloads[0]
+    weak = ("(QString)", "(bool)") if any("vtkMRML" in o for o in overloads) else ("(QString)",)
+    strong = [o for o in overloads if not o.endswith(weak)] or overloads
+    return max(strong, key=lambda o: (o.count(","), not o.endswith("()"), len(o)))
+
+
+def connect(sender: Wrapped, signal: str, *rest: Any) -> bool:
+    """`sender.connect('signal(types)', slot)`, also `(signal, receiver, 'slot(types)')`."""
+    native = sender._native()
+    signal = signal.replace(" ", "").removeprefix("2")
+    slot = rest[0] if len(rest) == 1 else getattr(rest[0], rest[1].lstrip("1").partition("(")[0])
+    listed = {o for m in _signalsOf(type(sender)) for o in m.overloads}
+    if signal not in listed:
+        print(f"Qt: no such signal: {type(sender).__name__}::{signal}", file=sys.stderr)
+        return False
+    nativeSignal, translate = signal, None
+    if native.metaObject().indexOfSignal(signal) < 0 and signal in RENAMED_SIGNALS:
+        nativeSignal, translate = RENAMED_SIGNALS[signal]
+    arity = 0 if signal.endswith("()") else signal.count(",") + 1
+    handler = _slot(slot, arity, translate)
+    name = nativeSignal.partition("(")[0]
+    if native.metaObject().indexOfSignal(nativeSignal) >= 0:
+        connection = QtCore.QObject.connect(native, QtCore.SIGNAL(nativeSignal), handler)
+    elif hasattr(native, name):  # a signal of this package's own widgets, declared for Python objects
+        connection = getattr(native, name).connect(handler)
+    else:
+        raise NotImplementedError(f"SlicerHost has no {type(sender).__name__}.{signal}")
+    pointer = Shiboken.getCppPointer(native)[0]
+    if pointer not in _connections:
+        _connections[pointer] = []
+        native.destroyed.connect(lambda *_, pointer=pointer: _connections.pop(pointer, None))
+    _connections[pointer].append((signal, slot, handler, connection))
+    return True
+
+
+def disconnect(sender: Wrapped, signal: str | None = None, *rest: Any) -> bool:
+    """Take connections away again: one slot, all slots of a signal, or all that a module made."""
+    native = sender._native()
+    slot = rest[0] if rest else None
+    if len(rest) == 2:
+        slot = getattr(rest[0], rest[1].lstrip("1").partition("(")[0])
+    wanted = None if signal is None else signal.replace(" ", "").removeprefix("2")
+    kept, removed = [], []
+    for entry in _connections.get(Shiboken.getCppPointer(native)[0], []):
+        sameSignal = wanted is None or wanted in (entry[0], entry[0].partition("(")[0])
+        (removed if sameSignal and (slot is None or slot == entry[1]) else kept).append(entry)
+    for *_, connection in removed:
+        QtCore.QObject.disconnect(connection)
+    if removed:
+        _connections[Shiboken.getCppPointer(native)[0]] = kept
+    return bool(removed)
+
+
+class _ConnectMember:
+    def __init__(self, function: Callable) -> None:
+        self.function = function
+
+    def __get__(self, instance: Wrapped | None, owner: type | None = None) -> Any:
+        return self.function if instance is None else lambda *arguments: self.function(instance, *arguments)
+
+
+def _signalsOf(cls: type) -> Iterator[SignalMember]:
+    for base in cls.__mro__:
+        yield from (m for m in vars(base).values() if isinstance(m, SignalMember))
+
+
+def _slot(callee: Callable, arity: int, translate: Callable[..., tuple] | None) -> Callable:
+    """What is really connected: trims the arguments to what the callee takes and swallows its exceptions."""
+    accepted = _positionals(callee)
+
+    def handler(*arguments: Any) -> None:
+        try:
+            given = translate(*arguments) if translate else arguments
+            given = [wrap(argument) for argument in given[:arity]]
+            if isinstance(callee, (BoundMethod, BoundSignal)):
+                _callTrimmed(callee, given)
+            else:
+                callee(*given[:accepted])
+        except Exception as error:
+            errors.record(error)
+
+    return handler
+
+
+def _positionals(callee: Callable) -> int | None:
+    try:
+        parameters = inspect.signature(callee).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind == p.VAR_POSITIONAL for p in parameters):
+        return None
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+
+
+def _callTrimmed(callee: Callable, arguments: list) -> None:
+    """A Qt method as a slot (`dialog.close`): drop arguments from the end until it takes them."""
+    for count in range(len(arguments), -1, -1):
+        try:
+            callee(*arguments[:count])
+            return
+        except ValueError:
+            if count == 0:
+                raise
+
+
+# --- methods that PythonQt does differently from PySide6 ----------------------------------------------
+
+_NOT_SPECIAL = object()
+
+
+def _firstOnly(member: MethodMember, instance: Wrapped | None, arguments: tuple) -> Any:
+    """File and input dialogs: PySide6 returns (value, filter or ok), PythonQt the value."""
+    if member.nativeClass not in (QtWidgets.QFileDialog, QtWidgets.QInputDialog):
+        return _NOT_SPECIAL
+    result = callNative(member.function, arguments)
+    return result[0] if isinstance(result, tuple) else result
+
+
+def _singleShot(member: MethodMember, instance: Wrapped | None, arguments: tuple) -> Any:
+    milliseconds, callee = arguments[0], arguments[-1]
+    QtCore.QTimer.singleShot(int(milliseconds), _slot(callee, 0, None))
+    return None
+
+
+def _className(member: MethodMember, instance: Wrapped, arguments: tuple) -> str:
+    native = instance._native()
+    return native.metaObject().className() if isinstance(native, QtCore.QObject) else type(native).__name__
+
+
+def _inherits(member: MethodMember, instance: Wrapped, arguments: tuple) -> bool:
+    native = instance._native()
+    if isinstance(native, QtCore.QObject):
+        return native.inherits(arguments[0])
+    return any(base.__name__ == arguments[0] for base in type(native).__mro__)
+
+
+def _delete(member: MethodMember, instance: Wrapped, arguments: tuple) -> None:
+    Shiboken.delete(instance._native())
+
+
+def _findChildren(member: MethodMember, instance: Wrapped, arguments: tuple) -> Any:
+    """By class or by class name, and optionally by object name."""
+    kind = unwrap(arguments[0]) if arguments else QtCore.QObject
+    name = arguments[1] if len(arguments) > 1 else ""
+    found = instance._native().findChildren(kind if isinstance(kind, type) else QtCore.QObject, name or None)
+    if isinstance(kind, str):
+        found = [child for child in found if child.inherits(kind)]
+    return found if member.name == "findChildren" else next(iter(found), None)
+
+
+def _property(member: MethodMember, instance: Wrapped, arguments: tuple) -> Any:
+    return instance._native().property(arguments[0])
+
+
+SPECIAL_METHODS: dict[str, Callable[[MethodMember, Wrapped | None, tuple], Any]] = {
+    **dict.fromkeys(
+        ("getOpenFileName", "getOpenFileNames", "getSaveFileName", "getText", "getItem", "getInt", "getDouble"),
+        _firstOnly,
+    ),
+    "singleShot": _singleShot,
+    "className": _className,
+    "inherits": _inherits,
+    "delete": _delete,
+    "findChildren": _findChildren,
+    "findChild": _findChildren,
+    "property": _property,
+}
+
+
+def handleMethod(name: str, handler: Callable[[MethodMember, Wrapped | None, tuple], Any]) -> None:
+    """Let another part of this package answer a method; it returns `NOT_SPECIAL` to decline."""
+    SPECIAL_METHODS[name] = handler
+
+
+NOT_SPECIAL = _NOT_SPECIAL
