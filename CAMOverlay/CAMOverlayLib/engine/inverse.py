@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose
 from monai.transforms.utils import allow_missing_keys_mode
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -44,7 +43,7 @@ def place(heat: Tensor, trail: Trail) -> Placed:
         PlacementError: the chain cannot be inverted, or its inverse does not end on the volume's grid.
     """
     on_input = as_network_input(to_input_grid(heat, trail.input_grid.shape), trail.image)
-    restored = invert_chain(trail.chain, trail.key, on_input, trail.volume_grid)
+    restored = invert_chain(on_input, trail)
     array = np.asfortranarray(restored.as_tensor()[0].float().cpu().numpy())
     share = FieldOfView(trail.volume_grid, trail.grids[1:]).clear_outside(array)
     if float(on_input.max()) > 0 and not array.any():
@@ -76,21 +75,35 @@ def as_network_input(heat: Tensor, image: MetaTensor) -> MetaTensor:
     )
 
 
-def invert_chain(chain: Compose, key: str | None, heat: MetaTensor, volume: Grid) -> MetaTensor:
-    """The chain's own inverse, which must end on the grid that the chain started from.
+def invert_chain(heat: MetaTensor, trail: Trail) -> MetaTensor:
+    """The chain's own inverse, which must begin on the network input's grid and end on the volume's.
 
     Args:
-        heat: 1×I×J×K on the network input's grid, with affine and operations; consumed.
+        heat: 1×I×J×K on the network input's grid, with its affine and its operations, which are consumed.
 
     Raises:
-        PlacementError: inverting fails, or ends on another grid.
+        PlacementError: the affine or the operations are not those of the network input, inverting fails, or it ends
+            on another grid.
     """
+    # Checked before and not after: the inverse of Spacing writes the right affine on whatever it returns.
+    _require_near(
+        Grid(tuple(heat.shape[1:]), np.asarray(heat.affine, dtype=np.float64)),
+        trail.input_grid,
+        "The heatmap does not lie on the network input's grid",
+        "It must carry both the operations and the affine of the network input; without the affine the inverse "
+        "returns zeros, or the map in a wrong place.",
+    )
+    if len(heat.applied_operations) != len(trail.image.applied_operations):
+        raise PlacementError(
+            f"The heatmap carries {len(heat.applied_operations)} saved operations, the network input "
+            f"{len(trail.image.applied_operations)}. Give it a deep copy of all of them."
+        )
     try:
-        if key is None:
-            restored = chain.inverse(heat)
+        if trail.key is None:
+            restored = trail.chain.inverse(heat)
         else:
-            with allow_missing_keys_mode(chain):
-                restored = chain.inverse({key: heat})[key]
+            with allow_missing_keys_mode(trail.chain):
+                restored = trail.chain.inverse({trail.key: heat})[trail.key]
     except Exception as error:
         cause: BaseException = error
         while cause.__cause__ is not None:
@@ -99,20 +112,25 @@ def invert_chain(chain: Compose, key: str | None, heat: MetaTensor, volume: Grid
             f"The preprocessing cannot be inverted: {type(cause).__name__}: {cause}. Each of its transforms that moves "
             "voxels must be an InvertibleTransform that records itself."
         ) from error
-    shape = tuple(int(n) for n in restored.shape[1:])
-    if shape != volume.shape:
-        raise PlacementError(
-            f"The inverse of the preprocessing ended on {shape} voxels, the volume has {volume.shape}. "
-            "A transform changed the image's shape without recording it; it must be an InvertibleTransform."
-        )
-    affine = np.asarray(restored.affine, dtype=np.float64)
-    # A quarter of a voxel: rounding in long chains stays far below, a lost affine or an unrecorded flip far above.
-    corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])]).T
-    drift = np.linalg.norm((affine - volume.affine)[:3] @ corners, axis=0).max()
-    if drift > 0.25 * np.linalg.norm(volume.affine[:3, :3], axis=0).min():
-        raise PlacementError(
-            f"The inverse of the preprocessing ended {drift:.1f} mm away from the volume, on the affine "
-            f"{np.round(affine, 3).tolist()} instead of {np.round(volume.affine, 3).tolist()}. The heatmap must carry "
-            "both the operations and the affine of the network input, and every transform must keep them up to date."
-        )
+    _require_near(
+        Grid(tuple(restored.shape[1:]), np.asarray(restored.affine, dtype=np.float64)),
+        trail.volume_grid,
+        "The inverse of the preprocessing does not end on the volume's grid",
+        "A transform moved voxels without recording it; it must be an InvertibleTransform and keep the affine up to "
+        "date.",
+    )
     return restored
+
+
+def _require_near(found: Grid, wanted: Grid, problem: str, remedy: str) -> None:
+    shape = tuple(int(n) for n in found.shape)
+    if shape != wanted.shape:
+        raise PlacementError(f"{problem}: it has {shape} voxels instead of {wanted.shape}. {remedy}")
+    corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])]).T
+    drift = np.linalg.norm((found.affine - wanted.affine)[:3] @ corners, axis=0).max()
+    # A quarter of a voxel: rounding in long chains stays far below, a lost affine or an unrecorded flip far above.
+    if drift > 0.25 * np.linalg.norm(wanted.affine[:3, :3], axis=0).min():
+        raise PlacementError(
+            f"{problem}: it is up to {drift:.1f} mm off, with the affine {np.round(found.affine, 3).tolist()} instead "
+            f"of {np.round(wanted.affine, 3).tolist()}. {remedy}"
+        )

@@ -7,7 +7,7 @@ input it would have got from the chain itself.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
-from monai.transforms import Compose, InvertibleTransform, MapTransform
+from monai.transforms import Compose, MapTransform
 from monai.transforms.lazy.functional import apply_pending_transforms
 from monai.transforms.transform import apply_transform
 
@@ -73,8 +73,7 @@ def run_chain(chain: Compose, files: Sequence[Path], report: Callable[[int, int,
         PreprocessingError: a transform failed; its name and its reason are in the message.
         PlacementError: the chain's result is not one MetaTensor, so nobody can say where its voxels came from.
     """
-    # A lazy chain decides itself when to resample, so only an eager one may be taken apart at its inner Composes.
-    transforms = chain.flatten().transforms if not chain.lazy else chain.transforms
+    transforms = tuple(_flat(chain))
     keys = _input_keys(transforms)
     data = _chain_input(keys, files)
     grids: list[Grid] = []
@@ -103,6 +102,19 @@ def run_chain(chain: Compose, files: Sequence[Path], report: Callable[[int, int,
     if image is None:
         raise PreprocessingError("The preprocessing chain is empty; it must at least load the image (LoadImaged).")
     return Trail(chain, key, image, tuple(grids), tuple(steps))
+
+
+def _flat(chain: Compose) -> Iterator[Any]:
+    """The chain's transforms, inner chains taken apart where that changes nothing.
+
+    ``Compose.flatten`` would seed random transforms anew, and a lazy chain decides itself when to resample.
+    """
+    for transform in chain.transforms:
+        same = type(transform) is Compose and transform.map_items == chain.map_items
+        if same and not chain.lazy and not transform.lazy:
+            yield from _flat(transform)
+        else:
+            yield transform
 
 
 def _input_keys(transforms: Sequence[Any]) -> tuple[str, ...]:
@@ -191,7 +203,3 @@ def _failure(name: str, number: int, error: Exception, image: MetaTensor | None)
         f"Transform {number + 1} of the preprocessing, {name}, failed{given}: {type(cause).__name__}: {reason}. "
         "Check that the volume is of the kind the bundle was trained on."
     )
-
-
-def is_invertible(transform: Any) -> bool:
-    return isinstance(transform, InvertibleTransform)

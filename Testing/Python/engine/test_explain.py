@@ -1,0 +1,182 @@
+"""The whole story on the engine's side, with a network whose right answer is known."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from CAMOverlayLib.engine.explain import explain
+from CAMOverlayLib.errors import (
+    BundleError,
+    Cancelled,
+    CAMOverlayError,
+    DeviceError,
+    LayerError,
+    MethodError,
+    OutputError,
+    TargetError,
+    UntrustedBundleError,
+    VolumeError,
+)
+from CAMOverlayLib.request import STAGES, Request, Result
+from geometries import GEOMETRIES, blob
+from support import USUAL_CHAIN
+
+@pytest.fixture
+def bright_bundle(make_bundle):
+    """A classifier whose class 'bright' is exactly the largest value of the image pooled 4×4×4."""
+    network = "$torch.nn.Sequential(torch.nn.Conv3d(1, 2, 4, 4), torch.nn.ReLU(), torch.nn.AdaptiveMaxPool3d(1), torch.nn.Flatten())"
+
+    folder = make_bundle(network=network, classes=("dark", "bright"), weights=None)
+    kernel = torch.stack([-torch.ones(1, 4, 4, 4), torch.ones(1, 4, 4, 4)]) / 64
+    torch.save({"0.weight": kernel, "0.bias": torch.tensor([0.0, 0.0])}, folder / "models" / "model.pt")
+    return folder
+
+
+def request(volume, bundle, tmp_path, **options):
+    (tmp_path / "out").mkdir(exist_ok=True)
+    return Request((volume,), str(bundle), str(tmp_path / "out"), **({"trust": True} | options))
+
+
+def bright_volume(affine, shape=(40, 44, 36), voxel=(26, 15, 20)):
+    centre = affine[:3] @ [*voxel, 1]
+    noise = np.random.default_rng(0).normal(0, 2, shape)
+    return (100 + noise + 500 * blob(shape, affine, centre, 5)).astype(np.int16), centre
+
+
+@pytest.mark.parametrize("affine", GEOMETRIES.values(), ids=GEOMETRIES)
+def test_the_heatmap_peaks_where_the_network_looked(bright_bundle, export, tmp_path, affine):
+    array, centre = bright_volume(affine)
+    result = explain(request(export(array, affine), bright_bundle, tmp_path))
+    heatmap = np.load(result.heatmap.path, mmap_mode="r")
+    assert heatmap.shape == array.shape and heatmap.dtype == np.float32 and heatmap.flags.f_contiguous
+    assert result.heatmap.affine == tuple(map(tuple, affine.tolist()))
+    assert 0 <= heatmap.min() and 0.5 < heatmap.max() <= 1
+    assert result.prediction.name == "bright" == result.target.name
+    # The network cannot tell places within one activation apart.
+    distance = np.linalg.norm(np.array(result.peak_ras) - centre)
+    assert distance <= np.linalg.norm(result.activation_spacing)
+    assert heatmap[result.peak] == heatmap.max()
+    weighted = np.stack(np.meshgrid(*map(np.arange, array.shape), indexing="ij"), -1)[heatmap > 0.5 * heatmap.max()]
+    assert np.linalg.norm(affine[:3] @ [*weighted.mean(0), 1] - centre) <= 0.5 * np.linalg.norm(result.activation_spacing)
+
+
+def test_the_result_says_everything_and_survives_json(bright_bundle, export, tmp_path):
+    affine = GEOMETRIES["oblique"]
+    array, _ = bright_volume(affine)
+    result = explain(request(export(array, affine, "brain"), bright_bundle, tmp_path))
+    assert Result.from_json(result.to_json()) == result
+    assert [s.name + "d" * (not s.name.endswith("d")) for s in result.steps] == [t["_target_"] for t in USUAL_CHAIN]
+    assert (result.layer, result.method, result.device) == ("1", "Grad-CAM", result.device)
+    assert result.inputs == ("brain",) and result.bundle_name == "bundle"
+    assert result.activation_shape == (12, 12, 12) and result.network_input_shape == (48, 48, 48)
+    input_extent = [48 * s for s in result.steps[-1].spacing_after]
+    assert result.activation_spacing == pytest.approx([e / 12 for e in input_extent])
+    assert set(result.timings) == set(STAGES) - {"import"} and all(t >= 0 for t in result.timings.values())
+    assert {"torch", "monai", "nibabel", "numpy", "CAMOverlay"} <= set(result.versions)
+    assert sum(result.prediction.probabilities) == pytest.approx(1)
+    json.loads(result.to_json())
+
+
+def test_two_runs_can_be_compared_by_magnitude(bright_bundle, export, tmp_path):
+    """The [0, 1] map hides how strong the evidence was; map × magnitude does not."""
+    affine = GEOMETRIES["axis-aligned"]
+    array, _ = bright_volume(affine)
+    chain = [t for t in USUAL_CHAIN if t["_target_"] != "NormalizeIntensityd"]
+    config = json.loads((bright_bundle / "configs/inference.json").read_text())
+    config["preprocessing"]["transforms"] = chain
+    (bright_bundle / "configs/inference.json").write_text(json.dumps(config))
+    one = explain(request(export(array, affine), bright_bundle, tmp_path))
+    two = explain(request(export(array * 2, affine, "twice"), bright_bundle, tmp_path))
+    assert two.magnitude == pytest.approx(2 * one.magnitude, rel=1e-3)
+
+
+def test_progress_names_every_stage_and_never_goes_back(bright_bundle, export, tmp_path):
+    events = []
+    array, _ = bright_volume(GEOMETRIES["LPS"])
+    explain(request(export(array, GEOMETRIES["LPS"]), bright_bundle, tmp_path), events.append)
+    assert list(dict.fromkeys(e.stage for e in events)) == [s for s in STAGES if s != "import"]
+    fractions = [e.fraction for e in events]
+    assert fractions == sorted(fractions) and 0 <= fractions[0] and fractions[-1] <= 1
+    assert {"Spacingd", "Resized"} <= {e.message for e in events}
+
+
+@pytest.mark.parametrize("stage", [s for s in STAGES if s != "import"])
+def test_cancelling_at_any_stage_leaves_nothing_behind(bright_bundle, export, tmp_path, stage):
+    def cancel(progress):
+        if progress.stage == stage:
+            raise Cancelled("stop")
+
+    array, _ = bright_volume(GEOMETRIES["LPS"])
+    with pytest.raises(Cancelled):
+        explain(request(export(array, GEOMETRIES["LPS"]), bright_bundle, tmp_path), cancel)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_the_input_is_not_modified(bright_bundle, export, tmp_path):
+    array, _ = bright_volume(GEOMETRIES["LPS"])
+    file = export(array, GEOMETRIES["LPS"])
+    before = open(file.path, "rb").read()
+    explain(request(file, bright_bundle, tmp_path))
+    assert open(file.path, "rb").read() == before
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["heatmap.npy"]
+
+
+def test_another_class_another_map(make_bundle, export, tmp_path):
+    bundle = make_bundle()
+    file = export(bright_volume(GEOMETRIES["LPS"])[0], GEOMETRIES["LPS"])
+    maps = []
+    for target in (0, "lesion", 2):
+        result = explain(request(file, bundle, tmp_path, target=target))
+        maps.append(np.load(result.heatmap.path))
+    assert np.isfinite(maps).all()
+    assert not np.allclose(maps[0], maps[1]) and not np.allclose(maps[1], maps[2])
+
+
+def test_no_evidence_is_a_warning_and_an_empty_map(bright_bundle, export, tmp_path):
+    array, _ = bright_volume(GEOMETRIES["LPS"])
+    bias = torch.tensor([-1e6, -1e6])
+    state = torch.load(bright_bundle / "models/model.pt") | {"0.bias": bias}
+    torch.save(state, bright_bundle / "models/model.pt")
+    result = explain(request(export(array, GEOMETRIES["LPS"]), bright_bundle, tmp_path))
+    assert result.magnitude == 0 and not np.load(result.heatmap.path).any()
+    assert "No evidence" in result.warnings[0]
+
+
+WRONG = {
+    "untrusted": ({"trust": False}, UntrustedBundleError, "--trust"),
+    "unknown class": ({"target": "tumor"}, TargetError, "network has 0 dark, 1 bright"),
+    "unknown layer": ({"layer": "7"}, LayerError, "default is 1"),
+    "unknown method": ({"method": "x-ray"}, MethodError, "there are gradcam"),
+    "unknown device": ({"device": "abacus"}, DeviceError, "Use auto"),
+    "absent bundle": ({"bundle": "/nowhere"}, BundleError, "'/nowhere' is not a folder"),
+    "absent folder": ({"output_folder": "/nowhere/out"}, OutputError, "Choose another"),
+}
+
+
+@pytest.mark.parametrize(("options", "error", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_input_is_answered_in_a_sentence(bright_bundle, export, tmp_path, options, error, message):
+    array, _ = bright_volume(GEOMETRIES["LPS"])
+    ask = request(export(array, GEOMETRIES["LPS"]), bright_bundle, tmp_path).to_dict() | options
+    with pytest.raises(error, match=message) as caught:
+        explain(Request.from_dict(ask))
+    assert isinstance(caught.value, CAMOverlayError) and "\n" not in str(caught.value)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_the_number_of_channels_is_checked(bright_bundle, make_bundle, export, tmp_path):
+    array, _ = bright_volume(GEOMETRIES["LPS"])
+    one, two = export(array, GEOMETRIES["LPS"], "one"), export(array, GEOMETRIES["LPS"], "two")
+    ask = request(one, bright_bundle, tmp_path)
+    with pytest.raises(VolumeError, match=r"expects 1 channel\(s\) \(image\), the given volumes make 2"):
+        explain(Request(**(vars(ask) | {"volumes": (one, two)})))
+    moved = export(array, GEOMETRIES["oblique"], "moved")
+    with pytest.raises(VolumeError, match="'moved'.*is not on the grid of 'one'"):
+        explain(Request(**(vars(ask) | {"volumes": (one, moved)})))
+
+
+def test_real_volumes(real_volume, export_nifti, make_bundle, tmp_path):
+    result = explain(request(export_nifti(real_volume), make_bundle(), tmp_path, target=1))
+    heatmap = np.load(result.heatmap.path)
+    assert np.isfinite(heatmap).all() and heatmap.max() > 0.5
+    assert 0 < result.field_of_view <= 1 and (heatmap > 0).mean() <= result.field_of_view + 1e-6

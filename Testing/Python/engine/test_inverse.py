@@ -1,0 +1,250 @@
+"""The heatmap put back: MONAI issue 7392 rebuilt, geometries, custom transforms, and what must be refused."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from CAMOverlayLib.engine.field_of_view import FieldOfView
+from CAMOverlayLib.engine.inverse import as_network_input, invert_chain, place, to_input_grid
+from CAMOverlayLib.engine.trail import Grid, run_chain
+from CAMOverlayLib.engine.volume import Volume, write_nifti
+from CAMOverlayLib.errors import PlacementError
+from geometries import GEOMETRIES, affines, blob
+from hypothesis import HealthCheck, given, settings
+from monai.data import MetaTensor
+from monai.transforms import (
+    CenterSpatialCropd,
+    Compose,
+    CropForegroundd,
+    EnsureChannelFirstd,
+    Flipd,
+    InvertibleTransform,
+    LoadImaged,
+    MapTransform,
+    NormalizeIntensityd,
+    Orientationd,
+    Resized,
+    ResizeWithPadOrCropd,
+    Rotated,
+    Spacingd,
+)
+from monai.transforms.utils import allow_missing_keys_mode
+from support import RESOURCES, real_volumes
+
+IMAGE = "image"
+LOAD = [LoadImaged(IMAGE), EnsureChannelFirstd(IMAGE)]
+DEMO = RESOURCES / "DemoVolume" / "brain_with_lesion.nii.gz"
+REAL = [path for path in (DEMO, *real_volumes()) if path.exists()]
+
+
+def chain_7392(*extra):
+    """The chain of https://github.com/Project-MONAI/MONAI/issues/7392."""
+    return Compose(
+        [
+            *LOAD,
+            Orientationd(IMAGE, axcodes="RAS", labels=None),
+            CropForegroundd(IMAGE, source_key=IMAGE),
+            Spacingd(IMAGE, pixdim=(0.532, 0.532, 1.25), mode="bilinear"),
+            *extra,
+            NormalizeIntensityd(IMAGE),
+            Resized(IMAGE, spatial_size=(96, 96, 64)),
+        ]
+    )
+
+
+class MirrorLeftRightd(MapTransform, InvertibleTransform):
+    """A custom transform that does what it must: it records itself, keeps the affine true, and can be inverted."""
+
+    def __call__(self, data):
+        data = dict(data)
+        for key in self.key_iterator(data):
+            image = data[key]
+            affine = image.affine.clone()
+            affine[:, 3] += affine[:, 0] * (image.shape[1] - 1)
+            affine[:, 0] *= -1
+            mirrored = image.flip(1)
+            mirrored.affine = affine
+            self.push_transform(mirrored)
+            data[key] = mirrored
+        return data
+
+    def inverse(self, data):
+        data = dict(data)
+        for key in self.key_iterator(data):
+            self.pop_transform(data[key])
+            operations = data[key].applied_operations
+            data[key] = self({key: data[key]})[key]
+            data[key].applied_operations = operations
+        return data
+
+
+def blob_on_input(trail, centre, sigma) -> torch.Tensor:
+    """What a perfect network would say: a blob of the patient's space, on the network's grid."""
+    heat = blob(trail.input_grid.shape, trail.input_grid.affine, centre, sigma)
+    return torch.from_numpy(np.where(heat < 1e-3, 0, heat))
+
+
+def without_affine(heat, trail) -> MetaTensor:
+    return MetaTensor(heat, applied_operations=deepcopy(trail.image.applied_operations))
+
+
+@pytest.mark.parametrize("path", REAL, ids=lambda p: p.name.split(".")[0])
+@pytest.mark.parametrize("extra", [(), (MirrorLeftRightd(IMAGE),)], ids=["as reported", "with a custom transform"])
+def test_monai_issue_7392(tmp_path, path, extra):
+    # On the scanner's table, a metre from its zero, as volumes come from hospitals. Nearer to zero the same mistake
+    # puts the map in a wrong place instead of nowhere; the next test has that.
+    image = nibabel.load(path)
+    table = np.eye(4)
+    table[:3, 3] = -900
+    path = write_nifti(Volume(np.asarray(image.dataobj), table @ image.affine, "v"), tmp_path / "v.nii")
+    trail, voxel, heat = blob_in_7392(path, extra)
+
+    # The failure as people meet it: operations without the affine give nothing but zeros, and no word about it.
+    with allow_missing_keys_mode(trail.chain):
+        silent = trail.chain.inverse({IMAGE: without_affine(heat, trail)})[IMAGE]
+    assert float(heat.max()) > 0.9 and not silent.any()
+
+    # This project refuses to go on.
+    with pytest.raises(PlacementError, match="both the operations and the affine"):
+        invert_chain(without_affine(heat, trail), trail)
+
+    # And puts the map back where it belongs.
+    placed = place(heat[0], trail)
+    assert placed.array.shape == trail.volume_grid.shape and placed.array.dtype == np.float32
+    peak = np.array(np.unravel_index(placed.array.argmax(), placed.array.shape))
+    assert np.abs(peak - voxel).max() <= 1
+    restored = invert_chain(as_network_input(heat, trail.image), trail)
+    np.testing.assert_allclose(restored.affine, trail.volume_grid.affine, atol=1e-4)
+
+
+@pytest.mark.parametrize("path", REAL, ids=lambda p: p.name.split(".")[0])
+def test_near_the_scanners_zero_the_same_mistake_shows_a_map_in_a_wrong_place(path):
+    trail, voxel, heat = blob_in_7392(path)
+    with allow_missing_keys_mode(trail.chain):
+        wrong = trail.chain.inverse({IMAGE: without_affine(heat, trail)})[IMAGE]
+    np.testing.assert_allclose(wrong.affine, trail.volume_grid.affine, atol=1e-4)  # and it says that all is well
+    peak = np.array(np.unravel_index(int(wrong.argmax()), wrong.shape[1:]))
+    assert not wrong.any() or np.linalg.norm(trail.volume_grid.affine[:3, :3] @ (peak - voxel)) > 10
+    with pytest.raises(PlacementError, match="both the operations and the affine"):
+        invert_chain(without_affine(heat, trail), trail)
+
+
+def blob_in_7392(path, extra=()):
+    trail = run_chain(chain_7392(*extra), [Path(path)])
+    volume = trail.volume_grid
+    voxel = np.array([int(n * share) for n, share in zip(volume.shape, (0.55, 0.4, 0.6))])
+    return trail, voxel, blob_on_input(trail, volume.affine[:3] @ [*voxel, 1], 12)[None]
+
+
+def test_lost_operations_are_refused(write):
+    trail = run_chain(Compose([*LOAD, *SPATIAL]), [write()])
+    heat = as_network_input(torch.ones(1, 32, 30, 28), trail.image)
+    heat.applied_operations.pop()
+    with pytest.raises(PlacementError, match="carries 2 saved operations, the network input 3"):
+        invert_chain(heat, trail)
+
+
+def test_inverting_does_not_consume_the_history(write):
+    trail = run_chain(Compose([*LOAD, CenterSpatialCropd(IMAGE, (9, 9, 9)), Resized(IMAGE, (6, 6, 6))]), [write()])
+    first, second = (place(torch.rand(3, 3, 3, generator=torch.Generator().manual_seed(1)), trail) for _ in range(2))
+    np.testing.assert_array_equal(first.array, second.array)
+    assert len(trail.image.applied_operations) == 2
+
+
+@pytest.fixture
+def write(tmp_path):
+    def file(affine=GEOMETRIES["oblique LPS"], shape=(24, 22, 20), array=None) -> Path:
+        array = np.ones(shape, np.float32) if array is None else array
+        return write_nifti(Volume(array, affine, "v"), tmp_path / "v.nii")
+
+    return file
+
+
+SPATIAL = [
+    Orientationd(IMAGE, axcodes="RAS", labels=None),
+    Spacingd(IMAGE, pixdim=(1.7, 1.9, 1.5)),
+    Resized(IMAGE, (32, 30, 28)),
+]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(affine=affines)
+def test_the_peak_comes_back_to_its_voxel_in_any_geometry(write, affine):
+    trail = run_chain(Compose([*LOAD, *SPATIAL]), [write(affine)])
+    voxel = np.array([9, 13, 7])
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    placed = place(blob_on_input(trail, affine[:3] @ [*voxel, 1], 2.5 * spacing.max()), trail)
+    peak = np.array(np.unravel_index(placed.array.argmax(), placed.array.shape))
+    assert np.abs((peak - voxel) * spacing).max() <= 1.01 * max(1.9, spacing.max())
+
+
+def test_the_activation_grid_covers_the_input_edge_to_edge():
+    """Activation a of n over m voxels is centred on voxel (a + 0.5)·m/n − 0.5: a ramp stays that ramp."""
+    heat = torch.arange(4.0).view(4, 1, 1)
+    fine = to_input_grid(heat, (32, 5, 5))[0, :, 2, 2]
+    voxels = torch.arange(32.0)
+    expected = ((voxels + 0.5) * 4 / 32 - 0.5).clamp(0, 3)
+    torch.testing.assert_close(fine, expected)
+
+
+UNSEEN = {
+    "crop": ([CenterSpatialCropd(IMAGE, (12, 10, 8))], 12 * 10 * 8),
+    "crop and pad back": ([CenterSpatialCropd(IMAGE, (12, 10, 8)), ResizeWithPadOrCropd(IMAGE, (24, 22, 20))], 960),
+    "crop, mirror, enlarge": (
+        [CenterSpatialCropd(IMAGE, (12, 10, 8)), Flipd(IMAGE, 1), Resized(IMAGE, (30, 30, 30))], 960),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("steps", "seen"), UNSEEN.values(), ids=UNSEEN)
+def test_what_the_network_never_saw_is_zero(write, steps, seen):
+    trail = run_chain(Compose([*LOAD, *steps]), [write()])
+    placed = place(torch.ones(4, 4, 4), trail)
+    inside = np.zeros((24, 22, 20), bool)
+    inside[6:18, 6:16, 6:14] = True
+    assert not placed.array[~inside].any()
+    assert (placed.array[inside] > 0.99).all()
+    assert placed.field_of_view == pytest.approx(seen / inside.size)
+
+
+@pytest.mark.parametrize("padding", ["border", "reflection", "zeros"])
+def test_no_padding_mode_paints_outside_the_field_of_view(write, padding):
+    chain = Compose([*LOAD, CenterSpatialCropd(IMAGE, (12, 12, 12)), Rotated(IMAGE, (0.5, 0.3, 0.2), padding_mode=padding)])
+    trail = run_chain(chain, [write()])
+    placed = place(torch.ones(4, 4, 4), trail)
+    outside = ~FieldOfView(trail.volume_grid, trail.grids[1:]).mask()
+    assert outside.sum() > 0.8 * outside.size and not placed.array[outside].any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(affine=affines, other=affines)
+def test_the_field_of_view_is_that_of_its_definition(affine, other):
+    volume, grid = Grid((7, 8, 9), affine), Grid((6, 5, 7), other)
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in volume.shape], indexing="ij"), -1).reshape(-1, 3)
+    world = index @ affine[:3, :3].T + affine[:3, 3]
+    back = np.linalg.inv(other)
+    position = world @ back[:3, :3].T + back[:3, 3]
+    expected = ((position >= -0.501) & (position <= np.array(grid.shape) - 0.499)).all(1).reshape(volume.shape)
+    found = FieldOfView(volume, [grid]).mask()
+    close = np.abs(position + 0.501).min(1).reshape(volume.shape) < 1e-6  # on a plane, rounding decides
+    assert ((found == expected) | close).all()
+
+
+class SilentMirrord(MapTransform):
+    """Changes shape and records nothing."""
+
+    def __call__(self, data):
+        return data | {IMAGE: data[IMAGE][:, :-3]}
+
+
+def test_a_crop_without_record_is_refused(write):
+    trail = run_chain(Compose([*LOAD, SilentMirrord(IMAGE), Resized(IMAGE, (10, 10, 10))]), [write()])
+    with pytest.raises(PlacementError, match=r"has \(21, 22, 20\) voxels instead of \(24, 22, 20\)"):
+        place(torch.ones(4, 4, 4), trail)
+
+
+def test_a_map_without_evidence_stays_empty(write):
+    trail = run_chain(Compose([*LOAD, *SPATIAL]), [write()])
+    assert not place(torch.zeros(4, 4, 4), trail).array.any()
