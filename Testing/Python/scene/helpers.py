@@ -106,6 +106,15 @@ def makeResult(heatmap: VolumeFile, **changes) -> Result:
     return Result(**{**values, **changes})
 
 
+def putUnderTransform(node, matrix):
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "transform")
+    vtkMatrix = vtk.vtkMatrix4x4()
+    slicer.util.updateVTKMatrixFromArray(vtkMatrix, matrix)
+    transform.SetMatrixTransformToParent(vtkMatrix)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    return transform
+
+
 def nodeIDs() -> list[str]:
     scene = core.ensureScene()
     return [scene.GetNthNode(i).GetID() for i in range(scene.GetNumberOfNodes())]

@@ -16,19 +16,12 @@ from CAMOverlayLib.scene import core, volumes
 import slicer
 import slicer.util
 import vtk
-from scene.helpers import GEOMETRIES, affine, blob, makeHeatmap, makeVolume, nodeIDs, realVolumes, rotation
+from scene.helpers import (
+    GEOMETRIES, affine, blob, makeHeatmap, makeVolume, nodeIDs, putUnderTransform, realVolumes, rotation,
+)  # fmt: skip
 
 SCALAR_TYPES = ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
 TRANSFORM = affine(rotation(20, 30, -40), (1.1, 1, 0.9), (5, -7, 11))
-
-
-def putUnderTransform(node, matrix=TRANSFORM):
-    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "transform")
-    vtkMatrix = vtk.vtkMatrix4x4()
-    slicer.util.updateVTKMatrixFromArray(vtkMatrix, matrix)
-    transform.SetMatrixTransformToParent(vtkMatrix)
-    node.SetAndObserveTransformNodeID(transform.GetID())
-    return transform
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
@@ -97,7 +90,7 @@ def test_world_position_of_an_analytic_blob(tmp_path, geometry):
 def test_a_volume_under_a_transform_is_exported_in_its_own_space(tmp_path):
     matrix = GEOMETRIES["oblique"]
     node = makeVolume(np.zeros((6, 5, 4), np.int16), matrix)
-    transform = putUnderTransform(node)
+    transform = putUnderTransform(node, TRANSFORM)
     exported = volumes.exportVolume(node, tmp_path)
     np.testing.assert_allclose(exported.affine, matrix, atol=1e-12)
 
@@ -122,7 +115,7 @@ def test_import_overwrites_a_node_in_place(tmp_path):
     matrix = GEOMETRIES["flipped"]
     node = makeVolume(np.zeros((6, 5, 4), np.int16), matrix)
     overlay = makeVolume(np.ones((2, 2, 2), np.uint8), name="old")
-    putUnderTransform(overlay)
+    putUnderTransform(overlay, TRANSFORM)
     ids, changes = nodeIDs(), []
     overlay.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: changes.append(overlay.GetImageData().GetDimensions()))
     heat = np.random.default_rng(0).random((6, 5, 4)).astype(np.float32)

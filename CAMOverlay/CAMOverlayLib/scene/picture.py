@@ -1,0 +1,240 @@
+"""A picture of an overlay for reports: the three slices through the heatmap's peak, with everything to read them by.
+
+Slices are in world RAS and as Slicer shows them: the patient's right on the left of axial and coronal slices, anterior
+on the left of sagittal ones. All three have the same scale, so one scale bar serves them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import slicer
+
+from ..request import Result
+from . import colormaps
+from .canvas import Canvas, fitText
+from .core import checkScalar
+from .overlay import OPACITY, ensureDisplay, peakWorld, resultOf, thresholdOf
+from .slices import AXES, ORIENTATIONS, Slice, SliceRenderer
+from .volumes import peakIJK
+
+PAGE, PANEL = (0.075, 0.082, 0.094), (0.0, 0.0, 0.0)
+WHITE, SOFT, FAINT = (0.96, 0.96, 0.96), (0.72, 0.74, 0.77), (0.42, 0.44, 0.48)
+
+MARGIN, GAP = 40, 16
+PANELS_WIDTH, PANELS_HEIGHT = 1500, 640
+"""Room for the three slices, in pixels; the volume decides which of the two it fills."""
+MINIMUM_WIDTH = 1100
+BAR_WIDTH, BAR_ROOM = 22, 110
+TITLE, SUBTITLE, LABEL = 30, 19, 17
+"""Sizes of letters."""
+
+
+def savePicture(
+    path: str | os.PathLike[str],
+    inputVolume: slicer.vtkMRMLScalarVolumeNode,
+    overlayNode: slicer.vtkMRMLScalarVolumeNode,
+    *,
+    title: str | None = None,
+    subtitle: str | None = None,
+    footer: Sequence[str] | None = None,
+    verdict: str | None = None,
+    opacity: float = OPACITY,
+) -> Path:
+    """Save the three orthogonal slices through the overlay's peak as a PNG file. The scene is not changed.
+
+    Args:
+        path: file that ends in .png; appears complete or not at all.
+        inputVolume: the grey image, shown with its own window and level.
+        overlayNode: the heatmap, shown with its own colours and threshold.
+        title, subtitle, footer: lines of text; None writes what the overlay's provenance tells.
+        verdict: a line about the placement, set off below the others.
+        opacity: of the overlay, in [0, 1].
+
+    Raises:
+        VolumeError: a volume without voxels.
+        OutputError: the file cannot be written.
+    """
+    checkScalar(inputVolume, f"Volume {inputVolume.GetName()!r}")
+    checkScalar(overlayNode, f"Overlay {overlayNode.GetName()!r}")
+    words = _words(inputVolume, overlayNode)
+    page = drawPicture(
+        inputVolume,
+        overlayNode,
+        words[0] if title is None else title,
+        words[1] if subtitle is None else subtitle,
+        [*(words[2] if footer is None else footer), *([verdict] if verdict else [])],
+        opacity,
+    )
+    return page.save(path)
+
+
+def _words(
+    inputVolume: slicer.vtkMRMLScalarVolumeNode, overlayNode: slicer.vtkMRMLScalarVolumeNode
+) -> tuple[str, str, list[str]]:
+    """Title, subtitle and footer from the overlay's provenance."""
+    place = "Peak at " + "  ".join(_position(axis, mm) for axis, mm in enumerate(peakWorld(overlayNode))) + " mm"
+    place += f", voxel {peakIJK(overlayNode)}"
+    if not overlayNode.GetImageData().GetScalarRange()[1] > 0:
+        place = "No positive evidence anywhere: the heatmap is zero, and the slices go through the volume's centre"
+    result = resultOf(overlayNode)
+    if result is None:
+        return overlayNode.GetName(), inputVolume.GetName(), [place]
+    predicted, target = result.prediction.index, result.target.index
+    share = f"predicted class{_share(result, target)}"
+    if predicted != target:
+        share = f"{_share(result, target).lstrip(', ')}, predicted class: {result.prediction.name}".lstrip(", ")
+        share += _share(result, predicted)
+    grid = " × ".join(f"{mm:.3g}" for mm in result.activation_spacing)
+    return (
+        f"Evidence for “{result.target.name}”",
+        f"{inputVolume.GetName()}   ·   {share}",
+        [
+            f"{result.method} at layer {result.layer}   ·   one activation covers {grid} mm",
+            f"{place}   ·   {result.bundle_name} {result.bundle_version}".rstrip(),
+        ],
+    )
+
+
+def _share(result: Result, index: int) -> str:
+    """``, probability 98.2 %``, or the network's bare output, or nothing if the target is no class."""
+    if not 0 <= index < len(result.prediction.outputs):
+        return ""
+    if result.prediction.activation == "none":
+        return f", output {result.prediction.outputs[index]:.3g}"
+    return f", probability {100 * result.prediction.probabilities[index]:.1f} %"
+
+
+def _position(axis: int, mm: float) -> str:
+    """``L 12.5``: a RAS coordinate as the anatomical direction and the distance from the origin."""
+    mm = round(float(mm), 1)
+    return f"{('RAS' if mm >= 0 else 'LPI')[axis]} {abs(mm):.1f}"
+
+
+def drawPicture(
+    inputVolume: slicer.vtkMRMLScalarVolumeNode,
+    overlayNode: slicer.vtkMRMLScalarVolumeNode,
+    title: str,
+    subtitle: str,
+    footer: Sequence[str],
+    opacity: float = OPACITY,
+) -> Canvas:
+    """The picture that :func:`savePicture` writes, laid out from top to bottom: heading, panels, footer."""
+    renderer = SliceRenderer(inputVolume, overlayNode, opacity)
+    peak = peakWorld(overlayNode)
+    scale = _scale(renderer)
+    sizes = {orientation: renderer.size(orientation, scale) for orientation in ORIENTATIONS}
+    panelHeight = max(height for _, height in sizes.values())
+    # A thin slab still gets a panel wide enough for its letters.
+    widths = {orientation: max(sizes[orientation][0], 140) for orientation in ORIENTATIONS}
+    content = sum(widths.values()) + 2 * GAP + BAR_ROOM
+    panelHeight = max(panelHeight, 240)
+    width = max(content, MINIMUM_WIDTH) + 2 * MARGIN
+
+    top = MARGIN + 84 + 26  # heading, and the captions of the panels
+    height = top + panelHeight + 24 + 28 * len(footer) + MARGIN - 8
+    page = Canvas(width, height, PAGE)
+    text = width - 2 * MARGIN
+    page.text(MARGIN, MARGIN, fitText(title, TITLE, text, True), TITLE, WHITE, bold=True)
+    page.text(MARGIN, MARGIN + 42, fitText(subtitle, SUBTITLE, text), SUBTITLE, SOFT)
+
+    x = MARGIN + (width - 2 * MARGIN - content) // 2
+    for orientation in ORIENTATIONS:
+        rendered = renderer.render(orientation, peak, scale)
+        _panel(page, x, top, widths[orientation], panelHeight, rendered, peak, overlayNode)
+        if orientation == ORIENTATIONS[0]:
+            _scaleBar(page, x, top + panelHeight, widths[orientation], scale)
+        x += widths[orientation] + GAP
+    _colorBar(page, x + 8, top, panelHeight, overlayNode)
+
+    for number, line in enumerate(footer):
+        page.text(MARGIN, top + panelHeight + 24 + 28 * number, fitText(line, LABEL, text), LABEL, SOFT)
+    return page
+
+
+def _scale(renderer: SliceRenderer) -> float:
+    """Pixels a mm with which the three slices side by side fill the room without exceeding it."""
+    extent = renderer.bounds[1] - renderer.bounds[0]
+    across = sum(extent[AXES[orientation][0]] for orientation in ORIENTATIONS)
+    up = max(extent[AXES[orientation][1]] for orientation in ORIENTATIONS)
+    return float(min((PANELS_WIDTH - 2 * GAP) / across, PANELS_HEIGHT / up))
+
+
+def _panel(
+    page: Canvas, x: int, y: int, width: int, height: int, rendered: Slice, peak: np.ndarray, overlayNode
+) -> None:
+    """One slice centred on black, with caption, orientation letters and marks around the peak."""
+    through = AXES[rendered.orientation][2]
+    caption = f"{rendered.orientation}   {_position(through, peak[through])} mm"
+    page.text(x, y - 9, fitText(caption, LABEL, width), LABEL, SOFT, anchor="left baseline")
+    page.rectangle(x, y, width, height, PANEL)
+    rows, columns = rendered.pixels.shape[:2]
+    left, top = x + (width - columns) // 2, y + (height - rows) // 2
+    page.paste(left, top, rendered.pixels)
+
+    column, row = rendered.pixelOf(peak)
+    if overlayNode.GetImageData().GetScalarRange()[1] > 0:
+        _marks(page, left + column, top + row, (x, y, width, height))
+    letters = rendered.letters
+    for edge, place in {
+        "left": (x + 10, y + height / 2, "left middle"),
+        "right": (x + width - 10, y + height / 2, "right middle"),
+        "top": (x + width / 2, y + 8, "center top"),
+        "bottom": (x + width / 2, y + height - 10, "center baseline"),
+    }.items():
+        page.text(*place[:2], letters[edge], 20, WHITE, bold=True, anchor=place[2], shadow=True)
+
+
+def _marks(page: Canvas, x: float, y: float, panel: tuple[int, int, int, int]) -> None:
+    """Four short lines that point at (x, y) and leave it free, within the panel."""
+    near, far, thin = 18, 44, 2
+    left, top, width, height = panel
+
+    def line(x0: float, y0: float, x1: float, y1: float) -> None:
+        x0, x1 = (min(max(value, left), left + width) for value in (x0, x1))
+        y0, y1 = (min(max(value, top), top + height) for value in (y0, y1))
+        if x1 > x0 and y1 > y0:
+            page.rectangle(x0 - 1, y0 - 1, x1 - x0 + 2, y1 - y0 + 2, PANEL, 0.45)
+            page.rectangle(x0, y0, x1 - x0, y1 - y0, WHITE, 0.9)
+
+    # Pixels cover their centre by half: the line of even thickness is centred on the middle of the pixel.
+    x, y = x + 0.5, y + 0.5
+    line(x - far, y - thin / 2, x - near, y + thin / 2)
+    line(x + near, y - thin / 2, x + far, y + thin / 2)
+    line(x - thin / 2, y - far, x + thin / 2, y - near)
+    line(x - thin / 2, y + near, x + thin / 2, y + far)
+
+
+def _scaleBar(page: Canvas, x: int, bottom: int, width: int, scale: float) -> None:
+    """A bar of a round length in mm, at most a third of the panel, in its lower left corner."""
+    lengths = [base * 10.0**power for power in range(-2, 4) for base in (1, 2, 5)]
+    length = max([mm for mm in lengths if mm * scale <= width / 3] or lengths[:1])
+    left, pixels = x + 14, round(length * scale)
+    page.rectangle(left - 1, bottom - 18, pixels + 2, 6, PANEL, 0.6)
+    page.rectangle(left, bottom - 17, pixels, 4, WHITE)
+    page.text(left, bottom - 26, f"{length:g} mm", 15, WHITE, anchor="left baseline", shadow=True)
+
+
+def _colorBar(page: Canvas, x: int, top: int, panelHeight: int, overlayNode) -> None:
+    """The overlay's own colours from 0 to 1; what its threshold hides is left empty, as it is in the slices."""
+    colors = colormaps.tableColors(ensureDisplay(overlayNode).GetColorNode())
+    lower, upper = thresholdOf(overlayNode)
+    height = min(panelHeight - 40, 420)
+    y = top + (panelHeight - height) // 2 + 14
+    values = 1 - (np.arange(height) + 0.5) / height
+    rows = colors[np.minimum((values * len(colors)).astype(int), len(colors) - 1)]
+    shown = (values >= lower) & (values <= upper) & (rows[:, 3] > 0)
+    strip = np.where(shown[:, None], rows[:, :3], PAGE)
+    page.rectangle(x - 1, y - 1, BAR_WIDTH + 2, height + 2, FAINT)
+    page.paste(x, y, np.repeat(strip[:, None].astype(np.float32), BAR_WIDTH, axis=1))
+    for value in np.linspace(0, 1, 6):
+        row = y + (1 - value) * height
+        page.rectangle(x + BAR_WIDTH + 1, row - (0 if value == 1 else 1), 6, 1, SOFT)
+        page.text(x + BAR_WIDTH + 13, row, f"{value:.1f}", 15, SOFT, anchor="left middle")
+    page.text(x - 1, y - 14, "Heatmap", LABEL, SOFT, anchor="left baseline")
+    if lower > 0:
+        page.rectangle(x - 5, y + (1 - lower) * height, BAR_WIDTH + 10, 1, WHITE)
+        page.text(x - 1, y + height + 22, f"< {lower:.2g} hidden", 13, SOFT, anchor="left baseline")

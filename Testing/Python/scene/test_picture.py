@@ -1,0 +1,291 @@
+"""The picture: the right pixels in the right place, readable, and the user's scene untouched."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from CAMOverlayLib.errors import OutputError, VolumeError
+from CAMOverlayLib.request import Target
+from CAMOverlayLib.scene import canvas, colormaps, core, overlay, picture, volumes
+from CAMOverlayLib.scene.slices import AXES, ORIENTATIONS, SliceRenderer
+
+import slicer
+import slicer.util
+import vtk
+from vtk.util import numpy_support
+from scene.helpers import (
+    GEOMETRIES, affine, blob, makeHeatmap, makeResult, makeVolume, nodeIDs, putUnderTransform, realVolumes, rotation,
+)  # fmt: skip
+
+SHAPE = (40, 36, 30)
+
+
+def makeOverlay(folder, matrix, center, shape=SHAPE, gray=600, sigma=6.0, **changes):
+    """A volume of even grey between black and white, and a blob on it."""
+    inputVolume = makeVolume(np.full(shape, gray, np.int16), matrix, "MRHead")
+    display = inputVolume.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(0, 1000)
+    heat = makeHeatmap(folder, blob(shape, matrix, center, sigma), matrix)
+    return inputVolume, overlay.addOverlay(makeResult(heat, **changes), inputVolume)
+
+
+def centerOf(matrix, ijk=(23, 14, 17)):
+    return (matrix @ [*ijk, 1])[:3]
+
+
+def readPng(path) -> np.ndarray:
+    reader = vtk.vtkPNGReader()
+    reader.SetFileName(str(path))
+    reader.Update()
+    image = reader.GetOutput()
+    width, height, _ = image.GetDimensions()
+    return numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[::-1]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_the_overlay_lies_where_the_analytic_blob_is(tmp_path, geometry, orientation):
+    matrix = GEOMETRIES[geometry]
+    center = centerOf(matrix) + 0.3  # off the voxel's centre
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    sigma = min(5 * spacing.max(), 0.3 * (spacing * SHAPE).min())  # wide enough to measure, and within the volume
+    inputVolume, node = makeOverlay(tmp_path, matrix, center, sigma=sigma)
+    overlay.setThreshold(node, 0.6)
+    scale = 3.0
+    plain = SliceRenderer(inputVolume).render(orientation, center, scale)
+    rendered = SliceRenderer(inputVolume, node, 1.0).render(orientation, center, scale)
+    changed = np.abs(rendered.pixels - plain.pixels).max(axis=2) > 0.02
+    rows, columns = np.nonzero(changed)
+    middle = rendered.rasFromPixel @ [columns.mean(), rows.mean(), 0, 1]
+    depth = AXES[orientation][2]
+    assert middle[depth] == pytest.approx(center[depth], abs=1e-9)
+    assert np.abs(middle[:3] - center).max() < spacing.max() / 2
+    # The edge of what is shown is where the analytic blob passes the threshold.
+    radius = sigma * np.sqrt(-2 * np.log(0.6))
+    assert np.sqrt(changed.sum() / np.pi) / scale == pytest.approx(radius, rel=0.08)
+
+
+def test_blended_pixels_are_the_overlays_colour_over_the_volume(tmp_path):
+    matrix = GEOMETRIES["axis-aligned"]
+    inputVolume, node = makeOverlay(tmp_path, matrix, centerOf(matrix))
+    for opacity in (0.0, 0.3, 1.0):
+        rendered = SliceRenderer(inputVolume, node, opacity).render("Axial", centerOf(matrix), 2.0)
+        column, row = np.round(rendered.pixelOf(centerOf(matrix))).astype(int)
+        expected = opacity * colormaps.colors("heat")[-1, :3] + (1 - opacity) * 0.6
+        np.testing.assert_allclose(rendered.pixels[row, column], expected, atol=4 / 255)
+        far = rendered.pixels[3, 3]
+        np.testing.assert_allclose(far, 0.6, atol=1.5 / 255, err_msg="a low heatmap leaves the volume as it is")
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_orientation_letters_are_true(geometry):
+    """A mark on the patient's left appears at the edge that says L, whatever the voxels' order; and so on."""
+    matrix = GEOMETRIES[geometry]
+    middle = (matrix @ [19.5, 17.5, 14.5, 1])[:3]
+    expected = {
+        "Axial": {"left": "R", "right": "L", "top": "A", "bottom": "P"},
+        "Coronal": {"left": "R", "right": "L", "top": "S", "bottom": "I"},
+        "Sagittal": {"left": "A", "right": "P", "top": "S", "bottom": "I"},
+    }
+    radius = np.linalg.norm(matrix[:3, :3], axis=0).min() * 5
+    marks = {"L": (-1, 0, 0), "A": (0, 1, 0), "S": (0, 0, 1)}
+    for letter, direction in marks.items():
+        place = middle + np.array(direction) * radius
+        voxels = (blob(SHAPE, matrix, place, sigma=radius / 2) * 1000).astype(np.int16)
+        renderer = SliceRenderer(makeVolume(voxels, matrix))
+        for orientation in ORIENTATIONS:
+            rendered = renderer.render(orientation, middle, 2.0)
+            assert rendered.letters == expected[orientation]
+            weights = rendered.pixels.mean(axis=2)
+            rows, columns = np.indices(weights.shape)
+            away = np.array([(columns * weights).sum(), (rows * weights).sum()]) / weights.sum()
+            away -= rendered.pixelOf(middle)
+            side = next((edge for edge, there in rendered.letters.items() if there == letter), None)
+            if side is None:  # the mark is straight in front of or behind this slice
+                continue
+            toSide = {"left": (-1, 0), "right": (1, 0), "top": (0, -1), "bottom": (0, 1)}[side]
+            assert np.dot(away, toSide) > radius, f"{letter} is on the {side} of the {orientation} slice"
+
+
+@pytest.mark.parametrize("geometry", ["anisotropic", "oblique", "sheared"])
+def test_pixels_are_square_and_the_whole_volume_is_shown(geometry):
+    matrix = GEOMETRIES[geometry]
+    renderer = SliceRenderer(makeVolume(np.full(SHAPE, 9, np.int16), matrix))
+    corners = np.array([(matrix @ [i, j, k, 1])[:3] for i in (0, 39) for j in (0, 35) for k in (0, 29)])
+    for orientation in ORIENTATIONS:
+        rendered = renderer.render(orientation, corners.mean(axis=0), 2.5)
+        steps = np.linalg.norm(rendered.rasFromPixel[:3, :2], axis=0)
+        np.testing.assert_allclose(steps, 1 / 2.5, rtol=1e-6)
+        height, width = rendered.pixels.shape[:2]
+        for corner in corners:
+            column, row = rendered.pixelOf(corner)
+            assert 0 <= column < width and 0 <= row < height
+
+
+def test_a_volume_under_a_transform_is_drawn_where_it_is_in_the_world(tmp_path):
+    matrix = GEOMETRIES["oblique"]
+    inputVolume, node = makeOverlay(tmp_path, matrix, centerOf(matrix))
+    move = affine(rotation(10, 0, 25), (1, 1, 1), (30, -20, 5))
+    transform = putUnderTransform(inputVolume, move)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    world = (move @ [*centerOf(matrix), 1])[:3]
+    np.testing.assert_allclose(overlay.peakWorld(node), world, atol=1e-9)
+    rendered = SliceRenderer(inputVolume, node, 1.0).render("Coronal", world, 2.0)
+    column, row = np.round(rendered.pixelOf(world)).astype(int)
+    np.testing.assert_allclose(rendered.pixels[row, column], colormaps.colors("heat")[-1, :3], atol=12 / 255)
+
+
+def test_a_nonlinear_transform_is_followed(tmp_path):
+    matrix = GEOMETRIES["axis-aligned"]
+    inputVolume, node = makeOverlay(tmp_path, matrix, centerOf(matrix))
+    warp = vtk.vtkThinPlateSplineTransform()
+    warp.SetBasisToR()
+    source, target = vtk.vtkPoints(), vtk.vtkPoints()
+    for point in ((-100, -100, 0), (100, -100, 0), (0, 100, 80), (0, 0, -100), (0, 0, 100)):
+        source.InsertNextPoint(point)
+        target.InsertNextPoint([1.2 * x + 7 for x in point])
+    warp.SetSourceLandmarks(source)
+    warp.SetTargetLandmarks(target)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    transform.SetAndObserveTransformToParent(warp)
+    for volume in (inputVolume, node):
+        volume.SetAndObserveTransformNodeID(transform.GetID())
+    world = overlay.peakWorld(node)
+    np.testing.assert_allclose(world, 1.2 * centerOf(matrix) + 7, atol=1e-6)
+    rendered = SliceRenderer(inputVolume, node, 1.0).render("Axial", world, 2.0)
+    column, row = np.round(rendered.pixelOf(world)).astype(int)
+    np.testing.assert_allclose(rendered.pixels[row, column], colormaps.colors("heat")[-1, :3], atol=12 / 255)
+
+
+def fingerprint():
+    """Everything that a picture might disturb: nodes, their times of change, the views and their layers."""
+    scene = slicer.mrmlScene
+    nodes = [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())]
+    views = [
+        (n.GetOrientation(), n.GetFieldOfView(), n.GetDimensions(), str(n.GetSliceToRAS()))
+        for n in nodes
+        if n.IsA("vtkMRMLSliceNode")
+    ]
+    return [(n.GetID(), n.GetMTime(), n.GetModifiedSinceRead() if n.IsA("vtkMRMLStorableNode") else None) for n in nodes], views
+
+
+def test_savePicture_leaves_the_scene_alone(tmp_path):
+    matrix = GEOMETRIES["oblique"]
+    inputVolume, node = makeOverlay(tmp_path, matrix, centerOf(matrix))
+    events = []
+    slicer.mrmlScene.AddObserver(vtk.vtkCommand.AnyEvent, lambda caller, event: events.append(event))
+    before = fingerprint()
+    assert picture.savePicture(tmp_path / "p.png", inputVolume, node) == tmp_path / "p.png"
+    assert fingerprint() == before
+    assert events == []
+    slicer.mrmlScene.RemoveAllObservers()
+
+
+def test_savePicture_writes_the_page_that_was_drawn(tmp_path):
+    matrix = GEOMETRIES["anisotropic"]
+    inputVolume, node = makeOverlay(tmp_path, matrix, centerOf(matrix))
+    picture.savePicture(tmp_path / "p.png", inputVolume, node, title="T", subtitle="S", footer=["F"], verdict="V")
+    drawn = picture.drawPicture(inputVolume, node, "T", "S", ["F", "V"]).pixels
+    saved = readPng(tmp_path / "p.png")
+    assert saved.shape == drawn.shape
+    assert np.abs(saved / 255.0 - drawn).max() <= 0.5 / 255 + 1e-6
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["heatmap.npy", "p.png"]
+    more = picture.drawPicture(inputVolume, node, "T", "S", ["F", "V", "W"]).pixels
+    assert more.shape[0] > drawn.shape[0], "a page grows with its footer"
+
+
+def test_the_colour_bar_shows_the_overlays_own_colours(tmp_path):
+    matrix = GEOMETRIES["axis-aligned"]
+    inputVolume, node = makeOverlay(tmp_path, matrix, centerOf(matrix))
+    for key in colormaps.COLOR_MAPS:
+        overlay.setColorMap(node, key)
+        overlay.setThreshold(node, 0.3)
+        pixels = picture.drawPicture(inputVolume, node, "", "", [], opacity=0.0).pixels
+        distance = np.abs(pixels[:, :, None, :] - colormaps.colors(key)[None, None, [100, 180, 255], :3]).max(axis=-1)
+        assert (distance.min(axis=(0, 1)) < 0.6 / 255).all(), "the colours above the threshold are there"
+        hidden = np.abs(pixels - colormaps.colors(key)[40, :3]).max(axis=-1)
+        assert hidden.min() > 0.05, "those below it are not"
+
+
+def test_words_tell_target_prediction_and_place(tmp_path):
+    matrix = GEOMETRIES["axis-aligned"]
+    inputVolume, node = makeOverlay(tmp_path, matrix, centerOf(matrix))
+    title, subtitle, footer = picture._words(inputVolume, node)
+    assert title == "Evidence for “lesion”"
+    assert subtitle == "MRHead   ·   predicted class, probability 98.2 %"
+    assert "gradcam at layer encoder.layer4" in footer[0] and "16 × 16 × 20 mm" in footer[0]
+    assert "L 8.5  A 26.2  S 57.0 mm, voxel (23, 14, 17)" in footer[1]
+
+    other = makeResult(makeHeatmap(tmp_path, np.zeros(SHAPE), matrix), target=Target(0, "healthy", "output"))
+    node = overlay.addOverlay(other, inputVolume, node)
+    title, subtitle, footer = picture._words(inputVolume, node)
+    assert title == "Evidence for “healthy”"
+    assert subtitle == "MRHead   ·   probability 1.8 %, predicted class: lesion, probability 98.2 %"
+    assert "No positive evidence" in footer[1]
+
+    bare = dataclasses.replace(other.prediction, activation="none")
+    overlay.setProvenance(node, dataclasses.replace(other, prediction=bare), inputVolume)
+    assert "output -1.5, predicted class: lesion, output 2.5" in picture._words(inputVolume, node)[1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing"),
+    [((64, 48, 1), (1, 1, 5)), ((8, 8, 8), (0.01, 0.01, 0.01)), ((5, 5, 60), (1, 1, 20)), ((90, 4, 4), (1, 1, 1))],
+    ids=["single slice", "microscopic", "tall", "wide"],
+)
+def test_odd_proportions_still_give_a_page(tmp_path, shape, spacing):
+    matrix = affine(np.eye(3), spacing)
+    center = (matrix @ [*(np.array(shape) // 2), 1])[:3]
+    inputVolume, node = makeOverlay(tmp_path, matrix, center, shape=shape, sigma=max(spacing))
+    picture.savePicture(tmp_path / "p.png", inputVolume, node)
+    height, width, _ = readPng(tmp_path / "p.png").shape
+    assert 400 < height < 1200 and 1000 < width < 2200
+
+
+def test_errors(tmp_path):
+    matrix = GEOMETRIES["axis-aligned"]
+    inputVolume, node = makeOverlay(tmp_path, matrix, centerOf(matrix))
+    with pytest.raises(OutputError, match="ends in .png"):
+        picture.savePicture(tmp_path / "p.jpg", inputVolume, node)
+    with pytest.raises(OutputError, match="does not exist; create it"):
+        picture.savePicture(tmp_path / "nowhere" / "p.png", inputVolume, node)
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    with pytest.raises(VolumeError, match="'empty' has no voxels"):
+        picture.savePicture(tmp_path / "p.png", empty, node)
+    assert [p.name for p in tmp_path.iterdir()] == ["heatmap.npy"]
+
+
+def test_text_is_drawn_and_fitted():
+    mask, baseline = canvas.renderText("Hg", 20)
+    plain, other = canvas.renderText("x", 20)
+    assert mask.max() == 1 and mask.shape[0] == plain.shape[0] and baseline == other, "lines of one size align"
+    assert mask[baseline:].max() > 0.5 and plain[baseline:].max() < 0.2, "only g goes below the baseline"
+    assert canvas.renderText("", 20)[0].shape[1] == 0
+    long = "a very long name of a volume that does not fit " * 5
+    short = canvas.fitText(long, 20, 300)
+    assert canvas.textWidth(short, 20) <= 300 and "..." in short and short.startswith("a very")
+    assert canvas.fitText("short", 20, 300) == "short"
+    page = canvas.Canvas(50, 20, (0, 0, 0))
+    page.text(-20, -5, "clipped at every edge", 20, (1, 1, 1))
+    page.rectangle(-5, -5, 100, 7, (1, 0, 0))
+    assert page.pixels.shape == (20, 50, 3) and (page.pixels[0] == (1, 0, 0)).all()
+
+
+@pytest.mark.parametrize("path", realVolumes, ids=lambda path: path.name)
+def test_real_volumes(tmp_path, path):
+    inputVolume = core.loadVolume(path)
+    matrix, shape = volumes.affineFromNode(inputVolume), inputVolume.GetImageData().GetDimensions()
+    center = (matrix @ [*(np.array(shape) * 0.4), 1])[:3]
+    node = overlay.addOverlay(makeResult(makeHeatmap(tmp_path, blob(shape, matrix, center, 10), matrix)), inputVolume)
+    overlay.setOpacity(node, 1)
+    peak = overlay.peakWorld(node)
+    for orientation in ORIENTATIONS:
+        rendered = SliceRenderer(inputVolume, node, 1.0).render(orientation, peak, 2.0)
+        column, row = np.round(rendered.pixelOf(peak)).astype(int)
+        np.testing.assert_allclose(rendered.pixels[row, column], colormaps.colors("heat")[-1, :3], atol=8 / 255)
+    picture.savePicture(tmp_path / "p.png", inputVolume, node)
+    assert readPng(tmp_path / "p.png").shape[1] > 1000
