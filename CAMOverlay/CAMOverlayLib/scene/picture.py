@@ -129,7 +129,7 @@ def drawPicture(
     sizes = {orientation: renderer.size(orientation, scale) for orientation in ORIENTATIONS}
     panelHeight = max(height for _, height in sizes.values())
     # A thin slab still gets a panel wide enough for its letters.
-    widths = {orientation: max(sizes[orientation][0], 140) for orientation in ORIENTATIONS}
+    widths = {orientation: max(sizes[orientation][0], 190) for orientation in ORIENTATIONS}
     content = sum(widths.values()) + 2 * GAP + BAR_ROOM
     panelHeight = max(panelHeight, 240)
     width = max(content, MINIMUM_WIDTH) + 2 * MARGIN
