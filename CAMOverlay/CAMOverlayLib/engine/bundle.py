@@ -176,6 +176,21 @@ class Bundle:
         load_weights(network, self.folder / "models" / "model.pt")
         return network.to(device).eval()
 
+    def input_shape(self, otherwise: int = 96) -> tuple[int, ...]:
+        """C×spatial of an input that the network accepts, as far as the bundle says.
+
+        From the last transform that fixes a size, or the metadata's ``spatial_shape`` where that is numbers;
+        ``otherwise`` along every axis where neither says.
+        """
+        channels = self.info.channels or 1
+        sizes = [getattr(t, "spatial_size", None) for t in _inner(self.preprocessing())]
+        fixed = [s for s in sizes if isinstance(s, (tuple, list)) and all(isinstance(n, int) and n > 0 for n in s)]
+        shape = tuple(fixed[-1]) if fixed else self.info.spatial_shape
+        ndim = len(self.info.spatial_shape) or len(shape) or 3
+        if len(shape) != ndim or not all(isinstance(n, int) for n in shape):
+            shape = (otherwise,) * ndim
+        return (int(channels), *(int(n) for n in shape))
+
     @property
     def outputs_are_independent(self) -> bool:
         """The postprocessing applies a sigmoid: each output channel is a yes or no of its own."""
@@ -225,6 +240,13 @@ def _channel_names(channel_def: Any) -> tuple[str, ...]:
         return ()
     by_index = {int(index): str(name) for index, name in channel_def.items()}
     return tuple(by_index.get(i, f"class {i}") for i in range(max(by_index, default=-1) + 1))
+
+
+def _inner(chain: Compose) -> Iterator[Any]:
+    """A chain's transforms, and the array transform inside each dictionary transform."""
+    for transform in chain.flatten().transforms:
+        yield transform
+        yield from (v for k, v in vars(transform).items() if k in ("resizer", "cropper", "padder", "transform"))
 
 
 def _mentions(node: Any, key: str, value: Any) -> bool:

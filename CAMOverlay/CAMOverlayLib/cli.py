@@ -1,0 +1,300 @@
+"""The command line: ``cam-overlay explain | inspect | demo``, on the real Slicer core.
+
+What is imported where matters here: ``--help`` and wrong arguments answer at once, the scene is started only by the
+commands that need it, and torch is loaded only when something is computed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
+from .errors import CAMOverlayError, OutputError
+from .request import STAGES, Progress, Result
+
+if TYPE_CHECKING:
+    from .engine.bundle import Bundle
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, or 2 after one line that says what was wrong."""
+    options = _parser().parse_args(arguments)
+    # A library that announces a change in its next version says nothing that a user could act on.
+    warnings.simplefilter("ignore", FutureWarning)
+    warnings.simplefilter("ignore", DeprecationWarning)
+    try:
+        options.run(options)
+    except CAMOverlayError as error:
+        _say_error(str(error))
+        return 2
+    except KeyboardInterrupt:
+        _say_error("interrupted; nothing was written.")
+        return 130
+    return 0
+
+
+def _say_error(message: str) -> None:
+    print(f"cam-overlay: error: {' '.join(message.split())}", file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong arguments answer as wrong input does: one line, exit code 2."""
+
+    def error(self, message: str) -> Any:
+        _say_error(f"{message}. See '{self.prog} --help'.")
+        raise SystemExit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="cam-overlay", description="Where did the network look? A heatmap of a MONAI network, on the volume itself."
+    )
+    parser.add_argument("--version", action="version", version=f"cam-overlay {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="explain | inspect | demo", parser_class=_Parser)
+
+    explain = commands.add_parser("explain", help="compute a heatmap and write it, a report, a picture and a scene")
+    explain.set_defaults(run=run_explain)
+    explain.add_argument("volumes", nargs="+", metavar="VOLUME", help="image file; several are the channels in order")
+    explain.add_argument("--bundle", required=True, metavar="DIR", help="root folder of a MONAI bundle")
+    explain.add_argument("--output", required=True, metavar="DIR", help="folder for the results; made if it is not there")
+    explain.add_argument("--trust", action="store_true", help="the bundle may run its code: you know where it comes from")
+    explain.add_argument("--target", metavar="INDEX|NAME", help="class to explain (default: the predicted one)")
+    explain.add_argument("--layer", metavar="NAME", help="layer to explain at (default: chosen; see inspect)")
+    explain.add_argument("--method", default="gradcam", metavar="NAME", help="method (default: gradcam)")
+    explain.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where the network runs (default: auto)")
+
+    inspect = commands.add_parser("inspect", help="what a bundle is: classes, inputs, transforms, layers")
+    inspect.set_defaults(run=run_inspect)
+    inspect.add_argument("--bundle", required=True, metavar="DIR", help="root folder of a MONAI bundle")
+    inspect.add_argument("--trust", action="store_true", help="evaluate the bundle too, to list transforms and layers")
+
+    demo = commands.add_parser("demo", help="explain a brain with a lesion at a known place")
+    demo.set_defaults(run=run_demo)
+    demo.add_argument("--output", default="output/demo", metavar="DIR", help="folder for the results (default: %(default)s)")
+    return parser
+
+
+# explain ---------------------------------------------------------------------------------------------------------------
+
+
+def run_explain(options: argparse.Namespace) -> None:
+    result = explain_files(options.volumes, Path(options.output), vars(options))
+    _print_summary(result, Path(options.output))
+
+
+def explain_files(paths: list[str], output: Path, options: dict[str, Any]) -> Result:
+    """Explain image files and fill the output folder, which appears complete or not at all.
+
+    Args:
+        options: ``bundle``, ``trust``, ``target``, ``layer``, ``method``, ``device``.
+
+    Raises:
+        CAMOverlayError: one of its kinds; the output folder is then as it was.
+    """
+    timings: dict[str, float] = {}
+    with finished_folder(output) as folder, _ProgressLine() as show:
+        show(Progress("volume", 0.0, "Starting Slicer's core"))
+        with _timed(timings, "slicer"):
+            from .logic import OverlayLogic, computeHere
+            from .scene import core, overlay, picture
+
+            core.ensureScene()
+        with _timed(timings, "load"):
+            nodes = [core.loadVolume(path) for path in paths]
+        with _timed(timings, "process"):
+            node = OverlayLogic(computeHere).process(
+                nodes[0],
+                options["bundle"],
+                channels=nodes[1:],
+                trust=options["trust"],
+                target=options["target"],
+                layer=options["layer"],
+                method=options["method"],
+                device=options["device"],
+                report=show,
+            )
+        result = overlay.resultOf(node)
+        assert result is not None  # process() has just put it there
+        overlay.jumpToPeak(node)
+        show(Progress("write", 0.96, "Drawing the picture"))
+        with _timed(timings, "picture"):
+            picture.savePicture(folder / "overlay.png", nodes[0], node)
+        with _timed(timings, "heatmap file"):
+            _write_heatmap(node, folder / "heatmap.nii.gz")
+        show(Progress("write", 0.98, "Saving the scene"))
+        with _timed(timings, "scene"):
+            core.saveScene(folder / "scene.mrb")
+        result = _with_all_timings(result, timings)
+        (folder / "report.json").write_text(result.to_json(indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def _with_all_timings(result: Result, around: dict[str, float]) -> Result:
+    """The engine's timings among the command's own; what lies between them is the exchange with the scene."""
+    exchange = around.pop("process") - sum(result.timings.values())
+    timings = {"slicer": around.pop("slicer"), "load": around.pop("load"), **result.timings}
+    timings |= {"libraries, export and import": exchange, **around}
+    return dataclasses.replace(
+        result, timings=timings, heatmap=dataclasses.replace(result.heatmap, path="heatmap.nii.gz")
+    )
+
+
+def _write_heatmap(node: Any, path: Path) -> None:
+    """The heatmap as NIfTI, sheared geometries included, which Slicer's own writer would straighten."""
+    import slicer.util
+
+    from .engine.volume import Volume, write_nifti
+    from .scene.volumes import affineFromNode
+
+    write_nifti(Volume(slicer.util.arrayFromVolume(node).T, affineFromNode(node), node.GetName()), path)
+
+
+def _print_summary(result: Result, output: Path) -> None:
+    prediction = result.prediction
+    print(f"prediction   {prediction.name} ({prediction.probabilities[prediction.index]:.1%})")
+    print(f"explained    {result.target.name}, {result.method} at {result.layer}")
+    print(f"peak         voxel {result.peak}, RAS {_mm(result.peak_ras)} mm")
+    print(f"resolution   one activation is {' × '.join(f'{s:.1f}' for s in result.activation_spacing)} mm")
+    print(f"seen         {result.field_of_view:.1%} of the volume's voxels")
+    for warning in result.warnings:
+        print(f"warning      {warning}")
+    print(f"written      {output}: heatmap.nii.gz, report.json, overlay.png, scene.mrb")
+
+
+def _mm(point: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{x:.1f}" for x in point) + ")"
+
+
+# inspect ---------------------------------------------------------------------------------------------------------------
+
+
+def run_inspect(options: argparse.Namespace) -> None:
+    from .engine.bundle import Bundle
+
+    bundle = Bundle(options.bundle, options.trust)
+    info = bundle.info
+    print(f"{info.name} {info.version}".strip() + (f" — {info.task}" if info.task else ""))
+    size = " × ".join(map(str, info.spatial_shape)) or "any size"
+    print(f"input     {info.channels or '?'} channel(s) {', '.join(info.channel_names)}, {size}")
+    print(f"classes   {', '.join(f'{i} {name}' for i, name in enumerate(info.classes)) or 'not named'}")
+    print(f"content   sha256 {bundle.content_hash}")
+    if not options.trust:
+        print("would run, once trusted (--trust also lists transforms and layers):")
+        for kind, values in dataclasses.asdict(bundle.code).items():
+            print(f"  {kind}:" + ("" if values else " none"))
+            for value in values:
+                print(f"    {value}")
+        return
+    print("transforms")
+    for number, transform in enumerate(bundle.preprocessing().flatten().transforms, 1):
+        print(f"  {number:2d} {type(transform).__name__}")
+    _print_layers(bundle)
+
+
+def _print_layers(bundle: Bundle) -> None:
+    import torch
+
+    from .engine.layers import list_layers
+
+    network = bundle.network(torch.device("cpu"))
+    shape = bundle.input_shape()
+    table = list_layers(network, torch.zeros(1, *shape))
+    print(f"layers, for an input of {' × '.join(map(str, shape))}")
+    width = max(len(layer.name) for layer in table.layers)
+    for layer in table.layers:
+        size = " × ".join(map(str, layer.shape))
+        default = "  ← default" if layer.name == table.default else ""
+        print(f"  {layer.name:{width}s}  {layer.kind:22s} {size}{default}")
+
+
+# demo ------------------------------------------------------------------------------------------------------------------
+
+
+def run_demo(options: argparse.Namespace) -> None:
+    output, lesion = Path(options.output), demo_lesion()
+    settings = {"bundle": DEMO_BUNDLE, "trust": True, "target": None, "layer": None, "method": "gradcam", "device": "auto"}
+    result = explain_files([str(DEMO_VOLUME)], output, settings)
+    _print_summary(result, output)
+    print(f"lesion       {lesion.kind}, RAS {_mm(lesion.centre)} mm, radius {lesion.radius:.1f} mm")
+    print(f"distance     {lesion.distance(result.peak_ras):.1f} mm from the heatmap's peak to the lesion's centre")
+
+
+# Files and progress ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def finished_folder(output: Path) -> Iterator[Path]:
+    """A folder to fill beside ``output``; its files move there once all of them are written.
+
+    Raises:
+        OutputError: nothing can be written there. Found out before anything is computed.
+    """
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"The output '{output}' is a file. Give a folder.")
+    try:
+        missing = [p for p in (output, *output.parents) if not p.exists()]
+        parent = output if output.exists() else (missing[-1].parent if missing else output)
+        folder = Path(tempfile.mkdtemp(prefix=".cam-overlay-", dir=parent))
+    except OSError as error:
+        raise OutputError(
+            f"The output folder '{output}' cannot be written to: {error.strerror}. Choose another one."
+        ) from error
+    try:
+        yield folder
+        output.mkdir(parents=True, exist_ok=True)
+        for path in sorted(folder.iterdir()):
+            os.replace(path, output / path.name)
+    except OSError as error:
+        raise OutputError(
+            f"The results cannot be written to '{output}': {error.strerror or error}. "
+            "Free some disk space or choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    timings[name] = time.perf_counter() - started
+
+
+class _ProgressLine:
+    """Progress on the standard error: a bar on a terminal, otherwise a line a stage."""
+
+    WIDTH = 28
+
+    def __init__(self) -> None:
+        self._bar = sys.stderr.isatty()
+        self._stage = ""
+
+    def __enter__(self) -> _ProgressLine:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def __call__(self, progress: Progress) -> None:
+        words = STAGES.get(progress.stage, progress.stage)
+        if progress.message and progress.message != words:
+            words += f": {progress.message}"
+        if self._bar:
+            done = round(progress.fraction * self.WIDTH)
+            bar = "█" * done + "░" * (self.WIDTH - done)
+            print(f"\r\x1b[K{bar} {progress.fraction:4.0%}  {words[:60]}", end="", file=sys.stderr, flush=True)
+        elif progress.stage != self._stage:
+            print(f"{progress.fraction:4.0%} {STAGES.get(progress.stage, progress.stage)}", file=sys.stderr, flush=True)
+        self._stage = progress.stage
