@@ -133,10 +133,12 @@ def loadVolume(path: str | os.PathLike[str]) -> slicer.vtkMRMLScalarVolumeNode:
     scene = ensureScene()
     logic = _volumesLogic()
     with vtkMessages() as messages:
-        node = logic.AddArchetypeVolume(str(path.resolve()), _nodeName(path), 0, None)
+        # This file alone: left to itself, the reader stacks single-slice files of like names to one volume.
+        options = logic.SingleFile | logic.AutoWindowLevel
+        node = logic.AddArchetypeVolume(str(path.resolve()), _nodeName(path), options, None)
         output = messages()
     if node is None:
-        raise VolumeError(f"{path} cannot be read as a volume: {_cause(output)}")
+        raise VolumeError(f"{path} cannot be read as a volume: {_cause(path, output)}")
     try:
         checkScalar(node, str(path))
     except VolumeError:
@@ -181,13 +183,13 @@ def _nodeName(path: Path) -> str:
     return name
 
 
-def _cause(messages: str) -> str:
+def _cause(path: Path, messages: str) -> str:
     """The sentence that says why, out of everything that the readers wrote, and what to do about it."""
     if "4D image" in messages or "5D image" in messages:
         return "it is a 4-D input (several frames or channels); extract one 3-D volume and pass that."
-    if "orthonormal" in messages:
+    if "orthonormal" in messages or nifti.isSheared(path):
         return (
-            "its axes are sheared or its geometry is singular, which image files in Slicer cannot have; "
+            "its axes are sheared, which Slicer cannot read from an image file; "
             "resample it to a grid with perpendicular axes."
         )
     if "Could not create IO object" in messages or "FileFormatError" in messages:

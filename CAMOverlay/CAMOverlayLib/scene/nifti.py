@@ -1,7 +1,7 @@
-"""What the NIfTI reader of ITK, and so Slicer, lets pass without a word: files that are cut short, and zero spacing.
+"""What the NIfTI reader of ITK, and so Slicer, lets pass without a word: files cut short, zero spacing, NaN.
 
-A truncated file loads as a volume whose rest is zeros or noise, and a spacing of zero becomes 1 mm. An explanation
-of either would look plausible, so both are refused before the file is read.
+A truncated file loads as a volume whose rest is zeros or noise, a spacing of zero becomes 1 mm, and voxels that are
+not finite become 0. An explanation of any of them would look plausible, so they are refused before the file is read.
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+import numpy as np
 
 from ..errors import VolumeError
 
@@ -19,36 +24,55 @@ HEADER_SIZE = 348
 
 
 def checkFile(path: Path) -> None:
-    """Raise VolumeError if the NIfTI file is cut short or has no usable geometry. Other formats pass."""
+    """Raise VolumeError if the NIfTI file is cut short, has no usable geometry or no finite voxels. Others pass."""
     compressed = path.name.lower().endswith(".nii.gz")
     if not compressed and path.suffix.lower() != ".nii":
         return
     try:
-        header, length = _headerAndLength(path, compressed)
+        with gzip.open(path, "rb") if compressed else path.open("rb") as file:
+            header = file.read(540)
+            length, bad = _lengthAndBadVoxels(file, header)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise VolumeError(f"{path} is cut short or damaged ({error}); copy or download it again.") from None
     except OSError as error:
         raise VolumeError(f"{path} cannot be read: {error.strerror or error}; check the file and the disk.") from None
-    for order in "<>":  # byte order of the machine that wrote it
-        size = struct.unpack_from(order + "i", header)[0] if len(header) >= 4 else 0
-        if size == 540:
-            return
-        if size == HEADER_SIZE:
-            return _checkHeader(path, header, length, order)
-    raise VolumeError(f"{path} is not a NIfTI file although its name says so; pass an image file.")
+    order = _byteOrder(header)
+    if order is None:
+        raise VolumeError(f"{path} is not a NIfTI file although its name says so; pass an image file.")
+    _checkHeader(path, header, length, order)
+    if bad:
+        raise VolumeError(
+            f"{path} has {bad} voxels that are NaN or infinite; replace them (for example with 0) before explaining."
+        )
 
 
-def _headerAndLength(path: Path, compressed: bool) -> tuple[bytes, int]:
-    """The header and the length of the file, uncompressed. Reading to the end checks the sum at the end."""
-    if not compressed:
-        with path.open("rb") as file:
-            return file.read(HEADER_SIZE), path.stat().st_size
-    with gzip.open(path, "rb") as file:
-        header = file.read(HEADER_SIZE)
-        length = len(header)
-        while block := file.read(1 << 22):
-            length += len(block)
-    return header, length
+def _byteOrder(header: bytes) -> str | None:
+    for order in "<>":
+        if len(header) >= 4 and struct.unpack_from(order + "i", header)[0] in HEADER_SIZES:
+            return order
+    return None
+
+
+def _lengthAndBadVoxels(file: BinaryIO, header: bytes) -> tuple[int, int]:
+    """Length of the file, uncompressed, and its number of voxels that are not finite.
+
+    Reading to the end also checks the sum at the end of a compressed file.
+    """
+    order = _byteOrder(header)
+    kind, offset = None, 0
+    if order is not None and len(header) >= 348:
+        first = struct.unpack_from(order + "i", header)[0] == 348
+        kind = FLOATS.get(struct.unpack_from(order + "h", header, 70 if first else 12)[0])
+        offset = int(struct.unpack_from(order + "f", header, 108)[0]) if first else struct.unpack_from(
+            order + "q", header, 168)[0]  # fmt: skip
+    file.seek(max(0, offset) if kind else len(header))
+    length, bad = file.tell(), 0
+    while block := file.read(1 << 22):  # a multiple of eight bytes, so that no voxel is cut in two
+        length += len(block)
+        if kind:
+            values = np.frombuffer(block, order + kind, count=len(block) // np.dtype(kind).itemsize)
+            bad += values.size - int(np.count_nonzero(np.isfinite(values)))
+    return length, bad
 
 
 def _checkHeader(path: Path, header: bytes, length: int, order: str) -> None:
@@ -79,13 +103,9 @@ def _checkHeader(path: Path, header: bytes, length: int, order: str) -> None:
             f"{path} is cut short: {length} bytes where its header tells {needed}; copy or download it again."
         )
     if sform:
-        a, b, c = (rows[0:3], rows[4:7], rows[8:11])
-        volume = (
-            a[0] * (b[1] * c[2] - b[2] * c[1])
-            - a[1] * (b[0] * c[2] - b[2] * c[0])
-            + a[2] * (b[0] * c[1] - b[1] * c[0])
-        )
-        usable = all(map(math.isfinite, rows)) and abs(volume) > 1e-12
+        axes = _axes(rows)
+        box = np.linalg.norm(axes, axis=0).prod()
+        usable = np.isfinite(rows).all() and box > 0 and abs(np.linalg.det(axes)) > 1e-6 * box
     else:
         usable = all(math.isfinite(mm) and mm > 0 for mm in spacing[: min(count, 3)])
     if not usable:

@@ -61,6 +61,15 @@ def test_loadVolume_reads_voxels_and_geometry(tmp_path, dtype):
     np.testing.assert_allclose(volumes.affineFromNode(node), matrix, atol=1e-5)  # the file keeps float32
 
 
+def test_loadVolume_reads_one_file_and_not_its_neighbours(tmp_path):
+    for number in range(3):
+        save(tmp_path / f"slice{number}.nii.gz", np.full((4, 5, 1), number, np.int16))
+    node = core.loadVolume(tmp_path / "slice1.nii.gz")
+    assert node.GetImageData().GetDimensions() == (4, 5, 1)
+    assert (slicer.util.arrayFromVolume(node) == 1).all()
+    assert node.GetDisplayNode().GetAutoWindowLevel()
+
+
 @pytest.mark.parametrize("path", realVolumes, ids=lambda path: path.name)
 def test_loadVolume_agrees_with_nibabel_on_real_volumes(path):
     node, image = core.loadVolume(path), nibabel.load(path)
