@@ -224,8 +224,8 @@ class MethodMember:
     def __init__(self, name: str, nativeClass: type) -> None:
         self.name = name
         self.nativeClass = nativeClass
-        nativeName = name if hasattr(nativeClass, name) else KEYWORDS.get(name, name)
-        self.function = getattr(nativeClass, nativeName, None)
+        self.nativeName = name if hasattr(nativeClass, name) else KEYWORDS.get(name, name)
+        self.function = getattr(nativeClass, self.nativeName, None)
         #: Static functions of Qt come as built-ins, methods as descriptors.
         self.static = self.function is not None and inspect.isbuiltin(self.function)
 
@@ -251,8 +251,11 @@ class BoundMethod:
             return wrap(handled)
         if member.function is None:
             raise NotImplementedError(f"SlicerHost has no {member.nativeClass.__name__}.{member.name}()")
-        boundTo = None if member.static else instance._native()
-        return wrap(callNative(member.function, tuple(arguments), boundTo))
+        if not member.static:
+            return wrap(callNative(member.function, tuple(arguments), instance._native()))
+        # A name like QFile.exists is static and not: only the object knows which one is meant.
+        function = member.function if instance is None else getattr(instance._native(), member.nativeName)
+        return wrap(callNative(function, tuple(arguments)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BoundMethod) and (self._member, self._instance) == (other._member, other._instance)
@@ -454,14 +457,16 @@ def nativeClass(name: str) -> type | None:
     return next((found for module in NATIVE_MODULES if isinstance(found := getattr(module, name, None), type)), None)
 
 
-def defineClass(name: str, native: type, constructible: bool = True) -> WrappedType:
+def defineClass(
+    name: str, native: type, constructible: bool = True, offer: offered.Offer | None = None
+) -> WrappedType:
     """Make the class that a module sees for `native`, with exactly the members that Slicer's has.
 
     For a class that the lists know by name only, PySide6's own members stand in.
     """
     if native in _classes:
         return _classes[native]
-    offer = offered.offer(name) or _guess(native)
+    offer = offer or offered.offer(name) or _guess(native)
     members: dict[str, Any] = {"__slots__": (), "_native_class": native, "_is_python_subclass": False}
     for other in offer.other:
         members[other] = EnumMember(other, native)
