@@ -1,0 +1,184 @@
+"""The command line as a user runs it: a process of its own, real files, the real Slicer core."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from CAMOverlayLib.engine.volume import Volume, write_nifti
+from CAMOverlayLib.request import STAGES, Result
+from geometries import GEOMETRIES, blob
+from support import REPOSITORY, SMALL_NETWORK, USUAL_CHAIN
+
+FILES = ["heatmap.nii.gz", "overlay.png", "report.json", "scene.mrb"]
+
+
+def cam_overlay(*arguments, module=True, **options):
+    command = [sys.executable, "-m", "CAMOverlayLib", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "CAMOverlay")}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, **options)
+
+
+def test_the_demo_points_at_the_lesion(tmp_path):
+    run = cam_overlay("demo", "--output", tmp_path / "demo")
+    assert run.returncode == 0, run.stderr
+    assert sorted(os.listdir(tmp_path / "demo")) == FILES
+    said = dict(line.split(maxsplit=1) for line in run.stdout.splitlines())
+    assert float(said["distance"].split()[0]) < 15
+    assert said["prediction"].split(" (")[0] in said["lesion"]
+    report = Result.from_json((tmp_path / "demo" / "report.json").read_text())
+    heatmap = nibabel.load(tmp_path / "demo" / "heatmap.nii.gz")
+    source = nibabel.load(REPOSITORY / "CAMOverlay/Resources/DemoVolume/brain_with_lesion.nii.gz")
+    assert heatmap.shape == source.shape and heatmap.get_data_dtype() == np.float32
+    np.testing.assert_allclose(heatmap.affine, source.affine, atol=1e-4)
+    assert np.asarray(heatmap.dataobj)[report.peak] == np.asarray(heatmap.dataobj).max()
+    assert set(STAGES) - {"import"} <= set(report.timings)
+    with zipfile.ZipFile(tmp_path / "demo" / "scene.mrb") as scene:
+        assert any(name.endswith(".mrml") for name in scene.namelist())
+    # Everything a run writes to the terminal: results on stdout, progress on stderr, and nothing else.
+    assert {line.strip().split("%")[0].isdigit() for line in run.stderr.splitlines()} == {True}, run.stderr
+
+
+@pytest.fixture
+def volume(tmp_path):
+    affine = GEOMETRIES["oblique LPS"]
+    array = (100 + 500 * blob((30, 28, 26), affine, affine[:3] @ [15, 12, 13, 1], 6)).astype(np.int16)
+    return write_nifti(Volume(array, affine, "v"), tmp_path / "head.nii.gz")
+
+
+def test_explain_with_every_option(make_bundle, volume, tmp_path):
+    run = cam_overlay(
+        "explain", volume, "--bundle", make_bundle(), "--output", tmp_path / "a" / "b", "--trust",
+        "--target", "artefact", "--layer", "features.denseblock1", "--method", "Grad-CAM", "--device", "cpu",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    report = json.loads((tmp_path / "a/b/report.json").read_text())
+    assert (report["target"]["name"], report["layer"], report["method"]) == ("artefact", "features.denseblock1", "Grad-CAM")
+    assert report["heatmap"]["path"] == "heatmap.nii.gz" and report["inputs"] == ["head"]
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "a/b").iterdir()}
+    again = cam_overlay("explain", volume, "--bundle", tmp_path / "bundle", "--output", tmp_path / "a/b", "--trust")
+    assert again.returncode == 0 and sorted(before) == FILES == sorted(os.listdir(tmp_path / "a/b"))
+    assert all((tmp_path / "a/b" / name).stat().st_mtime_ns > time for name, time in before.items())
+
+
+def test_inspect(make_bundle):
+    bundle = make_bundle()
+    untrusted = cam_overlay("inspect", "--bundle", bundle)
+    assert untrusted.returncode == 0, untrusted.stderr
+    assert "0 healthy, 1 lesion, 2 artefact" in untrusted.stdout and "LoadImaged" in untrusted.stdout
+    assert "features" not in untrusted.stdout
+    trusted = cam_overlay("inspect", "--bundle", bundle, "--trust").stdout
+    assert "8 EnsureTyped" in trusted and "for an input of 1 × 48 × 48 × 48" in trusted
+    (default,) = [line for line in trusted.splitlines() if "default" in line]
+    assert default.split() == ["class_layers.relu", "ReLU", "16", "×", "6", "×", "6", "×", "6", "←", "default"]
+
+
+def nifti(path, array, affine=np.eye(4), header=None):
+    image = nibabel.Nifti1Image(array, affine)
+    for key, value in (header or {}).items():
+        image.header[key] = value
+    nibabel.save(image, path)
+    return path
+
+
+def wrong_inputs(make_bundle, tmp_path, volume):
+    """Name → (arguments of explain, what the one line must contain)."""
+    good = make_bundle()
+    cube = np.ones((8, 8, 8), np.float32)
+    holes = cube.copy()
+    holes[1, 2, 3] = np.nan
+    (tmp_path / "text.nii.gz").write_text("not an image")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    other = make_bundle("other", network=SMALL_NETWORK | {"growth_rate": 6})
+    torch.save(torch.load(good / "models/model.pt"), other / "models/model.pt")
+    flat = nifti(tmp_path / "flat.nii", cube)
+    with flat.open("r+b") as file:  # nibabel would not write a geometry without volume
+        file.seek(280)
+        file.write(np.zeros(12, "<f4").tobytes())
+    out = ["--output", tmp_path / "out", "--trust"]
+    two = nifti(tmp_path / "two.nii", cube)
+    return {
+        "missing file": ([tmp_path / "absent.nii", "--bundle", good, *out], "absent.nii does not exist"),
+        "unreadable file": ([tmp_path / "text.nii.gz", "--bundle", good, *out], "text.nii.gz"),
+        "folder instead of a file": ([tmp_path / "empty", "--bundle", good, *out], "is a folder"),
+        "not a bundle": ([volume, "--bundle", tmp_path / "empty", *out], "is not a MONAI bundle"),
+        "missing weights": ([volume, "--bundle", make_bundle("bare", weights=None), *out], "model.pt' do not exist"),
+        "weights of another network": ([volume, "--bundle", other, *out], "are not those of this DenseNet"),
+        "wrong channel count": ([two, two, "--bundle", good, *out], "expects 1 channel(s) (image), the given volumes make 2"),
+        "4-D input": ([nifti(tmp_path / "4d.nii", np.ones((4, 4, 4, 3), np.float32)), "--bundle", good, *out], "4-D"),
+        "NaN": ([nifti(tmp_path / "nan.nii", holes), "--bundle", good, *out], "1 voxels that are NaN or infinite"),
+        "infinite": ([nifti(tmp_path / "inf.nii", cube * np.inf), "--bundle", good, *out], "512 voxels that are NaN or"),
+        "singular geometry": ([flat, "--bundle", good, *out], "singular geometry"),
+        "unknown layer": ([volume, "--bundle", good, *out, "--layer", "features.denseblok1"], "features.denseblock1"),
+        "unknown class": ([volume, "--bundle", good, *out, "--target", "lesoin"], "Did you mean 'lesion'"),
+        "unknown method": ([volume, "--bundle", good, *out, "--method", "gradcan"], "Did you mean 'gradcam'"),
+        "unknown device": ([volume, "--bundle", good, *out, "--device", "tpu"], "device 'tpu'"),
+        "untrusted": ([volume, "--bundle", good, "--output", tmp_path / "out"], "--trust"),
+        "output is a file": ([volume, "--bundle", good, "--trust", "--output", tmp_path / "file"], "is a file"),
+        "output below a file": ([volume, "--bundle", good, "--trust", "--output", tmp_path / "file/x"], "cannot be written"),
+        "output not writable": ([volume, "--bundle", good, "--trust", "--output", "/proc/x"], "cannot be written"),
+        "no output": ([volume, "--bundle", good], "required: --output"),
+        "failing transform": (
+            [volume, "--bundle", make_bundle("knee", chain=USUAL_CHAIN + [{"_target_": "SqueezeDimd", "keys": "image",
+             "dim": 1}]), *out], "SqueezeDimd, failed"),
+    }  # fmt: skip
+
+
+def test_wrong_input_is_one_line_and_leaves_no_trace(make_bundle, tmp_path, volume, monkeypatch, capfd):
+    # In this process, for speed: the exit code and both streams are those of the command.
+    from CAMOverlayLib.cli import main
+
+    cases = wrong_inputs(make_bundle, tmp_path, volume)
+    before = sorted(os.listdir(tmp_path))
+    for name, (arguments, expected) in cases.items():
+        try:
+            code = main(["explain", *map(str, arguments)])
+        except SystemExit as exit:
+            code = exit.code
+        out, err = capfd.readouterr()
+        lines = [line for line in err.splitlines() if not line.strip().split("%")[0].isdigit()]
+        assert code == 2, name
+        assert len(lines) == 1 and lines[0].startswith("cam-overlay: error: "), (name, err)
+        assert expected in lines[0], (name, lines[0])
+        assert out == "" and "Traceback" not in err, name
+        assert sorted(os.listdir(tmp_path)) == before, name
+
+
+def test_an_error_is_one_line_in_a_real_process_too(make_bundle, tmp_path, volume):
+    run = cam_overlay("explain", volume, "--bundle", make_bundle(), "--output", tmp_path / "out", "--trust", "--target", 9)
+    assert run.returncode == 2 and run.stdout == ""
+    assert run.stderr.splitlines()[-1] == (
+        "cam-overlay: error: There is no class 9; the network has 3: 0 healthy, 1 lesion, 2 artefact."
+    )
+    assert "Traceback" not in run.stderr and not (tmp_path / "out").exists()
+
+
+def test_a_failing_run_keeps_what_the_folder_held(make_bundle, tmp_path, volume):
+    from CAMOverlayLib.cli import main
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/report.json").write_text("mine")
+    assert main(["explain", str(volume), "--bundle", str(make_bundle()), "--output", str(tmp_path / "out")]) == 2
+    assert os.listdir(tmp_path / "out") == ["report.json"] and (tmp_path / "out/report.json").read_text() == "mine"
+
+
+def test_help_needs_neither_torch_nor_slicer():
+    code = "import sys; from CAMOverlayLib.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'monai', 'slicer', 'vtk', 'nibabel'} & set(sys.modules), sorted(sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "CAMOverlay")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+def test_real_volumes_end_to_end(real_volume, make_bundle, tmp_path):
+    run = cam_overlay("explain", real_volume, "--bundle", make_bundle(), "--output", tmp_path / "out", "--trust", "--target", "1")
+    assert run.returncode == 0, run.stderr
+    heatmap, source = nibabel.load(tmp_path / "out/heatmap.nii.gz"), nibabel.load(real_volume)
+    assert heatmap.shape == source.shape
+    np.testing.assert_allclose(heatmap.affine, source.affine, atol=1e-4)
+    assert np.asarray(heatmap.dataobj).max() > 0.5
