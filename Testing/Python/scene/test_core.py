@@ -153,6 +153,19 @@ def singular(folder):
     return folder / "x.nii.gz"
 
 
+def notFinite(folder):
+    voxels = np.zeros((5, 6, 7), np.float32)
+    voxels[1, 2, 3], voxels[4, 5, 6] = np.nan, -np.inf
+    return save(folder / "x.nii.gz", voxels)
+
+
+def bigEndianNotFinite(folder):
+    header = nibabel.Nifti1Header(endianness=">")
+    image = nibabel.Nifti1Image(np.full((2, 2, 2), np.inf, ">f8"), np.eye(4), header)
+    nibabel.save(image, folder / "x.nii")
+    return folder / "x.nii"
+
+
 def sheared(folder):
     return save(folder / "x.nii.gz", np.zeros((5, 6, 7), np.int16), GEOMETRIES["sheared"])
 
@@ -166,14 +179,16 @@ def sheared(folder):
         (notNifti, "not a NIfTI file"),
         (notCompressed, "cut short or damaged"),
         (empty, "no reader knows this format"),
-        (cut, "cut short: 1000 bytes where its header tells 2032"),
+        (cut, "cut short: 648 bytes of voxels where its header tells 1680"),
         (cutCompressed, "cut short or damaged"),
         (fourD, "4-D input of 5 × 6 × 7 × 3"),
         (fourDNrrd, "2 numbers a voxel .*4-D input"),
         (nifti2, "convert it to NIfTI-1"),
         (colour, "3 numbers a voxel"),
         (zeroSpacing, r"singular geometry .spacing .0\.0, 1\.0, 1\.0. mm"),
-        (singular, "singular geometry .sform"),
+        (singular, "singular geometry .sform with the axes"),
+        (notFinite, "2 voxels that are NaN or infinite; replace them"),
+        (bigEndianNotFinite, "8 voxels that are NaN or infinite"),
         (sheared, "sheared"),
     ],
 )
