@@ -72,7 +72,7 @@ class SliceRenderer:
     ) -> None:
         self.bounds = worldBounds(inputVolume)
         self._scene = slicer.vtkMRMLScene()
-        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self._scene, True)
+        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self._scene)
         self._logic = slicer.vtkMRMLSliceLogic()
         self._logic.SetMRMLScene(self._scene)
         self._view = self._logic.AddSliceNode("Picture")
