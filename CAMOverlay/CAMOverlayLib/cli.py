@@ -104,7 +104,7 @@ def explain_files(paths: list[str], output: Path, options: dict[str, Any]) -> Re
     """
     timings: dict[str, float] = {}
     with finished_folder(output) as folder, _ProgressLine() as show:
-        show(Progress("volume", 0.0, "Starting Slicer's core"))
+        show(Progress("slicer", 0.0, "Starting Slicer's core"))
         with _timed(timings, "slicer"):
             from .logic import OverlayLogic, computeHere
             from .scene import core, overlay, picture
@@ -288,7 +288,7 @@ class _ProgressLine:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
     def __call__(self, progress: Progress) -> None:
-        words = STAGES.get(progress.stage, progress.stage)
+        words = stage = STAGES.get(progress.stage, progress.message)
         if progress.message and progress.message != words:
             words += f": {progress.message}"
         if self._bar:
@@ -296,5 +296,5 @@ class _ProgressLine:
             bar = "█" * done + "░" * (self.WIDTH - done)
             print(f"\r\x1b[K{bar} {progress.fraction:4.0%}  {words[:60]}", end="", file=sys.stderr, flush=True)
         elif progress.stage != self._stage:
-            print(f"{progress.fraction:4.0%} {STAGES.get(progress.stage, progress.stage)}", file=sys.stderr, flush=True)
+            print(f"{progress.fraction:4.0%} {stage}", file=sys.stderr, flush=True)
         self._stage = progress.stage

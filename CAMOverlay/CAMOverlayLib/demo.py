@@ -28,4 +28,4 @@ class Lesion:
 
 def demo_lesion() -> Lesion:
     truth = json.loads(DEMO_VOLUME.with_name("brain_with_lesion.json").read_text(encoding="utf-8"))
-    return Lesion(tuple(truth["centre_ras"]), truth["radius_mm"], truth["class"])
+    return Lesion(tuple(truth["centre_ras_mm"]), truth["radius_mm"], truth["class"])
