@@ -1,0 +1,24 @@
+"""Starts the worker. Written so that any Python can read it, and say what is wrong with itself."""
+
+import json
+import sys
+
+if sys.version_info < (3, 10):
+    sys.stdout.write(
+        json.dumps(
+            {
+                "type": "failure",
+                "run": "",
+                "kind": "WorkerError",
+                "message": "The Python %s is version %d.%d; 3.10 or later is needed. Choose another Python."
+                % (sys.executable, sys.version_info[0], sys.version_info[1]),
+            }
+        )
+        + "\n"
+    )
+    sys.stdout.flush()
+    sys.exit(1)
+
+from .server import main  # noqa: E402
+
+sys.exit(main(*map(float, sys.argv[1:])))

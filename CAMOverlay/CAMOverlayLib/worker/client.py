@@ -1,0 +1,476 @@
+"""Slicer's side: a process that computes, and the runs that it is given.
+
+    worker = Worker()                      # Slicer's own Python; Worker("/path/to/environment") for another one
+    worker.start()                         # optional: loads the libraries before they are needed
+    run = worker.explain(request, on_progress=print)
+    result = run.wait()                    # Slicer stays alive meanwhile; or use on_result and on_error
+    worker.stop()
+
+Nothing here blocks, uses a thread of its own, or lets a fault of the process pass for an answer: whatever happens to
+it, the run ends in one error that says what, the process is gone, and the next run starts a new one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import CAMOverlayError, Cancelled, WorkerError
+from ..request import STAGES, Progress, Request, Result, VolumeFile
+from .interpreter import LIBRARY, child_environment, find_python
+from .protocol import Answer, Call, Cancel, Failure, Hello, Lines, Message, ProtocolError, Ready, Report, decode, encode
+from .transport import Exit, Transport, default_transport
+
+GRACE = 0.6
+"""Seconds that a cancelled run has to stop by itself, which keeps the process warm, before it is killed."""
+
+LOG_BYTES = 64 << 10
+OFF, STARTING, LOADING, READY, ENDING = "off", "starting", "loading", "ready", "ending"
+
+
+class Run:
+    """One request on its way: ``waiting``, ``running``, and in the end ``done``, ``failed`` or ``cancelled``.
+
+    Attributes:
+        state: one of these words.
+        progress: the last that was heard.
+        value: what came out, once done.
+        error: why it failed, once failed or cancelled.
+    """
+
+    def __init__(self, worker: Worker, call: Call, finish, on_progress, on_result, on_error) -> None:
+        self.state = "waiting"
+        self.progress = Progress("import", 0.0, STAGES["import"])
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.call = call
+        self.sent = self.heard = self.retry = False
+        self.cancelled_at: float | None = None
+        self._worker = worker
+        self._finish: Callable[[dict[str, Any]], Any] = finish
+        self._on_progress: Callable[[Progress], None] = on_progress
+        self._on_result: Callable[[Any], None] = on_result
+        self._on_error: Callable[[BaseException], None] = on_error
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("done", "failed", "cancelled")
+
+    def cancel(self) -> None:
+        """Stop it; within a second it has ended as cancelled, and its folders are gone. No effect once it has ended."""
+        if not self.ended and self.cancelled_at is None:
+            self.cancelled_at = time.monotonic()
+            self._worker._cancel(self)
+
+    def wait(self, timeout: float | None = None) -> Any:
+        """Wait until it has ended, with Slicer alive meanwhile, and return its value.
+
+        Raises:
+            CAMOverlayError: why it failed; ``Cancelled`` if it was cancelled. What ``on_progress`` raised.
+            TimeoutError: it goes on after so many seconds.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        try:
+            while not self.ended:
+                if until is not None and time.monotonic() > until:
+                    raise TimeoutError(f"The run has not ended within {timeout:g} s.")
+                self._worker._transport.pump(0.02)
+        except KeyboardInterrupt:
+            self._worker.stop()
+            raise
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+    # For the worker.
+
+    def report(self, progress: Progress) -> None:
+        self.progress = progress
+        if self.cancelled_at is None:
+            try:
+                self._on_progress(progress)
+            except Exception as error:  # the caller's way to end a run; a slot could not raise it
+                self.error = error
+                self.cancel()
+
+    def succeed(self, answer: dict[str, Any]) -> None:
+        try:
+            self.value = self._finish(answer)
+        except CAMOverlayError as error:
+            self.fail(error)
+            return
+        except Exception as error:
+            traceback.print_exc()
+            self.fail(WorkerError(f"The result cannot be used: {type(error).__name__}: {error}."))
+            return
+        self._end("done")
+        _tell(self._on_result, self.value)
+
+    def fail(self, error: BaseException) -> None:
+        self.error = self.error or error
+        self._end("cancelled" if isinstance(error, Cancelled) else "failed")
+        _tell(self._on_error, self.error)
+
+    def _end(self, state: str) -> None:
+        for folder in self.call.folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.state = state
+
+
+def _tell(listener: Callable[[Any], None], what: Any) -> None:
+    try:
+        listener(what)
+    except Exception:  # the caller's, and the next run must start all the same
+        traceback.print_exc()
+
+
+class Worker:
+    """The process. It starts with the first run, stays warm, and is replaced when something happened to it.
+
+    One run at a time: a further one cancels the one before.
+
+    Args:
+        python: interpreter, or folder of its environment; None takes Slicer's own.
+        transport: how to hold the process; None takes Qt's where there is Qt.
+        hang_after: seconds without a sign of life after which the process is given up.
+        start_within: seconds in which a Python must have started.
+    """
+
+    def __init__(
+        self,
+        python: str | os.PathLike[str] | None = None,
+        *,
+        transport: Transport | None = None,
+        hang_after: float = 60.0,
+        start_within: float = 60.0,
+    ) -> None:
+        self.python = python
+        self.hello: Hello | None = None
+        self._transport = transport or default_transport()
+        self._hang_after, self._start_within = hang_after, start_within
+        self._phase = OFF
+        self._lines = Lines()
+        self._log = bytearray()
+        self._verdict: CAMOverlayError | None = None
+        self._run: Run | None = None
+        self._next: Run | None = None
+        self._numbers = itertools.count(1)
+        self._silent = 0.0
+        self._ticked = 0.0
+
+    # What a caller needs.
+
+    @property
+    def pid(self) -> int:
+        """Process id, 0 if there is no process."""
+        if self._phase == OFF:
+            return 0
+        return self.hello.pid if self.hello else self._transport.pid
+
+    @property
+    def ready(self) -> bool:
+        """The libraries are loaded, so a run begins at once."""
+        return self._phase == READY
+
+    @property
+    def log(self) -> str:
+        """The end of everything that the process and the libraries in it printed."""
+        return self._log.decode("utf-8", "replace")
+
+    def start(self) -> None:
+        """Start the process unless it is there. Returns at once; the libraries load meanwhile.
+
+        Raises:
+            WorkerError: there is no such Python.
+        """
+        if self._phase != OFF:
+            return
+        python = find_python(self.python)
+        self._phase, self.hello, self._verdict, self._lines = STARTING, None, None, Lines()
+        self._log.clear()
+        self._silent, self._ticked = 0.0, time.monotonic()
+        command = [python, "-m", "CAMOverlayLib.worker", str(self._hang_after)]
+        self._transport.start(command, child_environment(python), str(LIBRARY), self)
+
+    def call(
+        self,
+        operation: str,
+        payload: dict[str, Any],
+        *,
+        folders: tuple[str, ...] = (),
+        finish: Callable[[dict[str, Any]], Any] = lambda answer: answer,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+        on_result: Callable[[Any], None] = lambda value: None,
+        on_error: Callable[[BaseException], None] = lambda error: None,
+    ) -> Run:
+        """Ask for an operation; one that still runs is cancelled for it.
+
+        Args:
+            operation: see ``operations.Operations``.
+            folders: belong to the run and are removed with everything in them when it ends, however it ends.
+            finish: makes the run's value of the answer, while the folders are still there.
+            on_progress: raising from it ends the run.
+
+        Raises:
+            WorkerError: there is no such Python.
+        """
+        self.start()
+        run = Run(self, Call(str(next(self._numbers)), operation, payload, folders), finish, on_progress, on_result, on_error)
+        if self._run is None:
+            self._begin(run)
+        else:
+            waiting, self._next = self._next, run
+            if waiting is not None:
+                waiting.fail(_superseded())
+            self._run.cancel()
+        return run
+
+    def explain(
+        self, request: Request, *, finish: Callable[[Result], Any] = lambda result: result, **options: Any
+    ) -> Run:
+        """Explain; the run's value is what ``finish`` makes of the :class:`Result`. Options as in :meth:`call`."""
+        # The process has another working directory.
+        request = dataclasses.replace(request, bundle=os.path.abspath(os.path.expanduser(request.bundle)))
+
+        def whole(answer: dict[str, Any]) -> Any:
+            return finish(self._whole_result(answer))
+
+        return self.call("explain", request.to_dict(), finish=whole, **options)
+
+    def stop(self) -> None:
+        """End the process and whatever runs; afterwards there is none, and the next run starts a new one."""
+        waiting, self._next = self._next, None
+        if waiting is not None:
+            waiting.fail(_superseded())
+        if self._run is not None and self._run.cancelled_at is None:
+            self._run.cancelled_at = time.monotonic()
+        if self._phase != OFF:
+            self._kill()
+            self._transport.join(2.0)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    # Runs.
+
+    def _begin(self, run: Run) -> None:
+        self._run, self._silent, self._ticked = run, 0.0, time.monotonic()
+        self._transport.tick(True)
+        if self._phase == READY:
+            run.retry = True  # the process may have died since it was last heard of
+            self._send(run)
+        elif self._phase != OFF:
+            run.report(run.progress)
+
+    def _send(self, run: Run) -> None:
+        run.sent, run.state = True, "running"
+        self._transport.write(encode(run.call))
+
+    def _cancel(self, run: Run) -> None:
+        if run is self._next:
+            self._next = None
+            run.fail(_superseded())
+        elif run is self._run and not run.sent:
+            self._end_run(lambda: run.fail(Cancelled("The run was cancelled; nothing was changed.")))
+        elif run is self._run:
+            self._transport.write(encode(Cancel(run.call.run)))
+
+    def _end_run(self, end: Callable[[], None]) -> None:
+        """End the current run, and begin the one that waits for it."""
+        self._run = None
+        self._transport.tick(False)
+        end()
+        run, self._next = self._next, None
+        if run is None:
+            return
+        if self._run is not None:  # a callback was faster
+            run.fail(_superseded())
+            return
+        try:
+            self.start()
+        except WorkerError as error:
+            run.fail(error)
+            return
+        self._begin(run)
+
+    # What the process says.
+
+    def on_output(self, data: bytes) -> None:
+        if self._phase == ENDING:
+            return
+        try:
+            for line in self._lines.feed(data):
+                self._hear(line)
+        except ProtocolError as error:
+            self._give_up(f"The computation process answered with something that is not an answer: {error}")
+
+    def _hear(self, line: bytes) -> None:
+        try:
+            message = decode(line)
+        except ProtocolError:
+            if self._phase != STARTING:
+                raise
+            self.on_log(line + b"\n")  # a wrapper's or an environment's greeting; what is no Python never says hello
+            return
+        self._silent = 0.0
+        self._take(message)
+
+    def _take(self, message: Message) -> None:
+        run = self._run
+        if isinstance(message, Hello) and self._phase == STARTING:
+            self.hello, self._phase = message, LOADING
+        elif isinstance(message, Ready) and self._phase == LOADING:
+            self._phase = READY
+            if run is not None and not run.sent:
+                self._send(run)
+        elif isinstance(message, Failure) and not message.run:
+            self._verdict = self._with_log(str(message.error()))
+            self._kill()
+        elif isinstance(message, (Report, Answer, Failure)):
+            if run is None or message.run != run.call.run:
+                raise ProtocolError(f"it speaks of a run '{message.run}' that it was not asked for")
+            run.heard = True
+            if isinstance(message, Report):
+                run.report(message.progress)
+            elif run.cancelled_at is not None:  # also where the answer and the cancel crossed
+                self._end_run(lambda: run.fail(Cancelled("The run was cancelled; nothing was changed.")))
+            elif isinstance(message, Failure):
+                error = message.error()
+                self._end_run(lambda: run.fail(error))
+            else:
+                self._end_run(lambda: run.succeed(message.value))
+
+    def on_log(self, data: bytes) -> None:
+        self._log += data
+        if len(self._log) > LOG_BYTES:
+            del self._log[:-LOG_BYTES]
+
+    def on_tick(self) -> None:
+        now = time.monotonic()
+        # Capped: if Slicer itself was busy or the computer asleep, what the process said is only not read yet.
+        self._silent += min(now - self._ticked, 0.5)
+        self._ticked = now
+        run = self._run
+        if run is None or self._phase in (OFF, ENDING):
+            return
+        if run.cancelled_at is not None and now - run.cancelled_at > GRACE:
+            self._kill()
+        elif self._phase == STARTING and self._silent > self._start_within:
+            self._give_up(f"'{self._interpreter()}' did not answer within {self._start_within:g} s of its start. Choose another Python.")
+        elif self._phase != STARTING and self._silent > self._hang_after + 2:  # by then it should have ended itself
+            self._give_up(self._hung())
+
+    def on_exit(self, end: Exit) -> None:
+        rest, phase, run = self._lines.rest(), self._phase, self._run
+        self._phase = OFF
+        self._transport.tick(False)
+        if run is None:
+            return
+        if run.cancelled_at is not None:
+            self._end_run(lambda: run.fail(Cancelled("The run was cancelled; nothing was changed.")))
+        elif run.retry and not run.heard and self._verdict is None:
+            self._again(run)
+        else:
+            error = self._verdict or self._with_log(self._describe(end, phase, rest))
+            self._end_run(lambda: run.fail(error))
+
+    def _again(self, run: Run) -> None:
+        run.sent = run.retry = False
+        run.state = "waiting"
+        try:
+            self.start()
+        except WorkerError as error:
+            self._end_run(lambda: run.fail(error))
+            return
+        self._begin(run)
+
+    # Faults.
+
+    def _give_up(self, sentence: str) -> None:
+        self._verdict = self._with_log(sentence)
+        self._kill()
+
+    def _kill(self) -> None:
+        self._phase = ENDING
+        launched = self.hello.pid if self.hello else 0
+        if launched and launched != self._transport.pid:  # PythonSlicer is a launcher: the process is its child
+            try:
+                os.kill(launched, getattr(signal, "SIGKILL", signal.SIGTERM))
+            except OSError:
+                pass
+        self._transport.kill()
+
+    def _describe(self, end: Exit, phase: str, rest: bytes) -> str:
+        if end.problem:
+            return f"'{self._interpreter()}' cannot be started: {end.problem}. Choose another Python."
+        how = _how(end)
+        if phase == STARTING:
+            return f"'{self._interpreter()}' ended {how} before it answered; it may be no Python. Choose another Python."
+        if phase == LOADING:
+            return f"The computation process ended {how} while it loaded the libraries."
+        if self._silent > 0.8 * self._hang_after:
+            return self._hung()
+        cut = " in the middle of an answer" if rest else ""
+        return f"The computation process ended {how}{cut} ({self._stage()}). Apply starts a new one."
+
+    def _hung(self) -> str:
+        return (
+            f"The computation process gave no sign of life for {self._hang_after:g} s and was ended ({self._stage()}). "
+            "Apply starts a new one."
+        )
+
+    def _stage(self) -> str:
+        return STAGES.get(self._run.progress.stage, self._run.progress.stage) if self._run else STAGES["import"]
+
+    def _interpreter(self) -> str:
+        return str(self.python or find_python(None))
+
+    def _with_log(self, sentence: str, most: int = 10) -> WorkerError:
+        lines = [line for line in self.log.splitlines() if line.strip()][-most:]
+        return WorkerError("\n".join([sentence, *(["The end of its log:"] if lines else []), *lines]))
+
+    def _whole_result(self, answer: dict[str, Any]) -> Result:
+        """The result, with a heatmap file that is really there in its full length.
+
+        Raises:
+            WorkerError: it is not.
+        """
+        try:
+            result = Result.from_dict(answer)
+            _check_array(result.heatmap)
+        except (TypeError, KeyError, ValueError, AttributeError, EOFError, OSError) as error:
+            raise self._with_log(f"The computation process returned a result that is not whole: {error}.") from None
+        return result
+
+
+def _check_array(file: VolumeFile) -> None:
+    import numpy as np
+
+    np.load(file.path, mmap_mode="r", allow_pickle=False)  # mapping fails where the file is cut short
+
+
+def _superseded() -> Cancelled:
+    return Cancelled("The run was cancelled for another one; nothing was changed.")
+
+
+def _how(end: Exit) -> str:
+    number = end.signal or (end.code - 128 if 128 < end.code < 160 else 0)  # a launcher passes a signal on as 128 + n
+    if not number:
+        return f"with exit code {end.code}"
+    if number == 9:
+        return "because it was killed (signal 9), as systems do when memory runs out,"
+    try:
+        return f"by signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"by signal {number}"

@@ -1,0 +1,81 @@
+"""Which Python computes, and the environment variables it starts with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from ..errors import WorkerError
+
+LIBRARY = Path(__file__).resolve().parents[2]
+"""The folder that contains ``CAMOverlayLib``: all that another Python needs of this extension."""
+
+_SEARCH_PATHS = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FRAMEWORK_PATH")
+_OF_ONE_PYTHON = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONEXECUTABLE", "PYTHONNOUSERSITE", "__PYVENV_LAUNCHER__")
+
+
+def own_python() -> str:
+    """Slicer's ``PythonSlicer``, or outside Slicer the Python that runs this."""
+    name = Path(sys.executable or "").stem.lower()
+    return sys.executable if name.startswith("python") else shutil.which("PythonSlicer") or sys.executable
+
+
+def find_python(python: str | os.PathLike[str] | None) -> str:
+    """The absolute path of an interpreter that the user named by path, by name, or by its environment's folder.
+
+    Raises:
+        WorkerError: there is none, or it must not be executed.
+    """
+    given = os.path.expanduser(str(python)) if python else own_python()
+    path = Path(given)
+    if path.is_dir():
+        inside = [path / p for p in ("bin/python", "bin/python3", "python.exe", "Scripts/python.exe")]
+        found = next((p for p in inside if p.is_file()), None)
+        if found is None:
+            raise WorkerError(f"The folder '{given}' contains no Python. Choose a Python interpreter or its environment.")
+        path = found
+    elif path.name == given and not path.exists():
+        path = Path(shutil.which(given) or given)
+    if not path.exists():
+        raise WorkerError(f"The Python '{given}' does not exist. Choose a Python interpreter, such as …/bin/python.")
+    if not os.access(path, os.X_OK):
+        raise WorkerError(f"'{given}' is not executable, so it is no Python. Choose a Python interpreter.")
+    return os.path.abspath(path)  # not resolved: a virtual environment's Python is known by its link
+
+
+def child_environment(python: str) -> dict[str, str]:
+    """The variables to start a Python with: those that Slicer was started with, not those that it made for itself.
+
+    ``PythonSlicer`` adds Slicer's own again. For any other Python what could lead it into Slicer's libraries is left out.
+    """
+    environment, home = _outside_slicer()
+    path = [str(LIBRARY)]
+    if os.path.abspath(python) != os.path.abspath(own_python()):
+        environment = {k: v for k, v in environment.items() if k not in _OF_ONE_PYTHON and not k.startswith("QT_")}
+        for name in _SEARCH_PATHS:
+            if home and name in environment:
+                entries = environment[name].split(os.pathsep)
+                environment[name] = os.pathsep.join(e for e in entries if not _inside(e, home))
+    elif environment.get("PYTHONPATH"):
+        path.append(environment["PYTHONPATH"])
+    return environment | {
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTHONUNBUFFERED": "1",  # the last words before a crash are in the log
+        "PYTHONIOENCODING": "utf-8:replace",
+    }
+
+
+def _outside_slicer() -> tuple[dict[str, str], str]:
+    """The environment that Slicer was started from, and Slicer's home folder; both without Slicer too."""
+    app = getattr(sys.modules.get("slicer"), "app", None)
+    if app is None or not hasattr(app, "startupEnvironment"):
+        return dict(os.environ), ""
+    startup = app.startupEnvironment()
+    return {str(key): str(startup.value(key)) for key in startup.keys()}, str(app.slicerHome)
+
+
+def _inside(entry: str, home: str) -> bool:
+    entry, home = os.path.normcase(os.path.abspath(entry)), os.path.normcase(os.path.abspath(home))
+    return entry == home or entry.startswith(home + os.sep)

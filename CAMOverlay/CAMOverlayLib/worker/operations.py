@@ -1,0 +1,84 @@
+"""What a worker can be asked. This object lives as long as the process: what stays warm between runs belongs here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from ..request import Progress, Request
+
+ReportProgress = Callable[[Progress], None]
+Operation = Callable[[dict[str, Any], ReportProgress], dict[str, Any]]
+
+
+class Operations:
+    """Operations by name: payload and progress in, answer out; both dictionaries that JSON can say.
+
+    Making one loads the libraries, which takes seconds. A further operation is a method and a line in ``names``.
+
+    Args:
+        check: called before every layer of every network that runs; raising from it ends the run.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        import torch
+        from torch.nn.modules.module import register_module_forward_pre_hook
+
+        from ..engine import explain  # noqa: F401  also brings MONAI and nibabel
+
+        spare_a_core(torch)
+        # So that a cancel is heard within a layer's time, and the warm process need not be killed for it.
+        register_module_forward_pre_hook(lambda _module, _inputs: check())
+        self.names: dict[str, Operation] = {
+            "explain": self.explain,
+            "inspect": self.inspect,
+            "versions": self.versions,
+        }
+
+    def explain(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
+        """A Request in, a Result out."""
+        from ..engine.explain import explain
+
+        return explain(Request.from_dict(payload), report).to_dict()
+
+    def inspect(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
+        """What a bundle is. In: ``bundle``, ``trust``. Out: ``info``, ``code``, ``content_hash``, and of a trusted one
+        ``transforms`` (names) and ``layers`` (name, kind, shape) with the ``default`` among them."""
+        from ..engine.bundle import Bundle
+
+        report(Progress("bundle", 0.0, "Reading the bundle"))
+        bundle = Bundle(payload["bundle"], bool(payload.get("trust")))
+        answer = {"info": asdict(bundle.info), "code": asdict(bundle.code), "content_hash": bundle.content_hash}
+        return answer | self._evaluated(bundle, report) if bundle.trust else answer
+
+    def _evaluated(self, bundle: Any, report: ReportProgress) -> dict[str, Any]:
+        import torch
+
+        from ..engine.layers import list_layers
+
+        transforms = [type(t).__name__ for t in bundle.preprocessing().flatten().transforms]
+        network = bundle.network(torch.device("cpu"))
+        report(Progress("forward", 0.3, "Looking at the layers"))
+        shape = bundle.input_shape()
+        table = list_layers(network, torch.zeros(1, *shape))
+        return {
+            "transforms": transforms,
+            "input_shape": shape,
+            "layers": [asdict(layer) for layer in table.layers],
+            "default": table.default,
+        }
+
+    def versions(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
+        """Versions of everything that takes part in the numbers. Asking for them tells whether a Python will do."""
+        from ..engine.explain import versions
+
+        return versions()
+
+
+def spare_a_core(torch: Any) -> None:
+    """Leave one core to Slicer where there are enough; fewer threads than the user asked for is never more."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores > 2:
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), cores - 1)))

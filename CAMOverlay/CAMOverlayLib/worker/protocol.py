@@ -1,0 +1,176 @@
+"""What Slicer and the worker say to each other: small records, one JSON object a line.
+
+Slicer → worker: :class:`Call` and :class:`Cancel`; closing the stream means "end". Worker → Slicer: :class:`Hello`,
+:class:`Ready`, :class:`Beat`, :class:`Report`, and for every call one :class:`Answer` or one :class:`Failure`.
+
+A line is plain ASCII, so it survives any locale, and file names that are not UTF-8 survive the line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import errors
+from ..errors import CAMOverlayError, WorkerError
+from ..request import JsonRecord, Progress
+
+LONGEST_LINE = 16 << 20
+"""Bytes. Far above any answer, since arrays never come this way, and far below what would hurt Slicer."""
+
+
+@dataclass(frozen=True)
+class Call(JsonRecord):
+    """Do something.
+
+    Attributes:
+        run: name of the run; everything said about it carries this name.
+        operation: a key of ``operations.Operations.names``.
+        payload: its arguments.
+        folders: belong to this run; the worker removes them if Slicer is gone.
+    """
+
+    run: str
+    operation: str
+    payload: dict[str, Any] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cancel(JsonRecord):
+    """Stop the run as soon as you can; it then ends with a Failure of the kind Cancelled."""
+
+    run: str
+
+
+@dataclass(frozen=True)
+class Hello(JsonRecord):
+    """The process has started: who it is, and the versions of the packages that it will load."""
+
+    pid: int
+    python: str
+    executable: str
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ready(JsonRecord):
+    """The libraries are loaded; calls are answered from now on."""
+
+
+@dataclass(frozen=True)
+class Beat(JsonRecord):
+    """The process is alive, whatever else it does."""
+
+
+@dataclass(frozen=True)
+class Report(JsonRecord):
+    """How far a run is."""
+
+    run: str
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Answer(JsonRecord):
+    """A run is done, and this is what came out."""
+
+    run: str
+    value: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Failure(JsonRecord):
+    """A run ended by an error, named as in :mod:`CAMOverlayLib.errors`. Without a run: the worker itself cannot work."""
+
+    run: str
+    kind: str
+    message: str
+
+    def error(self) -> CAMOverlayError:
+        kind = getattr(errors, self.kind, None)
+        known = isinstance(kind, type) and issubclass(kind, CAMOverlayError)
+        return (kind if known else WorkerError)(self.message)  # type: ignore[misc]
+
+
+Message = Call | Cancel | Hello | Ready | Beat | Report | Answer | Failure
+
+_TYPES: dict[str, type[JsonRecord]] = {
+    cls.__name__.lower(): cls for cls in (Call, Cancel, Hello, Ready, Beat, Report, Answer, Failure)
+}
+
+
+class ProtocolError(Exception):
+    """A line that is not a message; says in words what it is instead."""
+
+
+def encode(message: Message) -> bytes:
+    """A message as one line.
+
+    Raises:
+        ValueError, TypeError: it contains something that JSON cannot say, such as NaN. Nothing is half-written then.
+    """
+    body = {"type": type(message).__name__.lower(), **message.to_dict()}
+    return json.dumps(body, allow_nan=False).encode("ascii") + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """A line as a message.
+
+    Raises:
+        ProtocolError: it is none.
+    """
+    try:
+        body = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ProtocolError(f"{excerpt(line)!r} is not JSON") from None
+    kind = body.get("type") if isinstance(body, dict) else None
+    cls = _TYPES.get(kind) if isinstance(kind, str) else None
+    if cls is None:
+        raise ProtocolError(f"{excerpt(line)!r} is no message that is known here")
+    try:
+        return cls.from_dict(body)  # type: ignore[return-value]
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise ProtocolError(f"{excerpt(line)!r} is not a whole '{kind}' message ({error})") from None
+
+
+def excerpt(line: bytes, most: int = 80) -> str:
+    """The beginning of a line for a person to read."""
+    text = line.decode("utf-8", "replace").strip()
+    return text if len(text) <= most else text[:most] + "…"
+
+
+class Lines:
+    """Cuts a stream that arrives in pieces into lines."""
+
+    def __init__(self, longest: int = LONGEST_LINE) -> None:
+        self._longest = longest
+        self._pieces: list[bytes] = []
+        self._waiting = 0
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Every line that is complete now, without its end; empty ones are left out.
+
+        Raises:
+            ProtocolError: a line without end that is longer than any message.
+        """
+        *whole, rest = data.split(b"\n")
+        for line in whole:
+            if line := (self._take() + line).strip():
+                yield line
+        if rest:
+            self._pieces.append(rest)
+            self._waiting += len(rest)
+        if self._waiting > self._longest:
+            beginning = excerpt(self._take())
+            raise ProtocolError(f"{beginning!r} begins a line of more than {self._longest >> 20} MiB")
+
+    def rest(self) -> bytes:
+        """What came after the last end of a line."""
+        return self._take().strip()
+
+    def _take(self) -> bytes:
+        pieces, self._pieces, self._waiting = self._pieces, [], 0
+        return b"".join(pieces)

@@ -1,0 +1,235 @@
+"""The worker's side: a process that answers calls until its input is closed, which is also how it learns that Slicer
+was killed.
+
+The main thread computes. One thread listens, so that a cancel and the end of Slicer are heard while torch is busy; one
+says every second that the process is alive. Run as ``python -m CAMOverlayLib.worker``.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import queue
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+
+from .. import errors
+from ..errors import CAMOverlayError, Cancelled, DeviceError, WorkerError
+from ..request import STAGES, Progress
+from .protocol import Answer, Beat, Call, Cancel, Failure, Hello, Lines, Message, Ready, Report, decode, encode
+
+NEEDED = ("numpy", "torch", "monai", "nibabel")
+BEAT = 1.0
+"""Seconds between two signs of life."""
+
+
+def main(hang_after: float = 60.0) -> int:
+    """Answer calls until the input is closed.
+
+    Args:
+        hang_after: seconds without a Python instruction anywhere in the process after which it ends itself, with
+            every thread's place in the log. Slicer watches too, but may be gone.
+    """
+    requests, answers = take_streams()
+    channel = Channel(answers)
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        channel.send(Failure("", "WorkerError", missing_packages(missing)))
+        return 1
+    step_back()
+    server = Server(channel, hang_after)
+    threading.Thread(target=server.listen, args=(requests,), daemon=True).start()
+    threading.Thread(target=server.beat, daemon=True).start()
+    versions = {name: importlib.metadata.version(name) for name in NEEDED}
+    channel.send(Hello(os.getpid(), platform.python_version(), sys.executable, versions))
+    return server.work()
+
+
+def take_streams() -> tuple[int, int]:
+    """Take the standard streams for the protocol before any library can touch them.
+
+    What is printed from now on, also by C++ and by child processes, goes to the standard error, which is the log;
+    what wants to read finds an empty input.
+    """
+    requests, answers = os.dup(0), os.dup(1)  # not inherited by child processes
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return requests, answers
+
+
+def step_back() -> None:
+    """Let Slicer go first, leave Ctrl-C to it, and keep announcements for programmers out of the log."""
+    if hasattr(os, "nice"):
+        os.nice(5)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()  # a crash in C++ leaves its place in the log
+    warnings.simplefilter("ignore", FutureWarning)
+    warnings.simplefilter("ignore", DeprecationWarning)
+
+
+def missing_packages(missing: list[str]) -> str:
+    names = " and ".join(filter(None, [", ".join(missing[:-1]), missing[-1]]))
+    return (
+        f"The Python {sys.executable} lacks {names}. Install what is missing with "
+        f"'{sys.executable} -m pip install {' '.join(missing)}', or choose another Python."
+    )
+
+
+class Channel:
+    """The way back to Slicer; any thread may send."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+
+    def send(self, message: Message) -> None:
+        line = encode(message)
+        with self._lock:
+            self._write(line)
+
+    def beat(self) -> None:
+        # Slicer may be too busy to read, and a long answer then waits in the middle: that is no reason to wait too.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._write(encode(Beat()))
+            finally:
+                self._lock.release()
+
+    def _write(self, line: bytes) -> None:
+        rest = memoryview(line)
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError:
+            pass  # nobody listens any more; the listening thread hears the same and ends the process
+
+
+class Server:
+    """One process, one run at a time."""
+
+    def __init__(self, channel: Channel, hang_after: float) -> None:
+        self._channel = channel
+        self._hang_after = hang_after
+        self._calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        self._cancelled: set[str] = set()
+        self._folders: tuple[str, ...] = ()
+        self._running = ""
+        self._stage = "import"
+        self._reported = ("", 0.0)
+
+    # Main thread.
+
+    def work(self) -> int:
+        from .operations import Operations
+
+        try:
+            operations = Operations(self._check)
+        except Exception as error:
+            traceback.print_exc()
+            reason = f"{type(error).__name__}: {str(error).strip()}"
+            message = f"The Python {sys.executable} cannot load the libraries ({reason}). Mend it or choose another Python."
+            self._channel.send(Failure("", "WorkerError", message))
+            return 1
+        self._channel.send(Ready())
+        while True:
+            call = self._calls.get()
+            self._running, self._stage = call.run, "import"
+            try:
+                value = self._operation(operations, call)(call.payload, self._report)
+                self._channel.send(Answer(call.run, value))
+            except BaseException as error:  # a bundle's code may raise anything, SystemExit too
+                self._channel.send(self._failure(call.run, error))
+            self._running = ""
+
+    def _operation(self, operations, call: Call):
+        self._check()
+        if call.operation not in operations.names:
+            raise WorkerError(f"'{call.operation}' is no operation; there are {', '.join(operations.names)}.")
+        return operations.names[call.operation]
+
+    def _check(self) -> None:
+        if self._running in self._cancelled:
+            raise Cancelled("The run was cancelled; nothing was changed.")
+
+    def _report(self, progress: Progress) -> None:
+        self._check()
+        self._stage = progress.stage
+        now = time.monotonic()
+        if progress.stage == self._reported[0] and now - self._reported[1] < 0.05:
+            return  # more than an eye can follow only makes Slicer work
+        self._reported = (progress.stage, now)
+        self._channel.send(Report(self._running, progress))
+
+    def _failure(self, run: str, error: BaseException) -> Failure:
+        if run in self._cancelled:  # wherever it was thrown, and whatever a library made of it
+            return Failure(run, "Cancelled", "The run was cancelled; nothing was changed.")
+        stage = STAGES.get(self._stage, self._stage)
+        if not isinstance(error, DeviceError) and (reason := out_of_memory(error)) is not None:
+            error = DeviceError(
+                f"Not enough memory ({stage}): {reason}. Close other programs, or crop or resample the volume."
+            )
+        if isinstance(error, CAMOverlayError):
+            kind = next(c.__name__ for c in type(error).__mro__ if getattr(errors, c.__name__, None) is c)
+            return Failure(run, kind, str(error))
+        lines = "".join(traceback.format_exception(type(error), error, error.__traceback__)).strip().splitlines()
+        print(*lines, sep="\n", file=sys.stderr)
+        return Failure(
+            run,
+            "WorkerError",
+            f"The computation failed unexpectedly ({stage}): {type(error).__name__}: {error}\n" + "\n".join(lines[-8:]),
+        )
+
+    # Listening thread.
+
+    def listen(self, fd: int) -> None:
+        lines = Lines()
+        try:
+            while data := os.read(fd, 1 << 16):
+                for message in map(decode, lines.feed(data)):
+                    if isinstance(message, Call):
+                        self._folders = message.folders
+                        self._calls.put(message)
+                    elif isinstance(message, Cancel):
+                        self._cancelled.add(message.run)
+        except Exception:
+            traceback.print_exc()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Slicer has closed the stream or is no more: leave nothing behind, and do not wait for what is computing."""
+        for _ in range(5):  # the main thread may be writing into the folder this very moment
+            for folder in self._folders:
+                shutil.rmtree(folder, ignore_errors=True)
+            if not any(os.path.exists(folder) for folder in self._folders):
+                break
+        os._exit(0)
+
+    # Beating thread.
+
+    def beat(self) -> None:
+        while True:
+            # Ends the process from C++, so also when a library holds the interpreter's lock for ever.
+            faulthandler.dump_traceback_later(self._hang_after, exit=True)
+            self._channel.beat()
+            time.sleep(BEAT)
+
+
+def out_of_memory(error: BaseException | None) -> str | None:
+    """What an exception, or the one that caused it, says of a lack of memory; None if it is about something else."""
+    while error is not None:
+        text = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        if isinstance(error, MemoryError) or "can't allocate memory" in text or type(error).__name__ == "OutOfMemoryError":
+            return text.rstrip(".") or "the system gave no more"
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,233 @@
+"""A child process and its three streams, in two ways: by Qt inside Slicer, and by Python's own means elsewhere.
+
+Neither ever blocks. What the child does is told to a :class:`Listener`, always on the thread that uses the transport.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+TICK = 0.05
+"""Seconds between two ticks."""
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a process ended: exit code, or the signal that ended it, or why it never began."""
+
+    code: int = 0
+    signal: int = 0
+    problem: str = ""
+
+
+class Listener(Protocol):
+    """Who is told what the child does."""
+
+    def on_output(self, data: bytes) -> None: ...
+
+    def on_log(self, data: bytes) -> None: ...
+
+    def on_exit(self, end: Exit) -> None: ...
+
+    def on_tick(self) -> None: ...
+
+
+class Transport(Protocol):
+    """A child process that can be started again after it ended."""
+
+    def start(self, command: list[str], environment: dict[str, str], folder: str, listener: Listener) -> None:
+        """Start it; whether that worked is told later."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def tick(self, on: bool) -> None:
+        """Let the listener's clock tick, or not."""
+
+    def pump(self, seconds: float) -> None:
+        """Wait at most so long and tell what happened meanwhile."""
+
+    def join(self, seconds: float) -> None:
+        """Wait for the end of a process that was killed, and tell it."""
+
+
+def default_transport() -> Transport:
+    """Qt's inside Slicer, the plain one elsewhere."""
+    if getattr(sys.modules.get("slicer"), "app", None) is not None:
+        try:
+            return QtTransport()
+        except ImportError:
+            pass
+    return PipeTransport()
+
+
+class QtTransport:
+    """On ``qt.QProcess`` and its signals: nothing here needs a thread, and nothing is told outside the event loop.
+
+    Slots take no arguments, since PythonQt passes as many as a slot takes, and the state is asked of the process.
+    """
+
+    def __init__(self) -> None:
+        import qt
+
+        self._qt = qt
+        self._listener: Listener | None = None
+        self._process = qt.QProcess()  # the same for every start: it must not be deleted in its own signal
+        self._process.readyReadStandardOutput.connect(self._read_output)
+        self._process.readyReadStandardError.connect(self._read_log)
+        self._process.finished.connect(self._finished)
+        self._process.errorOccurred.connect(self._failed)
+        self._timer = qt.QTimer()
+        self._timer.setInterval(round(TICK * 1000))
+        self._timer.timeout.connect(self._tick)
+
+    def start(self, command: list[str], environment: dict[str, str], folder: str, listener: Listener) -> None:
+        self._listener = listener
+        variables = self._qt.QProcessEnvironment()
+        for name, value in environment.items():
+            variables.insert(name, value)
+        self._process.setProcessEnvironment(variables)
+        self._process.setWorkingDirectory(folder)
+        self._process.start(command[0], command[1:])
+
+    @property
+    def pid(self) -> int:
+        return int(self._process.processId())
+
+    def write(self, data: bytes) -> None:
+        self._process.write(data)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def tick(self, on: bool) -> None:
+        self._timer.start() if on else self._timer.stop()
+
+    def pump(self, seconds: float) -> None:
+        import slicer
+
+        slicer.app.processEvents()
+        time.sleep(min(seconds, 0.005))
+
+    def join(self, seconds: float) -> None:
+        self._process.waitForFinished(round(seconds * 1000))
+
+    def _read_output(self) -> None:
+        if data := self._process.readAllStandardOutput().data():
+            self._listener.on_output(data)
+
+    def _read_log(self) -> None:
+        if data := self._process.readAllStandardError().data():
+            self._listener.on_log(data)
+
+    def _finished(self) -> None:
+        self._read_log()
+        self._read_output()
+        code, crashed = int(self._process.exitCode()), self._process.exitStatus() == self._qt.QProcess.CrashExit
+        self._listener.on_exit(Exit(signal=code or 9) if crashed else Exit(code))
+
+    def _failed(self) -> None:
+        if self._process.error() == self._qt.QProcess.FailedToStart:  # every other error is followed by finished
+            end = Exit(problem=str(self._process.errorString()))
+            # Qt may say so while start() is still being called.
+            self._qt.QTimer.singleShot(0, lambda: self._listener.on_exit(end))
+
+    def _tick(self) -> None:
+        self._listener.on_tick()
+
+
+class PipeTransport:
+    """On ``subprocess``, with threads that fill a queue; things are told while :meth:`pump` is called."""
+
+    def __init__(self) -> None:
+        self._listener: Listener | None = None
+        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._process: subprocess.Popen | None = None
+        self._ticking = False
+
+    def start(self, command: list[str], environment: dict[str, str], folder: str, listener: Listener) -> None:
+        self._listener = listener
+        pipe = subprocess.PIPE
+        try:
+            process = subprocess.Popen(
+                command, bufsize=0, cwd=folder, env=environment, stdin=pipe, stdout=pipe, stderr=pipe,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+        except OSError as error:
+            end = Exit(problem=error.strerror or str(error))
+            self._events.put(lambda: listener.on_exit(end))
+            return
+        self._process = process
+        threading.Thread(target=self._watch, args=(process, listener), daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid if self._process else 0
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._process.stdin.write(data)
+        except OSError:
+            pass  # it has ended, which is about to be told
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    def tick(self, on: bool) -> None:
+        self._ticking = on
+
+    def pump(self, seconds: float) -> None:
+        self._tell(seconds)
+        if self._ticking:
+            self._listener.on_tick()
+
+    def join(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while self._process is not None and time.monotonic() < until:
+            self._tell(TICK)
+
+    def _tell(self, seconds: float) -> None:
+        try:
+            self._events.get(timeout=seconds)()
+            while True:
+                self._events.get_nowait()()
+        except queue.Empty:
+            pass
+
+    def _watch(self, process: subprocess.Popen, listener: Listener) -> None:
+        streams = ((process.stdout, listener.on_output), (process.stderr, listener.on_log))
+        readers = [threading.Thread(target=self._read, args=(process, *s), daemon=True) for s in streams]
+        for reader in readers:
+            reader.start()
+        code = process.wait()
+        for reader in readers:
+            reader.join(0.5)  # a grandchild may hold the streams open
+        end = Exit(signal=-code) if code < 0 else Exit(code)
+        self._events.put(lambda: self._end(process, listener, end))
+
+    def _read(self, process: subprocess.Popen, stream: Any, tell: Callable[[bytes], None]) -> None:
+        try:
+            while data := os.read(stream.fileno(), 1 << 16):
+                # Words of a grandchild that outlives the process are not the next process's.
+                self._events.put(lambda data=data: tell(data) if process is self._process else None)
+        except (OSError, ValueError):
+            pass
+
+    def _end(self, process: subprocess.Popen, listener: Listener, end: Exit) -> None:
+        for stream in (process.stdin, process.stdout, process.stderr):
+            stream.close()
+        self._process = None
+        listener.on_exit(end)
