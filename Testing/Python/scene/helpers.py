@@ -49,8 +49,8 @@ GEOMETRIES = {
 }
 
 
-def makeVolume(voxels: np.ndarray, matrix: np.ndarray = GEOMETRIES["axis-aligned"], name: str = "volume"):
-    """A scalar volume node in the scene out of an I, J, K array, with a display node, without help from the package."""
+def makeVolume(voxels: np.ndarray, matrix: np.ndarray = GEOMETRIES["axis-aligned"], name: str = "volume", display: bool = True):
+    """A scalar volume node in the scene out of an I, J, K array, without help from the package."""
     scene = core.ensureScene()
     image = vtk.vtkImageData()
     image.SetDimensions(voxels.shape)
@@ -60,7 +60,8 @@ def makeVolume(voxels: np.ndarray, matrix: np.ndarray = GEOMETRIES["axis-aligned
     slicer.util.updateVTKMatrixFromArray(vtkMatrix, matrix)
     node.SetIJKToRASMatrix(vtkMatrix)
     node.SetAndObserveImageData(image)
-    node.CreateDefaultDisplayNodes()
+    if display:
+        node.CreateDefaultDisplayNodes()
     return node
 
 
