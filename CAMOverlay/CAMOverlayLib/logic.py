@@ -1,10 +1,12 @@
 """A volume node in, an overlay node out: the scene's side of the one story.
 
-The Python console, the panel, the self-tests and the command line all go through :meth:`OverlayLogic.process`.
+The Python console, the panel, the self-tests and the command line all go through :meth:`OverlayLogic.process`, or
+through :meth:`OverlayLogic.start` where nobody waits.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +15,8 @@ import slicer
 
 from .request import Progress, Request, Result
 from .scene import overlay
-from .scene.volumes import exportVolume
+from .scene.exported import ExportedVolumes
+from .worker.client import Run, Worker
 
 Report = Callable[[Progress], None]
 Compute = Callable[[Request, Report], Result]
@@ -31,11 +34,13 @@ class OverlayLogic:
     """Explains volumes of the scene.
 
     Args:
-        compute: where requests are answered.
+        compute: where requests are answered if there is no worker.
+        worker: process that answers them; :meth:`start` makes one if there is none.
     """
 
-    def __init__(self, compute: Compute = computeHere) -> None:
+    def __init__(self, compute: Compute = computeHere, worker: Worker | None = None) -> None:
         self.compute = compute
+        self.worker = worker
 
     def process(
         self,
@@ -73,17 +78,73 @@ class OverlayLogic:
         Raises:
             CAMOverlayError: one of its kinds. The scene is then as it was.
         """
-        with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
-            volumes = [exportVolume(v, folder, f"channel-{i}") for i, v in enumerate((inputVolume, *channels))]
-            request = Request(
-                volumes=tuple(volumes),
-                bundle=str(bundlePath),
-                output_folder=folder,
-                trust=trust,
-                target=target,
-                layer=layer or None,
-                method=method,
-                device=device,
+        settings = dict(target=target, layer=layer or None, method=method, device=device, trust=trust)
+        if self.worker is not None:
+            run = self.start(
+                inputVolume, bundlePath, channels=channels, overlayVolume=overlayVolume, opacity=opacity,
+                onProgress=report, **settings,
             )
-            result = self.compute(request, report)
+            return run.wait()
+        with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
+            exported = ExportedVolumes.write((inputVolume, *channels), folder)
+            result = self.compute(Request(exported.files, str(bundlePath), folder, **settings), report)
             return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity)
+
+    def start(
+        self,
+        inputVolume: slicer.vtkMRMLScalarVolumeNode,
+        bundlePath: str | Path,
+        *,
+        channels: Sequence[slicer.vtkMRMLScalarVolumeNode] = (),
+        target: int | str | None = None,
+        layer: str | None = None,
+        method: str = "gradcam",
+        device: str = "auto",
+        trust: bool = False,
+        overlayVolume: slicer.vtkMRMLScalarVolumeNode | None = None,
+        opacity: float | None = overlay.OPACITY,
+        onProgress: Report = lambda progress: None,
+        onResult: Callable[[slicer.vtkMRMLScalarVolumeNode], None] = lambda overlayNode: None,
+        onError: Callable[[BaseException], None] = lambda error: None,
+    ) -> Run:
+        """Explain in a process of its own and return at once; arguments as in :meth:`process`.
+
+        The scene may change meanwhile. The overlay goes onto the volume that was given, whatever it is called by
+        then; if that volume was edited, moved on its grid or removed, the run fails with a PlacementError and the
+        scene stays as it is. A run that is still under way is cancelled for this one.
+
+        Args:
+            onProgress: called with progress.
+            onResult: called with the overlay node.
+            onError: called with the error, ``Cancelled`` if the run was cancelled.
+
+        Returns:
+            the run: ``run.cancel()``, ``run.wait()`` (returns the overlay node), ``run.state``.
+
+        Raises:
+            CAMOverlayError: the volume cannot be exported, or there is no such Python.
+        """
+        if self.worker is None:
+            self.worker = Worker()
+        folder = tempfile.mkdtemp(prefix="CAMOverlay-")
+        try:
+            exported = ExportedVolumes.write((inputVolume, *channels), folder, overlayVolume)
+
+            def show(result: Result) -> slicer.vtkMRMLScalarVolumeNode:
+                exported.requireUnchanged()
+                return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity)
+
+            return self.worker.explain(
+                Request(
+                    exported.files, str(bundlePath), folder,
+                    trust=trust, target=target, layer=layer or None, method=method, device=device,
+                ),
+                finish=show,
+                folders=(folder,),  # from here on the run's, which removes it however it ends
+                on_progress=onProgress,
+                on_result=onResult,
+                on_error=onError,
+            )
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
