@@ -15,9 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QCoreApplication, QEvent, QPoint, Qt
+from PySide6.QtCore import QCoreApplication, QEvent, QPoint, Qt, qInstallMessageHandler
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
+from shiboken6 import Shiboken
 
 import slicer
 import slicer.util
@@ -34,6 +35,12 @@ PACKAGES = ("i18n", "testing", "ScriptedLoadableModule", "packaging", "parameter
 _running: Host | None = None
 
 
+def _qtMessage(kind: Any, context: Any, text: str) -> None:
+    """Qt's own warnings, without the one that the off-screen platform gives for every window."""
+    if "propagateSizeHints" not in text:
+        print(f"Qt: {text}", file=sys.stderr)
+
+
 class Host:
     """One Slicer without Slicer's Qt. There is one a process: use :func:`start`."""
 
@@ -45,6 +52,10 @@ class Host:
         if not isinstance(self.native, qSlicerApplication):
             raise RuntimeError("Another QApplication exists already: start the host first.")
         self._environment = dict(PATH=os.environ.get("PATH", "")), sys.executable
+        self._slicerBefore = dict(vars(slicer))
+        qInstallMessageHandler(_qtMessage)
+        # VTK and PySide6 print what an observer or a virtual function raises by way of this hook.
+        sys.excepthook = lambda kind, error, trace: self.errors.record(error)
         self._makePythonSlicer()
         self.native.prepare(self.home, testing)
         self.native.settings().setValue("Developer/DeveloperMode", developerMode)
@@ -54,6 +65,7 @@ class Host:
 
         self.scene = core.ensureScene()
         applicationLogic = self._applicationLogic = core.applicationLogic()
+        self._makeCache()
         self.layoutManager = qSlicerLayoutManager(applicationLogic.GetSliceLogics()) if mainWindow else None
         slicer.app = pythonqt.wrap(self.native)
         slicer.modules, slicer.moduleNames = modules.emptyModules()
@@ -72,6 +84,13 @@ class Host:
             script.chmod(0o755)
             os.environ["PATH"] = f"{script.parent}{os.pathsep}{os.environ.get('PATH', '')}"
             sys.executable = str(script)
+
+    def _makeCache(self) -> None:
+        """Where the scene unpacks the scene files that it reads."""
+        self._files = slicer.vtkDataIOManager()
+        self._files.SetCacheManager(slicer.vtkCacheManager())
+        self._files.GetCacheManager().SetRemoteCacheDirectory(str(self.home / "cache"))
+        self.scene.SetDataIOManager(self._files)
 
     def _installModules(self) -> None:
         """Make `qt`, `ctk`, and what `slicer` has in Slicer and not in the PyPI core."""
@@ -143,6 +162,10 @@ class Host:
         """Let everything happen that is due, deletions included."""
         for _ in range(3):
             self.native.processEvents()
+            while pythonqt.toDelete:
+                doomed = pythonqt.toDelete.pop()
+                if Shiboken.isValid(doomed):
+                    doomed.deleteLater()
             self.native.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
     def wait(self, condition: Callable[[], Any], seconds: float = 10.0) -> Any:
@@ -276,7 +299,20 @@ class Host:
         self.process()
         if self.window is not None:
             self.window.hide()
+            for name in self.layoutManager.sliceViewNames():
+                self.layoutManager.sliceWidget(name).close()
         self.dialogs.stop()
+        self.scene.Clear(0)
+        self.scene.SetDataIOManager(None)
+        del self._files  # a cache manager makes its folder again when it is destroyed
+        for name in set(vars(slicer)) - set(self._slicerBefore) - {"mrmlScene"}:
+            delattr(slicer, name)
+        vars(slicer).update(self._slicerBefore, mrmlScene=self.scene)
+        gone = ("qt", "ctk", "slicer.modules", *(f"slicer.{name}" for name in PACKAGES))
+        for name in [n for n in sys.modules if n in gone or n.startswith(tuple(f"{g}." for g in gone))]:
+            del sys.modules[name]
+        qInstallMessageHandler(None)
+        sys.excepthook = sys.__excepthook__
         variables, sys.executable = self._environment
         os.environ.update(variables)
         shutil.rmtree(self.home, ignore_errors=True)

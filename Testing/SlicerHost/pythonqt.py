@@ -15,6 +15,7 @@ PySide6 object. `wrap` and `unwrap` are the only two doors between the sides.
 
 from __future__ import annotations
 
+import ctypes
 import enum
 import inspect
 import numbers
@@ -33,6 +34,13 @@ from . import offered
 
 #: PySide6's own warnings about functions that Qt 6 deprecates say nothing about a module made for Qt 5.
 warnings.filterwarnings("ignore", category=DeprecationWarning, module=__name__)
+
+if sys.version_info < (3, 12):
+    # PySide6's wheels are built for Pythons in which None, True and False are immortal: each function that
+    # returns one takes a reference that it was not given. Before Python 3.12 that ends in a crash after some
+    # thousand calls, so these three get more references than can be used up.
+    for _constant in (None, True, False):
+        ctypes.c_ssize_t.from_address(id(_constant)).value += 1 << 40
 
 NATIVE_MODULES = (QtWidgets, QtGui, QtCore, QtNetwork, QtUiTools)
 
@@ -144,6 +152,8 @@ def _convert(value: Any, annotation: Any) -> Any:
 
 def callNative(function: Callable, arguments: tuple, boundTo: Any = None) -> Any:
     """Call a PySide6 function with a module's arguments."""
+    if any(getattr(argument, "ndim", 0) > 0 for argument in arguments):
+        raise ValueError("Could not find matching overload for given arguments: PythonQt takes no arrays")
     native = [unwrap(argument) for argument in arguments]
     first = [] if boundTo is None else [boundTo]
     try:
@@ -193,7 +203,8 @@ class PropertyMember:
 
     def __get__(self, instance: Wrapped | None, owner: type | None = None) -> Any:
         if instance is None:
-            return self
+            function = MethodMember(self.name, owner._native_class)
+            return BoundMethod(function, None) if function.static else self  # QTimer.singleShot is both
         native = instance._native()
         if native.metaObject().indexOfProperty(self.name) < 0:
             raise NotImplementedError(f"SlicerHost has no {type(instance).__name__}.{self.name} yet")
@@ -370,6 +381,8 @@ class Wrapped(metaclass=WrappedType):
         _refuse(keywords)
         if self._native_class in _NOT_CONSTRUCTIBLE:
             raise ValueError(f"{type(self).__name__} cannot be constructed")
+        if self._native_class is QtGui.QImage and any(isinstance(a, (bytes, bytearray, memoryview)) for a in arguments):
+            raise ValueError("PythonQt cannot make a QImage from bytes")
         native = callNative(self._native_class, arguments)
         object.__setattr__(self, "_held", native)
         if self._is_python_subclass:
@@ -387,7 +400,7 @@ class Wrapped(metaclass=WrappedType):
         return native
 
     def __setattr__(self, name: str, value: Any) -> None:
-        member = getattr(type(self), name, None)
+        member = next((vars(base)[name] for base in type(self).__mro__ if name in vars(base)), None)
         if isinstance(member, PropertyMember):
             member.__set__(self, value)
         elif self._is_python_subclass:
@@ -430,7 +443,7 @@ _classes: dict[type, WrappedType] = {}
 _NOT_CONSTRUCTIBLE: set[type] = set()
 
 
-def _wrapObject(native: Shiboken.Object) -> Wrapped:
+def _wrapObject(native: Shiboken.Object) -> Wrapped | None:
     python = getattr(native, "_wrapped", None)
     if python is not None:
         return python
@@ -438,18 +451,23 @@ def _wrapObject(native: Shiboken.Object) -> Wrapped:
     pointer = Shiboken.getCppPointer(native)[0] if isObject and Shiboken.isValid(native) else 0
     if pointer and (known := _known.get(pointer)) is not None and known._held is native:
         return known
-    for base in type(native).__mro__:
-        if base in _classes:
-            cls = _classes[base]
-            break
-    else:
-        base = next(b for b in type(native).__mro__ if b.__name__[0] == "Q")
-        cls = defineClass(base.__name__, base)
+    cls = next(filter(None, map(_classOf, type(native).__mro__)), None)
+    if cls is None:  # something new in Qt 6, such as what setOverrideCursor returns
+        return None
     wrapped = cls.__new__(cls)
     object.__setattr__(wrapped, "_held", native)
     if pointer:
         _known[pointer] = wrapped
     return wrapped
+
+
+def _classOf(native: type) -> WrappedType | None:
+    """What a module sees for exactly this class, or None for one that Slicer does not have."""
+    if native in _classes:
+        return _classes[native]
+    if native.__module__.startswith("PySide6") and native.__name__ in offered.names("qt"):
+        return defineClass(native.__name__, native)
+    return None
 
 
 def nativeClass(name: str) -> type | None:
@@ -467,6 +485,8 @@ def defineClass(
     if native in _classes:
         return _classes[native]
     offer = offer or offered.offer(name) or _guess(native)
+    if not (offer.properties or offer.methods):
+        offer = _sort(offer, native)
     members: dict[str, Any] = {"__slots__": (), "_native_class": native, "_is_python_subclass": False}
     for other in offer.other:
         members[other] = EnumMember(other, native)
@@ -495,6 +515,18 @@ def wrappedClass(name: str) -> WrappedType:
     if native is None:
         raise AttributeError(f"SlicerHost: Qt 6 has no {name}")
     return defineClass(name, native)
+
+
+def _sort(heap: offered.Offer, native: type) -> offered.Offer:
+    """Tell properties, signals and methods apart where the lists could not: the class needs arguments to be made."""
+    known = _guess(native)
+    return offered.Offer(
+        heap.inherits,
+        {name: kind for name, kind in known.properties.items() if name in heap.other},
+        tuple(s for s in known.signals if s.partition("(")[0] in heap.other),
+        frozenset(name for name in heap.other if KEYWORDS.get(name, name) in known.methods or name in known.methods),
+        heap.other,
+    )
 
 
 def _guess(native: type) -> offered.Offer:
@@ -722,6 +754,19 @@ def _delete(member: MethodMember, instance: Wrapped, arguments: tuple) -> None:
     Shiboken.delete(instance._native())
 
 
+#: Objects to delete as soon as the host turns the event loop.
+toDelete: list[QtCore.QObject] = []
+
+
+def _deleteLater(member: MethodMember, instance: Wrapped, arguments: tuple) -> None:
+    """In Slicer an event loop is always running, and an object lives until control is back in it. A test runs
+    outside of any; Qt would then delete the object in the next dialog's loop, or the dialog itself."""
+    if QtCore.QThread.currentThread().loopLevel():
+        instance._native().deleteLater()
+    else:
+        toDelete.append(instance._native())
+
+
 def _findChildren(member: MethodMember, instance: Wrapped, arguments: tuple) -> Any:
     """By class or by class name, and optionally by object name."""
     kind = unwrap(arguments[0]) if arguments else QtCore.QObject
@@ -745,6 +790,7 @@ SPECIAL_METHODS: dict[str, Callable[[MethodMember, Wrapped | None, tuple], Any]]
     "className": _className,
     "inherits": _inherits,
     "delete": _delete,
+    "deleteLater": _deleteLater,
     "findChildren": _findChildren,
     "findChild": _findChildren,
     "property": _property,

@@ -247,10 +247,9 @@ class qMRMLNodeComboBox(QWidget):
         self._combo.blockSignals(blocked)
 
     def _rowOf(self, node: Any) -> int:
-        first = 1 if self.noneEnabled else 0
-        if node is None:
+        if node not in self._nodes:
             return 0 if self.noneEnabled else -1
-        return first + self._nodes.index(node)
+        return self._nodes.index(node) + (1 if self.noneEnabled else 0)
 
     def _onNodeModified(self, node: Any, event: str) -> None:
         if node not in self._nodes:
@@ -309,7 +308,7 @@ class qMRMLNodeComboBox(QWidget):
 
     def addNode(self, kind: str | None = None) -> Any:
         kind = kind or (self.nodeTypes[0] if self.nodeTypes else None)
-        if self._scene is None or kind is None:
+        if self._scene is None or kind not in self.nodeTypes:
             return None
         node = self._scene.CreateNodeByClass(kind)
         if node is None:
@@ -388,8 +387,8 @@ class qMRMLColorTableComboBox(qMRMLNodeComboBox):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.nodeTypes = ["vtkMRMLColorNode"]
-        self.hideChildNodeTypes = ["vtkMRMLdGEMRICProceduralColorNode", "vtkMRMLPETProceduralColorNode"]
+        self.nodeTypes = ["vtkMRMLColorTableNode", "vtkMRMLProceduralColorNode"]
+        self.showHidden = True  # Slicer hides its own colour tables from other lists
         self.addEnabled = self.removeEnabled = False
         self._combo.setIconSize(QSize(64, 12))
 

@@ -1,0 +1,57 @@
+"""One host for all tests of this folder; each test starts with an empty scene and must leave no errors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "SlicerHost" / "example" / "SlicerHostExample.py"
+
+
+@pytest.fixture(scope="package")
+def running_host():
+    from SlicerHost import start, system_libraries
+
+    if not system_libraries.ensure():
+        pytest.fail("Qt's system libraries are missing; see the line above.")
+    host = start()
+    host.loadModule(EXAMPLE)
+    yield host
+    host.stop()
+
+
+@pytest.fixture
+def host(running_host):
+    running_host.clear()
+    yield running_host
+    running_host.checkNoErrors()
+
+
+@pytest.fixture
+def example(host):
+    """The example module, opened and set up anew."""
+    import slicer
+
+    host.open("SlicerHostExample")
+    slicer.util.reloadScriptedModule("SlicerHostExample")
+    host.open("SlicerHostExample")
+    yield slicer.modules.SlicerHostExampleWidget
+    host.window.moduleSelector().selectModule("Volumes")
+
+
+@pytest.fixture
+def blob(host):
+    """A volume with a bright ellipsoid, shown in the slice views."""
+    import numpy as np
+    import slicer
+
+    z, y, x = np.mgrid[:30, :40, :35]
+    voxels = 1000 * np.exp(-(((x - 15) / 8) ** 2 + ((y - 20) / 12) ** 2 + ((z - 12) / 8) ** 2))
+    volume = slicer.util.addVolumeFromArray(voxels.astype("int16"), name="Blob")
+    volume.SetSpacing(2, 2, 3)
+    slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    return volume

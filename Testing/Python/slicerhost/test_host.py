@@ -1,0 +1,261 @@
+"""Loading a module unchanged, pressing it, looking at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def test_a_module_is_where_slicer_puts_it(host, example):
+    import slicer
+
+    module = slicer.modules.slicerhostexample
+    assert module.name == "SlicerHostExample" and module.title == "SlicerHost Example"
+    assert Path(module.path).name == "SlicerHostExample.py"
+    assert module.widgetRepresentation().self() is example
+    assert slicer.util.getModuleWidget("SlicerHostExample") is example
+    assert slicer.util.getModuleLogic("SlicerHostExample") is example.logic
+    assert slicer.util.selectedModule() == "SlicerHostExample"
+    assert isinstance(slicer.util.getModule("SlicerHostExample"), slicer.qSlicerScriptedLoadableModule)
+    assert slicer.modules.volumes.logic().IsA("vtkSlicerVolumesLogic")
+    assert slicer.modules.SlicerHostExampleInstance.moduleName == "SlicerHostExample"
+
+
+def test_startup_is_announced(host):
+    import slicer
+
+    # A reload makes a new Python module; what was connected at the start belongs to the first one.
+    registered = type(slicer.modules.SlicerHostExampleInstance).__init__.__globals__["registered"]
+    registered.clear()
+    host.startupCompleted()
+    assert registered
+
+
+def test_the_ui_file_becomes_a_panel(host, example, blob):
+    ui = example.ui
+    assert ui.inputSelector.currentNode() is blob
+    assert ui.folderEdit.filters == 0x11
+    assert ui.displayCollapsibleButton.collapsed and not ui.opacitySlider.visible
+    assert ui.sideCombo.currentText in ("Above", "Below")
+    assert ui.thresholdSlider.value == 100 and ui.applyButton.enabled
+    assert ui.colorCombo.mrmlScene() is not None
+
+
+def test_apply_by_pressing(host, example, blob):
+    import slicer
+
+    host.type(host.real(example.ui.thresholdSlider)._spin, "500")
+    host.key("Tab")
+    assert example._parameterNode.threshold == 500
+    host.click(example.ui.applyButton)
+    host.wait(lambda: example.ui.applyButton.text == "Apply", 20)
+    assert example.lines == ["got threshold"]
+    result = example._parameterNode.outputVolume
+    assert example.ui.outputSelector.currentNode() is result
+    assert slicer.util.arrayFromVolume(result).sum() == (slicer.util.arrayFromVolume(blob) >= 500).sum()
+
+
+def test_a_hidden_or_disabled_widget_cannot_be_pressed(host, example):
+    with pytest.raises(AssertionError, match="disabled"):
+        host.click(example.ui.applyButton)
+    with pytest.raises(AssertionError, match="cannot be seen"):
+        host.click(example.ui.opacitySlider)
+
+
+def test_slice_views_show_volume_and_overlay(host, example, blob, tmp_path):
+    import slicer
+
+    gray = {view: host.sliceImage(view) for view in ("Red", "Green", "Yellow")}
+    for view, image in gray.items():
+        assert image.max() > 200, view
+        assert np.ptp(image, axis=2).max() == 0, f"{view} should be gray"
+        y, x = np.unravel_index(image[..., 0].argmax(), image.shape[:2])
+        assert abs(y / image.shape[0] - 0.5) < 0.3 and abs(x / image.shape[1] - 0.5) < 0.3, "the blob is in the middle"
+    overlay = example.logic.process(blob, None, 300)
+    overlay.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeRed")
+    slicer.util.setSliceViewerLayers(foreground=overlay, foregroundOpacity=0.5)
+    for view in gray:
+        image = host.sliceImage(view).astype(int)
+        assert (image[..., 0] - image[..., 1]).max() > 60, f"{view} should be reddish"
+    picture = host.grab(tmp_path / "window.png")
+    assert picture.stat().st_size > 10000
+
+
+def test_letters_and_scrolling(host, example, blob):
+    import slicer
+
+    logic = slicer.app.layoutManager().sliceWidget("Red").sliceLogic()
+    before, offset = host.sliceImage("Red"), logic.GetSliceOffset()
+    host.scroll("Red", 3)
+    assert logic.GetSliceOffset() == pytest.approx(offset + 9)
+    assert (host.sliceImage("Red") != before).any()
+    controller = host.real(slicer.app.layoutManager().sliceWidget("Red").sliceController())
+    assert controller._spin.value() == pytest.approx(offset + 9)
+    controller._slider.value = offset
+    assert logic.GetSliceOffset() == pytest.approx(offset)
+
+
+def test_reload(host, example, blob):
+    import slicer
+
+    before = slicer.modules.SlicerHostExampleWidget
+    example._parameterNode.threshold = 42
+    host.click(example.reloadButton)
+    after = slicer.modules.SlicerHostExampleWidget
+    assert after is not before and type(after) is not type(before)
+    assert after._parameterNode.threshold == 42
+    assert after.ui.thresholdSlider.value == 42
+    assert not before.Observations if hasattr(before, "Observations") else True
+    host.open("SlicerHostExample")
+    host.click(after.ui.applyButton)
+    host.wait(lambda: after.ui.applyButton.text == "Apply", 20)
+
+
+def test_reload_and_test_runs_the_self_test(host, example):
+    import slicer
+
+    example.onReloadAndTest()
+    assert sys.modules["SlicerHostExample"].SlicerHostExampleTest.ran
+    assert slicer.modules.SlicerHostExampleWidget is not example
+
+
+def test_scene_close_and_scene_file(host, example, blob, tmp_path):
+    import slicer
+
+    example._parameterNode.threshold = 77
+    slicer.util.saveScene(str(tmp_path / "s.mrb"))
+    slicer.mrmlScene.Clear(0)
+    host.process()
+    assert example._parameterNode.threshold == 100 and not example.ui.applyButton.enabled
+    slicer.util.loadScene(str(tmp_path / "s.mrb"))
+    host.process()
+    example.initializeParameterNode()
+    assert example.ui.thresholdSlider.value == 77 and example.ui.applyButton.enabled
+
+
+def test_leaving_and_entering(host, example):
+    host.window.moduleSelector().selectModule("Volumes")
+    assert not example.parent.isEntered and example._guiTag is None
+    host.open("SlicerHostExample")
+    assert example.parent.isEntered
+
+
+def test_volumes_from_files(host, blob, tmp_path):
+    import slicer
+
+    path = tmp_path / "blob.nrrd"
+    assert slicer.util.saveNode(blob, str(path))
+    loaded = slicer.util.loadVolume(str(path), {"name": "again"})
+    assert loaded.GetName() == "again"
+    assert (slicer.util.arrayFromVolume(loaded) == slicer.util.arrayFromVolume(blob)).all()
+    with pytest.raises(RuntimeError):
+        slicer.util.loadVolume(str(tmp_path / "missing.nrrd"))
+
+
+def test_message_boxes_are_answered_and_recorded(host):
+    import slicer
+
+    host.open("SlicerHostExample")
+    host.dialogs.answer("No", "Cancel", "Ok")
+    assert slicer.util.confirmYesNoDisplay("Go on?") is False
+    assert slicer.util.confirmOkCancelDisplay("Sure?", detailedText="more") is False
+    slicer.util.errorDisplay("It failed")
+    texts = [shown.text for shown in host.dialogs.shown]
+    assert texts == ["Go on?", "Sure?", "It failed"] and host.dialogs.shown[1].details == "more"
+
+
+def test_an_unexpected_message_box_fails_the_test(host):
+    import slicer
+
+    host.open("SlicerHostExample")
+    slicer.util.errorDisplay("Oh")
+    with pytest.raises(AssertionError, match="Oh"):
+        host.checkNoErrors()
+    host.dialogs.unexpected.clear()
+
+
+def test_error_display_raises_again(host):
+    import slicer
+
+    host.open("SlicerHostExample")
+    host.dialogs.answer("OK")
+    with pytest.raises(KeyError), slicer.util.tryWithErrorDisplay("Failed.", waitCursor=True):
+        raise KeyError("x")
+    assert host.dialogs.shown[0].text.startswith("Failed.")
+
+
+def test_installing_packages_is_played(host, monkeypatch):
+    import slicer.packaging as packaging
+
+    packaging.index.__init__()
+    packaging.index.available["no-such-package"] = "2.0"
+    assert not packaging.pip_check("no-such-package>=1") and packaging.pip_check("numpy")
+    host.dialogs.answer("Cancel")
+    with pytest.raises(RuntimeError, match="declined"):
+        packaging.pip_ensure("no-such-package>=1", requester="Test")
+    host.dialogs.answer("OK")
+    packaging.pip_ensure("no-such-package>=1", requester="Test")
+    assert packaging.index.installed == [["no-such-package>=1"]] and packaging.pip_check("no-such-package>=1")
+    packaging.index.error = "No space left on device"
+    with pytest.raises(packaging.CalledProcessError):
+        packaging.pip_install("other")
+    packaging.index.__init__()
+
+
+def test_application(host):
+    import slicer
+
+    assert slicer.app.applicationVersion.startswith("5.13") and slicer.app.revision == "31053"
+    assert os.path.isdir(slicer.app.temporaryPath) and os.path.isdir(slicer.util.tempDirectory())
+    assert slicer.app.testingEnabled() is False
+    assert slicer.app.layoutManager().sliceViewNames() == ("Red", "Green", "Yellow")
+    assert slicer.app.layoutManager().threeDViewCount == 0
+    assert shutil.which("PythonSlicer") == sys.executable
+    assert subprocess.run([sys.executable, "-c", "print(1)"], capture_output=True, text=True).stdout == "1\n"
+    assert slicer.util.startupEnvironment()["PATH"]
+    assert slicer.util.showStatusMessage("hello") and host.window.statusBar().currentMessage() == "hello"
+    assert slicer.util.mainWindow().className() == "qSlicerMainWindow"
+    got = []
+    slicer.app.aboutToQuit.connect(lambda: got.append(1))
+    slicer.app.aboutToQuit.emit()
+    assert got == [1]
+
+
+def test_the_heartbeat_sees_a_blocked_event_loop(host):
+    with host.heartbeat() as beat:
+        host.idle(0.1)
+    assert beat.longestGapMs < 50
+    with host.heartbeat() as beat:
+        host.idle(0.02)
+        time.sleep(0.12)
+        host.idle(0.02)
+    assert 115 < beat.longestGapMs < 250 and "longest gaps 1" in beat.report()
+
+
+def test_waiting_has_an_end(host):
+    with pytest.raises(TimeoutError):
+        host.wait(lambda: False, 0.05)
+
+
+@pytest.mark.parametrize("options", [[], ["--dark", "--scale", "2"]], ids=["light", "dark at 200 %"])
+def test_the_command_takes_a_picture(tmp_path, options):
+    folder = Path(__file__).resolve().parents[2]
+    path = os.pathsep.join([str(folder), str(folder.parent / "CAMOverlay")])
+    example = folder / "SlicerHost" / "example" / "SlicerHostExample.py"
+    output = tmp_path / "picture.png"
+    command = [sys.executable, "-m", "SlicerHost", "--module", str(example), *options, "screenshot", str(output)]
+    ran = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert output.stat().st_size > 5000
+
+
+def test_nothing_in_the_module_folder_knows_of_the_host():
+    folder = Path(__file__).resolve().parents[3] / "CAMOverlay"
+    assert not [path for path in folder.rglob("*.py") if "SlicerHost" in path.read_text()]
