@@ -1,0 +1,107 @@
+"""Bundles that misbehave on demand, and warm workers: starting one takes seconds, so the next one starts meanwhile."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from CAMOverlayLib.request import Request
+from CAMOverlayLib.worker.client import Worker
+from CAMOverlayLib.worker.transport import PipeTransport
+
+NETWORK = {"_target_": "scripts.faults.sleepy_network"}
+
+
+class Spares:
+    """Keeps one worker starting in the background."""
+
+    def __init__(self) -> None:
+        self.next: Worker | None = None
+        self.all: list[Worker] = []
+
+    def prepare(self) -> None:
+        self.next = Worker(transport=PipeTransport(), hang_after=20)
+        self.next.start()
+        self.all.append(self.next)
+
+    def take(self) -> Worker:
+        if self.next is None:
+            self.prepare()
+        worker = self.next
+        self.prepare()
+        return worker
+
+
+@pytest.fixture(scope="session")
+def spares():
+    spares = Spares()
+    yield spares
+    for worker in spares.all:
+        worker.stop()
+
+
+@pytest.fixture(scope="session")
+def shared(spares):
+    return spares.take()
+
+
+@pytest.fixture
+def worker(shared):
+    """A warm worker for tests that leave it alive."""
+    shared.call("versions", {}).wait(120)
+    return shared
+
+
+@pytest.fixture
+def victim(spares):
+    """A warm worker for tests that end it."""
+    worker = spares.take()
+    worker.call("versions", {}).wait(120)
+    yield worker
+    worker.stop()
+    assert worker.pid == 0
+
+
+@pytest.fixture
+def fault_bundle(make_bundle):
+    """A function that makes a bundle with a fault in it; without one it is an ordinary, tiny bundle."""
+    numbers = iter(range(1000))
+
+    def make(*steps: dict, network=NETWORK, **options) -> Path:
+        name = f"bundle{next(numbers)}"
+        scripts = Path("scripts")
+        chain = [
+            {"_target_": "LoadImaged", "keys": "image"},
+            {"_target_": "EnsureChannelFirstd", "keys": "image"},
+            *({"_target_": "scripts.faults.Fault", "keys": "image", **step} if "what" in step else step for step in steps),
+            {"_target_": "EnsureTyped", "keys": "image"},
+        ]
+        folder = make_bundle(name=name, chain=chain, weights=None, network=network, **options)
+        (folder / scripts).mkdir()
+        (folder / scripts / "__init__.py").touch()
+        shutil.copy(Path(__file__).with_name("faults.py"), folder / scripts)
+        import torch
+
+        torch.manual_seed(0)
+        convolution = torch.nn.Conv3d(1, 3, 4, 4).state_dict()
+        torch.save({f"0.{key}": value for key, value in convolution.items()}, folder / "models" / "model.pt")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def ask(export, tmp_path):
+    """A function that makes a request for a small volume, with a run folder of its own."""
+    numbers = iter(range(1000))
+    array = np.random.default_rng(0).normal(100, 20, (24, 20, 16)).astype(np.int16)
+    volume = export(array, np.diag([1, 1, 2, 1]))
+
+    def make(bundle: Path, **options) -> Request:
+        folder = tmp_path / f"run{next(numbers)}"
+        folder.mkdir()
+        return Request(**{"volumes": (volume,), "bundle": str(bundle), "output_folder": str(folder), "trust": True} | options)
+
+    return make

@@ -1,0 +1,133 @@
+"""The lines that Slicer and the worker exchange, whole, broken and in pieces."""
+
+from __future__ import annotations
+
+import pytest
+from CAMOverlayLib import errors
+from CAMOverlayLib.request import Progress, Request, VolumeFile
+from CAMOverlayLib.worker.protocol import (
+    Answer,
+    Beat,
+    Call,
+    Cancel,
+    Failure,
+    Hello,
+    Lines,
+    ProtocolError,
+    Ready,
+    Report,
+    decode,
+    encode,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+EYE = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
+MESSAGES = [
+    Call("1", "explain", Request((VolumeFile("/tmp/ä.npy", EYE),), "/b", "/o").to_dict(), ("/o",)),
+    Cancel("1"),
+    Hello(42, "3.12.1", "/usr/bin/python", {"torch": "2.13.0"}),
+    Ready(),
+    Beat(),
+    Report("1", Progress("forward", 0.5, "»Ü«")),
+    Answer("1", {"a": [1, 2.5, None, "\n"]}),
+    Failure("1", "VolumeError", "Volume 'x' is\n4-D."),
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)
+def test_a_message_is_one_line_and_comes_back(message):
+    line = encode(message)
+    assert line.count(b"\n") == 1 and line.endswith(b"\n") and line.isascii()
+    back = decode(line)
+    assert type(back) is type(message)
+    assert encode(back) == line
+    if not isinstance(message, Call):  # whose payload has lists for tuples
+        assert back == message
+
+
+def test_a_request_survives_the_way():
+    request = Request((VolumeFile("/tmp/\udcff.npy", EYE, "x"),), "/b", "/o", target="lesion")
+    assert Request.from_dict(decode(encode(Call("1", "explain", request.to_dict()))).payload) == request
+
+
+def test_what_json_cannot_say_is_refused_whole():
+    with pytest.raises(ValueError):
+        encode(Answer("1", {"x": float("nan")}))
+    with pytest.raises(TypeError):
+        encode(Answer("1", {"x": object()}))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Epoch 1/10",
+        b"{",
+        b"[]",
+        b"null",
+        b'"answer"',
+        b"{}",
+        b'{"type": 3}',
+        b'{"type": []}',
+        b'{"type": "nonsense"}',
+        b'{"type": "answer"}',
+        b'{"type": "report", "run": "1"}',
+        b'{"type": "report", "run": "1", "progress": {"stage": "forward"}}',
+        b'{"type": "hello", "pid": 1}',
+        b"\xff\xfe\x00",
+        b"[" * 100000,
+        encode(MESSAGES[0])[:-20],
+    ],
+    ids=lambda line: repr(line[:30]),
+)
+def test_what_is_no_message_is_quoted(line):
+    with pytest.raises(ProtocolError) as caught:
+        decode(line)
+    assert len(str(caught.value)) < 250
+    assert line.decode("utf-8", "replace").strip()[:10] in str(caught.value).replace("\\x00", "\x00")
+
+
+@given(st.binary(max_size=200))
+def test_no_line_does_any_other_harm(line):
+    try:
+        decode(line)
+    except ProtocolError:
+        pass
+
+
+@given(st.lists(st.sampled_from(MESSAGES), max_size=5), st.lists(st.integers(0, 600), max_size=8))
+def test_lines_are_the_same_however_the_stream_is_cut(messages, cuts):
+    stream = b"".join(map(encode, messages))
+    edges = [0, *sorted(min(c, len(stream)) for c in cuts), len(stream)]
+    lines = Lines()
+    found = [line for a, b in zip(edges, edges[1:]) for line in lines.feed(stream[a:b])]
+    assert [line + b"\n" for line in found] == [encode(m) for m in messages]
+    assert lines.rest() == b""
+
+
+def test_empty_lines_and_the_line_ends_of_windows_do_not_matter():
+    assert list(Lines().feed(b"\r\n\na\r\n\nb\n")) == [b"a", b"b"]
+
+
+def test_what_is_left_without_an_end_is_known():
+    lines = Lines()
+    assert list(lines.feed(b"a\nbc")) == [b"a"]
+    assert lines.rest() == b"bc"
+
+
+def test_a_line_without_end_does_not_fill_the_memory():
+    lines = Lines(longest=1000)
+    with pytest.raises(ProtocolError, match="'xxx"):
+        for _ in range(20):
+            list(lines.feed(b"x" * 100))
+
+
+@pytest.mark.parametrize("kind", ["VolumeError", "Cancelled", "DeviceError"])
+def test_a_failure_is_the_error_that_it_names(kind):
+    error = Failure("1", kind, "so it is").error()
+    assert type(error) is getattr(errors, kind) and str(error) == "so it is"
+
+
+@pytest.mark.parametrize("kind", ["ValueError", "annotations", "", "Nonsense"])
+def test_any_other_failure_is_the_workers(kind):
+    assert type(Failure("1", kind, "so it is").error()) is errors.WorkerError

@@ -1,0 +1,206 @@
+"""The process when nothing goes wrong: answers, warmth, progress, the streams, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from CAMOverlayLib.errors import BundleError, Cancelled, LayerError, UntrustedBundleError, VolumeError, WorkerError
+from CAMOverlayLib.request import STAGES, Result
+from CAMOverlayLib.worker.client import Worker
+from CAMOverlayLib.worker.transport import PipeTransport
+from worker.helpers import exists, explain, fails, vanishes, wait_for_stage
+
+
+def test_the_result_is_that_of_the_engine_in_this_process(worker, fault_bundle, ask):
+    from CAMOverlayLib.engine.explain import explain as explain_here
+
+    bundle, seen = fault_bundle(), []
+    request = ask(bundle)
+
+    def keep(result: Result):
+        return result, np.load(result.heatmap.path)
+
+    result, heatmap = explain(worker, request, on_progress=seen.append, finish=keep).wait(60)
+    here = explain_here(ask(bundle))
+    assert np.array_equal(heatmap, np.load(here.heatmap.path))
+    assert result.prediction == here.prediction and result.steps[0].affine == here.steps[0].affine
+    assert [p.stage for p in seen if p.stage not in ("import",)][0] == "volume"
+    assert {p.stage for p in seen} <= set(STAGES) and seen[-1].stage == "write"
+    assert [p.fraction for p in seen] == sorted(p.fraction for p in seen)
+    assert not os.path.exists(request.output_folder)  # the run's own, gone with it
+
+
+def test_the_process_stays_warm(worker, fault_bundle, ask):
+    pid, bundle = worker.pid, fault_bundle()
+    for _ in range(3):
+        explain(worker, ask(bundle)).wait(60)
+    assert worker.pid == pid
+    started = time.monotonic()
+    worker.call("versions", {}).wait(60)
+    assert time.monotonic() - started < 0.5
+
+
+def test_callbacks_tell_what_wait_would(worker, fault_bundle, ask):
+    told = []
+    run = explain(worker, ask(fault_bundle()), on_result=told.append, on_error=told.append)
+    assert run.wait(60) is told[0] and len(told) == 1 and run.state == "done"
+    run = explain(worker, ask("/nowhere"), on_result=told.append, on_error=told.append)
+    with pytest.raises(BundleError) as caught:
+        run.wait(60)
+    assert caught.value is told[1] and len(told) == 2 and run.state == "failed"
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "word"),
+    [
+        ({"trust": False}, UntrustedBundleError, "runs code"),
+        ({"layer": "nix"}, LayerError, "no layer 'nix'"),
+        ({"volumes": ()}, WorkerError, "unexpectedly"),
+    ],
+    ids=["not trusted", "no such layer", "nobody thought of this"],
+)
+def test_an_error_keeps_its_kind_and_its_words_and_the_process(worker, fault_bundle, ask, options, kind, word):
+    pid = worker.pid
+    message = fails(explain(worker, ask(fault_bundle(), **options)), word, kind=kind)
+    assert "Traceback" not in message or kind is WorkerError
+    assert worker.pid == pid
+
+
+def test_a_missing_volume(worker, fault_bundle, ask):
+    request = ask(fault_bundle())
+    Path(request.volumes[0].path).unlink()
+    fails(explain(worker, request), "volume", kind=VolumeError)
+
+
+def test_inspect(worker, make_bundle):
+    bundle = make_bundle()
+    plain = worker.call("inspect", {"bundle": str(bundle), "trust": False}).wait(60)
+    assert plain["info"]["classes"] == ["healthy", "lesion", "artefact"] and "layers" not in plain
+    assert "LoadImaged" in plain["code"]["targets"] and len(plain["content_hash"]) == 64
+    trusted = worker.call("inspect", {"bundle": str(bundle), "trust": True}).wait(60)
+    assert trusted["transforms"][0] == "LoadImaged"
+    assert trusted["default"] in [layer["name"] for layer in trusted["layers"]]
+
+
+def test_an_operation_that_does_not_exist(worker):
+    fails(worker.call("dance", {}), "'dance' is no operation", "explain")
+
+
+def test_what_libraries_print_is_the_log_and_never_an_answer(worker, fault_bundle, ask):
+    pid = worker.pid
+    explain(worker, ask(fault_bundle({"what": "print", "value": "hello-from-a-library"}, {"what": "read"}))).wait(60)
+    end = time.monotonic() + 5
+    while worker.log.count("hello-from-a-library") < 4 and time.monotonic() < end:  # puts() has a buffer of its own
+        worker._transport.pump(0.05)
+    assert worker.log.count("hello-from-a-library") >= 4
+    assert "read ''" in worker.log  # and nobody reads Slicer's words either
+    assert worker.pid == pid
+
+
+def test_the_log_is_bounded(worker, fault_bundle, ask):
+    explain(worker, ask(fault_bundle({"what": "print", "value": "x" * 30000}))).wait(60)
+    assert len(worker.log) <= 1 << 16
+
+
+def test_a_progress_callback_can_end_the_run(worker, fault_bundle, ask):
+    class Enough(Exception):
+        pass
+
+    def stop(progress):
+        if progress.stage == "preprocess":
+            raise Enough
+
+    request = ask(fault_bundle())
+    with pytest.raises(Enough):
+        explain(worker, request, on_progress=stop).wait(60)
+    assert not os.path.exists(request.output_folder)
+    explain(worker, ask(fault_bundle())).wait(60)
+
+
+def test_a_broken_callback_does_not_break_the_worker(worker, fault_bundle, ask, capsys):
+    explain(worker, ask(fault_bundle()), on_result=lambda value: 1 / 0).wait(60)
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    explain(worker, ask(fault_bundle())).wait(60)
+
+
+def test_a_second_run_takes_the_place_of_the_first(worker, fault_bundle, ask):
+    pid, told = worker.pid, []
+    slow = fault_bundle(network={"_target_": "scripts.faults.sleepy_network", "forward": 0.1, "layers": 20})
+    requests = [ask(slow), ask(slow), ask(fault_bundle())]
+    first = explain(worker, requests[0], on_error=told.append)
+    wait_for_stage(first, "forward")
+    second = explain(worker, requests[1], on_error=told.append)
+    third = explain(worker, requests[2])
+    assert third.wait(60).prediction.classes
+    assert [first.state, second.state, third.state] == ["cancelled", "cancelled", "done"]
+    assert [type(error) for error in told] == [Cancelled, Cancelled]
+    assert worker.pid == pid  # it had not to be killed for this
+    assert not any(os.path.exists(request.output_folder) for request in requests)
+
+
+def test_wait_can_be_limited(worker, fault_bundle, ask):
+    run = explain(worker, ask(fault_bundle({"what": "sleep", "value": 0.3})))
+    with pytest.raises(TimeoutError):
+        run.wait(0.05)
+    run.wait(60)
+
+
+def test_a_relative_bundle_is_meant_from_here(worker, fault_bundle, ask, monkeypatch):
+    bundle = fault_bundle()
+    monkeypatch.chdir(bundle.parent)
+    explain(worker, ask(Path(bundle.name))).wait(60)
+
+
+def test_it_steps_back_for_slicer(worker):
+    if hasattr(os, "getpriority"):
+        assert os.getpriority(os.PRIO_PROCESS, worker.pid) > os.getpriority(os.PRIO_PROCESS, os.getpid()) - 1
+        assert os.getpriority(os.PRIO_PROCESS, worker.pid) > 0
+
+
+def test_stop_ends_it_and_the_next_run_starts_a_new_one(victim, fault_bundle, ask):
+    pid, request = victim.pid, ask(fault_bundle({"what": "sleep", "value": 60}))
+    run = explain(victim, request)
+    wait_for_stage(run, "preprocess")
+    started = time.monotonic()
+    victim.stop()
+    assert time.monotonic() - started < 1 and not exists(pid) and run.state == "cancelled"
+    assert not os.path.exists(request.output_folder)
+    explain(victim, ask(fault_bundle())).wait(60)
+    assert victim.pid != pid
+    victim.stop()
+    victim.stop()
+
+
+def test_a_process_that_died_between_two_runs_is_replaced_unnoticed(victim, fault_bundle, ask):
+    os.kill(victim.pid, 9)
+    explain(victim, ask(fault_bundle())).wait(60)
+
+
+def test_closing_the_stream_ends_it():
+    worker = Worker(transport=PipeTransport())
+    worker.start()
+    while worker.hello is None:
+        worker._transport.pump(0.01)
+    pid = worker.pid
+    worker._transport._process.stdin.close()
+    assert vanishes(pid)
+
+
+def test_making_a_worker_starts_nothing_and_loads_nothing():
+    import subprocess
+
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from CAMOverlayLib.worker.client import Worker; worker = Worker(); worker.stop()\n"
+        "print(worker.pid, *{'torch', 'monai', 'nibabel', 'numpy', 'slicer'} & set(sys.modules))"
+    )
+    library = Path(__file__).resolve().parents[3] / "CAMOverlay"
+    done = subprocess.run([sys.executable, "-c", program, library], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0"]
+
+
