@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QInputDialog,
     QLabel,
+    QMenu,
     QMessageBox,
     QWidget,
 )
@@ -86,6 +87,14 @@ class Dialogs:
         return str(answer or "")
 
     def _answerModal(self) -> None:
+        menu = QApplication.activePopupWidget()
+        if isinstance(menu, QMenu) and self._answers:
+            labels = {action.text().replace("&", ""): action for action in menu.actions()}
+            chosen = labels.get(str(self._record(Shown(menu.title(), "", "", list(labels)))))
+            menu.close()
+            if chosen is not None:
+                chosen.trigger()
+            return
         dialog = QApplication.activeModalWidget()
         if not isinstance(dialog, QDialog) or not dialog.isVisible():
             return

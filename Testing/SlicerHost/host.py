@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib.util
 import os
@@ -48,6 +49,7 @@ class Host:
         QCoreApplication.setAttribute(Qt.ApplicationAttribute.AA_DontUseNativeDialogs)
         self.errors = pythonqt.errors
         self.home = Path(tempfile.mkdtemp(prefix="SlicerHost-"))
+        atexit.register(shutil.rmtree, self.home, ignore_errors=True)
         self.native = QApplication.instance() or qSlicerApplication(["Slicer"])
         if not isinstance(self.native, qSlicerApplication):
             raise RuntimeError("Another QApplication exists already: start the host first.")
@@ -122,6 +124,9 @@ class Host:
             spec.loader.exec_module(module)
             if name in offered.names("slicer"):  # the others must be imported explicitly
                 setattr(slicer, name, module)
+        spec = importlib.util.spec_from_file_location("SampleData", folder / "SampleData.py")
+        sys.modules["SampleData"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["SampleData"])
         # The PyPI core spills slicer.util and more into `slicer`; Slicer does not have these names there.
         for name in set(vars(slicer)) - offered.names("slicer") - {"me"}:
             if not name.startswith("_") and not isinstance(getattr(slicer, name), types.ModuleType):
@@ -301,6 +306,9 @@ class Host:
             self.window.hide()
             for name in self.layoutManager.sliceViewNames():
                 self.layoutManager.sliceWidget(name).close()
+            self.window.moduleSelector().selectModule("")
+            self.window.deleteLater()
+            self.process()
         self.dialogs.stop()
         self.scene.Clear(0)
         self.scene.SetDataIOManager(None)
@@ -308,7 +316,7 @@ class Host:
         for name in set(vars(slicer)) - set(self._slicerBefore) - {"mrmlScene"}:
             delattr(slicer, name)
         vars(slicer).update(self._slicerBefore, mrmlScene=self.scene)
-        gone = ("qt", "ctk", "slicer.modules", *(f"slicer.{name}" for name in PACKAGES))
+        gone = ("qt", "ctk", "SampleData", "slicer.modules", *(f"slicer.{name}" for name in PACKAGES))
         for name in [n for n in sys.modules if n in gone or n.startswith(tuple(f"{g}." for g in gone))]:
             del sys.modules[name]
         qInstallMessageHandler(None)

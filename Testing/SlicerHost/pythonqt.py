@@ -423,7 +423,9 @@ class Wrapped(metaclass=WrappedType):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Wrapped):
             return NotImplemented
-        return self._held is other._held or self._held == other._held
+        if self._held is other._held:
+            return True
+        return Shiboken.isValid(self._held) and Shiboken.isValid(other._held) and self._held == other._held
 
     def __hash__(self) -> int:
         if isinstance(self._held, QtCore.QObject):

@@ -181,6 +181,44 @@ def test_an_unexpected_message_box_fails_the_test(host):
     host.dialogs.unexpected.clear()
 
 
+def test_an_exception_in_an_observer_of_the_scene_is_recorded(host, capfd):
+    import slicer
+
+    def fail(*_):
+        raise ValueError("observer")
+
+    tag = slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAddedEvent, fail)
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode")
+    slicer.mrmlScene.RemoveObserver(tag)
+    assert [str(error) for error in host.errors] == ["observer"]
+    host.errors.clear()
+
+
+def test_missing_system_libraries_are_named(monkeypatch, capsys):
+    from SlicerHost import system_libraries
+
+    assert system_libraries.missing({"libc.so.6": "libc6", "libnosuch.so.1": "libnosuch1"}) == (
+        ["libnosuch1"] if sys.platform == "linux" else []
+    )
+    monkeypatch.setattr(system_libraries, "NEEDED", {"libnosuch.so.1": "libnosuch1"})
+    monkeypatch.setattr(system_libraries.shutil, "which", lambda name: None)
+    if sys.platform == "linux":
+        assert not system_libraries.ensure()
+        assert capsys.readouterr().err.splitlines() == ["Qt needs system libraries: sudo apt-get install libnosuch1"]
+
+
+def test_sample_data_is_registered(host, blob, tmp_path):
+    import SampleData
+    import slicer
+
+    slicer.util.saveNode(blob, str(tmp_path / "sample.nrrd"))
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="Test", sampleName="Sample1", uris=(tmp_path / "sample.nrrd").as_uri(), fileNames="sample.nrrd", nodeNames="Sample"
+    )
+    assert [source.sampleName for source in slicer.modules.sampleDataSources["Test"]] == ["Sample1"]
+    assert SampleData.downloadSample("Sample1").GetName() == "Sample"
+
+
 def test_error_display_raises_again(host):
     import slicer
 
@@ -242,6 +280,27 @@ def test_the_heartbeat_sees_a_blocked_event_loop(host):
 def test_waiting_has_an_end(host):
     with pytest.raises(TimeoutError):
         host.wait(lambda: False, 0.05)
+
+
+def test_without_a_main_window_and_a_second_time(tmp_path):
+    folder = Path(__file__).resolve().parents[2]
+    code = f"""
+import sys; sys.path[:0] = {[str(folder), str(folder.parent / "CAMOverlay")]!r}
+import SlicerHost
+for mainWindow in (True, False):
+    host = SlicerHost.start(mainWindow=mainWindow)
+    import slicer
+    host.loadModule({str(folder / "SlicerHost" / "example" / "SlicerHostExample.py")!r})
+    panel = host.open("SlicerHostExample")
+    assert panel.ui.applyButton.text == "Apply"
+    assert (slicer.util.mainWindow() is not None) == mainWindow == (slicer.app.layoutManager() is not None)
+    home = host.home
+    host.checkNoErrors()
+    host.stop()
+    assert not home.exists() and not hasattr(slicer, "app") and "qt" not in sys.modules
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.parametrize("options", [[], ["--dark", "--scale", "2"]], ids=["light", "dark at 200 %"])

@@ -180,6 +180,9 @@ class SlicerHostExampleLogic(ScriptedLoadableModuleLogic):
 class SlicerHostExampleTest(ScriptedLoadableModuleTest):
     ran = []
 
+    def setUp(self):
+        slicer.mrmlScene.Clear(0)
+
     def runTest(self):
         self.setUp()
         self.test_threshold()

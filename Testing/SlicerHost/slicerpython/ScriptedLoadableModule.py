@@ -195,20 +195,23 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         super().__init__(*args, **kwargs)
         self.enableScreenshots = False
         self.screenshotScaleFactor = 1.0
+        self.moduleTestNames = [name for name in dir(self) if "test" in name and callable(getattr(self, name))]
 
     def setUp(self):
-        slicer.mrmlScene.Clear(0)
+        pass
 
     def tearDown(self):
         pass
 
     def runTest(self):
-        """Every method with “test” at the front of its name, as unittest would find them."""
-        names = [name for name in dir(self) if name.startswith("test")]
-        for name in names:
+        """All methods with “test” in their names, unless a subclass says otherwise."""
+        self.setUpClass()
+        for name in self.moduleTestNames:
             self.setUp()
+            logging.info(f"Running {name}")
             getattr(self, name)()
             self.tearDown()
+        self.tearDownClass()
 
     def delayDisplay(self, message, requestedDelay=None, msec=None):
         delay = getattr(self, "messageDelay", None)
