@@ -1,18 +1,15 @@
 """A MONAI bundle folder: what it says of itself, and, once trusted, its network, weights and preprocessing.
 
 A bundle's configuration is a program: ``$`` expressions are evaluated and ``_target_`` names are imported and called.
-Reading it (:func:`read_bundle`) runs nothing. Everything that runs something is a method of :class:`Bundle` and goes
-through :meth:`Bundle.require_trust`.
+Reading it (:mod:`CAMOverlayLib.bundle_files`) runs nothing. Everything that runs something is a method of
+:class:`Bundle` and goes through :meth:`Bundle.require_trust`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,50 +18,10 @@ import torch
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
+from .. import bundle_files
+from ..bundle_files import BundleInfo, Code
 from ..errors import BundleError, UntrustedBundleError
 from .weights import load_weights
-
-CONFIG_NAMES = ("inference.json", "inference.yaml", "inference.yml")
-
-
-@dataclass(frozen=True)
-class BundleInfo:
-    """What a bundle says of itself in ``metadata.json``; nothing is evaluated to know it.
-
-    Attributes:
-        channels: input channels, or None where the metadata does not say.
-        spatial_shape: expected input size of the network as written (numbers, or strings such as ``16*n``).
-        classes: names of the output channels by index, from ``channel_def``; empty where not given.
-    """
-
-    name: str
-    version: str
-    task: str
-    channels: int | None
-    channel_names: tuple[str, ...]
-    spatial_shape: tuple[int | str, ...]
-    classes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Code:
-    """What a configuration would run, for the one who has to decide whether to trust it."""
-
-    targets: tuple[str, ...]
-    expressions: tuple[str, ...]
-    scripts: tuple[str, ...]
-
-    def summary(self, most: int = 3) -> str:
-        parts = [
-            f"{len(values)} {kind} ({', '.join(values[:most])}{', …' if len(values) > most else ''})"
-            for kind, values in (
-                ("components", self.targets),
-                ("expressions", self.expressions),
-                ("Python files of its own", self.scripts),
-            )
-            if values
-        ]
-        return "; ".join(parts) or "nothing"
 
 
 class Bundle:
@@ -81,8 +38,8 @@ class Bundle:
     def __init__(self, folder: Path | str, trust: bool = False) -> None:
         self.folder = Path(folder).expanduser().resolve()
         self.trust = trust
-        self.config_file = _find_config(self.folder)
-        self.metadata: dict[str, Any] = _read_metadata(self.folder)
+        self.config_file = bundle_files.find_config(self.folder)
+        self.metadata = bundle_files.read_metadata(self.folder)
         self._parser = ConfigParser()
         try:
             self._parser.read_config(str(self.config_file))
@@ -94,51 +51,17 @@ class Bundle:
 
     @cached_property
     def info(self) -> BundleInfo:
-        data_format = self.metadata.get("network_data_format", {})
-        inputs = next(iter(data_format.get("inputs", {}).values()), {})
-        outputs = next(iter(data_format.get("outputs", {}).values()), {})
-        return BundleInfo(
-            name=str(self.metadata.get("name", self.folder.name)),
-            version=str(self.metadata.get("version", "")),
-            task=str(self.metadata.get("task", "")),
-            channels=inputs.get("num_channels"),
-            channel_names=_channel_names(inputs.get("channel_def")),
-            spatial_shape=tuple(inputs.get("spatial_shape", ())),
-            classes=_channel_names(outputs.get("channel_def")),
-        )
+        return bundle_files.info_of(self.folder, self.metadata)
 
     @cached_property
     def code(self) -> Code:
         """Everything in the configuration that would be imported, called or evaluated."""
-        targets: list[str] = []
-        expressions: list[str] = []
-
-        def walk(node: Any) -> None:
-            if isinstance(node, dict):
-                if "_target_" in node:
-                    targets.append(str(node["_target_"]))
-                for value in node.values():
-                    walk(value)
-            elif isinstance(node, list):
-                for value in node:
-                    walk(value)
-            elif isinstance(node, str) and node.startswith("$"):
-                expressions.append(node[1:])
-
-        walk(self._parser.config)
-        scripts = sorted(str(p.relative_to(self.folder)) for p in self.folder.rglob("*.py"))
-        return Code(tuple(dict.fromkeys(targets)), tuple(dict.fromkeys(expressions)), tuple(scripts))
+        return bundle_files.code_of(self.folder, self._parser.config)
 
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 over everything that can run: configurations, scripts and weights, with their names."""
-        digest = hashlib.sha256()
-        for path in sorted(p for p in self.folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
-            digest.update(str(path.relative_to(self.folder)).encode())
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        return digest.hexdigest()
+        return bundle_files.content_hash(self.folder)
 
     # What runs the bundle's code.
 
@@ -208,38 +131,6 @@ class Bundle:
                 raise BundleError(
                     f"'{key}' of bundle '{self.info.name}' does not evaluate: {_root_cause(error)}"
                 ) from error
-
-
-def _find_config(folder: Path) -> Path:
-    if not folder.is_dir():
-        raise BundleError(f"'{folder}' is not a folder. Give the root of a MONAI bundle.")
-    for name in CONFIG_NAMES:
-        if (path := folder / "configs" / name).is_file():
-            return path
-    raise BundleError(
-        f"'{folder}' is not a MONAI bundle: it has no configs/{' or configs/'.join(CONFIG_NAMES)}. "
-        "Give the folder that contains 'configs' and 'models'."
-    )
-
-
-def _read_metadata(folder: Path) -> dict[str, Any]:
-    path = folder / "configs" / "metadata.json"
-    if not path.is_file():
-        return {}  # a bundle without metadata can still be explained; its classes are numbers
-    try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"'{path}' is not valid JSON: {error}") from error
-    if not isinstance(metadata, dict):
-        raise BundleError(f"'{path}' holds a {type(metadata).__name__}, an object is needed.")
-    return metadata
-
-
-def _channel_names(channel_def: Any) -> tuple[str, ...]:
-    if not isinstance(channel_def, dict):
-        return ()
-    by_index = {int(index): str(name) for index, name in channel_def.items()}
-    return tuple(by_index.get(i, f"class {i}") for i in range(max(by_index, default=-1) + 1))
 
 
 def _inner(chain: Compose) -> Iterator[Any]:

@@ -1,0 +1,198 @@
+"""What a bundle folder says of itself, read without running anything of it and without torch or MONAI.
+
+Slicer's side asks here before anybody was asked for trust, and the engine uses the same functions, so both agree on
+what a bundle is, what it would run, and by which hash it is recognised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import BundleError
+
+CONFIG_NAMES = ("inference.json", "inference.yaml", "inference.yml")
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """What a bundle says of itself in ``metadata.json``; nothing is evaluated to know it.
+
+    Attributes:
+        channels: input channels, or None where the metadata does not say.
+        spatial_shape: expected input size of the network as written (numbers, or strings such as ``16*n``).
+        classes: names of the output channels by index, from ``channel_def``; empty where not given.
+    """
+
+    name: str
+    version: str
+    task: str
+    channels: int | None
+    channel_names: tuple[str, ...]
+    spatial_shape: tuple[int | str, ...]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a configuration would run, for the one who has to decide whether to trust it."""
+
+    targets: tuple[str, ...]
+    expressions: tuple[str, ...]
+    scripts: tuple[str, ...]
+
+    def summary(self, most: int = 3) -> str:
+        parts = [
+            f"{len(values)} {kind} ({', '.join(values[:most])}{', …' if len(values) > most else ''})"
+            for kind, values in (
+                ("components", self.targets),
+                ("expressions", self.expressions),
+                ("Python files of its own", self.scripts),
+            )
+            if values
+        ]
+        return "; ".join(parts) or "nothing"
+
+
+def find_config(folder: Path) -> Path:
+    """The configuration that describes inference.
+
+    Raises:
+        BundleError: the folder is not a bundle.
+    """
+    if not folder.is_dir():
+        raise BundleError(f"'{folder}' is not a folder. Give the root of a MONAI bundle.")
+    for name in CONFIG_NAMES:
+        if (path := folder / "configs" / name).is_file():
+            return path
+    raise BundleError(
+        f"'{folder}' is not a MONAI bundle: it has no configs/{' or configs/'.join(CONFIG_NAMES)}. "
+        "Give the folder that contains 'configs' and 'models'."
+    )
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """``configs/metadata.json``; empty where there is none: such a bundle can be explained, its classes are numbers.
+
+    Raises:
+        BundleError: it is not a JSON object.
+    """
+    path = folder / "configs" / "metadata.json"
+    if not path.is_file():
+        return {}
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"'{path}' is not valid JSON: {error}") from error
+    if not isinstance(metadata, dict):
+        raise BundleError(f"'{path}' holds a {type(metadata).__name__}, an object is needed.")
+    return metadata
+
+
+def info_of(folder: Path, metadata: dict[str, Any]) -> BundleInfo:
+    """What the metadata of a bundle says."""
+    data_format = metadata.get("network_data_format", {})
+    inputs = next(iter(data_format.get("inputs", {}).values()), {})
+    outputs = next(iter(data_format.get("outputs", {}).values()), {})
+    return BundleInfo(
+        name=str(metadata.get("name", folder.name)),
+        version=str(metadata.get("version", "")),
+        task=str(metadata.get("task", "")),
+        channels=inputs.get("num_channels"),
+        channel_names=_channel_names(inputs.get("channel_def")),
+        spatial_shape=tuple(inputs.get("spatial_shape", ())),
+        classes=_channel_names(outputs.get("channel_def")),
+    )
+
+
+def code_of(folder: Path, config: Any) -> Code:
+    """Everything in a configuration that would be imported, called or evaluated, and the bundle's own Python files."""
+    targets: list[str] = []
+    expressions: list[str] = []
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            if "_target_" in node:
+                targets.append(str(node["_target_"]))
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+        elif isinstance(node, str) and node.startswith("$"):
+            expressions.append(node[1:])
+
+    walk(config)
+    scripts = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.py"))
+    return Code(tuple(dict.fromkeys(targets)), tuple(dict.fromkeys(expressions)), tuple(scripts))
+
+
+def read_config(path: Path) -> Any:
+    """A configuration as it is written. Without PyYAML, which Slicer's Python may lack, a YAML file is read line by
+    line, just well enough to list what it would run.
+
+    Raises:
+        BundleError: it is not valid.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            return json.loads(text)
+        try:
+            import yaml
+        except ImportError:
+            return _listed(text)
+        return yaml.safe_load(text)
+    except Exception as error:  # json and yaml raise many kinds
+        raise BundleError(f"'{path}' cannot be read as a configuration: {error}") from error
+
+
+def _listed(yaml: str) -> list[Any]:
+    """The components and expressions in a YAML text, in the form that :func:`code_of` reads."""
+    targets = re.findall(r"""_target_["']?\s*:\s*["']?([^\s"',}#]+)""", yaml)
+    expressions = re.findall(r"""(?:[:\-,\[]\s+|\[)["']?(\$[^\n]*?)["']?\s*$""", yaml, re.MULTILINE)
+    return [*({"_target_": target} for target in targets), *expressions]
+
+
+def content_hash(folder: Path) -> str:
+    """SHA-256 over everything that can run: configurations, scripts and weights, with their names."""
+    hasher = ContentHash(folder)
+    for _ in hasher.steps():
+        pass
+    return hasher.value
+
+
+class ContentHash:
+    """The hash of a bundle's content in small steps, for a caller that must stay responsive meanwhile.
+
+    Args:
+        folder: the bundle's root.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.value = ""
+
+    def steps(self) -> Iterator[None]:
+        """Every step takes a few milliseconds; ``value`` is known after the last."""
+        digest = hashlib.sha256()
+        for path in sorted(p for p in self.folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+            # With the size, so that no byte can move from one file's end to the next one's name.
+            digest.update(f"{path.relative_to(self.folder).as_posix()}\0{path.stat().st_size}\0".encode())
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+                    yield
+        self.value = digest.hexdigest()
+
+
+def _channel_names(channel_def: Any) -> tuple[str, ...]:
+    if not isinstance(channel_def, dict):
+        return ()
+    by_index = {int(index): str(name) for index, name in channel_def.items()}
+    return tuple(by_index.get(i, f"class {i}") for i in range(max(by_index, default=-1) + 1))
