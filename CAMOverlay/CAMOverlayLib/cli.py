@@ -166,7 +166,7 @@ def _print_summary(result: Result, output: Path) -> None:
     print(f"explained    {result.target.name}, {result.method} at {result.layer}")
     print(f"peak         voxel {result.peak}, RAS {_mm(result.peak_ras)} mm")
     print(f"resolution   one activation is {' × '.join(f'{s:.1f}' for s in result.activation_spacing)} mm")
-    print(f"seen         {result.field_of_view:.1%} of the volume's voxels")
+    print(f"seen         {result.field_of_view.share:.1%} of the volume's voxels")
     for warning in result.warnings:
         print(f"warning      {warning}")
     print(f"written      {output}: heatmap.nii.gz, report.json, overlay.png, scene.mrb")

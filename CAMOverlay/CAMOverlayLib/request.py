@@ -84,6 +84,11 @@ class Request(JsonRecord):
         layer: name of the layer as in ``named_modules()``, or None for the automatic choice.
         method: registered name of the method.
         device: ``auto``, ``cpu`` or ``cuda``.
+        inverse: ``auto`` (one resampling where the voxels bear it out, else the saved operations), ``affine`` or
+            ``operations`` to force one.
+        verify: compute both inverses and report how far apart they are.
+        blocks: leave the heatmap as one block an activation instead of interpolating between them.
+        trail_folder: existing folder for every step's intermediate volume, forward and backward, or None.
     """
 
     volumes: tuple[VolumeFile, ...]
@@ -94,6 +99,10 @@ class Request(JsonRecord):
     layer: str | None = None
     method: str = "gradcam"
     device: str = "auto"
+    inverse: str = "auto"
+    verify: bool = False
+    blocks: bool = False
+    trail_folder: str | None = None
 
 
 STAGES = {
@@ -123,11 +132,14 @@ class TransformStep(JsonRecord):
     """What one transform of the preprocessing did to the image.
 
     Shapes are spatial (I, J, K), spacings in mm, orientation as axis codes such as ``RAS``, ``affine`` the one after
-    the step. ``before`` fields are None for the step that loads the image. ``recorded`` says whether the transform
-    left an invertible record in ``applied_operations``.
+    the step. ``before`` fields are None for the step that loads the image. ``nonzero`` is the share of voxels that are
+    not 0. ``recorded`` says whether the transform left an invertible record in ``applied_operations``, ``evidence``
+    what the voxels said of the affine after this step (empty where nothing could have moved), and ``inverse`` what
+    undid it for the heatmap.
     """
 
     name: str
+    parameters: dict[str, str]
     shape_before: tuple[int, ...] | None
     shape_after: tuple[int, ...]
     spacing_before: tuple[float, ...] | None
@@ -138,6 +150,35 @@ class TransformStep(JsonRecord):
     nonzero: float
     recorded: bool
     seconds: float
+    evidence: str = ""
+    inverse: str = ""
+
+
+@dataclass(frozen=True)
+class Placement(JsonRecord):
+    """Whether the heatmap lies in the right place, asked of the voxels.
+
+    Attributes:
+        verdict: ``proven``, or ``undecided`` where the volume is too symmetric or too empty to tell.
+        words: the same in a sentence.
+        score: mutual information in nats between the network's input and the original volume under the tracked affine.
+        rival: the best of the other placements that were tried, in words, and ``rival_score`` its mutual information.
+        inverse: ``affine`` (one resampling through the composed affine) or ``operations`` (the saved operations
+            replayed).
+        seconds: that the evidence took.
+        difference: largest difference between both inverses inside the field of view, where both were asked for.
+        peak_distance: mm between the peaks of both inverses, where both were asked for.
+    """
+
+    verdict: str
+    words: str
+    score: float
+    rival: str
+    rival_score: float
+    inverse: str
+    seconds: float
+    difference: float | None = None
+    peak_distance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +209,20 @@ class Target(JsonRecord):
 
 
 @dataclass(frozen=True)
+class FieldOfView(JsonRecord):
+    """The part of the volume that the network saw.
+
+    Attributes:
+        share: of the volume's voxels.
+        planes: pairs of parallel planes in voxel indices; a voxel (i, j, k) was seen if ``low ≤ a·i + b·j + c·k ≤
+            high`` for each (a, b, c, low, high). None at all means the whole volume.
+    """
+
+    share: float
+    planes: tuple[tuple[float, ...], ...] = ()
+
+
+@dataclass(frozen=True)
 class Result(JsonRecord):
     """One explanation: the heatmap on the input volume's own grid, and everything that led to it.
 
@@ -176,7 +231,8 @@ class Result(JsonRecord):
         magnitude: raw value that 1.0 in the heatmap stands for, so ``heatmap * magnitude`` of two runs can be compared.
         peak: voxel (I, J, K) of the heatmap's largest value, and ``peak_ras`` the same in RAS mm.
         activation_shape: the activation grid, and ``activation_spacing`` its spacing in mm of the original volume.
-        field_of_view: share of the volume's voxels that the network saw.
+        field_of_view: what of the volume the network saw.
+        placement: whether the heatmap lies in the right place.
         steps: the preprocessing, one transform after the other.
         timings: seconds a stage, in the order of :data:`STAGES`.
         versions: of every library that took part.
@@ -198,7 +254,8 @@ class Result(JsonRecord):
     activation_shape: tuple[int, ...]
     activation_spacing: tuple[float, ...]
     network_input_shape: tuple[int, ...]
-    field_of_view: float
+    field_of_view: FieldOfView
+    placement: Placement
     steps: tuple[TransformStep, ...]
     warnings: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import platform
 import tempfile
@@ -17,15 +18,17 @@ import torch
 
 from .. import __version__
 from ..errors import BundleError, DeviceError, OutputError, VolumeError
-from ..request import STAGES, Progress, Request, Result
+from ..request import STAGES, FieldOfView, Progress, Request, Result, TransformStep
 from .activation import forward_to_layer
 from .bundle import Bundle
 from .device import choose_device
-from .inverse import Placed, place
+from .inverse import activation_grid
 from .layers import Layer, list_layers
 from .methods import find_method
+from .placing import choose_way, place
 from .targets import choose_target, predict, score_of
 from .trail import Trail, run_chain
+from .trail_files import write_trail
 from .volume import Volume, read_volume, save_array, write_nifti
 
 Report = Callable[[Progress], None]
@@ -62,8 +65,10 @@ def explain(request: Request, report: Report = lambda progress: None) -> Result:
             network = bundle.network(device)
 
         with clock.stage("preprocess") as step:
-            trail = run_chain(chain, files, report=step)
+            trail = run_chain(chain, files, step, keep_images=request.trail_folder is not None)
             image = _network_input(trail, bundle).to(device)
+            way = choose_way(trail, request.inverse)
+            trail.witness.forget()
 
     with clock.stage("forward"), _enough_memory(device):
         layer = list_layers(network, image).find(request.layer)
@@ -77,18 +82,19 @@ def explain(request: Request, report: Report = lambda progress: None) -> Result:
         heat, magnitude = normalise(raw)
 
     with clock.stage("inverse"):
-        placed = place(heat, trail)
+        placed, placement = place(heat, trail, way, request.verify, request.blocks)
 
     volume = volumes[0]
     with clock.stage("write"):
+        if request.trail_folder is not None:
+            write_trail(heat, trail, way, Path(request.trail_folder))
         heatmap = save_array(placed.array, volume.affine, volume.name, Path(request.output_folder) / "heatmap.npy")
 
-    peak = _peak(placed)
     return Result(
         heatmap=heatmap,
         magnitude=magnitude,
-        peak=peak,
-        peak_ras=volume.to_ras(peak),
+        peak=placed.peak,
+        peak_ras=volume.to_ras(placed.peak),
         prediction=prediction,
         target=target,
         layer=layer.name,
@@ -99,10 +105,11 @@ def explain(request: Request, report: Report = lambda progress: None) -> Result:
         bundle_version=bundle.info.version,
         inputs=tuple(v.name for v in volumes),
         activation_shape=layer.spatial_shape,
-        activation_spacing=_activation_spacing(layer, trail),
+        activation_spacing=tuple(map(float, activation_grid(layer.spatial_shape, trail.input_grid).spacing)),
         network_input_shape=trail.input_grid.shape,
-        field_of_view=placed.field_of_view,
-        steps=trail.steps,
+        field_of_view=FieldOfView(placed.region.share, placed.region.planes),
+        placement=placement,
+        steps=_with_inverse(trail, way.inverse),
         warnings=_warnings(magnitude, target.name, layer.name),
         timings=clock.seconds,
         versions=versions(),
@@ -199,18 +206,18 @@ def _network_input(trail: Trail, bundle: Bundle) -> torch.Tensor:
     return image[None].float()
 
 
-def _activation_spacing(layer: Layer, trail: Trail) -> tuple[float, ...]:
-    spacing = np.linalg.norm(trail.input_grid.affine[:3, :3], axis=0)
-    return tuple(
-        float(s * n / a) for s, n, a in zip(spacing, trail.input_grid.shape, layer.spatial_shape, strict=True)
-    )
-
-
-def _peak(placed: Placed) -> tuple[int, int, int]:
-    # argmax runs over memory order; the array is Fortran-ordered, so ask for it as it lies.
-    flat = int(placed.array.ravel(order="K").argmax())
-    i, j, k = np.unravel_index(flat, placed.array.shape, order="F")
-    return int(i), int(j), int(k)
+def _with_inverse(trail: Trail, inverse: str) -> tuple[TransformStep, ...]:
+    """The steps, each with what undid it for the heatmap."""
+    before, steps = None, []
+    for step, grid in zip(trail.steps, trail.grids, strict=True):
+        moved = before is not None and (before.shape != grid.shape or not np.allclose(before.affine, grid.affine))
+        if inverse == "affine":
+            undone = "part of the one resampling" if moved else "nothing to undo"
+        else:
+            undone = "its saved operation was inverted" if step.recorded else "nothing recorded to undo"
+        steps.append(dataclasses.replace(step, inverse=undone))
+        before = grid
+    return tuple(steps)
 
 
 def _warnings(magnitude: float, target: str, layer: str) -> tuple[str, ...]:

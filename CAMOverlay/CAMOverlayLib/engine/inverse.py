@@ -1,65 +1,211 @@
-"""From the activation grid back to the voxels of the original volume.
+"""From the activation grid back to the voxels of the original volume, in one of two ways.
 
-The way back is the way the image came: the map is brought to the network input's grid and gets the *saved operations
-and the affine* of the network input; then the chain is inverted. Without the affine the inverse of ``Spacing`` samples
-outside the image and returns zeros without a word, so the result is checked before anyone sees it.
+*Affine*: activation grid → network input → original volume as one affine, and one resampling. Nothing is blurred
+twice, and only voxels that the network saw are computed.
+
+*Operations*: the way back is the way the image came. The map is brought to the network input's grid and gets the *saved
+operations and the affine* of the network input; then the chain is inverted. Without the affine the inverse of
+``Spacing`` samples outside the image and returns zeros without a word, so map and result are checked. This is the way
+where a step is not affine, or not tracked by the affine.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
+from monai.transforms import InvertibleTransform
+from monai.transforms.transform import apply_transform
 from monai.transforms.utils import allow_missing_keys_mode
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import grid_sample, interpolate
 
 from ..errors import PlacementError
-from .field_of_view import FieldOfView
-from .trail import Grid, Trail
+from ..field_of_view import Region, slabs_of
+from .grid import Grid
+from .trail import Trail
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A heatmap on the original volume's grid: float32, I×J×K, Fortran order; and the share of voxels seen."""
+    """A heatmap on the original volume's grid: float32, I×J×K, Fortran order; and what the network saw of it."""
 
     array: np.ndarray
-    field_of_view: float
+    region: Region
+
+    @property
+    def peak(self) -> tuple[int, int, int]:
+        """Voxel (I, J, K) of the largest value."""
+        # The array is Fortran-ordered: ask for it as it lies in memory, without a copy.
+        flat = int(self.array.ravel(order="K").argmax())
+        i, j, k = np.unravel_index(flat, self.array.shape, order="F")
+        return int(i), int(j), int(k)
 
 
-def place(heat: Tensor, trail: Trail) -> Placed:
-    """Put a map on the activation grid back on the volume that the chain started from.
+def field_of_view(trail: Trail) -> Region:
+    """What the network saw of the volume: the intersection of every step's grid."""
+    volume = trail.volume_grid
+    slabs = [s for grid in trail.grids[1:] for s in slabs_of(volume.shape, grid.index_from(volume), grid.shape)]
+    return Region(volume.shape, {(*s.normal.round(9), round(s.low, 6), round(s.high, 6)): s for s in slabs}.values())
+
+
+def activation_grid(shape: tuple[int, ...], network_input: Grid) -> Grid:
+    """The grid of a layer's output in the patient: it covers the network's input edge to edge.
+
+    With ``n`` activations over ``m`` voxels, activation ``a`` is centred on voxel ``(a + 0.5) · m / n − 0.5``. (Centring
+    on the theoretical receptive field was tried on trained networks and put maps farther from the truth.)
+    """
+    ratio = np.array(network_input.shape) / np.array(shape)
+    to_input = np.diag([*ratio, 1.0])
+    to_input[:3, 3] = (ratio - 1) / 2
+    return Grid(tuple(shape), network_input.affine @ to_input)
+
+
+# One resampling ------------------------------------------------------------------------------------------------------
+
+
+def place_by_affine(heat: Tensor, trail: Trail, blocks: bool = False) -> Placed:
+    """Sample a map on the activation grid at every voxel that the network saw, in one step.
 
     Args:
         heat: spatial shape of the activation grid, ≥ 0.
         trail: the chain that made the network's input.
+        blocks: the nearest activation's value instead of linear interpolation between activations.
+    """
+    region = field_of_view(trail)
+    source = activation_grid(tuple(heat.shape), trail.input_grid)
+    return Placed(resample(heat, source, trail.volume_grid, region, blocks), region)
+
+
+def resample(heat: Tensor, source: Grid, target: Grid, region: Region, blocks: bool = False) -> np.ndarray:
+    """``heat`` on grid ``source`` at the voxels of ``target`` within ``region``; float32, Fortran order, 0 elsewhere.
+
+    Beyond the outermost activation centres the map keeps their value up to the edge of the field of view.
+    """
+    out = np.zeros(target.shape, dtype=np.float32, order="F")
+    mapping = source.index_from(target)
+    axes = _aligned_axes(mapping)
+    if axes is not None and not region.oblique:
+        _resample_separably(heat, mapping, axes, region, out, blocks)
+    else:
+        _resample_obliquely(heat, mapping, region, out, blocks)
+    return out
+
+
+def _aligned_axes(mapping: np.ndarray) -> tuple[int, ...] | None:
+    """For each axis of the target the source axis that runs along it, or None where the grids are oblique."""
+    linear = np.abs(mapping[:3, :3])
+    aligned = linear > 1e-5 * linear.max(axis=1, keepdims=True)
+    if (aligned.sum(0) == 1).all() and (aligned.sum(1) == 1).all():
+        return tuple(int(a) for a in aligned.argmax(axis=0))
+    return None
+
+
+def _resample_separably(
+    heat: Tensor, mapping: np.ndarray, axes: tuple[int, ...], region: Region, out: np.ndarray, blocks: bool
+) -> None:
+    """Axis after axis: a slice of the target is two small matrix products."""
+    heat = heat.detach().float().cpu().permute(axes)
+    box = region.box
+    weights = []
+    for axis, source_axis in enumerate(axes):
+        position = mapping[source_axis, axis] * np.arange(box[axis].start, box[axis].stop) + mapping[source_axis, 3]
+        weights.append(_interpolation_matrix(position, heat.shape[axis], blocks))
+    over_i, over_j, over_k = weights
+    # Along K last: between its activation planes a slice is a blend of two products that are computed once.
+    planes = torch.einsum("jb,abc,ia->cji", over_j, heat, over_i).contiguous()
+    target = torch.from_numpy(out.T)  # K×J×I, as it lies in memory
+    target[box[2], box[1], box[0]] = torch.einsum("kc,cji->kji", over_k, planes)
+    for axis, inside in enumerate(region.axes):
+        if not inside[box[axis]].all():
+            np.moveaxis(out, axis, 0)[~inside] = 0
+
+
+def _interpolation_matrix(position: np.ndarray, count: int, blocks: bool) -> Tensor:
+    """N×count: the weights by which values at 0 … count−1 make the value at each of N positions."""
+    matrix = np.zeros((len(position), count), dtype=np.float32)
+    rows = np.arange(len(position))
+    if blocks:
+        matrix[rows, np.clip(np.floor(position + 0.5).astype(int), 0, count - 1)] = 1
+    else:
+        clipped = np.clip(position, 0, count - 1)
+        low = np.minimum(clipped.astype(int), max(0, count - 2))
+        fraction = clipped - low
+        matrix[rows, low] = 1 - fraction
+        if count > 1:
+            matrix[rows, low + 1] += fraction
+    return torch.from_numpy(matrix)
+
+
+def _resample_obliquely(heat: Tensor, mapping: np.ndarray, region: Region, out: np.ndarray, blocks: bool) -> None:
+    """Slice after slice, each voxel's position computed as it is needed."""
+    source = heat.detach().float().cpu()[None, None]
+    # grid_sample counts from edge to edge, −1 to 1, and names the last axis first.
+    scale = 2 / np.array(heat.shape)
+    rows = [(mapping[a, :3] * scale[a], (mapping[a, 3] + 0.5) * scale[a] - 1) for a in (2, 1, 0)]
+    target = torch.from_numpy(out.T)
+    i, j = (torch.arange(n, dtype=torch.float32) for n in region.shape[:2])
+    for k in range(region.shape[2]):
+        inside = torch.from_numpy(region.slice(k).T.copy())  # J×I
+        if not inside.any():
+            continue
+        grid = torch.stack([float(n[0]) * i + float(n[1]) * j[:, None] + float(n[2] * k + o) for n, o in rows], dim=-1)
+        values = grid_sample(
+            source,
+            grid[None, None],
+            mode="nearest" if blocks else "bilinear",
+            padding_mode="border",
+            align_corners=False,
+        )
+        target[k] = values[0, 0, 0] * inside
+
+
+# The saved operations ------------------------------------------------------------------------------------------------
+
+
+def place_by_operations(heat: Tensor, trail: Trail, blocks: bool = False, affine_holds: bool = True) -> Placed:
+    """Put a map on the activation grid back by replaying the chain's inverse.
+
+    Args:
+        heat: spatial shape of the activation grid, ≥ 0.
+        trail: the chain that made the network's input.
+        blocks: one block an activation on the network input's grid; the chain's inverse interpolates those.
+        affine_holds: the affines of the steps say what the network saw. Where they do not, it is found by replaying a
+            map of ones.
 
     Raises:
         PlacementError: the chain cannot be inverted, or its inverse does not end on the volume's grid.
     """
-    on_input = as_network_input(to_input_grid(heat, trail.input_grid.shape), trail.image)
+    on_input = as_network_input(to_input_grid(heat, trail.input_grid.shape, blocks), trail.image)
+    evidence = float(on_input.max()) > 0
     restored = invert_chain(on_input, trail)
     array = np.asfortranarray(restored.as_tensor()[0].float().cpu().numpy())
-    share = FieldOfView(trail.volume_grid, trail.grids[1:]).clear_outside(array)
-    if float(on_input.max()) > 0 and not array.any():
+    if affine_holds:
+        region = field_of_view(trail)
+        region.clear_outside(array)
+    else:
+        ones = as_network_input(torch.ones(1, *trail.input_grid.shape), trail.image)
+        array *= invert_chain(ones, trail).as_tensor()[0].numpy() > 0.5
+        region = Region(trail.volume_grid.shape, ())
+    if evidence and not array.any():
         raise PlacementError(
             "The inverse of the preprocessing returned nothing but zeros although the heatmap has evidence. "
             "Usually the affine of the network input was lost on the way; one of the transforms must keep it."
         )
-    return Placed(array, share)
+    return Placed(array, region)
 
 
-def to_input_grid(heat: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Linear interpolation from the activation grid to the network input's grid, edge to edge.
-
-    The two grids cover the same extent (``align_corners=False``): with ``n`` activations over ``m`` voxels, activation
-    ``a`` is centred on voxel ``(a + 0.5) · m / n − 0.5``.
-    """
+def to_input_grid(heat: Tensor, shape: tuple[int, ...], blocks: bool = False) -> Tensor:
+    """1×I×J×K: from the activation grid to the network input's, edge to edge as :func:`activation_grid` says."""
+    if blocks:
+        return interpolate(heat[None, None].float(), size=shape, mode="nearest-exact")[0]
     return interpolate(heat[None, None].float(), size=shape, mode=LINEAR[len(shape)], align_corners=False)[0]
 
 
@@ -98,20 +244,9 @@ def invert_chain(heat: MetaTensor, trail: Trail) -> MetaTensor:
             f"The heatmap carries {len(heat.applied_operations)} saved operations, the network input "
             f"{len(trail.image.applied_operations)}. Give it a deep copy of all of them."
         )
-    try:
-        if trail.key is None:
-            restored = trail.chain.inverse(heat)
-        else:
-            with allow_missing_keys_mode(trail.chain):
-                restored = trail.chain.inverse({trail.key: heat})[trail.key]
-    except Exception as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise PlacementError(
-            f"The preprocessing cannot be inverted: {type(cause).__name__}: {cause}. Each of its transforms that moves "
-            "voxels must be an InvertibleTransform that records itself."
-        ) from error
+    restored = heat
+    for _, restored in undo_steps(heat, trail):
+        pass
     _require_near(
         Grid(tuple(restored.shape[1:]), np.asarray(restored.affine, dtype=np.float64)),
         trail.volume_grid,
@@ -120,6 +255,34 @@ def invert_chain(heat: MetaTensor, trail: Trail) -> MetaTensor:
         "date.",
     )
     return restored
+
+
+def undo_steps(heat: MetaTensor, trail: Trail) -> Iterator[tuple[int, MetaTensor]]:
+    """Undo the chain's invertible transforms one by one, last first, as ``Compose.inverse`` does.
+
+    Yields:
+        the number of the step that was undone, and the map on the grid from before it.
+
+    Raises:
+        PlacementError: a transform cannot undo what it did.
+    """
+    chain, data = trail.chain, heat if trail.key is None else {trail.key: heat}
+    for number, transform in reversed(list(enumerate(trail.transforms))):
+        if not isinstance(transform, InvertibleTransform):
+            continue
+        try:
+            with allow_missing_keys_mode(transform) if trail.key is not None else nullcontext():
+                data = apply_transform(transform.inverse, data, chain.map_items, chain.unpack_items, lazy=False)
+        except Exception as error:
+            cause: BaseException = error
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            raise PlacementError(
+                f"Transform {number + 1} of the preprocessing, {type(transform).__name__}, cannot be inverted: "
+                f"{type(cause).__name__}: {cause}. Each transform that moves voxels must be an InvertibleTransform that "
+                "records itself."
+            ) from error
+        yield number, data if trail.key is None else data[trail.key]
 
 
 def _require_near(found: Grid, wanted: Grid, problem: str, remedy: str) -> None:

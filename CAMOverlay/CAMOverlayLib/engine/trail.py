@@ -17,21 +17,15 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing
-from monai.transforms import Compose, MapTransform
+from monai.transforms import Compose, MapTransform, Transform
 from monai.transforms.lazy.functional import apply_pending_transforms
 from monai.transforms.transform import apply_transform
 
 from ..errors import PlacementError, PreprocessingError
 from ..request import TransformStep
+from .grid import Grid
+from .placement import Witness
 from .volume import affine_rows
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A voxel grid in the patient: spatial shape (I, J, K) and affine to RAS mm (4×4 float64)."""
-
-    shape: tuple[int, ...]
-    affine: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -39,18 +33,23 @@ class Trail:
     """A chain that was run: its result and what led there.
 
     Attributes:
-        chain: the chain, which still knows how to invert.
+        chain: the chain, and ``transforms`` its transforms as they were run; they still know how to invert.
         key: the dictionary key of the image, or None for an array chain.
         image: what goes into the network, C×I×J×K, with its ``affine`` and ``applied_operations``.
         grids: the voxel grid after every step, beginning with the loaded volume's.
         steps: the same for readers.
+        witness: what the voxels say of the affine.
+        images: every step's image, where the caller asked to keep them.
     """
 
     chain: Compose
+    transforms: tuple[Any, ...]
     key: str | None
     image: MetaTensor
     grids: tuple[Grid, ...]
     steps: tuple[TransformStep, ...]
+    witness: Witness
+    images: tuple[MetaTensor, ...] = ()
 
     @property
     def volume_grid(self) -> Grid:
@@ -61,13 +60,19 @@ class Trail:
         return self.grids[-1]
 
 
-def run_chain(chain: Compose, files: Sequence[Path], report: Callable[[int, int, str], None] | None = None) -> Trail:
+def run_chain(
+    chain: Compose,
+    files: Sequence[Path],
+    report: Callable[[int, int, str], None] | None = None,
+    keep_images: bool = False,
+) -> Trail:
     """Run a chain on image files, one transform at a time.
 
     Args:
         chain: dictionary or array transforms, beginning with one that loads.
         files: one file a channel, all on the same grid; several are handed to the loader as a list.
         report: called before each step with its index, the number of steps and its name.
+        keep_images: keep every step's image, for those who want to look at them.
 
     Raises:
         PreprocessingError: a transform failed; its name and its reason are in the message.
@@ -78,8 +83,10 @@ def run_chain(chain: Compose, files: Sequence[Path], report: Callable[[int, int,
     data = _chain_input(keys, files)
     grids: list[Grid] = []
     steps: list[TransformStep] = []
+    images: list[MetaTensor] = []
     image: MetaTensor | None = None
     key: str | None = None
+    witness = Witness()
     for number, transform in enumerate(transforms):
         name = type(transform).__name__
         if report is not None:
@@ -96,12 +103,27 @@ def run_chain(chain: Compose, files: Sequence[Path], report: Callable[[int, int,
             raise PreprocessingError(_failure(name, number, error, image)) from error
         seconds = time.perf_counter() - started
         key, image = _find_image(data, keys, name)
+        if _records(image) < recorded_before:
+            raise PlacementError(
+                f"Transform {number + 1} of the preprocessing, {name}, dropped the image's history: "
+                f"{recorded_before} saved operations before it, {_records(image)} after. Its author must keep "
+                "applied_operations (MetaTensor.copy_meta_from) and add to them."
+            )
         grid = Grid(_spatial_shape(image), _affine(image))
-        steps.append(_describe(name, grids[-1] if grids else None, grid, image, recorded_before, seconds))
+        evidence = witness.look(number, transform, image, grid)
+        before = grids[-1] if grids else None
+        steps.append(_describe(transform, before, grid, image, recorded_before, seconds, evidence))
         grids.append(grid)
+        if keep_images:
+            images.append(image)
     if image is None:
         raise PreprocessingError("The preprocessing chain is empty; it must at least load the image (LoadImaged).")
-    return Trail(chain, key, image, tuple(grids), tuple(steps))
+    if image.pending_operations:
+        raise PlacementError(
+            f"{steps[-1].name} left {len(image.pending_operations)} lazy operations that nothing executes, so the "
+            "network would not get what the affine says. Let the chain apply them (ApplyPending, or Compose(lazy=True))."
+        )
+    return Trail(chain, transforms, key, image, tuple(grids), tuple(steps), witness, tuple(images))
 
 
 def _flat(chain: Compose) -> Iterator[Any]:
@@ -170,12 +192,19 @@ def _records(image: MetaTensor | None) -> int:
 
 
 def _describe(
-    name: str, before: Grid | None, after: Grid, image: MetaTensor, recorded_before: int, seconds: float
+    transform: Any,
+    before: Grid | None,
+    after: Grid,
+    image: MetaTensor,
+    recorded_before: int,
+    seconds: float,
+    evidence: str,
 ) -> TransformStep:
     values = image.as_tensor()
     low, high = (float(v) for v in values.aminmax())
     return TransformStep(
-        name=name,
+        name=type(transform).__name__,
+        parameters=_parameters(transform),
         shape_before=before.shape if before else None,
         shape_after=after.shape,
         spacing_before=_spacing(before) if before else None,
@@ -186,7 +215,20 @@ def _describe(
         nonzero=float(torch.count_nonzero(values)) / max(1, values.numel()),
         recorded=_records(image) > recorded_before,
         seconds=seconds,
+        evidence=evidence,
     )
+
+
+def _parameters(transform: Any) -> dict[str, str]:
+    """What a transform was made with, as far as it kept it: plain values, also of the array transform inside it."""
+    found: dict[str, str] = {}
+    for holder in (transform, *(v for v in vars(transform).values() if isinstance(v, Transform))):
+        for name, value in vars(holder).items():
+            plain = isinstance(value, (str, int, float, bool, list, tuple, np.ndarray, torch.Tensor, torch.dtype))
+            if plain and not name.startswith("_") and name not in ("allow_missing_keys", "R", "tracing", "backend"):
+                text = str(value.tolist() if isinstance(value, (np.ndarray, torch.Tensor)) else value)
+                found.setdefault(name, text if len(text) <= 80 else text[:79] + "…")
+    return found
 
 
 def _spacing(grid: Grid) -> tuple[float, ...]:

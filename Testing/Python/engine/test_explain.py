@@ -179,4 +179,5 @@ def test_real_volumes(real_volume, export_nifti, make_bundle, tmp_path):
     result = explain(request(export_nifti(real_volume), make_bundle(), tmp_path, target=1))
     heatmap = np.load(result.heatmap.path)
     assert np.isfinite(heatmap).all() and heatmap.max() > 0.5
-    assert 0 < result.field_of_view <= 1 and (heatmap > 0).mean() <= result.field_of_view + 1e-6
+    assert 0 < result.field_of_view.share <= 1 and (heatmap > 0).mean() <= result.field_of_view.share + 1e-6
+    assert result.placement.verdict == "proven", result.placement

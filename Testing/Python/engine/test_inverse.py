@@ -7,11 +7,19 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.field_of_view import FieldOfView
-from CAMOverlayLib.engine.inverse import as_network_input, invert_chain, place, to_input_grid
-from CAMOverlayLib.engine.trail import Grid, run_chain
+from CAMOverlayLib.engine.grid import Grid
+from CAMOverlayLib.engine.inverse import (
+    as_network_input,
+    field_of_view,
+    invert_chain,
+    place_by_affine,
+    place_by_operations,
+    to_input_grid,
+)
+from CAMOverlayLib.engine.trail import run_chain
 from CAMOverlayLib.engine.volume import Volume, write_nifti
 from CAMOverlayLib.errors import PlacementError
+from CAMOverlayLib.field_of_view import Region, slabs_of
 from geometries import GEOMETRIES, affines, blob
 from hypothesis import HealthCheck, given, settings
 from monai.data import MetaTensor
@@ -111,11 +119,11 @@ def test_monai_issue_7392(tmp_path, path, extra):
     with pytest.raises(PlacementError, match="both the operations and the affine"):
         invert_chain(without_affine(heat, trail), trail)
 
-    # And puts the map back where it belongs.
-    placed = place(heat[0], trail)
-    assert placed.array.shape == trail.volume_grid.shape and placed.array.dtype == np.float32
-    peak = np.array(np.unravel_index(placed.array.argmax(), placed.array.shape))
-    assert np.abs(peak - voxel).max() <= 1
+    # And puts the map back where it belongs, by the saved operations as by one resampling.
+    for place in (place_by_operations, place_by_affine):
+        placed = place(heat[0], trail)
+        assert placed.array.shape == trail.volume_grid.shape and placed.array.dtype == np.float32
+        assert np.abs(np.array(placed.peak) - voxel).max() <= 1
     restored = invert_chain(as_network_input(heat, trail.image), trail)
     np.testing.assert_allclose(restored.affine, trail.volume_grid.affine, atol=1e-4)
 
@@ -149,7 +157,7 @@ def test_lost_operations_are_refused(write):
 
 def test_inverting_does_not_consume_the_history(write):
     trail = run_chain(Compose([*LOAD, CenterSpatialCropd(IMAGE, (9, 9, 9)), Resized(IMAGE, (6, 6, 6))]), [write()])
-    first, second = (place(torch.rand(3, 3, 3, generator=torch.Generator().manual_seed(1)), trail) for _ in range(2))
+    first, second = (place_by_operations(torch.rand(3, 3, 3, generator=torch.Generator().manual_seed(1)), trail) for _ in range(2))
     np.testing.assert_array_equal(first.array, second.array)
     assert len(trail.image.applied_operations) == 2
 
@@ -170,15 +178,18 @@ SPATIAL = [
 ]
 
 
+BOTH = pytest.mark.parametrize("place", [place_by_affine, place_by_operations])
+
+
+@BOTH
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(affine=affines)
-def test_the_peak_comes_back_to_its_voxel_in_any_geometry(write, affine):
+def test_the_peak_comes_back_to_its_voxel_in_any_geometry(write, place, affine):
     trail = run_chain(Compose([*LOAD, *SPATIAL]), [write(affine)])
     voxel = np.array([9, 13, 7])
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     placed = place(blob_on_input(trail, affine[:3] @ [*voxel, 1], 2.5 * spacing.max()), trail)
-    peak = np.array(np.unravel_index(placed.array.argmax(), placed.array.shape))
-    assert np.abs((peak - voxel) * spacing).max() <= 1.01 * max(1.9, spacing.max())
+    assert np.abs((np.array(placed.peak) - voxel) * spacing).max() <= 1.01 * max(1.9, spacing.max())
 
 
 def test_the_activation_grid_covers_the_input_edge_to_edge():
@@ -198,23 +209,25 @@ UNSEEN = {
 }  # fmt: skip
 
 
+@BOTH
 @pytest.mark.parametrize(("steps", "seen"), UNSEEN.values(), ids=UNSEEN)
-def test_what_the_network_never_saw_is_zero(write, steps, seen):
+def test_what_the_network_never_saw_is_zero(write, place, steps, seen):
     trail = run_chain(Compose([*LOAD, *steps]), [write()])
     placed = place(torch.ones(4, 4, 4), trail)
     inside = np.zeros((24, 22, 20), bool)
     inside[6:18, 6:16, 6:14] = True
     assert not placed.array[~inside].any()
     assert (placed.array[inside] > 0.99).all()
-    assert placed.field_of_view == pytest.approx(seen / inside.size)
+    assert placed.region.share == pytest.approx(seen / inside.size)
 
 
+@BOTH
 @pytest.mark.parametrize("padding", ["border", "reflection", "zeros"])
-def test_no_padding_mode_paints_outside_the_field_of_view(write, padding):
+def test_no_padding_mode_paints_outside_the_field_of_view(write, place, padding):
     chain = Compose([*LOAD, CenterSpatialCropd(IMAGE, (12, 12, 12)), Rotated(IMAGE, (0.5, 0.3, 0.2), padding_mode=padding)])
     trail = run_chain(chain, [write()])
     placed = place(torch.ones(4, 4, 4), trail)
-    outside = ~FieldOfView(trail.volume_grid, trail.grids[1:]).mask()
+    outside = ~field_of_view(trail).mask()
     assert outside.sum() > 0.8 * outside.size and not placed.array[outside].any()
 
 
@@ -227,7 +240,10 @@ def test_the_field_of_view_is_that_of_its_definition(affine, other):
     back = np.linalg.inv(other)
     position = world @ back[:3, :3].T + back[:3, 3]
     expected = ((position >= -0.501) & (position <= np.array(grid.shape) - 0.499)).all(1).reshape(volume.shape)
-    found = FieldOfView(volume, [grid]).mask()
+    region = Region(volume.shape, slabs_of(volume.shape, grid.index_from(volume), grid.shape))
+    found = region.mask()
+    assert region.count() == found.sum() and not found[..., : region.box[2].start].any()
+    assert (Region.from_planes(volume.shape, region.planes).mask() == found).all()
     close = np.abs(position + 0.501).min(1).reshape(volume.shape) < 1e-6  # on a plane, rounding decides
     assert ((found == expected) | close).all()
 
@@ -242,9 +258,10 @@ class SilentMirrord(MapTransform):
 def test_a_crop_without_record_is_refused(write):
     trail = run_chain(Compose([*LOAD, SilentMirrord(IMAGE), Resized(IMAGE, (10, 10, 10))]), [write()])
     with pytest.raises(PlacementError, match=r"has \(21, 22, 20\) voxels instead of \(24, 22, 20\)"):
-        place(torch.ones(4, 4, 4), trail)
+        place_by_operations(torch.ones(4, 4, 4), trail)
 
 
-def test_a_map_without_evidence_stays_empty(write):
+@BOTH
+def test_a_map_without_evidence_stays_empty(write, place):
     trail = run_chain(Compose([*LOAD, *SPATIAL]), [write()])
     assert not place(torch.zeros(4, 4, 4), trail).array.any()

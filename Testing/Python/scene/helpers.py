@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from CAMOverlayLib.request import Prediction, Result, Target, VolumeFile
+from CAMOverlayLib.request import FieldOfView, Placement, Prediction, Result, Target, VolumeFile
 from CAMOverlayLib.scene import core
 
 import slicer
@@ -98,7 +98,8 @@ def makeResult(heatmap: VolumeFile, **changes) -> Result:
         activation_shape=(6, 6, 6),
         activation_spacing=(16.0, 16.0, 20.0),
         network_input_shape=(96, 96, 96),
-        field_of_view=0.8,
+        field_of_view=FieldOfView(0.8, ((1.0, 0.0, 0.0, 1.5, 7.5),)),
+        placement=Placement("proven", "Placement proven.", 1.1, "mirrored along I", 0.6, "affine", 0.1),
         steps=(),
         warnings=("a \"quoted\" <warning> & more;\nsecond line: 100%",),
         timings={"forward": 0.5},

@@ -1,0 +1,302 @@
+"""Does an image lie where its affine says? Asked of the voxels, not of the metadata.
+
+An affine is a claim: voxel ``p`` of the image shows what voxel ``T p`` of the image it was made from showed. The claim
+is tested on a subsample of voxels by the mutual information between the two, which survives any change of intensities,
+and against rivals: the same claim mirrored, with axes swapped, shifted by some voxels. No fixed threshold can tell a
+mirrored brain from a correct one (they correlate at 0.97), but the true placement beats its mirror image. Where a
+rival wins, the claim is wrong, and the rival says what happened. Where none is clearly ahead, nothing is proven.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+POINTS = 5000
+"""Samples for the chain as a whole; a single step, whose image resembles the one before it, needs fewer."""
+STEP_POINTS = 2000
+BINS = 20
+AXES = "IJK"
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Another claim: a 4×4 from voxel index of the image to voxel index of its origin, and what it would mean."""
+
+    words: str
+    kind: str
+    mapping: np.ndarray
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The outcome of one comparison.
+
+    Attributes:
+        verdict: ``proven``, ``undecided`` or ``refuted``.
+        score: mutual information in nats of image and origin under the tracked affine.
+        rival: the best of the others in words, and ``rival_score`` its mutual information.
+    """
+
+    verdict: str
+    score: float
+    rival: str
+    rival_score: float
+    kind: str = ""
+
+    @property
+    def margin(self) -> float:
+        return self.score - self.rival_score
+
+
+class Samples:
+    """The voxels of an image at which claims are tested: half of them anywhere, half where the image changes most.
+
+    Args:
+        image: one channel, I×J×K.
+    """
+
+    def __init__(self, image: Tensor, count: int = POINTS) -> None:
+        self.shape = tuple(int(n) for n in image.shape)
+        rng = np.random.default_rng(0)  # the same voxels in every run
+        candidates = torch.from_numpy(rng.integers(0, self.shape, size=(4 * count, 3)))
+        values = _at(image, candidates)
+        contrast = torch.zeros(len(candidates))
+        for axis, size in enumerate(self.shape):
+            ahead = candidates.clone()
+            ahead[:, axis] = (ahead[:, axis] + max(1, size // 100)).clamp(max=size - 1)
+            contrast += (_at(image, ahead) - values).abs()
+        edges = contrast[count // 2 :].argsort(descending=True, stable=True)[: count - count // 2] + count // 2
+        chosen = torch.cat([torch.arange(count // 2), edges])
+        self.count = count
+        self.index = candidates[chosen].double().numpy()
+        self.bins = _quantile_bins(values[chosen][None])[0]
+
+    @property
+    def empty(self) -> bool:
+        """The image is constant as far as the samples see."""
+        return int(self.bins.max()) == int(self.bins.min())
+
+    def scores(self, origin: Tensor, mappings: Sequence[np.ndarray]) -> list[float]:
+        """Mutual information in nats with ``origin`` (I×J×K) under each 4×4 mapping of voxel indices."""
+        positions = np.stack([self.index @ m[:3, :3].T + m[:3, 3] for m in mappings])
+        values = sample(origin, torch.from_numpy(positions.reshape(-1, 3)))
+        return _mutual_information(self.bins, _quantile_bins(values.view(len(mappings), -1)))
+
+
+def sample(image: Tensor, positions: Tensor) -> Tensor:
+    """Linear interpolation of ``image`` (I×J×K) at ``positions`` (N×3, voxel indices); 0 outside."""
+    shape = torch.tensor(image.shape, dtype=torch.float64)
+    # grid_sample counts from edge to edge of the image, −1 to 1, and names the last axis first.
+    grid = ((2 * positions.double() + 1) / shape - 1).flip(-1).float()
+    outside = (grid.abs() > 1).any(1)
+    values = grid_sample(
+        image[None, None].float(), grid.view(1, -1, 1, 1, 3), mode="bilinear", padding_mode="border", align_corners=False
+    ).view(-1)
+    return values.masked_fill(outside, 0)
+
+
+def compare(samples: Samples, origin: Tensor, tracked: np.ndarray, *, exhaustive: bool) -> Agreement:
+    """Test a claim against its rivals.
+
+    Args:
+        samples: of the image whose placement is claimed.
+        origin: the image it was made from, one channel, I×J×K.
+        tracked: the claim, 4×4 from voxel index of the image to voxel index of ``origin``.
+        exhaustive: all 47 ways to turn and mirror the image and more shifts, instead of the flips, axis swaps and
+            small shifts alone.
+    """
+    if samples.empty:
+        return Agreement("undecided", 0.0, "the image is constant", 0.0)
+    rivals = list(_rivals(samples.shape, tracked, exhaustive))
+    score, *scores = samples.scores(origin, [tracked, *(rival.mapping for rival in rivals)])
+    best = int(np.argmax(scores))
+    margin = _margin(samples.count, score, scores[best])
+    if score < scores[best] + margin:
+        # Half a voxel is within what interpolation modes disagree about (nearest-neighbour sampling is that far off),
+        # so claim and turned rivals are both granted it before anything is called wrong or open.
+        score = max(score, _best_nearby(samples, origin, tracked))
+        turned = [n for n, rival in enumerate(rivals) if rival.kind != "shifted"]
+        leader = max(turned, key=lambda n: scores[n])
+        scores[leader] = max(scores[leader], _best_nearby(samples, origin, rivals[leader].mapping))
+        best = int(np.argmax(scores))
+    verdict = _verdict(samples.count, score, scores[best])
+    return Agreement(verdict, score, rivals[best].words, scores[best], rivals[best].kind)
+
+
+def _margin(count: int, score: float, rival: float) -> float:
+    """By how much two estimates from so few samples may differ by chance: some hundredths of a nat."""
+    return 0.02 * (POINTS / count) ** 0.5 + 0.03 * max(score, rival)
+
+
+def _verdict(count: int, score: float, rival: float) -> str:
+    margin = _margin(count, score, rival)
+    if score > rival + margin:
+        return "proven"
+    return "refuted" if rival > score + margin else "undecided"
+
+
+def _best_nearby(samples: Samples, origin: Tensor, mapping: np.ndarray) -> float:
+    return max(samples.scores(origin, [mapping @ shift for shift in _half_voxels()]))
+
+
+def search(samples: Samples, image: Tensor, origin: Tensor, tracked: np.ndarray, agreement: Agreement) -> Agreement:
+    """Look farther for what happened, where the near rivals leave a claim unproven or cannot be all there are.
+
+    Candidates are stated from both sides: the claim turned, shifted or rescaled, and, for an affine that says nothing
+    true, the voxels left in place, turned, cropped, or stretched to their new number.
+
+    Returns:
+        the agreement, with the best candidate as its rival where that beats the rivals tried before.
+    """
+    if samples.empty:
+        return agreement
+    before, after = tuple(int(n) for n in origin.shape), samples.shape
+    candidates = list(_candidates(before, after, tracked))
+    candidates.append(_estimate_shift(image, origin, tracked, "shifted"))
+    if before != after:
+        candidates.append(_estimate_shift(image, origin, np.eye(4), "cropped"))
+    scores = samples.scores(origin, [c.mapping for c in candidates])
+    # Of explanations that are equally good, the first is the simplest.
+    best = max(range(len(candidates)), key=lambda n: (round(scores[n], 2), -n))
+    if scores[best] <= agreement.rival_score + 0.01 and agreement.verdict == "refuted":
+        return agreement
+    score = agreement.score
+    if scores[best] < max(score, agreement.rival_score):
+        return agreement
+    chosen = candidates[best]
+    return Agreement(_verdict(samples.count, score, scores[best]), score, chosen.words, scores[best], chosen.kind)
+
+
+def _candidates(before: tuple[int, ...], after: tuple[int, ...], tracked: np.ndarray) -> Iterator[Rival]:
+    def differs(mapping: np.ndarray) -> bool:
+        corners = np.array([[i, j, k, 1] for i in (0, after[0]) for j in (0, after[1]) for k in (0, after[2])]).T
+        return bool(np.abs((mapping - tracked) @ corners).max() > 0.6)
+
+    if differs(np.eye(4)):
+        yield Rival("left in place although the affine says that they moved", "in place", np.eye(4))
+    for turn, words, kind in _turns(after, True):
+        if differs(turn):
+            yield Rival(words, kind, turn)
+        yield Rival(words, kind, tracked @ turn)
+    stretch = np.diag([*(b / a for a, b in zip(after, before)), 1.0])
+    stretch[:3, 3] = (np.diag(stretch)[:3] - 1) / 2
+    if before != after and differs(stretch):
+        yield Rival(f"rescaled from {before} to {after} voxels", "rescaled", stretch)
+        offsets = [sorted({0, (b - a) // 2, b - a}) for a, b in zip(after, before)]
+        for offset in itertools.product(*offsets):
+            crop = np.eye(4)
+            crop[:3, 3] = offset
+            if differs(crop):
+                yield Rival(f"cropped or padded by {offset} voxels at the start of the axes", "cropped", crop)
+    for factor in (0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 1.1, 1.2, 1.25, 1.33, 1.5, 2.0):
+        zoom = np.diag([1 / factor] * 3 + [1.0])
+        zoom[:3, 3] = (np.array(after) - 1) / 2 * (1 - 1 / factor)
+        yield Rival(f"rescaled by {factor} about the centre", "rescaled", tracked @ zoom)
+
+
+def _estimate_shift(image: Tensor, origin: Tensor, tracked: np.ndarray, kind: str, lattice: int = 40) -> Rival:
+    """The shift of the image against its claim, by cross-correlation on a coarse lattice, then to the voxel."""
+    steps = [max(1, -(-n // lattice)) for n in image.shape]
+    axes = [torch.arange(0, n, s) for n, s in zip(image.shape, steps)]
+    index = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).view(-1, 3)
+    shape = tuple(len(a) for a in axes)
+    positions = index.double().numpy() @ tracked[:3, :3].T + tracked[:3, 3]
+    seen, expected = _at(image, index), sample(origin, torch.from_numpy(positions))
+    size = [2 * n for n in shape]  # padded, so that nothing wraps around
+    spectra = [torch.fft.rfftn(_standardised(v).view(shape), s=size) for v in (expected, seen)]
+    correlation = torch.fft.irfftn(spectra[0] * spectra[1].conj(), s=size)
+    peak = np.unravel_index(int(correlation.argmax()), size)
+    shift = np.array([(p - n if p > n // 2 else p) * s for p, n, s in zip(peak, size, steps)], dtype=float)
+
+    samples = Samples(image)
+    reach = max(steps)
+    while reach >= 1:  # one axis after the other, half the reach each time
+        for axis in range(3):
+            trials = [shift + d * np.eye(3)[axis] for d in (-reach, 0, reach)]
+            scores = samples.scores(origin, [tracked @ _translation(t) for t in trials])
+            shift = trials[int(np.argmax(scores))]
+        reach //= 2
+    forward, offset = (tuple(int(s * n) for n in shift) for s in (-1, 1))
+    words = f"shifted by {forward} voxels" if kind == "shifted" else f"cropped or padded by {offset} voxels at the start"
+    return Rival(words, kind if any(offset) else "in place", tracked @ _translation(shift))
+
+
+def _translation(offset: Sequence[float]) -> np.ndarray:
+    shift = np.eye(4)
+    shift[:3, 3] = offset
+    return shift
+
+
+def _standardised(values: Tensor) -> Tensor:
+    """By rank, so that one bright vessel does not outweigh everything else."""
+    ranks = torch.searchsorted(values.sort().values, values).float()
+    return ranks - ranks.mean()
+
+
+def _half_voxels() -> Iterator[np.ndarray]:
+    for offset in itertools.product((-0.5, 0, 0.5), repeat=3):
+        yield _translation(offset)
+
+
+def _rivals(shape: tuple[int, ...], tracked: np.ndarray, exhaustive: bool) -> Iterator[Rival]:
+    for turn, words, kind in _turns(shape, exhaustive):
+        yield Rival(words, kind, tracked @ turn)
+    # A voxel of whichever grid is coarser: below that, a shift is not visible.
+    step = np.maximum(1, 1 / np.maximum(np.linalg.norm(tracked[:3, :3], axis=0), 1e-6))
+    for axis, count in itertools.product(range(3), (1, 2, 3, 5, 8) if exhaustive else (1, 3)):
+        for sign in (-1, 1):
+            # Content that moved forward by s shows at p what its origin had at p - s.
+            shift = -sign * count * step[axis] * np.eye(3)[axis]
+            if np.abs(shift).max() < shape[axis] / 2:
+                words = f"shifted by {sign * count} voxels along {AXES[axis]}"
+                yield Rival(words, "shifted", tracked @ _translation(shift))
+
+
+def _turns(shape: tuple[int, ...], exhaustive: bool) -> Iterator[tuple[np.ndarray, str, str]]:
+    """4×4 voxel index maps that permute and mirror an image of this shape, the identity left out."""
+    for order in itertools.permutations(range(3)):
+        for flips in itertools.product((1, -1), repeat=3):
+            swapped, mirrored = order != (0, 1, 2), flips.count(-1)
+            if not swapped and not mirrored or (not exhaustive and swapped and mirrored):
+                continue
+            turn = np.zeros((4, 4))
+            turn[3, 3] = 1
+            for row, (column, flip) in enumerate(zip(order, flips)):
+                turn[row, column] = flip
+                turn[row, 3] = 0 if flip > 0 else shape[column] - 1
+            yield turn, _turn_words(order, flips), "permuted" if swapped else "mirrored"
+
+
+def _turn_words(order: tuple[int, ...], flips: tuple[int, ...]) -> str:
+    words = []
+    if order != (0, 1, 2):
+        words.append(f"axes permuted to {''.join(AXES[a] for a in order)}")
+    if -1 in flips:
+        words.append("mirrored along " + " and ".join(AXES[a] for a, f in enumerate(flips) if f < 0))
+    return ", ".join(words)
+
+
+def _at(image: Tensor, index: Tensor) -> Tensor:
+    return image[index[:, 0], index[:, 1], index[:, 2]].float().cpu()
+
+
+def _quantile_bins(values: Tensor) -> Tensor:
+    """R×N values by rank in ``BINS`` bins of equal size; equal values share one."""
+    rank = torch.searchsorted(values.sort(dim=1).values, values)
+    return rank * BINS // values.shape[1]
+
+
+def _mutual_information(a: Tensor, b: Tensor) -> list[float]:
+    """In nats between bins ``a`` (N) and each row of bins ``b`` (R×N)."""
+    rows = torch.arange(len(b))[:, None]
+    joint = torch.bincount(((rows * BINS + a) * BINS + b).view(-1), minlength=len(b) * BINS**2).double()
+    joint = joint.view(len(b), BINS, BINS) / len(a)
+    independent = joint.sum(2, keepdim=True) * joint.sum(1, keepdim=True)
+    return torch.where(joint > 0, joint * (joint / independent).log(), 0.0).nan_to_num(0.0).sum((1, 2)).tolist()

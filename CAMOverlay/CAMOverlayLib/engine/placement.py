@@ -1,0 +1,183 @@
+"""Watches a chain run, and says at its end whether the tracked affine can be believed.
+
+After each step that could have moved voxels the image is compared with the one before it, and at the end the network's
+input with the volume as it was loaded. A step that the voxels contradict is named, with what it really did.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import InvertibleTransform
+from torch import Tensor
+
+from ..errors import PlacementError
+from .evidence import POINTS, STEP_POINTS, Agreement, Samples, compare, search
+from .grid import Grid
+
+# Transforms of MONAI that only touch values, types or the channel axis. Everything else could have moved voxels.
+STILL_MODULES = ("monai.transforms.intensity.", "monai.transforms.io.", "monai.transforms.post.")
+STILL = (
+    "EnsureChannelFirst", "EnsureType", "CastToType", "ToTensor", "ToDevice", "Identity", "AsChannelLast",
+    "RepeatChannel", "RemoveRepeatedChannel", "SplitDim", "DataStats", "SimulateDelay", "SelectItems", "DeleteItems",
+    "CopyItems", "FlattenSubKeys", "ToPIL", "ClassesToIndices", "ConvertToMultiChannelBasedOnBratsClasses",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A step whose affine the voxels contradict."""
+
+    number: int
+    name: str
+    agreement: Agreement
+    invertible: bool
+
+    def sentence(self) -> str:
+        done = {
+            "mirrored": f"mirrored the image ({self.agreement.rival})",
+            "permuted": f"permuted the axes ({self.agreement.rival})",
+            "shifted": f"shifted the image ({self.agreement.rival})",
+            "cropped": f"cropped or padded the image ({self.agreement.rival})",
+            "rescaled": f"rescaled the image ({self.agreement.rival})",
+            "in place": "changed the affine although the voxels stayed in place",
+        }.get(self.agreement.kind, "moved voxels")
+        # After a change of the affine alone there is nothing that a record could undo.
+        without = "" if self.agreement.kind == "in place" else " without saying so in the affine"
+        return (
+            f"Transform {self.number + 1} of the preprocessing, {self.name}, {done}{without}: agreement with the image "
+            f"before it is {self.agreement.score:.2f} nats as tracked and {self.agreement.rival_score:.2f} so. "
+            "A heatmap would land in the wrong place. Its author must update the image's affine, or make it an "
+            "InvertibleTransform that records itself."
+        )
+
+
+class Witness:
+    """Sees the image after every step.
+
+    Attributes:
+        contradictions: steps that the voxels contradict, in order.
+        seconds: spent on looking.
+    """
+
+    def __init__(self) -> None:
+        self.contradictions: list[Contradiction] = []
+        self.seconds = 0.0
+        self._all_proven = True
+        self._loaded: tuple[Tensor, Grid] | None = None
+        self._before: tuple[Tensor, Grid] | None = None
+
+    def look(self, number: int, transform: Any, image: MetaTensor, grid: Grid) -> str:
+        """Compare the image after a step with the last one seen; returns the outcome in a few words."""
+        channel = _first_channel(image, grid)
+        if channel is None or image.pending_operations:
+            return ""  # a lazy chain has not moved anything yet: it will be seen when it has
+        with self._timed():
+            return self._look(number, transform, channel, grid)
+
+    def _look(self, number: int, transform: Any, channel: Tensor, grid: Grid) -> str:
+        words = ""
+        if self._before is None:
+            self._loaded = (channel, grid)
+        elif _could_move(transform, self._before[1], grid):
+            agreement = self._compare_step(transform, channel, grid)
+            self._all_proven &= agreement.verdict == "proven"
+            words = f"{agreement.verdict} ({agreement.score:.2f} against {agreement.rival_score:.2f} nats {agreement.rival})"
+            if agreement.verdict == "refuted":
+                invertible = isinstance(transform, InvertibleTransform)
+                name = type(transform).__name__
+                self.contradictions.append(Contradiction(number, name, agreement, invertible))
+        self._before = (channel, grid)
+        return words
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        # A few thousand samples are too little work to share: handing them to several threads takes longer.
+        started, threads = time.perf_counter(), torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            self.seconds += time.perf_counter() - started
+
+    def _compare_step(self, transform: Any, channel: Tensor, grid: Grid) -> Agreement:
+        assert self._before is not None
+        origin, origin_grid = self._before
+        tracked = np.linalg.inv(origin_grid.affine) @ grid.affine
+        samples = Samples(channel, STEP_POINTS)
+        agreement = compare(samples, origin, tracked, exhaustive=False)
+        # MONAI's own transforms are known to track; a stranger gets the long look.
+        if agreement.verdict != "proven" or not type(transform).__module__.startswith("monai."):
+            samples = Samples(channel, POINTS)
+            agreement = compare(samples, origin, tracked, exhaustive=False)
+            agreement = search(samples, channel, origin, tracked, agreement)
+        return agreement
+
+    def conclude(self) -> Agreement:
+        """The whole chain: network input against the loaded volume, every rival tried.
+
+        ``proven`` also where the whole is too far from its origin in intensities to decide, but every step that could
+        move voxels was proven against the one before it.
+        """
+        assert self._loaded is not None and self._before is not None, "nothing was seen"
+        with self._timed():
+            return self._conclude()
+
+    def _conclude(self) -> Agreement:
+        (loaded, loaded_grid), (image, grid) = self._loaded, self._before
+        tracked = np.linalg.inv(loaded_grid.affine) @ grid.affine
+        samples = Samples(image)
+        whole = compare(samples, loaded, tracked, exhaustive=True)
+        if whole.verdict != "proven" and self._all_proven and not samples.empty:
+            whole = Agreement("proven", whole.score, whole.rival, whole.rival_score, "step by step")
+        elif whole.verdict == "undecided" and self.contradictions:
+            whole = search(samples, image, loaded, tracked, whole)
+        return whole
+
+    def conclude_replay(self, restored: Tensor) -> Agreement:
+        """The volume as the saved operations bring it back (I×J×K), against the volume as it was loaded."""
+        assert self._loaded is not None, "nothing was seen"
+        with self._timed():
+            return compare(Samples(restored), self._loaded[0], np.eye(4), exhaustive=True)
+
+    def forget(self) -> None:
+        """Let go of the images."""
+        self._loaded = self._before = None
+
+
+def refuse(contradictions: list[Contradiction], whole: Agreement) -> PlacementError:
+    """The error that names the step, or the chain where no single step stands out."""
+    if contradictions:
+        return PlacementError(contradictions[0].sentence())
+    return PlacementError(
+        f"The preprocessing as a whole does not keep its affine: the network's input agrees with the volume better when "
+        f"{whole.rival} ({whole.rival_score:.2f} nats) than as tracked ({whole.score:.2f}). "
+        "One of its transforms must update the image's affine, or be an InvertibleTransform that records itself."
+    )
+
+
+def _could_move(transform: Any, before: Grid, after: Grid) -> bool:
+    if before.shape != after.shape or not np.allclose(before.affine, after.affine, atol=1e-9):
+        return True
+    kind = type(transform)
+    plain = kind.__name__.removeprefix("Rand").removesuffix("d").removesuffix("D").removesuffix("Dict")
+    still = kind.__module__.startswith(STILL_MODULES) or (kind.__module__.startswith("monai.") and plain in STILL)
+    return not still
+
+
+def _first_channel(image: MetaTensor, grid: Grid) -> Tensor | None:
+    """I×J×K of the first channel, or None while the axes are in an order that cannot be told."""
+    values = image.as_tensor()
+    if tuple(values.shape) == grid.shape:
+        return values
+    if tuple(values.shape[1:]) == grid.shape:
+        return values[0]
+    return None

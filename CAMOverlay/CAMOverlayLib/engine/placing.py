@@ -1,0 +1,111 @@
+"""Which way the heatmap goes back, decided by what the voxels say, and the heatmap put there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from ..errors import PlacementError
+from ..request import Placement
+from .evidence import Agreement
+from .inverse import Placed, as_network_input, invert_chain, place_by_affine, place_by_operations
+from .placement import refuse
+from .trail import Trail
+
+Inverse = Literal["affine", "operations"]
+
+
+@dataclass(frozen=True)
+class Way:
+    """The way back: by which inverse, and what was found out about it.
+
+    Attributes:
+        inverse: the one to use.
+        affine_holds: the voxels do not contradict the tracked affine.
+        agreement: the evidence for the way chosen.
+    """
+
+    inverse: Inverse
+    affine_holds: bool
+    agreement: Agreement
+
+
+def choose_way(trail: Trail, wanted: str = "auto") -> Way:
+    """Decide how to go back, before anything is computed for nothing.
+
+    The composed affine, where the voxels bear it out or cannot tell. Where they contradict it at steps that are
+    invertible (a warp, say, that an affine cannot express), the saved operations, if replaying them brings the *volume*
+    back to where it was.
+
+    Raises:
+        PlacementError: the voxels contradict the affine, and the operations too; names the step that did it.
+    """
+    if wanted not in ("auto", "affine", "operations"):
+        raise PlacementError(f"There is no inverse '{wanted}'. Use auto, affine or operations.")
+    witness = trail.witness
+    whole = witness.conclude()
+    if whole.verdict == "proven" or (whole.verdict == "undecided" and not witness.contradictions):
+        return Way("operations" if wanted == "operations" else "affine", True, whole)
+    if wanted == "affine" or not all(c.invertible for c in witness.contradictions):
+        raise refuse(witness.contradictions, whole)
+    try:
+        restored = invert_chain(as_network_input(trail.image.as_tensor()[:1].float(), trail.image), trail)
+    except PlacementError as error:
+        raise refuse(witness.contradictions, whole) from error
+    replayed = witness.conclude_replay(restored.as_tensor()[0])
+    if replayed.verdict != "proven":
+        raise refuse(witness.contradictions, whole)
+    return Way("operations", False, replayed)
+
+
+def place(heat: Tensor, trail: Trail, way: Way, verify: bool = False, blocks: bool = False) -> tuple[Placed, Placement]:
+    """Put a map on the activation grid (spatial shape, ≥ 0) back on the volume, and say how sure its place is.
+
+    Raises:
+        PlacementError: the operations cannot be inverted.
+    """
+    difference = peak_distance = None
+    if way.inverse == "affine":
+        placed = place_by_affine(heat, trail, blocks)
+        other = place_by_operations(heat, trail, blocks) if verify else None
+    else:
+        placed = place_by_operations(heat, trail, blocks, way.affine_holds)
+        other = place_by_affine(heat, trail, blocks) if verify and way.affine_holds else None
+    if other is not None:
+        difference = float(np.abs(placed.array - other.array).max())
+        peak_distance = peak_gap(placed, other, trail.volume_grid.affine)
+    agreement = way.agreement
+    placement = Placement(
+        verdict=agreement.verdict,
+        words=_words(way),
+        score=agreement.score,
+        rival=agreement.rival,
+        rival_score=agreement.rival_score,
+        inverse=way.inverse,
+        seconds=trail.witness.seconds,
+        difference=difference,
+        peak_distance=peak_distance,
+    )
+    return placed, placement
+
+
+def peak_gap(one: Placed, other: Placed, affine: np.ndarray) -> float:
+    """mm between the peaks of two maps on one volume."""
+    return float(np.linalg.norm(affine[:3, :3] @ (np.array(one.peak) - np.array(other.peak))))
+
+
+def _words(way: Way) -> str:
+    agreement = way.agreement
+    figures = f"{agreement.score:.2f} nats, the best rival ({agreement.rival}) {agreement.rival_score:.2f}"
+    if agreement.verdict != "proven":
+        if not agreement.score:
+            return f"Placement undecided: nothing to compare, {agreement.rival}."
+        return f"Placement undecided: the volume is too symmetric or too empty to tell ({figures})."
+    if way.inverse == "operations" and not way.affine_holds:
+        return f"Placement proven by replaying the saved operations on the volume itself: agreement {figures}."
+    if agreement.kind == "step by step":
+        return f"Placement proven step by step; over the whole chain intensities differ too much ({figures})."
+    return f"Placement proven: the network's input agrees with the volume by {figures}."

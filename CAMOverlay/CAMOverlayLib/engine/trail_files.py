@@ -1,0 +1,65 @@
+"""Every step's intermediate volume as a file with its own affine, so that in Slicer all of them overlay the original."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..field_of_view import Region, slabs_of
+from .grid import Grid
+from .inverse import activation_grid, as_network_input, resample, to_input_grid, undo_steps
+from .placing import Way
+from .trail import Trail
+from .volume import Volume, write_nifti
+
+
+def write_trail(heat: Tensor, trail: Trail, way: Way, folder: Path) -> None:
+    """Write ``forward-NN-Name.nii.gz``, the image after step NN, and ``backward-NN-Name.nii.gz``, the heatmap on that
+    step's grid on its way back.
+
+    Args:
+        heat: spatial shape of the activation grid.
+        trail: run with ``keep_images``.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    for number, (image, grid) in enumerate(zip(trail.images, trail.grids, strict=True)):
+        if tuple(image.shape[-3:]) == grid.shape:  # not while a lazy chain only plans
+            channel = image.as_tensor()[0] if image.ndim > 3 else image.as_tensor()
+            _write(channel, grid, folder / _name("forward", number, trail))
+    backward = _undone(heat, trail) if way.inverse == "operations" else _resampled(heat, trail)
+    for number, array in backward:
+        _write(array, trail.grids[number], folder / _name("backward", number, trail))
+
+
+def _resampled(heat: Tensor, trail: Trail):
+    """The heatmap on every step's grid, by one resampling each, 0 where later steps cropped away."""
+    source = activation_grid(tuple(heat.shape), trail.input_grid)
+    for number, grid in enumerate(trail.grids):
+        later = trail.grids[number + 1 :]
+        slabs = [s for g in later for s in slabs_of(grid.shape, g.index_from(grid), g.shape)]
+        yield number, torch.from_numpy(resample(heat, source, grid, Region(grid.shape, slabs)))
+
+
+def _undone(heat: Tensor, trail: Trail):
+    """The heatmap as replaying the saved operations leaves it on every step's grid."""
+    on_input = as_network_input(to_input_grid(heat, trail.input_grid.shape), trail.image)
+    last = len(trail.grids) - 1
+    yield last, on_input.as_tensor()[0].clone()
+    for number, undone in undo_steps(on_input, trail):
+        if number > 0:  # the map is on the grid from before this step
+            yield number - 1, undone.as_tensor()[0].clone()
+
+
+def _write(array: Tensor, grid: Grid, path: Path) -> None:
+    values = array.detach().cpu().numpy()
+    values = values.astype(np.float32) if values.dtype == np.float64 else values
+    write_nifti(Volume(values, grid.affine, path.name), path)
+
+
+def _name(direction: str, number: int, trail: Trail) -> str:
+    return f"{direction}-{number + 1:02d}-{trail.steps[number].name}.nii.gz"
