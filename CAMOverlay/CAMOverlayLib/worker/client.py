@@ -159,7 +159,8 @@ class Worker:
         self._phase = OFF
         self._lines = Lines()
         self._log = bytearray()
-        self._verdict: CAMOverlayError | None = None
+        self._greeting = 0
+        self._verdict: str | None = None  # why it is being ended
         self._run: Run | None = None
         self._next: Run | None = None
         self._numbers = itertools.count(1)
@@ -196,6 +197,7 @@ class Worker:
         python = find_python(self.python)
         self._phase, self.hello, self._verdict, self._lines = STARTING, None, None, Lines()
         self._log.clear()
+        self._greeting = 0
         self._silent, self._ticked = 0.0, time.monotonic()
         command = [python, "-m", "CAMOverlayLib.worker", str(self._hang_after)]
         self._transport.start(command, child_environment(python), str(LIBRARY), self)
@@ -238,7 +240,9 @@ class Worker:
     ) -> Run:
         """Explain; the run's value is what ``finish`` makes of the :class:`Result`. Options as in :meth:`call`."""
         # The process has another working directory.
-        request = dataclasses.replace(request, bundle=os.path.abspath(os.path.expanduser(request.bundle)))
+        trail = request.trail_folder and os.path.abspath(request.trail_folder)
+        bundle = os.path.abspath(os.path.expanduser(request.bundle))
+        request = dataclasses.replace(request, bundle=bundle, trail_folder=trail)
 
         def whole(answer: dict[str, Any]) -> Any:
             return finish(self._whole_result(answer))
@@ -319,9 +323,10 @@ class Worker:
         try:
             message = decode(line)
         except ProtocolError:
-            if self._phase != STARTING:
+            self._greeting += len(line)
+            if self._phase != STARTING or self._greeting > LOG_BYTES:
                 raise
-            self.on_log(line + b"\n")  # a wrapper's or an environment's greeting; what is no Python never says hello
+            self.on_log(line + b"\n")  # what a launcher or an environment greets with
             return
         self._silent = 0.0
         self._take(message)
@@ -335,8 +340,7 @@ class Worker:
             if run is not None and not run.sent:
                 self._send(run)
         elif isinstance(message, Failure) and not message.run:
-            self._verdict = self._with_log(str(message.error()))
-            self._kill()
+            self._give_up(message.message)
         elif isinstance(message, (Report, Answer, Failure)):
             if run is None or message.run != run.call.run:
                 raise ProtocolError(f"it speaks of a run '{message.run}' that it was not asked for")
@@ -382,7 +386,8 @@ class Worker:
         elif run.retry and not run.heard and self._verdict is None:
             self._again(run)
         else:
-            error = self._verdict or self._with_log(self._describe(end, phase, rest))
+            # Only now is the log complete.
+            error = self._with_log(self._verdict or self._describe(end, phase, rest))
             self._end_run(lambda: run.fail(error))
 
     def _again(self, run: Run) -> None:
@@ -398,7 +403,7 @@ class Worker:
     # Faults.
 
     def _give_up(self, sentence: str) -> None:
-        self._verdict = self._with_log(sentence)
+        self._verdict = sentence
         self._kill()
 
     def _kill(self) -> None:
@@ -419,7 +424,7 @@ class Worker:
             return f"'{self._interpreter()}' ended {how} before it answered; it may be no Python. Choose another Python."
         if phase == LOADING:
             return f"The computation process ended {how} while it loaded the libraries."
-        if self._silent > 0.8 * self._hang_after:
+        if end.code == 1 and "\nTimeout (" in "\n" + self.log:  # it noticed by itself, and said where it was
             return self._hung()
         cut = " in the middle of an answer" if rest else ""
         return f"The computation process ended {how}{cut} ({self._stage()}). Apply starts a new one."
@@ -436,8 +441,8 @@ class Worker:
     def _interpreter(self) -> str:
         return str(self.python or find_python(None))
 
-    def _with_log(self, sentence: str, most: int = 10) -> WorkerError:
-        lines = [line for line in self.log.splitlines() if line.strip()][-most:]
+    def _with_log(self, sentence: str) -> WorkerError:
+        lines = last_words(self.log)
         return WorkerError("\n".join([sentence, *(["The end of its log:"] if lines else []), *lines]))
 
     def _whole_result(self, answer: dict[str, Any]) -> Result:
@@ -450,8 +455,23 @@ class Worker:
             result = Result.from_dict(answer)
             _check_array(result.heatmap)
         except (TypeError, KeyError, ValueError, AttributeError, EOFError, OSError) as error:
-            raise self._with_log(f"The computation process returned a result that is not whole: {error}.") from None
+            reason = "fields are missing" if isinstance(error, TypeError) else error
+            raise self._with_log(f"The computation process returned a result that is not whole: {reason}.") from None
         return result
+
+
+def last_words(log: str, most: int = 10) -> list[str]:
+    """The lines of a log that say what happened last.
+
+    A crash in C++ or a hang ends in a list of calls, newest first, for every thread and the main one last; there the
+    beginning says where it was.
+    """
+    lines = [line[:200] for line in log.splitlines() if line.strip() and not line.startswith("Extension modules:")]
+    dump = max((i for i, line in enumerate(lines) if line.startswith(("Fatal Python error", "Timeout ("))), default=None)
+    if dump is None:
+        return lines[-most:]
+    thread = max((i for i, line in enumerate(lines) if "most recent call first" in line), default=dump)
+    return lines[max(0, dump - most // 2) : dump + 1] + lines[max(thread, dump + 1) :][:most]
 
 
 def _check_array(file: VolumeFile) -> None:

@@ -138,7 +138,8 @@ def decode(line: bytes) -> Message:
 
 def excerpt(line: bytes, most: int = 80) -> str:
     """The beginning of a line for a person to read."""
-    text = line.decode("utf-8", "replace").strip()
+    text = line[: 8 * most].decode("utf-8", "replace").strip()
+    text = "".join(c if c.isprintable() else "·" for c in text)
     return text if len(text) <= most else text[:most] + "…"
 
 

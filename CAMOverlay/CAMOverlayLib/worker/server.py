@@ -136,8 +136,9 @@ class Server:
             operations = Operations(self._check)
         except Exception as error:
             traceback.print_exc()
-            reason = f"{type(error).__name__}: {str(error).strip()}"
-            message = f"The Python {sys.executable} cannot load the libraries ({reason}). Mend it or choose another Python."
+            message = f"The Python {sys.executable} cannot load the libraries ({type(error).__name__}: {error}). "
+            short = out_of_memory(error) is not None
+            message += "There is not enough memory: close other programs." if short else "Mend it or choose another Python."
             self._channel.send(Failure("", "WorkerError", message))
             return 1
         self._channel.send(Ready())
@@ -226,10 +227,11 @@ class Server:
 
 
 def out_of_memory(error: BaseException | None) -> str | None:
-    """What an exception, or the one that caused it, says of a lack of memory; None if it is about something else."""
-    while error is not None:
+    """What an exception, or what caused it, says of a lack of memory; None if it is about something else."""
+    found = None
+    while error is not None:  # the cause says it best; what libraries wrap around it also quotes it
         text = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        if isinstance(error, MemoryError) or "can't allocate memory" in text or type(error).__name__ == "OutOfMemoryError":
-            return text.rstrip(".") or "the system gave no more"
+        if isinstance(error, MemoryError) or "allocate memory" in text or "failed to map segment" in text:
+            found = text.rpartition("DefaultCPUAllocator: ")[2].rstrip(".") or "the system gave no more"
         error = error.__cause__ or error.__context__
-    return None
+    return found

@@ -153,7 +153,8 @@ class PipeTransport:
 
     def __init__(self) -> None:
         self._listener: Listener | None = None
-        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        # Bounded, so that a process that talks without end waits and does not fill the memory.
+        self._events: queue.Queue[Callable[[], None]] = queue.Queue(maxsize=64)
         self._process: subprocess.Popen | None = None
         self._ticking = False
 
@@ -167,7 +168,7 @@ class PipeTransport:
             )
         except OSError as error:
             end = Exit(problem=error.strerror or str(error))
-            self._events.put(lambda: listener.on_exit(end))
+            self._events.put(lambda: listener.on_exit(end))  # there is room: nothing else is under way
             return
         self._process = process
         threading.Thread(target=self._watch, args=(process, listener), daemon=True).start()
@@ -202,7 +203,7 @@ class PipeTransport:
     def _tell(self, seconds: float) -> None:
         try:
             self._events.get(timeout=seconds)()
-            while True:
+            for _ in range(self._events.qsize()):
                 self._events.get_nowait()()
         except queue.Empty:
             pass
@@ -213,8 +214,10 @@ class PipeTransport:
         for reader in readers:
             reader.start()
         code = process.wait()
-        for reader in readers:
-            reader.join(0.5)  # a grandchild may hold the streams open
+        deadline = time.monotonic() + 0.5  # a grandchild may hold the streams open
+        while any(r.is_alive() for r in readers) and (time.monotonic() < deadline or self._events.full()):
+            readers[0].join(0.01)
+            readers[1].join(0.01)
         end = Exit(signal=-code) if code < 0 else Exit(code)
         self._events.put(lambda: self._end(process, listener, end))
 

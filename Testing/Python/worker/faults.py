@@ -102,11 +102,6 @@ def busy_in_cpp(seconds):
         big @ big
 
 
-def say_and_leave(text):
-    say_to_slicer(text)
-    os._exit(0)
-
-
 def print_everywhere(text):
     print(text)
     print(text, file=sys.stderr)
@@ -128,7 +123,6 @@ FAULTS = {
     "crash": lambda _: ctypes.string_at(0),
     "stop": lambda _: os.kill(os.getpid(), signal.SIGSTOP),
     "say": say_to_slicer,
-    "say and leave": say_and_leave,
     "print": print_everywhere,
     "allocate": allocate,
     "allocate in torch": allocate_in_torch,

@@ -84,7 +84,7 @@ def test_what_is_no_message_is_quoted(line):
     with pytest.raises(ProtocolError) as caught:
         decode(line)
     assert len(str(caught.value)) < 250
-    assert line.decode("utf-8", "replace").strip()[:10] in str(caught.value).replace("\\x00", "\x00")
+    assert line.decode("utf-8", "replace").strip()[:10].replace("\x00", "·") in str(caught.value)
 
 
 @given(st.binary(max_size=200))
