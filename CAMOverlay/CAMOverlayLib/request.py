@@ -167,7 +167,7 @@ class Placement(JsonRecord):
             replayed).
         seconds: that the evidence took.
         difference: largest difference between both inverses inside the field of view, where both were asked for.
-        peak_distance: mm between the peaks of both inverses, where both were asked for.
+        peak_distance: mm between the hottest spots of both inverses, where both were asked for.
     """
 
     verdict: str

@@ -174,6 +174,35 @@ def search(samples: Samples, image: Tensor, origin: Tensor, tracked: np.ndarray,
     return Agreement(_verdict(samples.count, score, scores[best]), score, chosen.words, scores[best], chosen.kind)
 
 
+def warped(samples: Samples, origin: Tensor, tracked: np.ndarray) -> Agreement | None:
+    """Whether parts of the image moved in different directions, which no single rival can show.
+
+    The image is cut into four slices along each axis; in each the claim is tested against shifts of itself. Two
+    slices of one axis that are better off with different shifts are a warp.
+    """
+    shifts = [np.zeros(3)] + [s * n * np.eye(3)[a] for a in range(3) for n in (1, 2, 3, 5) for s in (-1, 1)]
+    positions = np.stack([samples.index @ m[:3, :3].T + m[:3, 3] for m in (tracked @ _translation(s) for s in shifts)])
+    values = sample(origin, torch.from_numpy(positions.reshape(-1, 3))).view(len(shifts), -1)
+    for axis, size in enumerate(samples.shape):
+        slices = np.minimum(samples.index[:, axis] * 4 // size, 3)
+        found: dict[int, tuple[float, float]] = {}
+        for part in range(4):
+            chosen = torch.from_numpy(np.flatnonzero(slices == part))
+            if len(chosen) < 200:
+                continue
+            score, *scores = _mutual_information(
+                _quantile_bins(samples.bins[chosen][None])[0], _quantile_bins(values[:, chosen])
+            )
+            best = int(np.argmax(scores))
+            if scores[best] > score + 2 * _margin(len(chosen), score, scores[best]):
+                found.setdefault(best, (score, scores[best]))
+        if len(found) > 1:
+            score, rival = max(found.values(), key=lambda pair: pair[1] - pair[0])
+            words = f"parts along {AXES[axis]} shifted in different directions"
+            return Agreement("refuted", score, words, rival, "warped")
+    return None
+
+
 def _candidates(before: tuple[int, ...], after: tuple[int, ...], tracked: np.ndarray) -> Iterator[Rival]:
     def differs(mapping: np.ndarray) -> bool:
         corners = np.array([[i, j, k, 1] for i in (0, after[0]) for j in (0, after[1]) for k in (0, after[2])]).T

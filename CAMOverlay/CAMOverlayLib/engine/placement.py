@@ -19,7 +19,7 @@ from monai.transforms import InvertibleTransform
 from torch import Tensor
 
 from ..errors import PlacementError
-from .evidence import POINTS, STEP_POINTS, Agreement, Samples, compare, search
+from .evidence import POINTS, STEP_POINTS, Agreement, Samples, compare, search, warped
 from .grid import Grid
 
 # Transforms of MONAI that only touch values, types or the channel axis. Everything else could have moved voxels.
@@ -47,6 +47,7 @@ class Contradiction:
             "shifted": f"shifted the image ({self.agreement.rival})",
             "cropped": f"cropped or padded the image ({self.agreement.rival})",
             "rescaled": f"rescaled the image ({self.agreement.rival})",
+            "warped": f"warped the image ({self.agreement.rival})",
             "in place": "changed the affine although the voxels stayed in place",
         }.get(self.agreement.kind, "moved voxels")
         # After a change of the affine alone there is nothing that a record could undo.
@@ -119,6 +120,8 @@ class Witness:
             samples = Samples(channel, POINTS)
             agreement = compare(samples, origin, tracked, exhaustive=False)
             agreement = search(samples, channel, origin, tracked, agreement)
+            if agreement.verdict == "undecided" and not samples.empty:
+                agreement = warped(samples, origin, tracked) or agreement
         return agreement
 
     def conclude(self) -> Agreement:

@@ -2,6 +2,7 @@
 
 import json
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -14,13 +15,15 @@ from CAMOverlayLib.errors import (
     LayerError,
     MethodError,
     OutputError,
+    PlacementError,
     TargetError,
     UntrustedBundleError,
     VolumeError,
 )
 from CAMOverlayLib.request import STAGES, Request, Result
 from geometries import GEOMETRIES, blob
-from support import USUAL_CHAIN
+from CAMOverlayLib.demo import DEMO_BUNDLE, DEMO_VOLUME
+from support import USUAL_CHAIN, real_volumes
 
 @pytest.fixture
 def bright_bundle(make_bundle):
@@ -181,3 +184,49 @@ def test_real_volumes(real_volume, export_nifti, make_bundle, tmp_path):
     assert np.isfinite(heatmap).all() and heatmap.max() > 0.5
     assert 0 < result.field_of_view.share <= 1 and (heatmap > 0).mean() <= result.field_of_view.share + 1e-6
     assert result.placement.verdict == "proven", result.placement
+
+
+@pytest.mark.parametrize("path", [DEMO_VOLUME, *real_volumes()], ids=lambda p: p.name.split(".")[0])
+def test_the_demo_bundle_is_in_place_on_every_volume(path, export_nifti, tmp_path):
+    ask = request(export_nifti(path), DEMO_BUNDLE, tmp_path, target="bright lesion", verify=True)
+    result = explain(ask)
+    placement = result.placement
+    assert (placement.verdict, placement.inverse) == ("proven", "affine") and placement.score > placement.rival_score
+    # Within one voxel of each other, the diagonal neighbours included.
+    assert placement.peak_distance <= np.linalg.norm(nibabel.load(path).affine[:3, :3])
+    assert placement.difference < 0.4  # interpolating twice lowers a peak that lies between the input's voxels
+
+
+def test_the_trail_lies_on_the_original(bright_bundle, export, tmp_path):
+    """Every step's volume, forward and backward, has an affine of its own that puts it in the same place."""
+    affine = GEOMETRIES["oblique LPS"]
+    array, centre = bright_volume(affine)
+    for inverse in ("affine", "operations"):
+        folder = tmp_path / inverse
+        folder.mkdir()
+        file = export(array, affine)
+        result = explain(request(file, bright_bundle, tmp_path, trail_folder=str(folder), inverse=inverse))
+        names = sorted(p.name for p in folder.iterdir())
+        assert names == sorted(
+            f"{way}-{n:02d}-{step.name}.nii.gz" for n, step in enumerate(result.steps, 1) for way in ("forward", "backward")
+            if way == "forward" or inverse == "affine" or (folder / f"backward-{n:02d}-{step.name}.nii.gz").exists()
+        )  # fmt: skip
+        for path in folder.iterdir():
+            image = nibabel.load(path)
+            values = np.asarray(image.dataobj)
+            peak = image.affine[:3] @ [*np.unravel_index(values.argmax(), values.shape), 1]
+            reach = 6 if path.name.startswith("forward") else np.linalg.norm(result.activation_spacing)
+            assert np.linalg.norm(peak - centre) <= reach, path.name
+        assert result.placement.inverse == inverse
+
+
+def test_blocks_and_the_inverse_can_be_asked_for(bright_bundle, export, tmp_path):
+    array, _ = bright_volume(GEOMETRIES["axis-aligned"])
+    file = export(array, GEOMETRIES["axis-aligned"])
+    smooth = explain(request(file, bright_bundle, tmp_path))
+    smooth_map = np.load(smooth.heatmap.path)
+    blocks = np.load(explain(request(file, bright_bundle, tmp_path, blocks=True)).heatmap.path)
+    assert len(np.unique(blocks)) < 12**3 < len(np.unique(smooth_map))
+    assert smooth.steps[4].inverse == "part of the one resampling" and smooth.steps[5].inverse == "nothing to undo"
+    with pytest.raises(PlacementError, match="no inverse 'magic'"):
+        explain(request(file, bright_bundle, tmp_path, inverse="magic"))
