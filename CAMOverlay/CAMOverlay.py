@@ -5,11 +5,14 @@ What they do is in ``CAMOverlayLib``; this file only ties it to Slicer.
 
 from __future__ import annotations
 
-import ctk
+import os
+from pathlib import Path
+
 import qt
 import slicer
-from CAMOverlayLib.errors import CAMOverlayError
+import slicer.util
 from CAMOverlayLib.logic import OverlayLogic
+from CAMOverlayLib.worker.client import Worker
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -18,6 +21,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+from slicer.util import VTKObservationMixin
 
 
 class CAMOverlay(ScriptedLoadableModule):
@@ -31,61 +35,118 @@ class CAMOverlay(ScriptedLoadableModule):
         self.parent.contributors = ["The CAMOverlay founders"]
         self.parent.helpText = _(
             "Shows where a MONAI network looked: runs the volume through a bundle's own preprocessing and network, "
-            "computes Grad-CAM, and lays the heatmap on the volume."
+            "computes Grad-CAM, and lays the heatmap on the volume, in the right place. "
+            'See <a href="https://github.com/CAMOverlay/SlicerCAMOverlay#in-3d-slicer">how to use it</a>. '
+            "A heatmap shows what a network responded to, not what is there. Not a medical device."
         )
         self.parent.acknowledgementText = _("Built on MONAI, PyTorch, nibabel and 3D Slicer.")
+        slicer.app.connect("startupCompleted()", registerSampleData)
 
 
-class CAMOverlayWidget(ScriptedLoadableModuleWidget):
-    """Volume, bundle, Apply."""
+def registerSampleData() -> None:
+    """Offer the demo volume in the module Sample Data."""
+    from CAMOverlayLib.demo import DEMO_VOLUME
+
+    try:
+        import SampleData
+    except ImportError:  # a Slicer may be built without it
+        return
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="CAM Overlay",
+        sampleName="CAMOverlayDemo",
+        thumbnailFileName=str(DEMO_VOLUME.parent.parent / "Icons" / "CAMOverlayDemo.png"),
+        uris=DEMO_VOLUME.as_uri(),
+        fileNames=DEMO_VOLUME.name,
+        nodeNames="BrainWithLesion",
+        loadFileType="VolumeFile",
+    )
+
+
+class CAMOverlayWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel; what is in it is :class:`CAMOverlayLib.panel.widget.Panel`."""
+
+    def __init__(self, parent=None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: CAMOverlayLogic | None = None
+        self.panel = None
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
-        form = qt.QFormLayout()
-        self.layout.addLayout(form)
+        from CAMOverlayLib.panel.widget import Panel
 
-        self.inputSelector = slicer.qMRMLNodeComboBox()
-        self.inputSelector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
-        self.inputSelector.addEnabled = False
-        self.inputSelector.removeEnabled = False
-        self.inputSelector.setMRMLScene(slicer.mrmlScene)
-        self.inputSelector.toolTip = _("The volume that the network is asked about.")
-        form.addRow(_("Volume:"), self.inputSelector)
-
-        self.bundleSelector = ctk.ctkPathLineEdit()
-        self.bundleSelector.filters = ctk.ctkPathLineEdit.Dirs
-        self.bundleSelector.toolTip = _("Root folder of a MONAI bundle. Its configuration can run code.")
-        form.addRow(_("Bundle:"), self.bundleSelector)
-
-        self.trustBox = qt.QCheckBox(_("I know where this bundle comes from"))
-        self.trustBox.toolTip = _("A bundle runs code of its own. Nothing of it runs before this is ticked.")
-        form.addRow("", self.trustBox)
-
-        self.applyButton = qt.QPushButton(_("Apply"))
-        self.applyButton.toolTip = _("Explain the predicted class and show the heatmap over the volume.")
-        self.applyButton.connect("clicked(bool)", self.onApply)
-        form.addRow("", self.applyButton)
-        self.layout.addStretch(1)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/CAMOverlay.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = CAMOverlayLogic()
+        self.panel = Panel(self.ui, self.logic)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneChanged)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneChanged)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self.onNodeAdded)
+        self.initializeParameterNode()
 
-    def onApply(self, _checked: bool = False) -> None:
-        volume = self.inputSelector.currentNode()
-        if volume is None:
-            slicer.util.errorDisplay(_("Choose a volume first."))
-            return
-        try:
-            with slicer.util.WaitCursor():
-                self.logic.process(volume, self.bundleSelector.currentPath, trust=self.trustBox.checked)
-        except CAMOverlayError as error:
-            slicer.util.errorDisplay(str(error))
+    def cleanup(self) -> None:
+        self.removeObservers()
+        if self.panel is not None:
+            self.panel.close()
+
+    def enter(self) -> None:
+        self.initializeParameterNode()
+
+    def exit(self) -> None:
+        """A run goes on while another module is shown, so the panel stays tied to its parameters."""
+
+    def onSceneStartClose(self, caller, event) -> None:
+        self.panel.sceneCloses()
+
+    def onSceneChanged(self, caller, event) -> None:
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onNodeAdded(self, caller, event) -> None:
+        """A volume that is loaded while the panel is open and empty is the one that is meant."""
+        if self.parent.isEntered and not slicer.mrmlScene.IsBatchProcessing():
+            qt.QTimer.singleShot(0, self.panel.preselect)
+
+    def initializeParameterNode(self) -> None:
+        from CAMOverlayLib.panel.parameters import PanelParameters
+
+        node = self.logic.getParameterNode()
+        if self.panel.parameters is None or self.panel.parameters.parameterNode is not node:
+            self.panel.setParameters(PanelParameters(node))
+        self.panel.preselect()
 
 
 class CAMOverlayLogic(ScriptedLoadableModuleLogic, OverlayLogic):
-    """``process(inputVolume, bundlePath, ...)`` returns the overlay node; see :class:`OverlayLogic`."""
+    """``process(inputVolume, bundlePath, ...)`` waits and returns the overlay node, ``start(...)`` returns at once.
+
+    Both compute in a process of its own; see :class:`OverlayLogic` for their arguments. A bundle that was trusted in
+    the panel needs no ``trust=True`` here.
+    """
 
     def __init__(self) -> None:
+        from CAMOverlayLib.panel.explain import pythonSetting
+
         ScriptedLoadableModuleLogic.__init__(self)
-        OverlayLogic.__init__(self)
+        OverlayLogic.__init__(self, worker=Worker(pythonSetting() or None))
+
+    def process(self, inputVolume, bundlePath, *, trust=None, **settings):
+        return OverlayLogic.process(self, inputVolume, bundlePath, trust=isTrusted(bundlePath, trust), **settings)
+
+    def start(self, inputVolume, bundlePath, *, trust=None, **settings):
+        return OverlayLogic.start(self, inputVolume, bundlePath, trust=isTrusted(bundlePath, trust), **settings)
+
+
+def isTrusted(bundlePath: str | Path, said: bool | None) -> bool:
+    """What the caller said, or else what was answered in the panel for this content."""
+    if said is not None:
+        return said
+    from CAMOverlayLib.panel.trust import isTrustedFolder
+
+    folder = Path(os.path.expanduser(bundlePath)).resolve()
+    return folder.is_dir() and isTrustedFolder(folder)
 
 
 class CAMOverlayTest(ScriptedLoadableModuleTest):

@@ -198,6 +198,15 @@ def showLegend(
     return legend
 
 
+def legendShown(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    """Whether the overlay has a colour legend that is shown."""
+    logic = getattr(slicer, "vtkSlicerColorLogic", None)
+    if not hasattr(logic, "GetColorLegendDisplayNode"):
+        return False
+    legend = logic.GetColorLegendDisplayNode(overlayNode)
+    return bool(legend is not None and legend.GetVisibility())
+
+
 # Slice views ---------------------------------------------------------------------------------------------------------
 
 
@@ -231,12 +240,17 @@ def setOpacity(overlayNode: slicer.vtkMRMLScalarVolumeNode, opacity: float) -> N
             composite.SetForegroundOpacity(opacity)
 
 
-def jumpToPeak(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[float, float, float]:
-    """Centre every slice view on the overlay's largest value and return that place in world RAS mm."""
+def jumpToPeak(overlayNode: slicer.vtkMRMLScalarVolumeNode, centre: bool = True) -> tuple[float, float, float]:
+    """Bring every slice view to the overlay's largest value and return that place in world RAS mm.
+
+    Args:
+        centre: move it into the middle of the views too, which otherwise keep what they show around it.
+    """
     world = tuple(float(mm) for mm in peakWorld(overlayNode))
     scene = overlayNode.GetScene()
     for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
-        scene.GetNthNodeByClass(index, "vtkMRMLSliceNode").JumpSliceByCentering(*world)
+        view = scene.GetNthNodeByClass(index, "vtkMRMLSliceNode")
+        (view.JumpSliceByCentering if centre else view.JumpSliceByOffsetting)(*world)
     return world
 
 

@@ -1,0 +1,59 @@
+"""What the panel knows of the chosen bundle without running anything of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from slicer.i18n import tr as _
+
+from ..bundle_files import BundleInfo, Code, code_of, find_config, info_of, read_config, read_metadata
+from ..errors import BundleError
+
+
+@dataclass(frozen=True)
+class BundleState:
+    """A bundle folder as it was read, or why it could not be."""
+
+    folder: Path
+    info: BundleInfo | None = None
+    code: Code | None = None
+    problem: str = ""
+
+    @classmethod
+    def read(cls, path: str) -> BundleState:
+        """Read a folder. Never raises: what is wrong with it is in ``problem``."""
+        folder = Path(os.path.expanduser(path)).resolve()
+        try:
+            config = find_config(folder)
+            return cls(folder, info_of(folder, read_metadata(folder)), code_of(folder, read_config(config)))
+        except BundleError as error:
+            return cls(folder, problem=str(error))
+        except Exception as error:  # metadata may have any shape
+            return cls(folder, problem=_("The bundle's metadata cannot be understood: {error}").format(error=error))
+
+    @property
+    def channels(self) -> int:
+        """Number of volumes that the network wants."""
+        return max(1, int(self.info.channels or 1)) if self.info else 1
+
+    def describe(self) -> str:
+        """What the bundle is: its name in one line, what it takes and gives in the next."""
+        info = self.info
+        if info is None:
+            return self.problem
+        lines = [f"{info.name} {info.version}".strip()]
+        if info.task:
+            lines.append(info.task)
+        parts = []
+        if info.channels:
+            names = ", ".join(info.channel_names)
+            words = _("1 channel") if info.channels == 1 else _("{count} channels").format(count=info.channels)
+            parts.append(f"{words} ({names})" if names else words)
+        if info.spatial_shape:
+            parts.append(" × ".join(map(str, info.spatial_shape)))
+        if info.classes:
+            shown = ", ".join(info.classes[:6]) + (", …" if len(info.classes) > 6 else "")
+            parts.append(_("{count} classes: {names}").format(count=len(info.classes), names=shown))
+        return "\n".join([*lines, " · ".join(parts)]).strip()

@@ -1,0 +1,141 @@
+"""The section Inputs: volume, further channels, bundle, and what the bundle is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from .bundle_state import BundleState
+from .parameters import CHANNEL_ROLE, PanelParameters
+
+
+class InputsSection:
+    """Chooses what is explained by which bundle.
+
+    Args:
+        ui: the panel's widgets by name.
+        onBundleChanged: called when another bundle was chosen, with its state.
+        onChanged: called when another volume was chosen for a channel.
+    """
+
+    def __init__(self, ui: Any, onBundleChanged: Callable[[BundleState | None], None], onChanged: Callable[[], None]) -> None:
+        self.ui = ui
+        self.bundle: BundleState | None = None
+        self._onBundleChanged, self._onChanged = onBundleChanged, onChanged
+        self._parameters: PanelParameters | None = None
+        self._channelRows: list[tuple[Any, Any]] = []
+        self._filling = False
+        self._readFrom: str | None = None
+        # Long paths must not make the panel wider than it is.
+        ui.bundleSelector.sizeAdjustPolicy = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon
+        ui.bundleSelector.retrieveHistory()
+        # The text changes with every key; the folder is read when typing pauses.
+        self._pause = qt.QTimer()
+        self._pause.singleShot = True
+        self._pause.interval = 300
+        self._pause.timeout.connect(self._readBundle)
+        ui.bundleSelector.currentPathChanged.connect(self._onPathChanged)
+
+    def setParameters(self, parameters: PanelParameters | None) -> None:
+        self._parameters = parameters
+        self.update()
+
+    def update(self) -> None:
+        """Show what the parameter node says."""
+        if self._parameters is None:
+            return
+        folder = self._parameters.bundleFolder
+        if self.ui.bundleSelector.currentPath != folder:
+            self._filling = True
+            self.ui.bundleSelector.currentPath = folder
+            self._filling = False
+        if folder != self._readFrom:
+            self._readBundle()
+        self._updateChannels()
+
+    def _onPathChanged(self, path: str = "") -> None:
+        if not self._filling and self._parameters is not None:
+            self._pause.start()
+
+    def flush(self) -> None:
+        """Read now what was typed just now."""
+        if self._pause.isActive():
+            self._pause.stop()
+            self._readBundle()
+
+    def _readBundle(self) -> None:
+        if self._parameters is None:
+            return
+        path = self.ui.bundleSelector.currentPath.strip()
+        self._readFrom = path
+        self.bundle = BundleState.read(path) if path else None
+        self.ui.bundleInfoLabel.text = self.bundle.describe() if self.bundle else _("Choose the root folder of a MONAI bundle.")
+        if self._parameters.bundleFolder != path:
+            with slicer.util.NodeModify(self._parameters.parameterNode):
+                self._parameters.bundleFolder = path
+                # Another bundle's third class or fifth layer mean something else.
+                self._parameters.target = self._parameters.layer = ""
+        self._updateChannels()
+        self._onBundleChanged(self.bundle)
+
+    def keepInHistory(self) -> None:
+        """Put the bundle among those used lately."""
+        self.ui.bundleSelector.addCurrentPathToHistory()
+
+    # Further channels.
+
+    def channels(self) -> list[Any]:
+        """The volumes of the second and further channels; None where none is chosen."""
+        return [selector.currentNode() for _label, selector in self._channelRows]
+
+    def _updateChannels(self) -> None:
+        wanted = (self.bundle.channels if self.bundle else 1) - 1
+        form = self.ui.inputsButton.layout()
+        while len(self._channelRows) > wanted:
+            for widget in self._channelRows.pop():
+                form.removeWidget(widget)
+                widget.hide()
+                widget.deleteLater()
+        names = self.bundle.info.channel_names if self.bundle and self.bundle.info else ()
+        while len(self._channelRows) < wanted:
+            self._channelRows.append(self._addChannelRow(form, len(self._channelRows) + 1))
+        node = self._parameters.parameterNode if self._parameters else None
+        for index, (label, selector) in enumerate(self._channelRows):
+            label.text = _("{name}:").format(name=names[index + 1] if index + 1 < len(names) else _("Channel {number}").format(number=index + 2))
+            if node is not None:
+                self._filling = True
+                selector.setCurrentNode(node.GetNthNodeReference(CHANNEL_ROLE, index))
+                self._filling = False
+        first = _("&Volume ({name}):").format(name=names[0]) if wanted and names else _("&Volume:")
+        self.ui.inputSelectorLabel.text = first
+
+    def _addChannelRow(self, form: Any, number: int) -> tuple[Any, Any]:
+        selector = slicer.qMRMLNodeComboBox()
+        selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+        selector.showChildNodeTypes = False
+        selector.addEnabled = selector.removeEnabled = False
+        selector.noneEnabled = True
+        selector.noneDisplay = _("Choose the volume of this channel")
+        selector.toolTip = _("A further channel of the network's input, on the same voxel grid as the first volume.")
+        selector.setMRMLScene(slicer.mrmlScene)
+        label = qt.QLabel()
+        label.textFormat = qt.Qt.PlainText
+        label.setBuddy(selector)
+        form.insertRow(number, label, selector)
+        selector.currentNodeChanged.connect(lambda node=None, index=number - 1: self._onChannel(index))
+        return label, selector
+
+    def _onChannel(self, index: int) -> None:
+        if self._filling or self._parameters is None or index >= len(self._channelRows):
+            return
+        node = self._parameters.parameterNode
+        chosen = self.channels()
+        node.RemoveNodeReferenceIDs(CHANNEL_ROLE)
+        for position, volume in enumerate(chosen):
+            if volume is not None:
+                node.SetNthNodeReferenceID(CHANNEL_ROLE, position, volume.GetID())
+        self._onChanged()

@@ -1,0 +1,142 @@
+"""The section Result: what the network said, whether the map lies right, and what happened on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from ..request import Result, TransformStep
+
+
+class ResultSection:
+    """Shows the result that an overlay carries.
+
+    Args:
+        ui: the panel's widgets by name.
+        onClass: called with the index of the class that was double-clicked.
+    """
+
+    def __init__(self, ui: Any, onClass: Callable[[int], None]) -> None:
+        self.ui = ui
+        self.shown: Result | None = None
+        ui.classTable.cellDoubleClicked.connect(lambda row=0, column=0: onClass(row))
+        for table in (ui.classTable, ui.stepsTable):
+            table.verticalHeader().hide()
+            table.horizontalHeader().setStretchLastSection(True)
+            table.horizontalHeader().setHighlightSections(False)
+
+    def show(self, result: Result | None) -> None:
+        """Show a result, or that there is none."""
+        if result == self.shown:
+            return
+        self.shown = result
+        if self.ui.resultButton.enabled != (result is not None):
+            self.ui.resultButton.enabled = result is not None
+            self.ui.resultButton.collapsed = result is None
+        if result is None:
+            return
+        self.ui.predictionLabel.text = summary(result)
+        self.ui.placementLabel.text = verdict(result)
+        self.ui.resolutionLabel.text = resolution(result)
+        self._showClasses(result)
+        self._showSteps(result.steps)
+
+    def _showClasses(self, result: Result) -> None:
+        prediction, table = result.prediction, self.ui.classTable
+        table.clearContents()
+        table.setRowCount(len(prediction.classes))
+        # Outputs that are no probabilities have no whole that a bar could be a part of.
+        areShares = prediction.activation != "none"
+        table.horizontalHeaderItem(1).setText(_("Probability") if areShares else _("Output"))
+        values = prediction.probabilities if areShares else prediction.outputs
+        for row, (name, value) in enumerate(zip(prediction.classes, values)):
+            item = qt.QTableWidgetItem(name)
+            if row == prediction.index:
+                font = item.font()
+                font.setBold(True)
+                item.setFont(font)
+                item.setToolTip(_("Predicted"))
+            table.setItem(row, 0, item)
+            if areShares:
+                bar = qt.QProgressBar()
+                bar.maximum = 1000
+                bar.value = round(1000 * value)
+                bar.format = f"{value:.1%}"
+                table.setCellWidget(row, 1, bar)
+            else:
+                table.setItem(row, 1, qt.QTableWidgetItem(f"{value:.4g}"))
+        table.resizeColumnToContents(0)
+        table.resizeRowsToContents()
+        fitHeight(table, most=6)
+
+    def _showSteps(self, steps: Sequence[TransformStep]) -> None:
+        table = self.ui.stepsTable
+        table.clearContents()
+        table.setRowCount(len(steps))
+        for row, step in enumerate(steps):
+            changed = step.shape_before is not None and step.shape_before != step.shape_after
+            texts = (
+                step.name,
+                _shape(step.shape_after),
+                " × ".join(f"{mm:.2f}" for mm in step.spacing_after),
+                step.orientation,
+                step.evidence or "–",
+                step.inverse or "–",
+            )
+            parameters = ", ".join(f"{key}={value}" for key, value in step.parameters.items())
+            tip = f"{step.name}({parameters})\n" + _(
+                "{before} → {after} voxels, values {low:.4g} to {high:.4g}, {share:.0%} not zero, {seconds:.2f} s"
+            ).format(
+                before=_shape(step.shape_before) if step.shape_before else _("file"), after=_shape(step.shape_after),
+                low=step.value_range[0], high=step.value_range[1], share=step.nonzero, seconds=step.seconds,
+            )  # fmt: skip
+            for column, text in enumerate(texts):
+                item = qt.QTableWidgetItem(text)
+                item.setToolTip(escape(text if column >= 4 and len(text) > 20 else tip).replace("\n", "<br>"))
+                if changed and column == 1:
+                    font = item.font()
+                    font.setBold(True)
+                    item.setFont(font)
+                table.setItem(row, column, item)
+        table.resizeColumnsToContents()
+        table.resizeRowsToContents()
+
+
+def fitHeight(table: Any, most: int) -> None:
+    """As high as its rows, up to so many of them."""
+    rows = sum(table.rowHeight(row) for row in range(min(table.rowCount, most)))
+    height = rows + table.horizontalHeader().sizeHint.height() + 2 * table.frameWidth
+    table.setMinimumHeight(height)
+    table.setMaximumHeight(height)
+
+
+def summary(result: Result) -> str:
+    prediction = result.prediction
+    words = _("Predicted <b>{name}</b>").format(name=escape(prediction.name))
+    if prediction.activation != "none":
+        words += f" ({prediction.probabilities[prediction.index]:.1%})"
+    return words + "<br>" + _("Shown: evidence for <b>{target}</b>, {method} at {layer}").format(
+        target=escape(result.target.name), method=escape(result.method), layer=escape(result.layer)
+    )
+
+
+def verdict(result: Result) -> str:
+    """The placement's verdict. The sign says it without the colour, the colour without reading."""
+    sign, color = ("✓", "#3a9d4f") if result.placement.verdict == "proven" else ("?", "#d08700")
+    warnings = "".join(f"<br><b style='color:#d08700'>!</b> {escape(words)}" for words in result.warnings)
+    return f"<b style='color:{color}'>{sign}</b> {escape(result.placement.words)}{warnings}"
+
+
+def resolution(result: Result) -> str:
+    size = " × ".join(f"{mm:.1f}" for mm in result.activation_spacing)
+    return _("One activation covers {size} mm. The network saw {share:.0%} of the volume.").format(
+        size=size, share=result.field_of_view.share
+    )
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))

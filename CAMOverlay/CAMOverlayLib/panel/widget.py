@@ -1,0 +1,360 @@
+"""The panel: ties the sections to the parameter node, and a press of Apply to a run. Start reading at :meth:`Panel.apply`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+import slicer.util
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from ..errors import CAMOverlayError, Cancelled, UntrustedBundleError
+from ..logic import OverlayLogic
+from ..request import Progress
+from ..scene import overlay
+from . import trust
+from .bundle_state import BundleState
+from .display import DisplaySection
+from .explain import ExplainSection
+from .inputs import InputsSection
+from .install import Installer, usesOwnPython
+from .parameters import PanelParameters
+from .progress import ProgressSection
+from .results import ResultSection
+from .zoo import ZooRow
+
+
+class Panel(VTKObservationMixin):
+    """Everything between the widgets and the logic.
+
+    Args:
+        ui: the widgets of ``CAMOverlay.ui`` by name.
+        logic: explains; its ``worker`` is the process that computes.
+        installer: gets what is missing into Slicer's Python.
+    """
+
+    def __init__(self, ui: Any, logic: OverlayLogic, installer: Installer | None = None) -> None:
+        VTKObservationMixin.__init__(self)
+        self.ui, self.logic = ui, logic
+        self.installer = installer or Installer(self._note)
+        self.parameters: PanelParameters | None = None
+        self._guiTag: Any = None
+        self._run: Any = None
+        self._hashing: trust.Hashing | None = None
+        self._listing: Any = None
+        self._notes: list[str] = []
+        self._explained: tuple | None = None
+        self.inputs = InputsSection(ui, self._onBundle, self._update)
+        self.explain = ExplainSection(ui, self._onChosen, self._onPython)
+        self.progress = ProgressSection(ui, self._log)
+        self.results = ResultSection(ui, self._explainClass)
+        self.display = DisplaySection(ui)
+        self.zoo = ZooRow(ui, self._useBundle)
+        ui.applyButton.clicked.connect(self._onApplyButton)
+        ui.layersButton.clicked.connect(self._onLayersButton)
+
+    # The parameter node.
+
+    def setParameters(self, parameters: PanelParameters | None) -> None:
+        """Show another parameter node, or none while the scene closes."""
+        if self.parameters is not None:
+            self.parameters.disconnectGui(self._guiTag)
+            self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+        self.parameters = parameters
+        for section in (self.inputs, self.explain, self.display):
+            section.setParameters(parameters)
+        if parameters is not None:
+            self._guiTag = parameters.connectGui(self.ui)
+            self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+        self._update()
+
+    def preselect(self) -> None:
+        """Choose the volume that the user is looking at, or the first one, if none is chosen."""
+        if self.parameters is None or self.parameters.inputVolume is not None:
+            return
+        selection = slicer.app.applicationLogic().GetSelectionNode()
+        active = slicer.mrmlScene.GetNodeByID(selection.GetActiveVolumeID() or "") if selection else None
+        volumes = [active, *slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
+        plain = [v for v in volumes if v is not None and v.GetClassName() == "vtkMRMLScalarVolumeNode" and not overlay.isOverlay(v)]
+        if plain:
+            self.parameters.inputVolume = plain[0]
+
+    def close(self) -> None:
+        """The panel goes: with the module, at a reload, or with Slicer."""
+        self._stopAll()
+        self.zoo.stop()
+        self.setParameters(None)
+        self.display.setOverlay(None)
+        self.removeObservers()
+        if self.logic.worker is not None:
+            self.logic.worker.stop()
+
+    def sceneCloses(self) -> None:
+        self._stopAll()
+        self.setParameters(None)
+        self.display.setOverlay(None)
+        self._explained = None
+
+    def _update(self, caller: Any = None, event: Any = None) -> None:
+        """Bring the widgets to what the parameter node says."""
+        if self.parameters is None:
+            self.results.show(None)
+        else:
+            self.inputs.update()
+            self.explain.update()
+            node = self.parameters.overlayVolume
+            self.results.show(overlay.resultOf(node) if overlay.isOverlay(node) else None)
+            self.display.setOverlay(node)
+            self.display.applyOpacity()
+            if self.results.shown is not None and not self.explain.classCount:
+                self.explain.setClasses(self.results.shown.prediction.classes)
+        self._updateApply()
+
+    def _updateApply(self) -> None:
+        problem = self._problem()
+        button = self.ui.applyButton
+        button.text = _("C&ancel") if self.busy else _("&Apply")
+        button.enabled = self.busy or not problem
+        if self.busy:
+            button.toolTip = _("Stop the computation. Nothing is changed.")
+        else:
+            button.toolTip = problem or _("Explain the chosen class and show the heatmap over the volume.")
+        self.ui.layersButton.enabled = not self.busy and self.inputs.bundle is not None and not self.inputs.bundle.problem
+
+    def _problem(self) -> str:
+        """Why Apply cannot be pressed, or an empty text."""
+        if self.parameters is None or self.parameters.inputVolume is None:
+            return _("Load or choose a volume first.")
+        if self.inputs.bundle is None:
+            return _("Choose a bundle first.")
+        if self.inputs.bundle.problem:
+            return self.inputs.bundle.problem
+        if None in self.inputs.channels():
+            return _("The bundle wants {count} volumes. Choose all of them.").format(count=self.inputs.bundle.channels)
+        output = self.parameters.overlayVolume
+        if output is not None and output.GetImageData() is not None and not overlay.isOverlay(output):
+            return _("The output “{name}” is an image of its own, not an overlay. Choose another one.").format(name=output.GetName())
+        return ""
+
+    # A run, from the press of Apply to the overlay.
+
+    @property
+    def busy(self) -> bool:
+        return self._run is not None or self._hashing is not None
+
+    def _onApplyButton(self, checked: bool = False) -> None:
+        if self.busy:
+            self.cancel()
+        else:
+            self.inputs.flush()
+            self.apply()
+
+    def apply(self) -> None:
+        """Trust, dependencies, run: each step begins when the one before is through."""
+        problem = self._problem()
+        if problem:
+            self.progress.say(problem)
+            return
+        self._notes.clear()
+        self._withTrust(self._explain)
+
+    def cancel(self) -> None:
+        if self._hashing is not None:
+            self._hashing.cancel()
+            self._hashing = None
+            self._finish(_("Cancelled; nothing was changed."))
+        elif self._run is not None:
+            self.ui.applyButton.enabled = False  # until the run says that it ended
+            self._run.cancel()
+
+    def _withTrust(self, then: Any) -> None:
+        """Go on with ``then`` once the user trusts the bundle and everything that it needs is installed."""
+        bundle = self.inputs.bundle
+        assert bundle is not None
+
+        def onHash(contentHash: str) -> None:
+            self._hashing = None
+            if not trust.isTrusted(contentHash) and not trust.ask(bundle, contentHash):
+                self._finish(_("Nothing was run, since the bundle is not trusted."))
+                return
+            problem = self.installer.ensure() if usesOwnPython(str(self.logic.worker.python or "")) else ""
+            if problem:
+                self._finish(problem)
+            else:
+                then()
+
+        def onError(problem: str) -> None:
+            self._hashing = None
+            self._finish(problem)
+
+        self.progress.start(_("Checking the bundle"))
+        self._hashing = trust.Hashing(bundle.folder, onHash, onError)
+        self._updateApply()
+
+    def _explain(self) -> None:
+        parameters, bundle = self.parameters, self.inputs.bundle
+        if parameters is None or bundle is None or self._problem():
+            self._finish(self._problem())  # the scene changed while a question was open
+            return
+        self._stopListing()
+        self.progress.report(Progress("", 0.0, _("Exporting the volume")))
+        wanted = self._wanted()
+        try:
+            self._run = self.logic.start(
+                parameters.inputVolume,
+                str(bundle.folder),
+                channels=self.inputs.channels(),
+                target=int(parameters.target) if parameters.target else None,
+                layer=parameters.layer or None,
+                method=parameters.method,
+                device=parameters.device,
+                trust=True,
+                overlayVolume=parameters.overlayVolume,
+                opacity=parameters.opacity,
+                onProgress=self.progress.report,
+                onResult=lambda node: self._onResult(node, wanted),
+                onError=self._onError,
+            )
+        except CAMOverlayError as error:
+            self._finish(str(error))
+            return
+        self._updateApply()
+
+    def _onResult(self, node: Any, wanted: tuple) -> None:
+        self._run = None
+        self._explained = wanted
+        self.inputs.keepInHistory()
+        if self.parameters is not None and self.parameters.overlayVolume is not node:
+            self.parameters.overlayVolume = node
+            overlay.jumpToPeak(node, centre=False)  # or a small new overlay might lie in none of the slices that are shown
+        hello = self.logic.worker.hello
+        if hello is not None:
+            self.explain.showVersions(hello.python, hello.versions)
+        self._finish("")
+        if not self.explain.layersKnown:
+            self._listLayers()
+
+    def _onError(self, error: BaseException) -> None:
+        self._run = None
+        if isinstance(error, Cancelled):
+            self._finish(_("Cancelled; nothing was changed."))
+            return
+        if isinstance(error, UntrustedBundleError):
+            error = UntrustedBundleError(_("The bundle changed since it was trusted. Apply again."))
+        message, _line, details = str(error).partition("\n")
+        if details:
+            self._note(details)
+        self._finish(message, unfoldLog=bool(details))
+
+    def _finish(self, message: str, unfoldLog: bool = False) -> None:
+        self.progress.stop()
+        self.progress.say(message, unfoldLog)
+        self._update()
+
+    def _stopAll(self) -> None:
+        self._stopListing()
+        if self._hashing is not None:
+            self._hashing.cancel()
+            self._hashing = None
+            self.progress.stop()
+        if self._run is not None:
+            self._run.cancel()
+
+    # Follow.
+
+    def _wanted(self) -> tuple:
+        """What a run would explain: with the same answer twice there is nothing to compute."""
+        assert self.parameters is not None
+        node = self.parameters.inputVolume
+        return (node.GetID() if node else "", self.parameters.bundleFolder, self.parameters.target, self.parameters.layer, self.parameters.method)
+
+    def _onChosen(self) -> None:
+        """Class, layer or method changed: where the process is warm and the overlay is of this volume, show it at once."""
+        if self.parameters is None or not self.parameters.follow or self._explained is None or self._problem():
+            return
+        if self._explained[:2] != self._wanted()[:2] or self._explained == self._wanted():
+            return
+        if self.logic.worker.ready:
+            self._followUp()
+
+    def _followUp(self) -> None:
+        if self._hashing is not None:
+            self._hashing.cancel()
+            self._hashing = None
+        if self._run is None:
+            self.apply()
+        else:
+            self._explain()  # the worker cancels the run before for this one
+
+    def _explainClass(self, index: int) -> None:
+        row = self.ui.targetSelector.findData(str(index))
+        if row >= 0:
+            self.ui.targetSelector.currentIndex = row
+
+    # Bundle, layers, Python.
+
+    def _useBundle(self, folder: str) -> None:
+        self.ui.bundleSelector.currentPath = folder
+        self.inputs.flush()
+
+    def _onBundle(self, bundle: BundleState | None) -> None:
+        self._stopListing()
+        self.explain.setBundle(bundle)
+        self._updateApply()
+
+    def _onLayersButton(self, checked: bool = False) -> None:
+        self._withTrust(self._listLayers)
+
+    def _listLayers(self) -> None:
+        """Ask the process for the layers; a run that begins meanwhile goes first."""
+        bundle = self.inputs.bundle
+        if self._run is not None or bundle is None or bundle.problem:
+            return
+        if self.ui.progressBar.visible:
+            self.progress.stop()
+        self.ui.layersButton.text = _("Listing the layers …")
+
+        def onResult(answer: dict[str, Any]) -> None:
+            self._listing = None
+            self._showListingDone()
+            if bundle is self.inputs.bundle:
+                self.explain.setLayers(answer["layers"], answer["default"])
+
+        def onError(error: BaseException) -> None:
+            self._listing = None
+            self._showListingDone()
+            if not isinstance(error, Cancelled):
+                self.progress.say(str(error).partition("\n")[0])
+
+        payload = {"bundle": str(bundle.folder), "trust": True}
+        try:
+            self._listing = self.logic.worker.call("inspect", payload, on_result=onResult, on_error=onError)
+        except CAMOverlayError as error:
+            onError(error)
+        self._updateApply()
+
+    def _showListingDone(self) -> None:
+        self.ui.layersButton.text = _("List the layers of this &network")
+        self._updateApply()
+
+    def _stopListing(self) -> None:
+        listing, self._listing = self._listing, None
+        if listing is not None:
+            listing.cancel()
+
+    def _onPython(self, path: str) -> None:
+        """Another Python computes from now on."""
+        if self.logic.worker.python != (path or None):
+            self._stopAll()
+            self.logic.worker.stop()
+            self.logic.worker.python = path or None
+
+    # The log.
+
+    def _note(self, line: str) -> None:
+        self._notes.append(line)
+
+    def _log(self) -> str:
+        return "\n".join([*self._notes, self.logic.worker.log if self.logic.worker else ""]).strip()
