@@ -15,7 +15,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,14 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--method", default="gradcam", metavar="NAME", help="method (default: gradcam)")
     explain.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where the network runs (default: auto)")
 
+    explain.add_argument(
+        "--inverse", default="auto", choices=("auto", "affine", "operations"),
+        help="way back: one resampling, or the saved operations replayed (default: the first where the voxels allow)",
+    )  # fmt: skip
+    explain.add_argument("--verify", action="store_true", help="go back both ways and report how far apart they are")
+    explain.add_argument("--blocks", action="store_true", help="one block an activation instead of interpolation")
+    explain.add_argument("--trail", metavar="DIR", help="write every step's volume, forward and backward, into this folder")
+
     inspect = commands.add_parser("inspect", help="what a bundle is: classes, inputs, transforms, layers")
     inspect.set_defaults(run=run_inspect)
     inspect.add_argument("--bundle", required=True, metavar="DIR", help="root folder of a MONAI bundle")
@@ -97,13 +105,17 @@ def explain_files(paths: list[str], output: Path, options: dict[str, Any]) -> Re
     """Explain image files and fill the output folder, which appears complete or not at all.
 
     Args:
-        options: ``bundle``, ``trust``, ``target``, ``layer``, ``method``, ``device``.
+        options: ``bundle``, and of the others those that are not at their defaults: ``trust``, ``target``, ``layer``,
+            ``method``, ``device``, ``inverse``, ``verify``, ``blocks``, ``trail``.
 
     Raises:
         CAMOverlayError: one of its kinds; the output folder is then as it was.
     """
     timings: dict[str, float] = {}
-    with finished_folder(output) as folder, _ProgressLine() as show:
+    trail = finished_folder(Path(options["trail"])) if options.get("trail") else nullcontext()
+    names = ("trust", "target", "layer", "method", "device", "inverse", "verify", "blocks")
+    settings = {name: options[name] for name in names if name in options}
+    with finished_folder(output) as folder, trail as trail_folder, _ProgressLine() as show:
         show(Progress("slicer", 0.0, "Starting Slicer's core"))
         with _timed(timings, "slicer"):
             from .logic import OverlayLogic, computeHere
@@ -114,16 +126,9 @@ def explain_files(paths: list[str], output: Path, options: dict[str, Any]) -> Re
             nodes = [core.loadVolume(path) for path in paths]
         with _timed(timings, "process"):
             node = OverlayLogic(computeHere).process(
-                nodes[0],
-                options["bundle"],
-                channels=nodes[1:],
-                trust=options["trust"],
-                target=options["target"],
-                layer=options["layer"],
-                method=options["method"],
-                device=options["device"],
+                nodes[0], options["bundle"], channels=nodes[1:], trailFolder=trail_folder, **settings,
                 report=show,
-            )
+            )  # fmt: skip
         result = overlay.resultOf(node)
         assert result is not None  # process() has just put it there
         overlay.jumpToPeak(node)
@@ -166,6 +171,12 @@ def _print_summary(result: Result, output: Path) -> None:
     print(f"explained    {result.target.name}, {result.method} at {result.layer}")
     print(f"peak         voxel {result.peak}, RAS {_mm(result.peak_ras)} mm")
     print(f"resolution   one activation is {' × '.join(f'{s:.1f}' for s in result.activation_spacing)} mm")
+    print(f"placement    {result.placement.words.removeprefix('Placement ')}")
+    if result.placement.difference is not None:
+        print(
+            f"verified     the two inverses differ by {result.placement.difference:.3f} at most, "
+            f"their hottest spots lie {result.placement.peak_distance:.1f} mm apart"
+        )
     print(f"seen         {result.field_of_view.share:.1%} of the volume's voxels")
     for warning in result.warnings:
         print(f"warning      {warning}")
@@ -223,8 +234,7 @@ def _print_layers(bundle: Bundle) -> None:
 
 def run_demo(options: argparse.Namespace) -> None:
     output, lesion = Path(options.output), demo_lesion()
-    settings = {"bundle": DEMO_BUNDLE, "trust": True, "target": None, "layer": None, "method": "gradcam", "device": "auto"}
-    result = explain_files([str(DEMO_VOLUME)], output, settings)
+    result = explain_files([str(DEMO_VOLUME)], output, {"bundle": DEMO_BUNDLE, "trust": True})
     _print_summary(result, output)
     print(f"lesion       {lesion.kind}, RAS {_mm(lesion.centre)} mm, radius {lesion.radius:.1f} mm")
     print(f"distance     {lesion.distance(result.peak_ras):.1f} mm from the heatmap's peak to the lesion's centre")

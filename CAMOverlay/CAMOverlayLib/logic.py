@@ -10,11 +10,13 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import slicer
 
+from .errors import VolumeError
 from .request import Progress, Request, Result
-from .scene import overlay
+from .scene import core, overlay
 from .scene.exported import ExportedVolumes
 from .worker.client import Run, Worker
 
@@ -47,30 +49,16 @@ class OverlayLogic:
         inputVolume: slicer.vtkMRMLScalarVolumeNode,
         bundlePath: str | Path,
         *,
-        channels: Sequence[slicer.vtkMRMLScalarVolumeNode] = (),
-        target: int | str | None = None,
-        layer: str | None = None,
-        method: str = "gradcam",
-        device: str = "auto",
-        trust: bool = False,
-        overlayVolume: slicer.vtkMRMLScalarVolumeNode | None = None,
-        opacity: float | None = overlay.OPACITY,
         report: Report = lambda progress: None,
+        **options: Any,
     ) -> slicer.vtkMRMLScalarVolumeNode:
-        """Explain what a bundle's network makes of a volume, and show it.
+        """Explain what a bundle's network makes of a volume, wait for it, and show it.
 
         Args:
             inputVolume: the volume; the overlay lies on its voxel grid, under its parent transform.
             bundlePath: root folder of a MONAI bundle.
-            channels: further volumes on the same grid, where the network takes more than one channel.
-            target: class to explain, by name or index; None explains the predicted class.
-            layer: layer to explain at, by its name in the network; None chooses.
-            method: name of the method.
-            device: ``auto``, ``cpu`` or ``cuda``.
-            trust: you know where the bundle comes from; its configuration can run code.
-            overlayVolume: volume node to overwrite; None makes a new one.
-            opacity: of the overlay in the slice views; None leaves the views as they are.
             report: called with progress; raising from it ends the run.
+            options: those of :meth:`start`.
 
         Returns:
             the overlay node. What it shows is on it: ``CAMOverlayLib.scene.overlay.resultOf(node)``.
@@ -78,16 +66,16 @@ class OverlayLogic:
         Raises:
             CAMOverlayError: one of its kinds. The scene is then as it was.
         """
-        settings = dict(target=target, layer=layer or None, method=method, device=device, trust=trust)
         if self.worker is not None:
-            run = self.start(
-                inputVolume, bundlePath, channels=channels, overlayVolume=overlayVolume, opacity=opacity,
-                onProgress=report, **settings,
-            )
-            return run.wait()
+            return self.start(inputVolume, bundlePath, onProgress=report, **options).wait()
+        return self._processHere(inputVolume, bundlePath, report, **options)
+
+    def _processHere(
+        self, inputVolume, bundlePath, report, *, channels=(), overlayVolume=None, opacity=overlay.OPACITY, **settings
+    ):
         with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
             exported = ExportedVolumes.write((inputVolume, *channels), folder)
-            result = self.compute(Request(exported.files, str(bundlePath), folder, **settings), report)
+            result = self.compute(_request(exported, bundlePath, folder, **settings), report)
             return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity)
 
     def start(
@@ -101,19 +89,37 @@ class OverlayLogic:
         method: str = "gradcam",
         device: str = "auto",
         trust: bool = False,
+        inverse: str = "auto",
+        verify: bool = False,
+        blocks: bool = False,
+        trailFolder: str | Path | None = None,
         overlayVolume: slicer.vtkMRMLScalarVolumeNode | None = None,
         opacity: float | None = overlay.OPACITY,
         onProgress: Report = lambda progress: None,
         onResult: Callable[[slicer.vtkMRMLScalarVolumeNode], None] = lambda overlayNode: None,
         onError: Callable[[BaseException], None] = lambda error: None,
     ) -> Run:
-        """Explain in a process of its own and return at once; arguments as in :meth:`process`.
+        """Explain in a process of its own and return at once.
 
         The scene may change meanwhile. The overlay goes onto the volume that was given, whatever it is called by
         then; if that volume was edited, moved on its grid or removed, the run fails with a PlacementError and the
         scene stays as it is. A run that is still under way is cancelled for this one.
 
         Args:
+            inputVolume: the volume; the overlay lies on its voxel grid, under its parent transform.
+            bundlePath: root folder of a MONAI bundle.
+            channels: further volumes on the same grid, where the network takes more than one channel.
+            target: class to explain, by name or index; None explains the predicted class.
+            layer: layer to explain at, by its name in the network; None chooses.
+            method: name of the method.
+            device: ``auto``, ``cpu`` or ``cuda``.
+            trust: you know where the bundle comes from; its configuration can run code.
+            inverse: how the heatmap goes back: ``auto``, or ``affine`` or ``operations`` to force one way.
+            verify: go back both ways and report how far apart they are.
+            blocks: one block an activation instead of interpolation between them.
+            trailFolder: existing folder for every step's intermediate volume; see :meth:`loadTrail`.
+            overlayVolume: volume node to overwrite; None makes a new one.
+            opacity: of the overlay in the slice views; None leaves the views as they are.
             onProgress: called with progress.
             onResult: called with the overlay node.
             onError: called with the error, ``Cancelled`` if the run was cancelled.
@@ -135,9 +141,9 @@ class OverlayLogic:
                 return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity)
 
             return self.worker.explain(
-                Request(
-                    exported.files, str(bundlePath), folder,
-                    trust=trust, target=target, layer=layer or None, method=method, device=device,
+                _request(
+                    exported, bundlePath, folder, target=target, layer=layer, method=method, device=device, trust=trust,
+                    inverse=inverse, verify=verify, blocks=blocks, trailFolder=trailFolder,
                 ),
                 finish=show,
                 folders=(folder,),  # from here on the run's, which removes it however it ends
@@ -148,3 +154,30 @@ class OverlayLogic:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+    @staticmethod
+    def loadTrail(folder: str | Path) -> list[slicer.vtkMRMLScalarVolumeNode]:
+        """Load the intermediate volumes that a run with ``trailFolder`` left there, in the order of the steps.
+
+        Each has an affine of its own, so that all of them overlay the volume that was explained. ``forward-…`` is the
+        image after a step, ``backward-…`` the heatmap on that step's grid, which is shown in the heatmap's colours.
+
+        Raises:
+            VolumeError: there are none, or one cannot be loaded (a step that shears its grid, say).
+        """
+        files = sorted(Path(folder).glob("*ward-*.nii.gz"), key=lambda path: (path.name.split("-")[1], path.name))
+        if not files:
+            raise VolumeError(f"'{folder}' holds no trail. Give the folder that was passed as trailFolder (--trail).")
+        nodes = [core.loadVolume(path) for path in files]
+        for node in nodes:
+            if node.GetName().startswith("backward"):
+                overlay.ensureDisplay(node)
+        return nodes
+
+
+def _request(
+    exported: ExportedVolumes, bundlePath: str | Path, folder: str, *, trailFolder: str | Path | None = None, **settings: Any
+) -> Request:
+    settings["layer"] = settings.get("layer") or None
+    trail = str(trailFolder) if trailFolder is not None else None
+    return Request(exported.files, str(bundlePath), folder, trail_folder=trail, **settings)

@@ -66,6 +66,30 @@ def test_explain_with_every_option(make_bundle, volume, tmp_path):
     assert all((tmp_path / "a/b" / name).stat().st_mtime_ns > time for name, time in before.items())
 
 
+def test_the_trail_is_written_and_loads_as_nodes_over_the_original(make_bundle, volume, tmp_path):
+    run = cam_overlay(
+        "explain", volume, "--bundle", make_bundle(), "--output", tmp_path / "out", "--trust", "--verify", "--blocks",
+        "--inverse", "operations", "--trail", tmp_path / "trail",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "verified     the two inverses differ by" in run.stdout and "placement    undecided" in run.stdout  # a blob is symmetric
+    from CAMOverlayLib.errors import VolumeError
+    from CAMOverlayLib.logic import OverlayLogic
+    from CAMOverlayLib.scene import core, slices
+
+    core.ensureScene()
+    source = core.loadVolume(volume)
+    nodes = OverlayLogic.loadTrail(tmp_path / "trail")
+    names = [node.GetName() for node in nodes]
+    assert names[:2] == ["backward-01-LoadImaged", "forward-01-LoadImaged"] and "forward-08-EnsureTyped" in names
+    whole = slices.worldBounds(source)
+    for node in nodes:  # each lies within the original, up to the voxel that resampling may add
+        bounds = slices.worldBounds(node)
+        assert (bounds[0] > whole[0] - 25).all() and (bounds[1] < whole[1] + 25).all(), node.GetName()
+    with pytest.raises(VolumeError, match="holds no trail"):
+        OverlayLogic.loadTrail(tmp_path / "out")
+
+
 def test_inspect(make_bundle):
     bundle = make_bundle()
     untrusted = cam_overlay("inspect", "--bundle", bundle)

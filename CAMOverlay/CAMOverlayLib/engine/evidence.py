@@ -284,7 +284,7 @@ def _rivals(shape: tuple[int, ...], tracked: np.ndarray, exhaustive: bool) -> It
             # Content that moved forward by s shows at p what its origin had at p - s.
             shift = -sign * count * step[axis] * np.eye(3)[axis]
             if np.abs(shift).max() < shape[axis] / 2:
-                words = f"shifted by {sign * count} voxels along {AXES[axis]}"
+                words = f"shifted by {sign * count} voxel{'s' * (count > 1)} along {AXES[axis]}"
                 yield Rival(words, "shifted", tracked @ _translation(shift))
 
 

@@ -19,10 +19,12 @@ from .canvas import Canvas, fitText
 from .core import checkScalar
 from .overlay import OPACITY, ensureDisplay, peakWorld, resultOf, thresholdOf
 from .slices import AXES, ORIENTATIONS, Slice, SliceRenderer
-from .volumes import peakIJK
+from .volumes import indexFromWorld, peakIJK
 
 PAGE, PANEL = (0.075, 0.082, 0.094), (0.0, 0.0, 0.0)
 WHITE, SOFT, FAINT = (0.96, 0.96, 0.96), (0.72, 0.74, 0.77), (0.42, 0.44, 0.48)
+
+SEEN = (0.35, 0.85, 1.0)
 
 MARGIN, GAP = 40, 16
 PANELS_WIDTH, PANELS_HEIGHT = 1500, 640
@@ -51,7 +53,7 @@ def savePicture(
         inputVolume: the grey image, shown with its own window and level.
         overlayNode: the heatmap, shown with its own colours and threshold.
         title, subtitle, footer: lines of text; None writes what the overlay's provenance tells.
-        verdict: a line about the placement, set off below the others.
+        verdict: a further line below the others.
         opacity: of the overlay, in [0, 1].
 
     Raises:
@@ -95,8 +97,15 @@ def _words(
         [
             f"{result.method} at layer {result.layer}   ·   one activation covers {grid} mm",
             f"{place}   ·   {result.bundle_name} {result.bundle_version}".rstrip(),
+            result.placement.words,
+            *_seenWords(result),
         ],
     )
+
+
+def _seenWords(result: Result) -> list[str]:
+    share = result.field_of_view.share
+    return [] if share > 0.9995 else [f"Outlined: the {share:.0%} of the volume's voxels that the network saw"]
 
 
 def _share(result: Result, index: int) -> str:
@@ -144,6 +153,7 @@ def drawPicture(
     x = MARGIN + (width - 2 * MARGIN - content) // 2
     for orientation in ORIENTATIONS:
         rendered = renderer.render(orientation, peak, scale)
+        _outline(rendered, inputVolume, overlayNode)
         _panel(page, x, top, widths[orientation], panelHeight, rendered, peak, overlayNode)
         if orientation == ORIENTATIONS[0]:
             _scaleBar(page, x, top + panelHeight, widths[orientation], scale)
@@ -186,6 +196,29 @@ def _panel(
         "bottom": (x + width / 2, y + height - 10, "center baseline"),
     }.items():
         page.text(*place[:2], letters[edge], 20, WHITE, bold=True, anchor=place[2], shadow=True)
+
+
+def _outline(rendered: Slice, inputVolume: slicer.vtkMRMLScalarVolumeNode, overlayNode) -> None:
+    """Draw the edge of what the network saw into a slice, one pixel wide, where that is not the whole volume."""
+    result = resultOf(overlayNode)
+    if result is None or not result.field_of_view.planes:
+        return
+    rows, columns = rendered.pixels.shape[:2]
+    grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows), [0], [1]), -1).reshape(-1, 4)
+    world = (grid @ rendered.rasFromPixel.T)[:, :3]
+    index = indexFromWorld(inputVolume, world)
+    planes = np.array(result.field_of_view.planes)
+    position = index @ planes[:, :3].T
+    inside = ((position >= planes[:, 3]) & (position <= planes[:, 4])).all(1)
+    size = np.array(inputVolume.GetImageData().GetDimensions())
+    within = ((index >= -0.5) & (index <= size - 0.5)).all(1)
+    seen, within = (inside & within).reshape(rows, columns), within.reshape(rows, columns)
+    edge = np.zeros_like(seen)
+    for axis in (0, 1):
+        for step in (-1, 1):
+            beside, there = np.roll(seen, step, axis), np.roll(within, step, axis)
+            edge |= seen & ~beside & there  # at the volume's own border there is nothing to tell
+    rendered.pixels[edge] += (np.array(SEEN, np.float32) - rendered.pixels[edge]) * 0.8
 
 
 def _marks(page: Canvas, x: float, y: float, panel: tuple[int, int, int, int]) -> None:

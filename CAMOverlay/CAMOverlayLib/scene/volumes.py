@@ -47,6 +47,21 @@ def worldFromIJK(volumeNode: slicer.vtkMRMLVolumeNode, ijk: tuple[float, float, 
     return np.array(world)
 
 
+def indexFromWorld(volumeNode: slicer.vtkMRMLVolumeNode, world: np.ndarray) -> np.ndarray:
+    """Voxel indices (N×3, I, J, K, not rounded) of points in world RAS mm (N×3), through parent transforms."""
+    local = np.asarray(world, dtype=float)
+    parent = volumeNode.GetParentTransformNode()
+    if parent is not None:
+        points, moved = vtk.vtkPoints(), vtk.vtkPoints()
+        points.SetData(numpy_support.numpy_to_vtk(np.ascontiguousarray(local), deep=True))
+        fromWorld = vtk.vtkGeneralTransform()
+        parent.GetTransformFromWorld(fromWorld)
+        fromWorld.TransformPoints(points, moved)
+        local = numpy_support.vtk_to_numpy(moved.GetData()).copy()
+    back = np.linalg.inv(affineFromNode(volumeNode))
+    return local @ back[:3, :3].T + back[:3, 3]
+
+
 def peakIJK(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, int, int]:
     """Voxel (I, J, K) of the largest value; the first in memory if several share it."""
     voxels = slicer.util.arrayFromVolume(volumeNode)

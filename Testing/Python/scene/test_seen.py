@@ -1,0 +1,81 @@
+"""What the network saw, as a segmentation and as an outline in the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from CAMOverlayLib.errors import PlacementError
+from CAMOverlayLib.field_of_view import Region
+from CAMOverlayLib.request import FieldOfView
+from CAMOverlayLib.scene import core, overlay, picture, seen
+from scene.helpers import GEOMETRIES, makeHeatmap, makeResult, makeVolume
+
+import slicer
+import slicer.util
+import vtk
+
+SHAPE = (20, 18, 16)
+BOX = ((1.0, 0.0, 0.0, 3.5, 12.5), (0.0, 1.0, 0.0, 4.5, 15.5), (0.0, 0.0, -1.0, -13.5, -1.5))
+TILTED = ((1.0, 0.3, 0.0, 5.0, 15.0), (0.0, 0.0, 1.0, 2.5, 11.5))
+
+
+def explained(tmp_path, planes, geometry="oblique"):
+    matrix = GEOMETRIES[geometry]
+    volume = makeVolume(np.random.default_rng(0).integers(50, 90, SHAPE).astype(np.int16), matrix)
+    heat = np.zeros(SHAPE, np.float32)
+    heat[8, 9, 7] = 1
+    share = Region.from_planes(SHAPE, planes).share
+    result = makeResult(makeHeatmap(tmp_path, heat, matrix), field_of_view=FieldOfView(share, planes))
+    return volume, overlay.addOverlay(result, volume), result
+
+
+@pytest.mark.parametrize("planes", [BOX, TILTED], ids=["box", "tilted"])
+@pytest.mark.parametrize("geometry", ["oblique", "left-handed", "permuted"])
+def test_the_segmentation_is_the_region(tmp_path, planes, geometry):
+    volume, node, _ = explained(tmp_path, planes, geometry)
+    segmentation = seen.showFieldOfView(node)
+    labelmap = segmentation.GetSegmentation().GetSegment("seen").GetRepresentation("Binary labelmap")
+    i, _, j, _, k, _ = labelmap.GetExtent()
+    found = np.argwhere(slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation, "seen").T) + (i, j, k)
+    assert np.array_equal(found, np.argwhere(Region.from_planes(SHAPE, planes).mask()))
+    toWorld = vtk.vtkMatrix4x4()
+    labelmap.GetImageToWorldMatrix(toWorld)
+    np.testing.assert_allclose(slicer.util.arrayFromVTKMatrix(toWorld), GEOMETRIES[geometry], atol=1e-9)
+    display = segmentation.GetDisplayNode()
+    assert display.GetVisibility() and display.GetVisibility2DOutline() and not display.GetVisibility2DFill()
+
+
+def test_it_is_made_once_hidden_and_survives_saving(tmp_path):
+    _, node, _ = explained(tmp_path, BOX)
+    assert seen.showFieldOfView(node, False) is None
+    segmentation = seen.showFieldOfView(node)
+    assert seen.showFieldOfView(node) is segmentation
+    seen.showFieldOfView(node, False)
+    assert not segmentation.GetDisplayNode().GetVisibility()
+    name = node.GetName()
+    core.saveScene(tmp_path / "scene.mrb")
+    core.loadScene(tmp_path / "scene.mrb")
+    loaded = slicer.util.getNode(name)
+    found = seen.showFieldOfView(loaded)
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == [found]
+    assert found.GetSegmentation().GetSegment("seen").GetName() == "seen by the network"
+
+
+def test_a_volume_that_is_no_overlay_is_refused():
+    node = makeVolume(np.zeros(SHAPE, np.int16), name="plain")
+    with pytest.raises(PlacementError, match="'plain'.*Explain the volume again"):
+        seen.showFieldOfView(node)
+
+
+def test_the_picture_outlines_the_region_and_tells_the_verdict(tmp_path):
+    volume, node, result = explained(tmp_path, BOX, "axis-aligned")
+    footer = picture._words(volume, node)[2]
+    assert any("Placement proven" in line for line in footer) and any("Outlined: the" in line for line in footer)
+    words = picture.drawPicture(volume, node, "", "", []).pixels
+    whole = makeResult(result.heatmap, field_of_view=FieldOfView(1.0, ()))
+    overlay.setProvenance(node, whole, volume)
+    without = picture.drawPicture(volume, node, "", "", []).pixels
+    changed = np.abs(words - without).max(-1) > 0.05
+    assert changed.any()
+    blue = words[changed]
+    assert (blue[:, 2] > blue[:, 0]).mean() > 0.9, "the outline is drawn in its colour"
