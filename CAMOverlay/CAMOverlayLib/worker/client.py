@@ -375,6 +375,9 @@ class Worker:
         elif self._phase != STARTING and self._silent > self._hang_after + 2:  # by then it should have ended itself
             self._give_up(self._hung())
 
+    def on_quit(self) -> None:
+        self.stop()
+
     def on_exit(self, end: Exit) -> None:
         rest, phase, run = self._lines.rest(), self._phase, self._run
         self._phase = OFF

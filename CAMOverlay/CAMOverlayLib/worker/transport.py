@@ -39,6 +39,9 @@ class Listener(Protocol):
 
     def on_tick(self) -> None: ...
 
+    def on_quit(self) -> None:
+        """Slicer is about to end."""
+
 
 class Transport(Protocol):
     """A child process that can be started again after it ended."""
@@ -81,8 +84,9 @@ class QtTransport:
 
     def __init__(self) -> None:
         import qt
+        import slicer
 
-        self._qt = qt
+        self._qt, self._app = qt, slicer.app
         self._listener: Listener | None = None
         self._process = qt.QProcess()  # the same for every start: it must not be deleted in its own signal
         self._process.readyReadStandardOutput.connect(self._read_output)
@@ -92,6 +96,8 @@ class QtTransport:
         self._timer = qt.QTimer()
         self._timer.setInterval(round(TICK * 1000))
         self._timer.timeout.connect(self._tick)
+        # Else the process would be killed when this object is destroyed, and could not remove its folders.
+        self._app.aboutToQuit.connect(self._quit)
 
     def start(self, command: list[str], environment: dict[str, str], folder: str, listener: Listener) -> None:
         self._listener = listener
@@ -116,9 +122,7 @@ class QtTransport:
         self._timer.start() if on else self._timer.stop()
 
     def pump(self, seconds: float) -> None:
-        import slicer
-
-        slicer.app.processEvents()
+        self._app.processEvents()
         time.sleep(min(seconds, 0.005))
 
     def join(self, seconds: float) -> None:
@@ -146,6 +150,10 @@ class QtTransport:
 
     def _tick(self) -> None:
         self._listener.on_tick()
+
+    def _quit(self) -> None:
+        if self._listener is not None:
+            self._listener.on_quit()
 
 
 class PipeTransport:
