@@ -1,4 +1,4 @@
-"""Bundles that misbehave on demand, and warm workers: starting one takes seconds, so the next one starts meanwhile."""
+"""Bundles that misbehave on demand, and warm workers."""
 
 from __future__ import annotations
 
@@ -10,57 +10,38 @@ import pytest
 from CAMOverlayLib.request import Request
 from CAMOverlayLib.worker.client import Worker
 from CAMOverlayLib.worker.transport import PipeTransport
+from worker.zygote import Zygote
 
 NETWORK = {"_target_": "scripts.faults.sleepy_network"}
 
 
-class Spares:
-    """Keeps one worker starting in the background."""
-
-    def __init__(self) -> None:
-        self.next: Worker | None = None
-        self.all: list[Worker] = []
-
-    def prepare(self) -> None:
-        self.next = Worker(transport=PipeTransport(), hang_after=20)
-        self.next.start()
-        self.all.append(self.next)
-
-    def take(self) -> Worker:
-        if self.next is None:
-            self.prepare()
-        worker = self.next
-        self.prepare()
-        return worker
-
-
 @pytest.fixture(scope="session")
-def spares():
-    spares = Spares()
-    yield spares
-    for worker in spares.all:
-        worker.stop()
-
-
-@pytest.fixture(scope="session")
-def shared(spares):
-    return spares.take()
+def shared():
+    with Worker(transport=PipeTransport(), hang_after=20) as worker:
+        worker.start()
+        yield worker
 
 
 @pytest.fixture
 def worker(shared):
-    """A warm worker for tests that leave it alive."""
+    """A warm worker, started as a user's is, for tests that leave it alive."""
     shared.call("versions", {}).wait(120)
     return shared
 
 
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory):
+    zygote = Zygote(tmp_path_factory.mktemp("zygote"))
+    yield zygote
+    zygote.stop()
+
+
 @pytest.fixture
-def victim(spares):
-    """A warm worker for tests that end it."""
-    worker = spares.take()
-    worker.call("versions", {}).wait(120)
-    yield worker
-    worker.stop()
+def victim(zygote):
+    """A warm worker for tests that end it, without the seconds in which the libraries load."""
+    with Worker(zygote.python, transport=PipeTransport(), hang_after=20) as worker:
+        worker.call("versions", {}).wait(120)
+        yield worker
     assert worker.pid == 0
 
 

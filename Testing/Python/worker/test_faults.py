@@ -116,9 +116,9 @@ def test_a_result_without_its_whole_array(worker, fault_bundle, ask, monkeypatch
     explain(worker, ask(fault_bundle())).wait(60)
 
 
-def test_a_hang_is_noticed(fault_bundle, ask):
+def test_a_hang_is_noticed(zygote, fault_bundle, ask):
     """No sign of life at all: the process is stopped from outside."""
-    with Worker(hang_after=1.5) as worker:
+    with Worker(zygote.python, hang_after=1.5) as worker:
         request = ask(fault_bundle({"what": "stop"}))
         worker.call("versions", {}).wait(60)
         pid = worker.pid
@@ -126,8 +126,8 @@ def test_a_hang_is_noticed(fault_bundle, ask):
         assert nothing_is_left(request, pid)
 
 
-def test_a_hang_that_holds_the_interpreter_leaves_its_place_in_the_log(fault_bundle, ask):
-    with Worker(hang_after=2) as worker:
+def test_a_hang_that_holds_the_interpreter_leaves_its_place_in_the_log(zygote, fault_bundle, ask):
+    with Worker(zygote.python, hang_after=2) as worker:
         request = ask(fault_bundle({"what": "hold the interpreter"}))
         worker.call("versions", {}).wait(60)
         pid = worker.pid

@@ -29,11 +29,11 @@ def host():
 
 
 @pytest.fixture(scope="module")
-def qt_worker(host):
+def qt_worker(host, zygote):
     from CAMOverlayLib.worker.client import Worker
     from CAMOverlayLib.worker.transport import QtTransport
 
-    worker = Worker()
+    worker = Worker(zygote.python)
     assert isinstance(worker._transport, QtTransport)
     yield worker
     worker.stop()
