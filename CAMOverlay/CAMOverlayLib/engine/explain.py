@@ -19,11 +19,12 @@ import torch
 from .. import __version__
 from ..errors import BundleError, DeviceError, OutputError, VolumeError
 from ..request import STAGES, FieldOfView, Progress, Request, Result, TransformStep
-from .activation import forward_to_layer
+from .activation import forward_to_layers
 from .bundle import Bundle
 from .device import choose_device
 from .inverse import activation_grid
-from .layers import Layer, list_layers
+from .layers import list_layers
+from .memory import Memory, Model
 from .methods import find_method
 from .placing import choose_way, place
 from .targets import choose_target, predict, score_of
@@ -37,12 +38,13 @@ Report = Callable[[Progress], None]
 BEGINS = {"volume": 0.02, "bundle": 0.10, "preprocess": 0.15, "forward": 0.45, "backward": 0.65, "inverse": 0.70, "write": 0.95}
 
 
-def explain(request: Request, report: Report = lambda progress: None) -> Result:
+def explain(request: Request, report: Report = lambda progress: None, memory: Memory | None = None) -> Result:
     """Explain what a bundle's network makes of a volume.
 
     Args:
         request: what to explain; its array files are read and never changed.
         report: called with every progress event; raising from it (``Cancelled``) ends the run.
+        memory: what to keep for the next explanation; None keeps nothing.
 
     Returns:
         the result, whose heatmap lies in ``request.output_folder``.
@@ -51,34 +53,37 @@ def explain(request: Request, report: Report = lambda progress: None) -> Result:
         CAMOverlayError: one of its kinds, in words that a user can act on.
     """
     clock = Clock(report)
+    memory = Memory() if memory is None else memory
     method = find_method(request.method)
     device = choose_device(request.device)
 
-    with clock.stage("volume"), _scratch(request.output_folder) as scratch:
+    with clock.stage("volume"):
         volumes = [read_volume(file) for file in request.volumes]
         _check_same_grid(volumes)
-        files = [write_nifti(v, scratch / f"channel_{i}.nii") for i, v in enumerate(volumes)]
 
-        with clock.stage("bundle"):
-            bundle = Bundle(request.bundle, request.trust)
-            chain = bundle.preprocessing()
-            network = bundle.network(device)
+    with clock.stage("bundle"):
+        model = memory.model(request.bundle, request.trust, device)
 
-        with clock.stage("preprocess") as step:
-            trail = run_chain(chain, files, step, keep_images=request.trail_folder is not None)
-            image = _network_input(trail, bundle).to(device)
-            way = choose_way(trail, request.inverse)
-            trail.witness.forget()
+    with clock.stage("preprocess") as step:
+        if request.trail_folder is None:
+            trail = memory.trail(model, volumes, lambda: _preprocess(model, volumes, request, step))
+        else:
+            trail = _preprocess(model, volumes, request, step)
+        way = choose_way(trail, request.inverse)
+        image = _network_input(trail, model.bundle).to(device)
 
     with clock.stage("forward"), _enough_memory(device):
-        layer = list_layers(network, image).find(request.layer)
-        forward = forward_to_layer(network, image, layer.name)
-        prediction = predict(forward.output, bundle.info.classes, bundle.outputs_are_independent)
+        table = memory.table(model, image, lambda: list_layers(model.network, image))
+        layer = table.find(request.layer)
+        layers = (layer.name,)
+        forward = memory.forward(model, volumes, layers, lambda: forward_to_layers(model.network, image, layers))
+        prediction = predict(forward.output, model.bundle.info.classes, model.bundle.outputs_are_independent)
         index = choose_target(request.target, prediction)
 
     with clock.stage("backward"), _enough_memory(device):
         score, target = score_of(forward.output, index, prediction)
-        raw = method.weigh(forward.activation.detach(), forward.gradient(score))
+        gradients = forward.gradients(score)
+        raw = method.weigh(forward.activations[layer.name].detach(), gradients[layer.name])
         heat, magnitude = normalise(raw)
 
     with clock.stage("inverse"):
@@ -100,9 +105,9 @@ def explain(request: Request, report: Report = lambda progress: None) -> Result:
         layer=layer.name,
         method=method.title,
         device=str(device),
-        bundle=str(bundle.folder),
-        bundle_name=bundle.info.name,
-        bundle_version=bundle.info.version,
+        bundle=str(model.bundle.folder),
+        bundle_name=model.bundle.info.name,
+        bundle_version=model.bundle.info.version,
         inputs=tuple(v.name for v in volumes),
         activation_shape=layer.spatial_shape,
         activation_spacing=tuple(map(float, activation_grid(layer.spatial_shape, trail.input_grid).spacing)),
@@ -116,6 +121,20 @@ def explain(request: Request, report: Report = lambda progress: None) -> Result:
     )
 
 
+def _preprocess(model: Model, volumes: list[Volume], request: Request, step: Callable[[int, int, str], None]) -> Trail:
+    """Run the bundle's own chain on the volumes, written as the files that its loader reads.
+
+    Raises:
+        PlacementError: the voxels contradict the affine, so that nothing need be computed.
+    """
+    with _scratch(request.output_folder) as scratch:
+        files = [write_nifti(v, scratch / f"channel_{i}.nii") for i, v in enumerate(volumes)]
+        trail = run_chain(model.chain, files, step, keep_images=request.trail_folder is not None)
+    choose_way(trail)
+    trail.witness.forget()
+    return trail
+
+
 def normalise(raw: torch.Tensor) -> tuple[torch.Tensor, float]:
     """A non-negative map divided by its largest value, and that value; a map without evidence stays 0.
 
@@ -127,10 +146,7 @@ def normalise(raw: torch.Tensor) -> tuple[torch.Tensor, float]:
 
 
 class Clock:
-    """Tells the caller what is going on and remembers how long each stage took.
-
-    A stage within a stage is subtracted from the outer one, so that the seconds add up.
-    """
+    """Tells the caller what is going on and remembers how long each stage took."""
 
     def __init__(self, report: Report) -> None:
         self.seconds: dict[str, float] = {}
@@ -146,10 +162,9 @@ class Clock:
             self._report(Progress(name, begin + (end - begin) * number / max(1, count), words))
 
         self._report(Progress(name, begin, STAGES[name]))
-        started, inner = time.perf_counter(), sum(self.seconds.values())
+        started = time.perf_counter()
         yield step
-        inner = sum(self.seconds.values()) - inner
-        self.seconds[name] = time.perf_counter() - started - inner
+        self.seconds[name] = time.perf_counter() - started
 
 
 @contextmanager

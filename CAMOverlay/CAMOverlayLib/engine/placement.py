@@ -66,12 +66,15 @@ class Witness:
     Attributes:
         contradictions: steps that the voxels contradict, in order.
         seconds: spent on looking.
+        replayed: the outcome of replaying the saved operations on the volume, where that was tried.
     """
 
     def __init__(self) -> None:
         self.contradictions: list[Contradiction] = []
         self.seconds = 0.0
         self._all_proven = True
+        self.replayed: Agreement | None = None
+        self._whole: Agreement | None = None
         self._loaded: tuple[Tensor, Grid] | None = None
         self._before: tuple[Tensor, Grid] | None = None
 
@@ -130,11 +133,13 @@ class Witness:
         ``proven`` also where the whole is too far from its origin in intensities to decide, but every step that could
         move voxels was proven against the one before it.
         """
-        assert self._loaded is not None and self._before is not None, "nothing was seen"
-        with self._timed():
-            return self._conclude()
+        if self._whole is None:
+            with self._timed():
+                self._whole = self._conclude()
+        return self._whole
 
     def _conclude(self) -> Agreement:
+        assert self._loaded is not None and self._before is not None, "nothing was seen"
         (loaded, loaded_grid), (image, grid) = self._loaded, self._before
         tracked = np.linalg.inv(loaded_grid.affine) @ grid.affine
         samples = Samples(image)
@@ -149,10 +154,11 @@ class Witness:
         """The volume as the saved operations bring it back (I×J×K), against the volume as it was loaded."""
         assert self._loaded is not None, "nothing was seen"
         with self._timed():
-            return compare(Samples(restored), self._loaded[0], np.eye(4), exhaustive=True)
+            self.replayed = compare(Samples(restored), self._loaded[0], np.eye(4), exhaustive=True)
+        return self.replayed
 
     def forget(self) -> None:
-        """Let go of the images."""
+        """Let go of the images; what was concluded stays."""
         self._loaded = self._before = None
 
 

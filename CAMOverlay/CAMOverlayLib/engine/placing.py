@@ -58,11 +58,13 @@ def choose_way(trail: Trail, wanted: str = "auto") -> Way:
         return Way("operations" if wanted == "operations" else "affine", True, whole)
     if wanted == "affine" or not all(c.invertible for c in witness.contradictions):
         raise refuse(witness.contradictions, whole)
-    try:
-        restored = invert_chain(as_network_input(trail.image.as_tensor()[:1].float(), trail.image), trail)
-    except PlacementError as error:
-        raise refuse(witness.contradictions, whole) from error
-    replayed = witness.conclude_replay(restored.as_tensor()[0])
+    replayed = witness.replayed
+    if replayed is None:
+        try:
+            restored = invert_chain(as_network_input(trail.image.as_tensor()[:1].float(), trail.image), trail)
+        except PlacementError as error:
+            raise refuse(witness.contradictions, whole) from error
+        replayed = witness.conclude_replay(restored.as_tensor()[0])
     if replayed.verdict != "proven":
         raise refuse(witness.contradictions, whole)
     return Way("operations", False, replayed)

@@ -5,7 +5,9 @@ Arrays are I×J×K, affines map voxel indices to RAS millimetres.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import nibabel
@@ -26,6 +28,16 @@ class Volume:
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(int(n) for n in self.array.shape)
+
+    @cached_property
+    def content_key(self) -> str:
+        """Hash of voxels, type, shape and affine; the array is read once, as it lies in memory."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(f"{self.array.dtype} {self.array.shape} {self.array.flags.f_contiguous}".encode())
+        digest.update(np.ascontiguousarray(self.affine).tobytes())
+        in_order = self.array.T if self.array.flags.f_contiguous else np.ascontiguousarray(self.array)
+        digest.update(in_order.reshape(-1).view(np.uint8))
+        return digest.hexdigest()
 
     def to_ras(self, index) -> tuple[float, float, float]:
         """RAS mm of a voxel index (I, J, K)."""

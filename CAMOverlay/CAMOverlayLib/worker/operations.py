@@ -27,7 +27,9 @@ class Operations:
         from torch.nn.modules.module import register_module_forward_pre_hook
 
         from ..engine import explain  # noqa: F401  also brings MONAI and nibabel
+        from ..engine.memory import Memory
 
+        self.memory = Memory()
         spare_a_core(torch)
         # So that a cancel is heard within a layer's time, and the warm process need not be killed for it.
         register_module_forward_pre_hook(lambda _module, _inputs: check())
@@ -41,7 +43,7 @@ class Operations:
         """A Request in, a Result out."""
         from ..engine.explain import explain
 
-        return explain(Request.from_dict(payload), report).to_dict()
+        return explain(Request.from_dict(payload), report, self.memory).to_dict()
 
     def inspect(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
         """What a bundle is. In: ``bundle``, ``trust``. Out: ``info``, ``code``, ``content_hash``, and of a trusted one

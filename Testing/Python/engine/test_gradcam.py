@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from CAMOverlayLib.engine.activation import forward_to_layer, frozen
+from CAMOverlayLib.engine.activation import forward_to_layers, frozen
 from CAMOverlayLib.engine.layers import list_layers
 from CAMOverlayLib.engine.methods import METHODS, find_method
 from CAMOverlayLib.errors import LayerError, MethodError
@@ -52,12 +52,12 @@ def snapshot(network):
 @pytest.mark.parametrize(("make", "layer", "shape"), NETWORKS.values(), ids=NETWORKS)
 def test_equal_to_monai(make, layer, shape):
     image = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    forward = forward_to_layer(made(make), image, layer)
+    forward = forward_to_layers(made(make), image, [layer])
     monai = GradCAM(made(make), layer)
     with_evidence = 0
     for index in (0, 1):
-        gradient = forward.gradient(forward.output[0, index])
-        found = find_method("gradcam").weigh(forward.activation.detach(), gradient)
+        gradient = forward.gradients(forward.output[0, index])[layer]
+        found = find_method("gradcam").weigh(forward.activations[layer].detach(), gradient)
         expected = monai.compute_map(image, class_idx=index)[0, 0].detach()
         with_evidence += bool(expected.max() > 0)
         assert found.shape == expected.shape and (found >= 0).all()
@@ -76,8 +76,8 @@ def test_the_network_is_left_as_it_was_found():
 
     image = torch.randn(1, 1, 64, 64, 64)
     list_layers(network, image)
-    forward = forward_to_layer(network, image, "class_layers.relu")
-    forward.gradient(forward.output[0, 0])
+    forward = forward_to_layers(network, image, ["features.denseblock2", "class_layers.relu"])
+    forward.gradients(forward.output[0, 0])
 
     after = snapshot(network)
     assert all(torch.equal(before[0][k], after[0][k]) for k in before[0])
@@ -90,13 +90,13 @@ def test_it_is_left_so_when_the_pass_fails_too():
     network = made(resnet).train()
     before = snapshot(network)
     with pytest.raises(RuntimeError):
-        forward_to_layer(network, torch.randn(1, 7, 32, 32, 32), "layer4")
+        forward_to_layers(network, torch.randn(1, 7, 32, 32, 32), ["layer4"])
     assert before[1:] == snapshot(network)[1:]
 
 
 def test_only_the_part_above_the_layer_is_in_the_graph():
     network, image = made(resnet), torch.randn(1, 1, 48, 48, 48)
-    forward = forward_to_layer(network, image, "layer4")
+    forward = forward_to_layers(network, image, ["layer4"])
     reached, todo = set(), [forward.output.grad_fn]
     while todo:
         node = todo.pop()
@@ -106,14 +106,31 @@ def test_only_the_part_above_the_layer_is_in_the_graph():
     kinds = {type(n).__name__ for n in reached}
     assert not any("Conv" in kind for kind in kinds), kinds
     leaves = [n.variable for n in reached if hasattr(n, "variable")]
-    assert len(leaves) == 1 and leaves[0] is forward.activation
+    assert len(leaves) == 1 and leaves[0] is forward.activations["layer4"]
 
 
 def test_the_prediction_is_that_of_a_plain_forward_pass():
     network, image = made(resnet), torch.randn(1, 1, 48, 48, 48)
     with torch.no_grad():
         expected = network(image)
-    torch.testing.assert_close(forward_to_layer(network, image, "layer4").output.detach(), expected)
+    torch.testing.assert_close(forward_to_layers(network, image, ["layer4"]).output.detach(), expected)
+
+
+def test_several_layers_and_classes_come_from_one_pass():
+    network, image = made(resnet), torch.randn(1, 1, 48, 48, 48)
+    names = ["layer4", "layer2", "layer3"]  # in any order
+    passes = []
+    handle = network.conv1.register_forward_hook(lambda *_: passes.append(1))
+    together = forward_to_layers(network, image, names)
+    handle.remove()
+    assert len(passes) == 1 and list(together.activations) == names
+    for index in (0, 2):
+        found = together.gradients(together.output[0, index])
+        for name in names:
+            alone = forward_to_layers(network, image, [name])
+            torch.testing.assert_close(together.activations[name], alone.activations[name])
+            expected = alone.gradients(alone.output[0, index])[name]
+            torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-7)
 
 
 class UsedTwice(nn.Module):
@@ -133,9 +150,9 @@ def test_a_module_that_runs_twice_counts_with_its_last_run():
     network, image = made(UsedTwice), torch.randn(1, 2, 5, 5, 5)
     with torch.no_grad():
         expected = network.conv(network.conv(image))
-    torch.testing.assert_close(forward_to_layer(network, image, "conv").activation.detach(), expected)
+    torch.testing.assert_close(forward_to_layers(network, image, ["conv"]).activations["conv"].detach(), expected)
     with pytest.raises(LayerError, match="'unused' did not run"):
-        forward_to_layer(network, image, "unused")
+        forward_to_layers(network, image, ["unused"])
 
 
 DEFAULTS = {

@@ -1,0 +1,123 @@
+"""What is kept between explanations, and that what changed is never confused with what was."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from CAMOverlayLib.engine import explain as story
+from CAMOverlayLib.engine.explain import explain
+from CAMOverlayLib.engine.memory import Memory, Shelf
+from CAMOverlayLib.errors import UntrustedBundleError
+from CAMOverlayLib.request import Request
+from geometries import GEOMETRIES, blob
+
+AFFINE = GEOMETRIES["oblique"]
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often each expensive thing was really done."""
+    counts = {"run_chain": 0, "forward_to_layers": 0, "list_layers": 0}
+    for name in counts:
+        original = getattr(story, name)
+
+        def count(*arguments, name=name, original=original, **options):
+            counts[name] += 1
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(story, name, count)
+    return counts
+
+
+@pytest.fixture
+def ask(make_bundle, export, tmp_path):
+    (tmp_path / "out").mkdir()
+    bundle = make_bundle()
+
+    def run(memory, seed=0, affine=AFFINE, **options):
+        array = (np.random.default_rng(seed).normal(0, 5, (30, 28, 26)) + 300 * blob((30, 28, 26), AFFINE,
+                 AFFINE[:3] @ [15, 12, 13, 1], 7)).astype(np.int16)  # fmt: skip
+        file = export(array, affine)
+        request = Request((file,), str(bundle), str(tmp_path / "out"), **({"trust": True} | options))
+        result = explain(request, memory=memory)
+        return result, np.load(result.heatmap.path)
+
+    run.bundle = bundle
+    return run
+
+
+def test_another_class_is_only_another_backward_pass(ask, counted):
+    memory = Memory()
+    for target in (0, 1, 2, 0):
+        kept, map_kept = ask(memory, target=target)
+        fresh, map_fresh = ask(None, target=target)
+        np.testing.assert_array_equal(map_kept, map_fresh)
+        assert kept.prediction == fresh.prediction and kept.magnitude == fresh.magnitude
+    assert counted == {"run_chain": 1 + 4, "forward_to_layers": 1 + 4, "list_layers": 1 + 4}
+
+
+def test_another_layer_is_one_more_forward_pass(ask, counted):
+    memory = Memory()
+    ask(memory, target=1)
+    ask(memory, target=1, layer="features.denseblock1")
+    ask(memory, target=2, layer="features.denseblock1", blocks=True)
+    assert counted == {"run_chain": 1, "forward_to_layers": 2, "list_layers": 1}
+
+
+def test_a_changed_volume_is_another_volume(ask, counted):
+    memory = Memory()
+    one, _ = ask(memory, seed=0)
+    other, _ = ask(memory, seed=1)
+    moved, _ = ask(memory, seed=1, affine=GEOMETRIES["LPS"])
+    again, _ = ask(memory, seed=1)
+    assert counted["run_chain"] == 3
+    assert one.prediction != other.prediction and again.prediction == other.prediction
+    assert moved.steps != other.steps
+
+
+def test_a_changed_bundle_is_another_bundle(ask, counted):
+    memory = Memory()
+    before, _ = ask(memory)
+    weights = ask.bundle / "models" / "model.pt"
+    torch.save({k: v * 1.5 if v.is_floating_point() else v for k, v in torch.load(weights).items()}, weights)
+    after, _ = ask(memory)
+    assert before.prediction.outputs != after.prediction.outputs and counted["run_chain"] == 2
+    config = ask.bundle / "configs" / "inference.json"
+    text = json.loads(config.read_text())
+    text["preprocessing"]["transforms"][6]["spatial_size"] = [40, 40, 40]
+    config.write_text(json.dumps(text))
+    assert ask(memory)[0].network_input_shape == (40, 40, 40)
+
+
+def test_a_bundle_is_trusted_anew_for_every_request(ask):
+    memory = Memory()
+    ask(memory)
+    with pytest.raises(UntrustedBundleError):
+        ask(memory, trust=False)
+
+
+def test_a_run_that_asks_for_the_trail_gets_it(ask, counted, tmp_path):
+    memory = Memory()
+    ask(memory)
+    (tmp_path / "trail").mkdir()
+    ask(memory, trail_folder=str(tmp_path / "trail"))
+    assert len(os.listdir(tmp_path / "trail")) == 16 and counted["run_chain"] == 2
+
+
+def test_a_failed_run_is_not_kept(ask, monkeypatch):
+    memory = Memory()
+    real = story.run_chain
+    monkeypatch.setattr(story, "run_chain", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("once")))
+    with pytest.raises(RuntimeError, match="once"):
+        ask(memory)
+    monkeypatch.setattr(story, "run_chain", real)
+    assert ask(memory)[0].magnitude > 0
+
+
+def test_a_shelf_holds_the_last_used():
+    shelf, made = Shelf(2), []
+    for key in "abacab":
+        shelf.get(key, lambda key=key: made.append(key))
+    assert made == ["a", "b", "c", "b"] and len(shelf) == 2
