@@ -7,13 +7,22 @@ PY      = $(VENV)/bin/python
 PIP     = $(PY) -m pip install --quiet --disable-pip-version-check -c Testing/constraints.txt
 PINS    = pyproject.toml CAMOverlay/Resources/requirements.txt Testing/constraints.txt
 
-.PHONY: demo test demo-bundle clean
+.PHONY: demo test desk screenshot demo-bundle clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/cam-overlay demo --output $(OUTPUT)
 
 test: $(VENV)/.test
+	QT_QPA_PLATFORM=offscreen $(PY) Testing/SlicerHost/system_libraries.py
 	$(PY) -m pytest
+
+# The module's panel beside slice views, without 3D Slicer: on a screen, or off-screen as a picture
+# (make screenshot OUTPUT=file.png; DESK="--dark --scale 2" for the dark theme at 200 %).
+desk: $(VENV)/.test
+	PYTHONPATH=Testing:CAMOverlay $(PY) -m SlicerHost $(DESK) desk
+
+screenshot: $(VENV)/.test
+	PYTHONPATH=Testing:CAMOverlay $(PY) -m SlicerHost $(DESK) screenshot $(if $(filter %.png,$(OUTPUT)),$(OUTPUT),output/panel.png)
 
 # Trains the demo bundle anew (deterministic, a few minutes on two cores) and writes it into the module.
 demo-bundle: $(VENV)/.train

@@ -53,10 +53,10 @@ def openDesk(options: argparse.Namespace) -> int:
 def takeScreenshot(options: argparse.Namespace) -> int:
     from . import start
 
-    host = start(dark=options.dark)
+    host = start(dark=options.dark, developerMode=False)
     host.loadModule(options.module)
     host.startupCompleted()
-    panel = host.open(options.module.stem)
+    panel = host.open(options.module.stem, 1440, 1180)
     demonstrate(host, panel)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     print(host.grab(options.output))
@@ -66,7 +66,22 @@ def takeScreenshot(options: argparse.Namespace) -> int:
 
 
 def demonstrate(host, panel) -> None:
-    """Press the real buttons until there is something to see. To be filled in with the module's panel."""
+    """Press the real buttons until there is something to see: the demo volume, the demo bundle, Apply, the peak."""
+    if not hasattr(panel.ui, "bundleSelector"):
+        return  # another module's panel
+    import SampleData
+    from CAMOverlayLib.demo import DEMO_BUNDLE
+
+    volume = SampleData.downloadSample("CAMOverlayDemo")
+    host.wait(lambda: panel.ui.inputSelector.currentNode() is volume)
+    host.type(panel.ui.bundleSelector, str(DEMO_BUNDLE))
+    host.wait(lambda: panel.ui.applyButton.enabled)
+    host.dialogs.answer("Trust and run")
+    host.click(panel.ui.applyButton)
+    host.wait(lambda: panel.ui.resultButton.enabled and not panel.panel.busy, 180)
+    host.wait(lambda: panel.panel.explain.layersKnown, 60)
+    host.click(panel.ui.legendBox)
+    host.idle(0.5)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,8 @@ def install() -> None:
     QUiLoader.widgets = {**ctkWidgets.WIDGETS, **qmrml.WIDGETS}
     sys.modules["qt"] = WrappedModule("qt", {"QUiLoader": QUiLoader}, extra)
     sys.modules["ctk"] = WrappedModule("ctk", dict(ctkWidgets.WIDGETS), {})
+    for name, native in ctkWidgets.WIDGETS.items():  # a .ui file may bring one that no module ever names
+        pythonqt.defineClass(name, native)
 
 
 def slicerClasses() -> dict[str, Any]:

@@ -54,6 +54,7 @@ class Panel(VTKObservationMixin):
         self.zoo = ZooRow(ui, self._useBundle)
         ui.applyButton.clicked.connect(self._onApplyButton)
         ui.layersButton.clicked.connect(self._onLayersButton)
+        alignLabels(ui)
 
     # The parameter node.
 
@@ -358,3 +359,12 @@ class Panel(VTKObservationMixin):
 
     def _log(self) -> str:
         return "\n".join([*self._notes, self.logic.worker.log if self.logic.worker else ""]).strip()
+
+
+def alignLabels(ui: Any) -> None:
+    """Let the fields of all sections begin at the same place, whatever the language and the font."""
+    forms = (ui.inputsButton, ui.explainButton, ui.outputButton, ui.displayButton)
+    labels = [w for form in forms for w in form.children() if w.inherits("QLabel") and w.buddy() is not None]
+    width = max(label.sizeHint.width() for label in labels)
+    for label in labels:
+        label.minimumWidth = width
