@@ -64,7 +64,8 @@ def test_process_waits_and_returns_the_node(logic, volume, fault_bundle):
 def test_it_is_the_overlay_that_computing_here_gives(logic, volume, fault_bundle):
     bundle = fault_bundle()
     there, here = logic.process(volume, bundle, trust=True), OverlayLogic().process(volume, bundle, trust=True)
-    assert np.array_equal(slicer.util.arrayFromVolume(there), slicer.util.arrayFromVolume(here))
+    difference = slicer.util.arrayFromVolume(there) - slicer.util.arrayFromVolume(here)
+    assert abs(difference).max() < 1e-5  # another number of threads may round differently
 
 
 def test_start_returns_at_once(logic, volume, fault_bundle):
@@ -194,9 +195,9 @@ def test_a_heatmap_of_what_is_no_more_is_dropped(volume, started, change):
 
 def test_the_output_is_overwritten_or_missed(logic, volume, fault_bundle):
     output = logic.process(volume, fault_bundle(), trust=True)
-    slow = fault_bundle({"what": "sleep", "value": 0.3})
-    assert logic.process(volume, slow, trust=True, target=2, overlayVolume=output) is output
+    assert logic.process(volume, fault_bundle(), trust=True, target=2, overlayVolume=output) is output
     assert overlay.resultOf(output).target.index == 2
+    slow = fault_bundle({"what": "sleep", "value": 0.4})  # a bundle that nothing is remembered of
     run = logic.start(volume, slow, trust=True, overlayVolume=output)
     wait_for_stage(run, "preprocess")
     slicer.mrmlScene.RemoveNode(output)

@@ -27,7 +27,7 @@ def test_the_result_is_that_of_the_engine_in_this_process(worker, fault_bundle, 
 
     result, heatmap = explain(worker, request, on_progress=seen.append, finish=keep).wait(60)
     here = explain_here(ask(bundle))
-    assert np.array_equal(heatmap, np.load(here.heatmap.path))
+    assert np.allclose(heatmap, np.load(here.heatmap.path), atol=1e-5)  # another number of threads may round differently
     assert result.prediction == here.prediction and result.steps[0].affine == here.steps[0].affine
     assert [p.stage for p in seen if p.stage not in ("import",)][0] == "volume"
     assert {p.stage for p in seen} <= set(STAGES) and seen[-1].stage == "write"

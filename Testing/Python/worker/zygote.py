@@ -7,6 +7,7 @@ between it and whoever started it stands a launcher, as PythonSlicer does in Sli
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import runpy
 import socket
@@ -60,7 +61,8 @@ def serve(address: str) -> None:
             for stream in streams:
                 os.close(stream)
             status = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
-            asker.sendall(str(status if status >= 0 else 128 - status).encode())
+            with contextlib.suppress(OSError):  # the launcher was ended too
+                asker.sendall(str(status if status >= 0 else 128 - status).encode())
             os._exit(0)
         asker.close()
         for stream in streams:
