@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -111,37 +112,53 @@ def _aligned_axes(mapping: np.ndarray) -> tuple[int, ...] | None:
 def _resample_separably(
     heat: Tensor, mapping: np.ndarray, axes: tuple[int, ...], region: Region, out: np.ndarray, blocks: bool
 ) -> None:
-    """Axis after axis: a slice of the target is two small matrix products."""
-    heat = heat.detach().float().cpu().permute(axes)
+    """Axis after axis, slice by slice along K: a slice of the target lies between two planes of activations, each of
+    which is two small matrix products that its neighbours share."""
+    heat = heat.detach().float().cpu().permute(axes).numpy()
     box = region.box
-    weights = []
-    for axis, source_axis in enumerate(axes):
-        position = mapping[source_axis, axis] * np.arange(box[axis].start, box[axis].stop) + mapping[source_axis, 3]
-        weights.append(_interpolation_matrix(position, heat.shape[axis], blocks))
-    over_i, over_j, over_k = weights
-    # Along K last: between its activation planes a slice is a blend of two products that are computed once.
-    planes = torch.einsum("jb,abc,ia->cji", over_j, heat, over_i).contiguous()
-    target = torch.from_numpy(out.T)  # K×J×I, as it lies in memory
-    target[box[2], box[1], box[0]] = torch.einsum("kc,cji->kji", over_k, planes)
+    positions = [
+        mapping[source, axis] * np.arange(box[axis].start, box[axis].stop) + mapping[source, 3]
+        for axis, source in enumerate(axes)
+    ]
+    over_i, over_j = (_interpolation_matrix(positions[axis], heat.shape[axis], blocks) for axis in (0, 1))
+    low, fraction = _neighbours(positions[2], heat.shape[2], blocks)
+
+    @lru_cache(maxsize=2)
+    def plane(c: int) -> np.ndarray:  # J×I
+        return over_j @ heat[:, :, c].T @ over_i.T
+
+    target = out.T[box[2], box[1], box[0]]  # K×J×I, as it lies in memory
+    between = np.empty(target.shape[1:], dtype=np.float32)
+    # By NumPy, one thread: a slice is too little work to share, and waiting for each other costs more than it saves.
+    for k, (c, f) in enumerate(zip(low.tolist(), fraction.tolist(), strict=True)):
+        if f == 0:
+            target[k] = plane(c)
+        else:
+            np.multiply(plane(c), np.float32(1 - f), out=target[k])
+            np.multiply(plane(c + 1), np.float32(f), out=between)
+            target[k] += between
     for axis, inside in enumerate(region.axes):
         if not inside[box[axis]].all():
             np.moveaxis(out, axis, 0)[~inside] = 0
 
 
-def _interpolation_matrix(position: np.ndarray, count: int, blocks: bool) -> Tensor:
+def _neighbours(position: np.ndarray, count: int, blocks: bool) -> tuple[np.ndarray, np.ndarray]:
+    """For each of N positions the value 0 … count−1 before it, and how far it is on the way to the next, in [0, 1)."""
+    if blocks:
+        return np.clip(np.floor(position + 0.5), 0, count - 1).astype(int), np.zeros(len(position))
+    clipped = np.clip(position, 0, count - 1)
+    low = np.floor(clipped).astype(int)
+    return low, clipped - low
+
+
+def _interpolation_matrix(position: np.ndarray, count: int, blocks: bool) -> np.ndarray:
     """N×count: the weights by which values at 0 … count−1 make the value at each of N positions."""
+    low, fraction = _neighbours(position, count, blocks)
     matrix = np.zeros((len(position), count), dtype=np.float32)
     rows = np.arange(len(position))
-    if blocks:
-        matrix[rows, np.clip(np.floor(position + 0.5).astype(int), 0, count - 1)] = 1
-    else:
-        clipped = np.clip(position, 0, count - 1)
-        low = np.minimum(clipped.astype(int), max(0, count - 2))
-        fraction = clipped - low
-        matrix[rows, low] = 1 - fraction
-        if count > 1:
-            matrix[rows, low + 1] += fraction
-    return torch.from_numpy(matrix)
+    matrix[rows, low] = 1 - fraction
+    matrix[rows, np.minimum(low + 1, count - 1)] += fraction
+    return matrix
 
 
 def _resample_obliquely(heat: Tensor, mapping: np.ndarray, region: Region, out: np.ndarray, blocks: bool) -> None:

@@ -1,0 +1,390 @@
+"""Where the time and the memory go, side by side with the peers: ``make bench``.
+
+Every figure of a peer is measured in a fresh process of its own, one after the other, in rounds, so that no peer
+profits from another's warm caches and all suffer alike from whatever else the machine does. What is reported are medians
+over the rounds, their ratios, and the targets that this project has set itself. Nothing here is a test.
+
+    python Testing/Benchmarks/bench.py [--rounds 3] [--json output/bench.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+INPUT = (1, 1, 128, 128, 96)
+CT_SHAPE = (512, 512, 240)
+RUNS = 3
+"""Runs a process makes after one to warm up; the best counts, as the others were disturbed."""
+
+
+# What is measured. Each function prepares and returns what is to be timed. ---------------------------------------------
+
+
+def network(name: str):
+    import torch
+    from monai.networks.nets import DenseNet121, SegResNet
+
+    torch.manual_seed(0)
+    make = {
+        "DenseNet121": lambda: DenseNet121(spatial_dims=3, in_channels=1, out_channels=3),
+        "SegResNet": lambda: SegResNet(spatial_dims=3, in_channels=1, out_channels=3, init_filters=16),
+    }[name]
+    return make().eval(), torch.randn(INPUT, generator=torch.Generator().manual_seed(1))
+
+
+LAYERS = {"DenseNet121": "class_layers.relu", "SegResNet": "down_layers.3.2.conv2.conv"}
+
+
+def layer_of(name: str) -> str:
+    """The layer that every peer explains at: before pooling for the classifier, the coarsest for SegResNet."""
+    model, _ = network(name)
+    names = dict(model.named_modules())
+    wanted = LAYERS[name]
+    return wanted if wanted in names else next(n for n in reversed(names) if n.startswith("down_layers.3"))
+
+
+def score(output):
+    """Logit of class 1; for a segmentation its sum over all voxels."""
+    return output[:, 1].sum()
+
+
+def cam_forward(name: str) -> Callable[[], Any]:
+    import torch
+
+    model, image = network(name)
+
+    def run():
+        with torch.no_grad():
+            return model(image)
+
+    return run
+
+
+def cam_ours(name: str) -> Callable[[], Any]:
+    from CAMOverlayLib.engine.activation import forward_to_layers
+    from CAMOverlayLib.engine.methods import find_method
+
+    model, image = network(name)
+    layer, method = layer_of(name), find_method("gradcam")
+
+    def run():
+        forward = forward_to_layers(model, image, [layer])
+        gradient = forward.gradients(score(forward.output))[layer]
+        return method.weigh(forward.activations[layer].detach(), gradient)
+
+    return run
+
+
+def cam_monai(name: str) -> Callable[[], Any]:
+    import torch
+    from monai.visualize import GradCAM
+
+    model, image = network(name)
+    cam = GradCAM(model, layer_of(name))
+    if name == "SegResNet":  # MONAI takes a class score a sample: one number here as well
+        cam.nn_module.class_score = lambda logits, class_idx: logits[:, class_idx].sum()[None]
+
+    def run():
+        with torch.enable_grad():
+            return cam.compute_map(image, class_idx=1)
+
+    return run
+
+
+def cam_captum(name: str) -> Callable[[], Any]:
+    from captum.attr import LayerGradCam
+
+    model, image = network(name)
+    names = dict(model.named_modules())
+    cam = LayerGradCam(lambda x: model(x).flatten(2).sum(2) if name == "SegResNet" else model(x), names[layer_of(name)])
+    return lambda: cam.attribute(image, target=1, relu_attributions=True)
+
+
+def cam_torchcam(name: str) -> Callable[[], Any]:
+    from torchcam.methods import GradCAM
+
+    model, image = network(name)
+    extractor = GradCAM(model, layer_of(name), input_shape=INPUT[1:])
+
+    def run():
+        output = model(image)
+        scores = output.flatten(2).sum(2) if name == "SegResNet" else output
+        return extractor(1, scores)
+
+    return run
+
+
+def ct_file() -> Path:
+    """A smooth random field as a 512×512×240 CT in LPS order, written once a benchmark."""
+    return Path(os.environ["CAM_BENCH_FOLDER"]) / "ct.nii"
+
+
+def write_ct() -> None:
+    import numpy as np
+    import torch
+    from CAMOverlayLib.engine.volume import Volume, write_nifti
+
+    coarse = torch.randn((1, 1, 32, 32, 16), generator=torch.Generator().manual_seed(0))
+    field = torch.nn.functional.interpolate(coarse, size=CT_SHAPE, mode="trilinear")[0, 0]
+    affine = np.diag([-0.8, -0.8, 1.5, 1.0])
+    affine[:3, 3] = (200, 200, -900)
+    write_nifti(Volume(np.asfortranarray((field * 300).short().numpy()), affine, "ct"), ct_file())
+
+
+CHAIN = [
+    {"_target_": "LoadImaged", "keys": "image"},
+    {"_target_": "EnsureChannelFirstd", "keys": "image"},
+    {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS", "labels": None},
+    {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", "select_fn": "$lambda x: x > -400"},
+    {"_target_": "Spacingd", "keys": "image", "pixdim": [1.5, 1.5, 2.0]},
+    {"_target_": "ScaleIntensityd", "keys": "image"},
+    {"_target_": "Resized", "keys": "image", "spatial_size": list(INPUT[2:])},
+]
+
+
+def chain():
+    from monai.bundle import ConfigParser
+
+    return ConfigParser({"c": {"_target_": "Compose", "transforms": CHAIN}}).get_parsed_content("c")
+
+
+def write_bundle() -> Path:
+    import torch
+
+    folder = Path(os.environ["CAM_BENCH_FOLDER"]) / "bundle"
+    (folder / "configs").mkdir(parents=True)
+    (folder / "models").mkdir()
+    definition = {"_target_": "DenseNet121", "spatial_dims": 3, "in_channels": 1, "out_channels": 3}
+    config = {"network_def": definition, "preprocessing": {"_target_": "Compose", "transforms": CHAIN}}
+    (folder / "configs" / "inference.json").write_text(json.dumps(config))
+    torch.save(network("DenseNet121")[0].state_dict(), folder / "models" / "model.pt")
+    return folder
+
+
+def inverse_prepared():
+    import torch
+    from CAMOverlayLib.engine.trail import run_chain
+
+    trail = run_chain(chain(), [ct_file()])
+    trail.witness.forget()
+    return trail, torch.rand(4, 4, 3, generator=torch.Generator().manual_seed(0))
+
+
+def inverse_ours(_: str) -> Callable[[], Any]:
+    from CAMOverlayLib.engine.inverse import place_by_affine
+
+    trail, heat = inverse_prepared()
+    return lambda: place_by_affine(heat, trail)
+
+
+def inverse_monai(_: str) -> Callable[[], Any]:
+    from copy import deepcopy
+
+    import torch
+    from monai.data import MetaTensor
+    from monai.transforms.utils import allow_missing_keys_mode
+
+    trail, heat = inverse_prepared()
+    image = trail.image
+
+    def run():
+        fine = torch.nn.functional.interpolate(heat[None, None], size=tuple(image.shape[1:]), mode="trilinear")[0]
+        mapped = MetaTensor(fine, affine=image.affine, applied_operations=deepcopy(image.applied_operations))
+        with allow_missing_keys_mode(trail.chain):
+            return trail.chain.inverse({"image": mapped})["image"]
+
+    return run
+
+
+def job_ours(_: str) -> Callable[[], Any]:
+    """From the exported array to the heatmap's array file, nothing kept from run to run."""
+    explain_once, _ = job()
+    return lambda: explain_once(None, 1)
+
+
+def job_second(_: str) -> Callable[[], Any]:
+    """Another class of the same volume, in a process that has explained it before."""
+    from CAMOverlayLib.engine.memory import Memory
+
+    explain_once, _ = job()
+    memory, classes = Memory(), [0]
+    explain_once(memory, 0)
+
+    def run():
+        classes.append((classes[-1] + 1) % 3)
+        return explain_once(memory, classes[-1])
+
+    return run
+
+
+def job():
+    import nibabel
+    import numpy as np
+    from CAMOverlayLib.engine.explain import explain
+    from CAMOverlayLib.engine.volume import save_array
+    from CAMOverlayLib.request import Request
+
+    folder = os.environ["CAM_BENCH_FOLDER"]
+    image = nibabel.load(ct_file())
+    exported = save_array(np.asarray(image.dataobj), image.affine, "ct", f"{folder}/exported-{os.getpid()}.npy")
+    out = tempfile.mkdtemp(dir=folder)
+
+    def explain_once(memory, target):
+        request = Request((exported,), f"{folder}/bundle", out, trust=True, target=target)
+        return explain(request, memory=memory)
+
+    return explain_once, exported
+
+
+def job_monai(_: str) -> Callable[[], Any]:
+    """The naive script: load, transforms, MONAI's GradCAM upsampled to the input, and Compose.inverse."""
+    from copy import deepcopy
+
+    import torch
+    from monai.data import MetaTensor
+    from monai.transforms.utils import allow_missing_keys_mode
+    from monai.visualize import GradCAM
+
+    def run():
+        steps = chain()
+        image = steps({"image": str(ct_file())})["image"]
+        model, _ = network("DenseNet121")
+        weights = torch.load(Path(os.environ["CAM_BENCH_FOLDER"]) / "bundle/models/model.pt", weights_only=True)
+        model.load_state_dict(weights)
+        heat = GradCAM(model, LAYERS["DenseNet121"])(image.as_tensor()[None], class_idx=1)[0]
+        mapped = MetaTensor(heat.detach(), affine=image.affine, applied_operations=deepcopy(image.applied_operations))
+        with allow_missing_keys_mode(steps):
+            return steps.inverse({"image": mapped})["image"]
+
+    return run
+
+
+PEERS = {
+    "CAM, DenseNet121": ("DenseNet121", {"forward alone": cam_forward, "CAMOverlay": cam_ours, "MONAI": cam_monai,
+                                         "Captum": cam_captum, "torchcam": cam_torchcam}),
+    "CAM, SegResNet": ("SegResNet", {"forward alone": cam_forward, "CAMOverlay": cam_ours, "MONAI": cam_monai,
+                                     "Captum": cam_captum, "torchcam": cam_torchcam}),
+    "inverse, 512×512×240": ("", {"CAMOverlay": inverse_ours, "Compose.inverse": inverse_monai}),
+    "whole job, 512×512×240": ("", {"CAMOverlay": job_ours, "naive MONAI script": job_monai,
+                                    "another class, warm": job_second}),
+}  # fmt: skip
+
+TARGETS = [
+    ("CAM, DenseNet121", "seconds", "CAMOverlay", "forward alone", 1.15),
+    ("CAM, SegResNet", "seconds", "CAMOverlay", "forward alone", 1.6),
+    ("CAM, DenseNet121", "seconds", "CAMOverlay", "MONAI", 0.5),
+    ("CAM, SegResNet", "seconds", "CAMOverlay", "MONAI", 0.5),
+    ("CAM, DenseNet121", "megabytes", "CAMOverlay", "MONAI", 0.2),
+    ("CAM, SegResNet", "megabytes", "CAMOverlay", "MONAI", 0.6),
+    ("inverse, 512×512×240", "seconds", "CAMOverlay", "Compose.inverse", 0.15),
+    ("inverse, 512×512×240", "megabytes", "CAMOverlay", "Compose.inverse", 0.35),
+    ("whole job, 512×512×240", "seconds", "CAMOverlay", "naive MONAI script", 0.5),
+    ("whole job, 512×512×240", "seconds", "another class, warm", "CAMOverlay", 0.1),
+]
+
+
+# How it is measured ----------------------------------------------------------------------------------------------------
+
+
+def measure(section: str, peer: str) -> dict[str, float]:
+    """In this fresh process: the extra peak memory of one run, and the best time of some."""
+    warnings.simplefilter("ignore")
+    argument, peers = PEERS[section]
+    run = peers[peer](argument)
+    before = reset_peak()
+    started = time.perf_counter()
+    run()
+    first = time.perf_counter() - started
+    megabytes = (peak() - before) / 1024
+    # A job that takes long is its own warm-up.
+    times = [first] if first > 4 else []
+    for _ in range(RUNS - len(times)):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return {"seconds": min(times), "megabytes": max(megabytes, 0.0)}
+
+
+def reset_peak() -> int:
+    """Resident memory in kB now, from which the peak counts anew."""
+    import gc
+
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+    return status("VmRSS")
+
+
+def peak() -> int:
+    return status("VmHWM")
+
+
+def status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", default="output/bench.json")
+    parser.add_argument("--only", default="", help="sections whose name contains this")
+    parser.add_argument("--peer", nargs=2, metavar=("SECTION", "PEER"), help="measure one peer in this process")
+    options = parser.parse_args()
+    sys.path.insert(0, str(ROOT / "CAMOverlay"))
+    if options.peer:
+        print(json.dumps(measure(*options.peer)))
+        return
+    sections = {name: peers for name, (_, peers) in PEERS.items() if options.only in name}
+    found: dict[str, dict[str, list[dict[str, float]]]] = {s: {p: [] for p in peers} for s, peers in sections.items()}
+    with tempfile.TemporaryDirectory(prefix="cam-bench-") as folder:
+        os.environ["CAM_BENCH_FOLDER"] = folder
+        write_ct()
+        write_bundle()
+        for number in range(options.rounds):
+            for section, peers in sections.items():
+                for peer in peers:
+                    print(f"round {number + 1}: {section}, {peer}", file=sys.stderr, flush=True)
+                    command = [sys.executable, __file__, "--peer", section, peer]
+                    answer = subprocess.run(command, check=True, capture_output=True, text=True)
+                    found[section][peer].append(json.loads(answer.stdout.splitlines()[-1]))
+    medians = {
+        section: {
+            peer: {unit: statistics.median(m[unit] for m in runs) for unit in ("seconds", "megabytes")}
+            for peer, runs in peers.items()
+        }
+        for section, peers in found.items()
+    }
+    report(medians)
+    path = Path(options.json)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"rounds": options.rounds, "medians": medians, "runs": found}, indent=1) + "\n")
+    print(f"\nwritten: {path}")
+
+
+def report(medians: dict[str, dict[str, dict[str, float]]]) -> None:
+    for section, peers in medians.items():
+        print(f"\n{section}")
+        for peer, figures in peers.items():
+            print(f"  {peer:22s} {figures['seconds']:8.3f} s {figures['megabytes']:9.0f} MB")
+    print("\ntargets")
+    for section, unit, one, other, limit in TARGETS:
+        if section in medians:
+            ratio = medians[section][one][unit] / max(medians[section][other][unit], 1e-9)
+            verdict = "met" if ratio <= limit else "MISSED"
+            print(f"  {section:24s} {one} ÷ {other}, {unit:9s} {ratio:6.2f}  (≤ {limit:g}: {verdict})")
+
+
+if __name__ == "__main__":
+    main()
