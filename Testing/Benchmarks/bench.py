@@ -44,15 +44,8 @@ def network(name: str):
     return make().eval(), torch.randn(INPUT, generator=torch.Generator().manual_seed(1))
 
 
-LAYERS = {"DenseNet121": "class_layers.relu", "SegResNet": "down_layers.3.2.conv2.conv"}
-
-
-def layer_of(name: str) -> str:
-    """The layer that every peer explains at: before pooling for the classifier, the coarsest for SegResNet."""
-    model, _ = network(name)
-    names = dict(model.named_modules())
-    wanted = LAYERS[name]
-    return wanted if wanted in names else next(n for n in reversed(names) if n.startswith("down_layers.3"))
+LAYERS = {"DenseNet121": "class_layers.relu", "SegResNet": "down_layers.3"}
+"""Where every peer explains: before pooling for the classifier, at its coarsest for SegResNet."""
 
 
 def score(output):
@@ -77,7 +70,7 @@ def cam_ours(name: str) -> Callable[[], Any]:
     from CAMOverlayLib.engine.methods import find_method
 
     model, image = network(name)
-    layer, method = layer_of(name), find_method("gradcam")
+    layer, method = LAYERS[name], find_method("gradcam")
 
     def run():
         forward = forward_to_layers(model, image, [layer])
@@ -92,7 +85,7 @@ def cam_monai(name: str) -> Callable[[], Any]:
     from monai.visualize import GradCAM
 
     model, image = network(name)
-    cam = GradCAM(model, layer_of(name))
+    cam = GradCAM(model, LAYERS[name])
     if name == "SegResNet":  # MONAI takes a class score a sample: one number here as well
         cam.nn_module.class_score = lambda logits, class_idx: logits[:, class_idx].sum()[None]
 
@@ -108,7 +101,7 @@ def cam_captum(name: str) -> Callable[[], Any]:
 
     model, image = network(name)
     names = dict(model.named_modules())
-    cam = LayerGradCam(lambda x: model(x).flatten(2).sum(2) if name == "SegResNet" else model(x), names[layer_of(name)])
+    cam = LayerGradCam(lambda x: model(x).flatten(2).sum(2) if name == "SegResNet" else model(x), names[LAYERS[name]])
     return lambda: cam.attribute(image, target=1, relu_attributions=True)
 
 
@@ -116,7 +109,7 @@ def cam_torchcam(name: str) -> Callable[[], Any]:
     from torchcam.methods import GradCAM
 
     model, image = network(name)
-    extractor = GradCAM(model, layer_of(name), input_shape=INPUT[1:])
+    extractor = GradCAM(model, LAYERS[name], input_shape=INPUT[1:])
 
     def run():
         output = model(image)
