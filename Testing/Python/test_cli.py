@@ -25,7 +25,8 @@ def cam_overlay(*arguments, module=True, **options):
 
 
 def test_the_demo_points_at_the_lesion(tmp_path):
-    run = cam_overlay("demo", "--output", tmp_path / "demo")
+    run = cam_overlay("demo", "--output", "deep/demo", cwd=tmp_path)
+    (tmp_path / "deep" / "demo").rename(tmp_path / "demo") if run.returncode == 0 else None
     assert run.returncode == 0, run.stderr
     assert sorted(os.listdir(tmp_path / "demo")) == FILES
     said = dict(line.split(maxsplit=1) for line in run.stdout.splitlines())

@@ -211,7 +211,7 @@ def saveScene(path: str | os.PathLike[str]) -> Path:
     Raises:
         OutputError: wrong ending, no such folder, not writable, disk full.
     """
-    path = Path(path)
+    path = Path(path).absolute()  # the scene saves its volumes from another working directory
     if path.suffix != ".mrb":
         raise OutputError(f"The scene cannot be saved as {path.name}; choose a name that ends in .mrb.")
     scene = ensureScene()
