@@ -115,9 +115,7 @@ class CAMOverlayWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def initializeParameterNode(self) -> None:
         from CAMOverlayLib.panel.parameters import PanelParameters
 
-        node = self.logic.getParameterNode()
-        if self.panel.parameters is None or self.panel.parameters.parameterNode is not node:
-            self.panel.setParameters(PanelParameters(node))
+        self.panel.setParameters(PanelParameters(self.logic.getParameterNode()))
         self.panel.preselect()
 
 

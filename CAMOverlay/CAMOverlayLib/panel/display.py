@@ -42,11 +42,12 @@ class DisplaySection(VTKObservationMixin):
     def setOverlay(self, node: Any) -> None:
         """Show the display of an overlay; None or a volume that is no overlay switches the section off."""
         node = node if overlay.isOverlay(node) else None
-        if node is not self._overlay:
-            self.removeObservers()
-            self._overlay = node
-            if node is not None:
-                self._prepare(node)
+        if node is self._overlay:
+            return
+        self.removeObservers()
+        self._overlay = node
+        if node is not None:
+            self._prepare(node)
         if self.ui.displayButton.enabled != (node is not None):
             self.ui.displayButton.enabled = node is not None
             self.ui.displayButton.collapsed = node is None

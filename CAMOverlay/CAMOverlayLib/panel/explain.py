@@ -38,8 +38,9 @@ class ExplainSection:
         for name, title in (("auto", _("Automatic")), ("cpu", _("CPU")), ("cuda", _("GPU (CUDA)"))):
             ui.deviceSelector.addItem(title, name)
         header = ui.layerTree.header()
-        header.setStretchLastSection(True)
-        ui.layerTree.setColumnWidth(0, 170)
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(1, qt.QHeaderView.ResizeToContents)
         self.setClasses(())
         self.setLayers((), "")
         ui.pythonSelector.sizeAdjustPolicy = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon

@@ -154,9 +154,9 @@ def installTorchByExtension() -> bool:
 def pipInstall(wanted: list[str], constraints: str) -> None:
     """Slicer's own way: ``slicer.packaging`` where this Slicer has it, ``slicer.util.pip_install`` before."""
     if importlib.util.find_spec("slicer.packaging") is not None:
-        import slicer.packaging
+        import slicer.packaging as packaging
 
-        slicer.packaging.pip_ensure(
+        packaging.pip_ensure(
             wanted, constraints=constraints, prompt_install=False, prompt_restart=False, requester="CAM Overlay"
         )
     else:

@@ -107,8 +107,8 @@ class Panel(VTKObservationMixin):
             self.explain.update()
             node = self.parameters.overlayVolume
             self.results.show(overlay.resultOf(node) if overlay.isOverlay(node) else None)
+            self.display.applyOpacity()  # first: a new overlay tells the parameter what the views show, not the reverse
             self.display.setOverlay(node)
-            self.display.applyOpacity()
             if self.results.shown is not None and not self.explain.classCount:
                 self.explain.setClasses(self.results.shown.prediction.classes)
         self._updateApply()
@@ -177,7 +177,7 @@ class Panel(VTKObservationMixin):
 
         def onHash(contentHash: str) -> None:
             self._hashing = None
-            if not trust.isTrusted(contentHash) and not trust.ask(bundle, contentHash):
+            if not trust.isTrusted(contentHash) and not trust.ask(BundleState.read(str(bundle.folder)), contentHash):
                 self._finish(_("Nothing was run, since the bundle is not trusted."))
                 return
             problem = self.installer.ensure() if usesOwnPython(str(self.logic.worker.python or "")) else ""

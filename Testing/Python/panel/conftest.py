@@ -1,0 +1,97 @@
+"""One host with the module for all tests of this folder; each test starts with an empty scene, a panel set up anew
+and nothing trusted, and must leave no errors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+MODULE = Path(__file__).resolve().parents[3] / "CAMOverlay" / "CAMOverlay.py"
+
+
+@pytest.fixture(scope="package")
+def running_host():
+    from SlicerHost import start, system_libraries
+
+    if not system_libraries.ensure():
+        pytest.fail("Qt's system libraries are missing; see the line above.")
+    host = start()
+    host.loadModule(MODULE)
+    host.startupCompleted()
+    yield host
+    host.stop()
+
+
+@pytest.fixture
+def host(running_host):
+    running_host.clear()
+    yield running_host
+    running_host.checkNoErrors()
+
+
+@pytest.fixture
+def panel(host):
+    """The panel as a user finds it on a new computer."""
+    import slicer
+
+    slicer.app.userSettings().remove("CAMOverlay")
+    host.open("CAMOverlay")
+    slicer.util.reloadScriptedModule("CAMOverlay")
+    host.open("CAMOverlay")
+    yield Pressed(host, slicer.modules.CAMOverlayWidget)
+    slicer.modules.CAMOverlayWidget.panel.cancel()
+    host.wait(lambda: not slicer.modules.CAMOverlayWidget.panel.busy)
+    host.window.moduleSelector().selectModule("Volumes")
+
+
+@pytest.fixture
+def demoVolume(host):
+    import slicer
+    from CAMOverlayLib.demo import DEMO_VOLUME
+
+    return slicer.util.loadVolume(str(DEMO_VOLUME), {"name": "Brain"})
+
+
+class Pressed:
+    """The panel, with the presses that many tests make."""
+
+    def __init__(self, host, widget) -> None:
+        self.host, self.widget = host, widget
+
+    @property
+    def ui(self):
+        return self.widget.ui
+
+    @property
+    def panel(self):
+        return self.widget.panel
+
+    @property
+    def overlay(self):
+        return self.panel.parameters.overlayVolume
+
+    def chooseBundle(self, folder) -> None:
+        self.host.type(self.ui.bundleSelector, str(folder))
+        self.host.wait(lambda: self.ui.bundleInfoLabel.text and self.panel.parameters.bundleFolder == str(folder))
+        self.host.process()
+
+    def apply(self, *answers: str) -> None:
+        """Press Apply and wait until all is done, the list of layers included."""
+        self.host.dialogs.answer(*answers)
+        self.host.click(self.ui.applyButton)
+        self.finish()
+
+    def finish(self) -> None:
+        self.host.wait(lambda: not self.panel.busy and self.panel._listing is None, 120)
+        self.host.process()
+
+    def explainDemo(self) -> None:
+        from CAMOverlayLib.demo import DEMO_BUNDLE
+
+        self.chooseBundle(DEMO_BUNDLE)
+        self.apply("Trust and run")
+        assert self.overlay is not None, self.ui.messageLabel.text

@@ -1,0 +1,182 @@
+"""What is missing in Slicer's Python, how it is asked for, and what becomes of every way in which pip fails."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+import types
+from subprocess import CalledProcessError
+
+import pytest
+import slicer
+from CAMOverlayLib.demo import DEMO_BUNDLE
+
+
+@pytest.fixture
+def index(host):
+    """Slicer's packaging, played: nothing is really installed, and nibabel seems to be missing."""
+    import slicer.packaging as packaging
+
+    packaging.index.__init__()
+    yield packaging.index
+    packaging.index.__init__()
+
+
+@pytest.fixture
+def lacks(monkeypatch, index):
+    """A function that hides packages until they were "installed"."""
+    from CAMOverlayLib.panel import install
+
+    hidden: set[str] = set()
+    real = importlib.metadata.version
+
+    def version(name):
+        if name in hidden and not any(call for call in index.installed if any(r.startswith(name) for r in call)):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(install.importlib.metadata, "version", version)
+
+    def hide(*names):
+        hidden.update(names)
+        index.hidden.update(names)
+        index.available.update({name: real(name) for name in names})
+
+    return hide
+
+
+def test_nothing_is_asked_where_nothing_is_missing(host, index):
+    from CAMOverlayLib.panel.install import Installer, missing
+
+    assert missing() == [] and Installer().ensure() == "" and not host.dialogs.shown
+
+
+def test_the_first_apply_asks_installs_and_goes_on(host, demoVolume, panel, index, lacks):
+    lacks("torch", "nibabel")
+    panel.chooseBundle(DEMO_BUNDLE)
+    constraints = []
+    index.onInstall = lambda requirements: None
+    import slicer.packaging as packaging
+
+    real = packaging.pip_install
+    packaging.pip_install = lambda wanted, limits=None, **options: (constraints.append(open(limits).read()), real(wanted, limits, **options))[1]
+    try:
+        panel.apply("Trust and run", "OK")
+    finally:
+        packaging.pip_install = real
+    asked = host.dialogs.shown[1]
+    assert "torch, nibabel" in asked.text and "MB" in asked.text and "torch==2.13.0" in asked.details
+    assert [requirement.partition("==")[0] for requirement in index.installed[0]] == ["torch", "nibabel"]
+    assert f"numpy=={importlib.metadata.version('numpy')}" in constraints[0] and "itk<0" in constraints[0]
+    assert panel.overlay is not None, panel.ui.messageLabel.text
+
+
+def test_who_declines_gets_a_sentence(host, demoVolume, panel, index, lacks):
+    lacks("nibabel")
+    panel.chooseBundle(DEMO_BUNDLE)
+    panel.apply("Trust and run", "Cancel")
+    assert "Nothing was installed" in panel.ui.messageLabel.text and "nibabel" in panel.ui.messageLabel.text
+    assert not index.installed and panel.overlay is None and panel.ui.applyButton.enabled
+
+
+def test_a_failure_can_be_tried_again(host, demoVolume, panel, index, lacks):
+    lacks("nibabel")
+    index.error = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
+    panel.chooseBundle(DEMO_BUNDLE)
+
+    def retry(dialog):
+        index.error = None
+        next(button for button in dialog.buttons() if button.text.replace("&", "") == "Retry").click()
+
+    panel.apply("Trust and run", "OK", retry)
+    assert "space on the disk" in host.dialogs.shown[2].text
+    assert index.installed and panel.overlay is not None
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("[Errno 28] No space left on device", "space on the disk"),
+        ("ProxyError('Cannot connect to proxy.')", "HTTPS_PROXY"),
+        ("Temporary failure in name resolution", "network connection"),
+        ("[Errno 13] Permission denied: '/opt/Slicer'", "cannot be written"),
+        (None, "exit code 1"),
+    ],
+)
+def test_each_failure_has_its_words(host, output, words):
+    from CAMOverlayLib.panel.install import failure
+
+    assert words in failure(CalledProcessError(1, ["pip"], output=output))
+
+
+def test_torch_comes_by_the_extension_where_it_is(host, index, lacks, monkeypatch):
+    from CAMOverlayLib.panel import install
+
+    lacks("torch", "nibabel")
+    asked = []
+
+    class PyTorchUtilsLogic:
+        def installTorch(self, askConfirmation=True):
+            asked.append(askConfirmation)
+            index.installed.append(["torch"])
+
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=PyTorchUtilsLogic))
+    host.dialogs.answer("OK")
+    assert install.Installer().ensure() == ""
+    assert asked == [False] and index.installed[1] == ["nibabel==5.4.2"]
+
+
+def test_an_older_slicer_installs_by_its_util(host, index, lacks, monkeypatch):
+    from CAMOverlayLib.panel import install
+
+    lacks("nibabel")
+    calls = []
+    real = install.importlib.util.find_spec
+    monkeypatch.setattr(install.importlib.util, "find_spec", lambda name: None if name == "slicer.packaging" else real(name))
+    monkeypatch.setattr(slicer.util, "pip_install", lambda wanted: (calls.append(wanted), index.installed.append(wanted[2:])))
+    host.dialogs.answer("OK")
+    assert install.Installer().ensure() == ""
+    assert calls[0][0] == "-c" and calls[0][2:] == ["nibabel==5.4.2"]
+
+
+def test_under_testing_nothing_is_installed(host, index, lacks, monkeypatch):
+    from CAMOverlayLib.panel import install
+
+    lacks("nibabel")
+    host.native.setTestingEnabled(True)
+    try:
+        assert "nibabel" in install.Installer().ensure() and not index.installed
+    finally:
+        host.native.setTestingEnabled(False)
+
+
+def test_another_python_is_left_alone(host, index, lacks, tmp_path):
+    """What a chosen environment lacks is said by its own process, with the command that installs it."""
+    from CAMOverlayLib.panel.install import usesOwnPython
+
+    assert usesOwnPython("") and usesOwnPython(sys.executable)
+    other = tmp_path / "bin" / "python"
+    other.parent.mkdir()
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+    assert not usesOwnPython(str(tmp_path)) and not usesOwnPython(str(tmp_path / "absent"))
+
+
+def test_another_python_computes(host, demoVolume, panel, tmp_path):
+    environment = tmp_path / "bin" / "python"
+    environment.parent.mkdir()
+    mark = tmp_path / "ran"
+    real = subprocess.run([sys.executable, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True).stdout.strip()
+    environment.write_text(f'#!/bin/sh\ntouch "{mark}"\nexec "{real}" "$@"\n')
+    environment.chmod(0o755)
+    panel.chooseBundle(DEMO_BUNDLE)
+    panel.ui.advancedBox.collapsed = False
+    host.process()
+    host.type(panel.ui.pythonSelector, str(tmp_path))
+    panel.apply("Trust and run")
+    assert mark.exists() and panel.overlay is not None and str(tmp_path) in panel.ui.environmentLabel.text, panel.ui.messageLabel.text + panel.ui.logText.toPlainText()
+    assert slicer.app.userSettings().value("CAMOverlay/Python") == str(tmp_path)
+    host.type(panel.ui.pythonSelector, str(tmp_path / "absent"))
+    panel.apply()
+    assert "does not exist" in panel.ui.messageLabel.text
