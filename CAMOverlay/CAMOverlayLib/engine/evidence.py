@@ -83,6 +83,12 @@ class Samples:
         """The image is constant as far as the samples see."""
         return int(self.bins.max()) == int(self.bins.min())
 
+    @property
+    def information(self) -> float:
+        """Mutual information in nats with a perfect copy: the entropy of the bins."""
+        shares = torch.bincount(self.bins).double() / len(self.bins)
+        return float(-(shares[shares > 0] * shares[shares > 0].log()).sum())
+
     def scores(self, origin: Tensor, mappings: Sequence[np.ndarray]) -> list[float]:
         """Mutual information in nats with ``origin`` (I×J×K) under each 4×4 mapping of voxel indices."""
         positions = np.stack([self.index @ m[:3, :3].T + m[:3, 3] for m in mappings])

@@ -193,7 +193,7 @@ def showLegend(
         legend.SetLabelFormat("%.1f")
         legend.SetNumberOfLabels(6)
         legend.SetMaxNumberOfColors(colormaps.SIZE)
-    legend.SetTitleText(title or overlayNode.GetAttribute("CAMOverlay.Target") or "Heatmap")
+    legend.SetTitleText(title or _legendTitle(overlayNode))
     legend.SetVisibility(visible)
     return legend
 
@@ -205,6 +205,15 @@ def legendShown(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
         return False
     legend = logic.GetColorLegendDisplayNode(overlayNode)
     return bool(legend is not None and legend.GetVisibility())
+
+
+def _legendTitle(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """The class, and how coarse the map really is: a smooth overlay hides the size of one activation."""
+    result = resultOf(overlayNode)
+    if result is None:
+        return "Heatmap"
+    size = " × ".join(f"{mm:.2g}" for mm in result.activation_spacing)
+    return f"{result.target.name}\n1 activation = {size} mm"
 
 
 # Slice views ---------------------------------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ def test_legend(inputVolume, result):
     legend = overlay.showLegend(node)
     if legend is None:
         pytest.skip("no legends in this Slicer core")
-    assert legend.GetTitleText() == "lesion" and legend.GetVisibility()
+    assert legend.GetTitleText() == "lesion\n1 activation = 16 × 16 × 20 mm" and legend.GetVisibility()
     assert overlay.showLegend(node, visible=False) is legend and not legend.GetVisibility()
 
 
