@@ -10,6 +10,14 @@ import numpy as np
 import pytest
 from support import SMALL_NETWORK, USUAL_CHAIN, real_volumes
 
+HOSTED = {"slicerhost", "panel", "test_qt.py"}
+
+
+def pytest_collection_modifyitems(items):
+    """What runs under SlicerHost comes last: from its start on the process is Slicer's, with another sys.executable."""
+    items.sort(key=lambda item: bool(HOSTED & set(item.path.parts)))  # stable: the order is otherwise kept
+
+
 @pytest.fixture(params=real_volumes() or [None], ids=lambda p: p.name.split(".")[0] if p else "none")
 def real_volume(request) -> Path:
     if request.param is None:
