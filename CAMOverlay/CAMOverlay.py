@@ -154,7 +154,7 @@ class CAMOverlayTest(ScriptedLoadableModuleTest):
 
     def setUp(self) -> None:
         slicer.mrmlScene.Clear()
-        self.logic = CAMOverlayLogic()
+        self.logic = getattr(self, "logic", None) or CAMOverlayLogic()  # one warm process for all tests of a run
 
     def tearDown(self) -> None:
         self.logic.worker.stop()
@@ -165,14 +165,15 @@ class CAMOverlayTest(ScriptedLoadableModuleTest):
             self.test_export, self.test_explanation, self.test_placement, self.test_overlay,
             self.test_cancel, self.test_error, self.test_scene_reload,
         )  # fmt: skip
-        for test in tests:
-            self.setUp()
-            try:
-                test()
-            except unittest.SkipTest as reason:
-                self.delayDisplay(f"{test.__name__}: left out, {reason}")
-            finally:
-                self.tearDown()
+        try:
+            for test in tests:
+                self.setUp()
+                try:
+                    test()
+                except unittest.SkipTest as reason:
+                    self.delayDisplay(f"{test.__name__}: left out, {reason}")
+        finally:
+            self.tearDown()
         self.delayDisplay("All tests passed")
 
     def demoVolume(self):

@@ -62,7 +62,8 @@ class Panel(VTKObservationMixin):
         """Show another parameter node, or none while the scene closes."""
         if self.parameters is not None:
             self.parameters.disconnectGui(self._guiTag)
-            self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+            if self.hasObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update):
+                self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self.parameters = parameters
         for section in (self.inputs, self.explain, self.display):
             section.setParameters(parameters)
@@ -358,7 +359,7 @@ class Panel(VTKObservationMixin):
         self._notes.append(line)
 
     def _log(self) -> str:
-        return "\n".join([*self._notes, self.logic.worker.log if self.logic.worker else ""]).strip()
+        return "\n".join([*self._notes, self.logic.worker.log if self.logic.worker is not None else ""]).strip()
 
 
 def alignLabels(ui: Any) -> None:

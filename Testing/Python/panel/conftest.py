@@ -34,14 +34,26 @@ def host(running_host):
 
 
 @pytest.fixture
-def panel(host):
+def cold():
+    """For a test that wants to see the process start; the others go on with the one that is warm."""
+
+
+@pytest.fixture
+def panel(host, request):
     """The panel as a user finds it on a new computer."""
     import slicer
 
     slicer.app.userSettings().remove("CAMOverlay")
     host.open("CAMOverlay")
+    before = slicer.modules.CAMOverlayWidget.logic
+    warm = before.worker if before.worker.ready and "cold" not in request.fixturenames else None
+    if warm is not None:
+        before.worker = None
     slicer.util.reloadScriptedModule("CAMOverlay")
     host.open("CAMOverlay")
+    if warm is not None:
+        slicer.modules.CAMOverlayWidget.logic.worker = warm
+        warm.python = None
     yield Pressed(host, slicer.modules.CAMOverlayWidget)
     slicer.modules.CAMOverlayWidget.panel.cancel()
     host.wait(lambda: not slicer.modules.CAMOverlayWidget.panel.busy)

@@ -18,7 +18,7 @@ def color(image) -> int:
     return int(np.ptp(image.astype(int), axis=2).max())
 
 
-def test_from_opening_to_the_overlay_in_three_views(host, demoVolume, panel, capsys):
+def test_from_opening_to_the_overlay_in_three_views(host, demoVolume, cold, panel):
     ui = panel.ui
     assert ui.inputSelector.currentNode() is demoVolume, "the volume is already chosen"
     assert not ui.applyButton.enabled and "bundle" in ui.applyButton.toolTip
@@ -117,7 +117,7 @@ def test_display_changes_live_and_computes_nothing(host, demoVolume, panel):
     assert node.GetImageData().GetMTime() == modified and not panel.panel.busy
 
 
-def test_cancel(host, demoVolume, panel):
+def test_cancel(host, demoVolume, cold, panel):
     import time
 
     panel.chooseBundle(DEMO_BUNDLE)
@@ -136,7 +136,7 @@ def test_cancel(host, demoVolume, panel):
     assert panel.overlay is not None, "the next run works"
 
 
-def test_who_does_not_trust_runs_nothing(host, demoVolume, panel):
+def test_who_does_not_trust_runs_nothing(host, demoVolume, cold, panel):
     panel.chooseBundle(DEMO_BUNDLE)
     panel.apply("Cancel")
     assert panel.overlay is None and "not trusted" in panel.ui.messageLabel.text
@@ -173,7 +173,7 @@ def test_what_is_no_bundle_is_said_at_once(host, demoVolume, panel, tmp_path):
     assert "not a MONAI bundle" in panel.ui.bundleInfoLabel.text and not panel.ui.applyButton.enabled
 
 
-def test_a_process_that_dies_says_so_with_its_log(host, demoVolume, panel):
+def test_a_process_that_dies_says_so_with_its_log(host, demoVolume, cold, panel):
     import os
     import signal
 
@@ -247,7 +247,7 @@ def test_a_saved_scene_brings_parameters_result_and_display_back(host, demoVolum
     assert overlays.resultOf(panel.overlay).target.name == "no lesion"
 
 
-def test_the_scene_closed_during_a_run(host, demoVolume, panel):
+def test_the_scene_closed_during_a_run(host, demoVolume, cold, panel):
     panel.chooseBundle(DEMO_BUNDLE)
     host.dialogs.answer("Trust and run")
     host.click(panel.ui.applyButton)

@@ -163,7 +163,7 @@ def test_another_python_is_left_alone(host, index, lacks, tmp_path):
     assert not usesOwnPython(str(tmp_path)) and not usesOwnPython(str(tmp_path / "absent"))
 
 
-def test_another_python_computes(host, demoVolume, panel, tmp_path):
+def test_another_python_computes(host, demoVolume, cold, panel, tmp_path):
     environment = tmp_path / "bin" / "python"
     environment.parent.mkdir()
     mark = tmp_path / "ran"
