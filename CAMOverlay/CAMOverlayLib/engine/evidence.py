@@ -103,9 +103,13 @@ def sample(image: Tensor, positions: Tensor) -> Tensor:
     grid = ((2 * positions.double() + 1) / shape - 1).flip(-1).float()
     outside = (grid.abs() > 1).any(1)
     values = grid_sample(
-        image[None, None].float(), grid.view(1, -1, 1, 1, 3), mode="bilinear", padding_mode="border", align_corners=False
-    ).view(-1)
-    return values.masked_fill(outside, 0)
+        image[None, None].float(),
+        grid.view(1, -1, 1, 1, 3).to(image.device),  # a chain may leave its image on a GPU
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
+    return values.view(-1).cpu().masked_fill(outside, 0)
 
 
 def compare(samples: Samples, origin: Tensor, tracked: np.ndarray, *, exhaustive: bool) -> Agreement:
@@ -319,7 +323,8 @@ def _turn_words(order: tuple[int, ...], flips: tuple[int, ...]) -> str:
 
 
 def _at(image: Tensor, index: Tensor) -> Tensor:
-    return image[index[:, 0], index[:, 1], index[:, 2]].float().cpu()
+    i, j, k = index.to(image.device).unbind(1)
+    return image[i, j, k].float().cpu()
 
 
 def _quantile_bins(values: Tensor) -> Tensor:
