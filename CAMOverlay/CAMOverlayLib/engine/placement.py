@@ -63,13 +63,18 @@ class Contradiction:
 class Witness:
     """Sees the image after every step.
 
+    Args:
+        original: the volume as it was loaded (I×J×K, any type, mapped from a file at best); what the first step returns
+            is held in memory where it is not given.
+
     Attributes:
         contradictions: steps that the voxels contradict, in order.
         seconds: spent on looking.
         replayed: the outcome of replaying the saved operations on the volume, where that was tried.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, original: Tensor | None = None) -> None:
+        self._original = original
         self.contradictions: list[Contradiction] = []
         self.seconds = 0.0
         self._all_proven = True
@@ -89,7 +94,9 @@ class Witness:
     def _look(self, number: int, transform: Any, channel: Tensor, grid: Grid) -> str:
         words = ""
         if self._before is None:
-            self._loaded = (channel, grid)
+            original = self._original
+            same = original is not None and tuple(original.shape) == grid.shape
+            self._loaded = (original if same else channel, grid)
         elif _could_move(transform, self._before[1], grid):
             agreement = self._compare_step(transform, channel, grid)
             self._all_proven &= agreement.verdict == "proven"
@@ -161,7 +168,7 @@ class Witness:
 
     def forget(self) -> None:
         """Let go of the images; what was concluded stays."""
-        self._loaded = self._before = None
+        self._loaded = self._before = self._original = None
 
 
 def refuse(contradictions: list[Contradiction], whole: Agreement) -> PlacementError:

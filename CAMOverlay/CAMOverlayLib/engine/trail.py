@@ -65,6 +65,7 @@ def run_chain(
     files: Sequence[Path],
     report: Callable[[int, int, str], None] | None = None,
     keep_images: bool = False,
+    original: torch.Tensor | None = None,
 ) -> Trail:
     """Run a chain on image files, one transform at a time.
 
@@ -73,6 +74,7 @@ def run_chain(
         files: one file a channel, all on the same grid; several are handed to the loader as a list.
         report: called before each step with its index, the number of steps and its name.
         keep_images: keep every step's image, for those who want to look at them.
+        original: the first file's voxels (I×J×K) where they are at hand, so that no copy is held to compare with.
 
     Raises:
         PreprocessingError: a transform failed; its name and its reason are in the message.
@@ -86,7 +88,7 @@ def run_chain(
     images: list[MetaTensor] = []
     image: MetaTensor | None = None
     key: str | None = None
-    witness = Witness()
+    witness = Witness(original)
     for number, transform in enumerate(transforms):
         name = type(transform).__name__
         if report is not None:

@@ -52,7 +52,8 @@ def read_volume(file: VolumeFile) -> Volume:
         VolumeError: unreadable, not 3-D, of zero size, NaN or infinite voxels, or a singular geometry.
     """
     try:
-        array = np.load(file.path, mmap_mode="r", allow_pickle=False)
+        # Mapped privately: nothing can reach the file, and torch takes it without a warning about read-only memory.
+        array = np.load(file.path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise VolumeError(f"The exported volume '{file.path}' cannot be read ({error}). Export it again.") from error
     volume = Volume(array, np.array(file.affine, dtype=np.float64), file.name)
