@@ -27,6 +27,12 @@ from .request import STAGES, Progress, Result
 if TYPE_CHECKING:
     from .engine.bundle import Bundle
 
+TARGET_HELP = (
+    "what to explain: a class (INDEX or NAME, default the predicted one) or the difference of two (A-B); in a "
+    "segmentation network also at a place: [CLASS]@voxel=I,J,K, [CLASS]@ras=R,A,S or [CLASS]@mask=FILE"
+)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, or 2 after one line that says what was wrong."""
     options = _parser().parse_args(arguments)
@@ -69,9 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--bundle", required=True, metavar="DIR", help="root folder of a MONAI bundle")
     explain.add_argument("--output", required=True, metavar="DIR", help="folder for the results; made if it is not there")
     explain.add_argument("--trust", action="store_true", help="the bundle may run its code: you know where it comes from")
-    explain.add_argument("--target", metavar="INDEX|NAME", help="class to explain (default: the predicted one)")
+    explain.add_argument("--target", metavar="TARGET", help=TARGET_HELP)
     explain.add_argument("--layer", metavar="NAME", help="layer to explain at (default: chosen; see inspect)")
-    explain.add_argument("--method", default="gradcam", metavar="NAME", help="method (default: gradcam)")
+    explain.add_argument("--method", default="gradcam", metavar="NAME", help="method (default: gradcam; see inspect)")
     explain.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where the network runs (default: auto)")
 
     explain.add_argument(
@@ -167,8 +173,12 @@ def _write_heatmap(node: Any, path: Path) -> None:
 
 def _print_summary(result: Result, output: Path) -> None:
     prediction = result.prediction
-    print(f"prediction   {prediction.name} ({prediction.probabilities[prediction.index]:.1%})")
+    if prediction.activation == "none":
+        print("prediction   " + ", ".join(f"{n} {v:.4g}" for n, v in zip(prediction.classes, prediction.outputs)))
+    else:
+        print(f"prediction   {prediction.name} ({prediction.probabilities[prediction.index]:.1%})")
     print(f"explained    {result.target.name}, {result.method} at {result.layer}")
+    print(f"target       {result.target.description}")
     print(f"peak         voxel {result.peak}, RAS {_mm(result.peak_ras)} mm")
     print(f"resolution   one activation is {' × '.join(f'{s:.1f}' for s in result.activation_spacing)} mm")
     print(f"placement    {result.placement.words.removeprefix('Placement ')}")
@@ -211,6 +221,7 @@ def run_inspect(options: argparse.Namespace) -> None:
     for number, transform in enumerate(bundle.preprocessing().flatten().transforms, 1):
         print(f"  {number:2d} {type(transform).__name__}")
     _print_layers(bundle)
+    _print_methods()
 
 
 def _print_layers(bundle: Bundle) -> None:
@@ -221,12 +232,26 @@ def _print_layers(bundle: Bundle) -> None:
     network = bundle.network(torch.device("cpu"))
     shape = bundle.input_shape()
     table = list_layers(network, torch.zeros(1, *shape))
-    print(f"layers, for an input of {' × '.join(map(str, shape))}")
-    width = max(len(layer.name) for layer in table.layers)
-    for layer in table.layers:
+    print(f"layers, for an input of {' × '.join(map(str, shape))}: channels × size, stride, receptive field in voxels")
+    stages = {layer.name for layer in table.stages}
+    order = {name: number for number, name in enumerate(dict(network.named_modules()))}
+    layers = sorted(table.layers, key=lambda layer: order[layer.name])  # as the network is built, not as it runs
+    width = max(2 * layer.depth + len(layer.name) for layer in layers)
+    for layer in layers:
+        name = "  " * layer.depth + layer.name
         size = " × ".join(map(str, layer.shape))
-        default = "  ← default" if layer.name == table.default else ""
-        print(f"  {layer.name:{width}s}  {layer.kind:22s} {size}{default}")
+        stride = "×".join(f"{s:.3g}" for s in layer.stride)
+        sees = "×".join(map(str, layer.receptive_field)) if layer.receptive_field else "everything"
+        mark = "  ← default" if layer.name == table.default else "  ← stage" if layer.name in stages else ""
+        print(f"  {name:{width}s}  {layer.kind:22s} {size:20s}  {stride:8s}  {sees}{mark}")
+
+
+def _print_methods() -> None:
+    from .engine.methods import METHODS
+
+    print("methods")
+    for method in METHODS.values():
+        print(f"  {method.name:20s} {method.description}")
 
 
 # demo ------------------------------------------------------------------------------------------------------------------

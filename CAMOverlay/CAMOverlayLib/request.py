@@ -48,6 +48,9 @@ def _restore(hint: Any, value: Any) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         candidates = [a for a in arguments if a is not type(None)]
+        record = next((a for a in candidates if is_dataclass(a)), None)
+        if record is not None and isinstance(value, dict):
+            return _restore(record, value)
         return _restore(candidates[0], value) if len(candidates) == 1 else value
     if origin is tuple:
         inner = arguments[0] if len(arguments) == 2 and arguments[1] is Ellipsis else None
@@ -72,6 +75,26 @@ class VolumeFile(JsonRecord):
 
 
 @dataclass(frozen=True)
+class TargetSpec(JsonRecord):
+    """What to explain, where a class alone does not say it.
+
+    Attributes:
+        output: class index or name; None for the predicted one (of that place, where a place is given).
+        minus: class to compare with: the difference of the two outputs is explained.
+        mask: of a segmentation network, the region to explain: an exported array file or the path of an image file,
+            on any grid in the same patient space; every voxel but 0 counts.
+        voxel: instead of it one voxel (I, J, K) of the original volume.
+        ras: instead of it one point in RAS mm.
+    """
+
+    output: int | str | None = None
+    minus: int | str | None = None
+    mask: VolumeFile | str | None = None
+    voxel: tuple[int, int, int] | None = None
+    ras: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Request(JsonRecord):
     """One explanation to compute.
 
@@ -80,7 +103,8 @@ class Request(JsonRecord):
         bundle: folder of the MONAI bundle.
         output_folder: existing folder for the array files of the result; the caller owns it.
         trust: the caller trusts the bundle, whose configuration can run code.
-        target: class index, class name, or None for the predicted class.
+        target: class index, class name, or None for the predicted class; in words also ``a-b`` and ``a@voxel=I,J,K``
+            (``ras=``, ``mask=``), or a :class:`TargetSpec`.
         layer: name of the layer as in ``named_modules()``, or None for the automatic choice.
         method: registered name of the method.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -95,7 +119,7 @@ class Request(JsonRecord):
     bundle: str
     output_folder: str
     trust: bool = False
-    target: int | str | None = None
+    target: int | str | TargetSpec | None = None
     layer: str | None = None
     method: str = "gradcam"
     device: str = "auto"
@@ -185,7 +209,9 @@ class Placement(JsonRecord):
 class Prediction(JsonRecord):
     """What the network said of the whole volume.
 
-    ``activation`` names how the outputs became probabilities: ``softmax``, ``sigmoid`` or ``none``.
+    ``activation`` names how the outputs became probabilities: ``softmax``, ``sigmoid`` or ``none`` (a regression, whose
+    ``probabilities`` are the outputs themselves). Of a segmentation network outputs and probabilities are averages over
+    the volume, and ``voxels`` says how many voxels of the output are predicted as each class.
     """
 
     classes: tuple[str, ...]
@@ -193,6 +219,7 @@ class Prediction(JsonRecord):
     probabilities: tuple[float, ...]
     activation: str
     index: int
+    voxels: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -201,11 +228,15 @@ class Prediction(JsonRecord):
 
 @dataclass(frozen=True)
 class Target(JsonRecord):
-    """What was differentiated: the class, and in words the number whose gradient was taken."""
+    """What was differentiated: the class, and in words the number whose gradient was taken.
+
+    ``minus`` is the class that it was compared with, if any.
+    """
 
     index: int
     name: str
     description: str
+    minus: int | None = None
 
 
 @dataclass(frozen=True)

@@ -33,3 +33,13 @@ SMALL_NETWORK = {
 
 def real_volumes() -> list[Path]:
     return sorted((SHARED / "data").glob("*.nii.gz"))
+
+
+def snapshot(network):
+    """Everything of a network that an explanation might disturb: weights, flags and gradients, modes and hooks."""
+    return (
+        {k: v.clone() for k, v in network.state_dict().items()},
+        [(n, p.requires_grad, p.grad) for n, p in network.named_parameters()],
+        [(n, m.training, len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks),
+          getattr(m, "inplace", None)) for n, m in network.named_modules()],
+    )  # fmt: skip

@@ -25,9 +25,10 @@ from .device import choose_device
 from .inverse import activation_grid
 from .layers import list_layers
 from .memory import Memory, Model
-from .methods import find_method
+from .methods import Case, find_method
 from .placing import choose_way, place
-from .targets import choose_target, predict, score_of
+from .regions import Region
+from .targets import is_regression, make_goal, predict
 from .trail import Trail, run_chain
 from .trail_files import write_trail
 from .volume import Volume, read_volume, save_array, write_nifti
@@ -74,22 +75,26 @@ def explain(request: Request, report: Report = lambda progress: None, memory: Me
 
     with clock.stage("forward"), _enough_memory(device):
         table = memory.table(model, image, lambda: list_layers(model.network, image))
-        layer = table.find(request.layer)
-        layers = (layer.name,)
+        layers = method.layers(table, table.find(request.layer))
         forward = memory.forward(model, volumes, layers, lambda: forward_to_layers(model.network, image, layers))
-        prediction = predict(forward.output, model.bundle.info.classes, model.bundle.outputs_are_independent)
-        index = choose_target(request.target, prediction)
+        prediction = predict(
+            forward.output,
+            model.bundle.info.classes,
+            model.bundle.outputs_are_independent,
+            is_regression(model.network, model.bundle.metadata),
+        )
+        region = Region(trail.volume_grid, trail.input_grid, way.affine_holds)
+        goal = make_goal(forward.output, request.target, prediction, region)
 
-    with clock.stage("backward"), _enough_memory(device):
-        score, target = score_of(forward.output, index, prediction)
-        gradients = forward.gradients(score)
-        raw = method.weigh(forward.activations[layer.name].detach(), gradients[layer.name])
+    with clock.stage("backward") as step, _enough_memory(device):
+        raw = method.compute(Case(model.network, image, forward, layers, prediction, goal, step))
         heat, magnitude = normalise(raw)
 
     with clock.stage("inverse"):
         placed, placement = place(heat, trail, way, request.verify, request.blocks)
 
     volume = volumes[0]
+    where = " × ".join(layers) or "the network's input"
     with clock.stage("write"):
         if request.trail_folder is not None:
             write_trail(heat, trail, way, Path(request.trail_folder))
@@ -101,21 +106,21 @@ def explain(request: Request, report: Report = lambda progress: None, memory: Me
         peak=placed.peak,
         peak_ras=volume.to_ras(placed.peak),
         prediction=prediction,
-        target=target,
-        layer=layer.name,
+        target=goal.target,
+        layer=where,
         method=method.title,
         device=str(device),
         bundle=str(model.bundle.folder),
         bundle_name=model.bundle.info.name,
         bundle_version=model.bundle.info.version,
         inputs=tuple(v.name for v in volumes),
-        activation_shape=layer.spatial_shape,
-        activation_spacing=tuple(map(float, activation_grid(layer.spatial_shape, trail.input_grid).spacing)),
+        activation_shape=tuple(heat.shape),
+        activation_spacing=tuple(map(float, activation_grid(tuple(heat.shape), trail.input_grid).spacing)),
         network_input_shape=trail.input_grid.shape,
         field_of_view=FieldOfView(placed.region.share, placed.region.planes),
         placement=placement,
         steps=_with_inverse(trail, way.inverse),
-        warnings=_warnings(magnitude, target.name, layer.name),
+        warnings=(*goal.warnings, *_warnings(magnitude, goal.target.name, where)),
         timings=clock.seconds,
         versions=versions(),
     )

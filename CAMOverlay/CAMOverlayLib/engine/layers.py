@@ -1,9 +1,19 @@
-"""The layers of a network that a heatmap can be made of, and the one to take when nobody says which."""
+"""The layers of a network that a heatmap can be made of, and the one to take when nobody says which.
+
+*Classifiers and regressions* are explained at the last map before pooling, as Grad-CAM's authors do. A layer whose
+gradient is zero everywhere says nothing: in a transformer with a class token only that token goes on from the last
+attention, so there the last layer that the answer still depends on is taken.
+
+*Segmentation networks* are explained at their coarsest level, the bottleneck, as Seg-Grad-CAM's authors do: there the
+context is that made the network label a region. Late decoder layers all but repeat the predicted mask; who wants them
+asks for them by name. A network that keeps its resolution is explained at its last layer before the head.
+"""
 
 from __future__ import annotations
 
 import difflib
 import math
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,20 +21,46 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LayerError
-from .activation import first_tensor, frozen, hooked
+from .activation import first_tensor, forward_to_layers, frozen, hooked
+from .receptive import ReceptiveFields
+from .views import find_view
+
+PASSIVE = ("Dropout", "Identity", "ConstantPad", "Flatten")
+"""Beginnings of the names of modules that pass on what they got: never a choice, though they can be asked for."""
+
+SIDE_BRANCH = 8
+"""A layer with less than this part of the network's most channels is no stage of it (a pooled side branch, a head)."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A module by its name in ``named_modules()``, and the shape (C, spatial…) of what it returned last."""
+    """A module by its name in ``named_modules()``, and what it returned last.
+
+    Attributes:
+        kind: its class.
+        shape: C×spatial, as a map.
+        stride: voxels of the network's input that one activation stands for, along each axis.
+        receptive_field: voxels of the network's input that one activation depends on, along each axis; None where
+            every activation depends on the whole (attention), or nobody can tell. Normalisation over the whole
+            (instance, group) is not counted.
+        layout: how the network itself keeps it: ``channels first``, ``channels last`` or ``tokens``.
+    """
 
     name: str
     kind: str
     shape: tuple[int, ...]
+    stride: tuple[float, ...] = ()
+    receptive_field: tuple[int, ...] | None = None
+    layout: str = "channels first"
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:
         return self.shape[1:]
+
+    @property
+    def depth(self) -> int:
+        """How far inside the network's tree of modules it is."""
+        return self.name.count(".")
 
 
 @dataclass(frozen=True)
@@ -51,6 +87,28 @@ class LayerTable:
             f"the default is {self.default}."
         )
 
+    @property
+    def stages(self) -> tuple[Layer, ...]:
+        """The last layer of every resolution up to the default one."""
+        return self.stages_to(self.find(None))
+
+    def stages_to(self, chosen: Layer) -> tuple[Layer, ...]:
+        """The last layer of every resolution that finished before a layer, and that layer itself, in that order.
+
+        Of one resolution the outermost module counts, so that a stage is what its author made a module of and not the
+        first convolution of the next block. Resolutions are told apart by powers of two: padding makes no new one.
+        """
+        before = self.layers[: self.layers.index(chosen)]
+        most = max((layer.shape[0] for layer in self.layers if layer.layout == "channels first"), default=1)
+        stages: dict[tuple[int, ...], Layer] = {}
+        for layer in before:
+            if layer.kind.startswith(PASSIVE) or layer.shape[0] * SIDE_BRANCH**2 < most:
+                continue
+            level = _level(layer)
+            if level != _level(chosen) and (level not in stages or layer.depth <= stages[level].depth):
+                stages[level] = layer
+        return (*sorted(stages.values(), key=before.index), chosen)
+
 
 def list_layers(network: nn.Module, image: Tensor) -> LayerTable:
     """Run the network once without gradients and see what every module returns.
@@ -62,36 +120,67 @@ def list_layers(network: nn.Module, image: Tensor) -> LayerTable:
         LayerError: no module of the network has an output with spatial extent.
     """
     table: dict[str, Layer] = {}
-    # Names of the modules that returned the very tensor that was the last one with spatial extent.
-    last: dict[str, Any] = {"tensor": None, "name": ""}
-    coarsest: dict[str, Any] = {"size": math.inf, "name": ""}
+    tensors: dict[str, weakref.ref[Tensor]] = {}
+    tokens: set[int] = set()
+    fields = ReceptiveFields(image)
 
     def look(name: str, kind: str):
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if not isinstance(output, Tensor) or not _has_extent(output, image):
+        def hook(module: nn.Module, _inputs: Any, output: Any) -> None:
+            view = find_view(module, output, image)
+            if view is None:
                 return
+            tensor = view.pick(output)
+            if view.layout == "tokens":
+                tokens.add(tensor.shape[1])
+            elif tensor.shape[-1] in tokens and tensor.shape[-1] == tensor.shape[-2]:
+                return  # in 2-D an attention matrix, tokens × tokens, has as many axes as a map
+            shape = tuple(int(n) for n in view.to_map(tensor).shape[1:])
+            stride = tuple(n / m for n, m in zip(image.shape[2:], shape[1:], strict=True))
             table.pop(name, None)  # a module that runs again moves to its last place in the order
-            table[name] = Layer(name, kind, tuple(int(n) for n in output.shape[1:]))
-            last.update(tensor=output, name=name)
-            size = math.prod(output.shape[2:])
-            if size <= coarsest["size"]:
-                coarsest.update(size=size, name=name)
+            table[name] = Layer(name, kind, shape, stride, fields.of(tensor), view.layout)
+            tensors[name] = weakref.ref(tensor)
 
         return hook
 
     modules = [(name, module) for name, module in network.named_modules() if name]
-    with frozen(network), torch.no_grad(), hooked([(m, look(n, type(m).__name__)) for n, m in modules]):
+    with frozen(network), torch.no_grad(), hooked([(m, look(n, type(m).__name__)) for n, m in modules]), fields:
         output = first_tensor(network(image))
     if not table:
         raise LayerError(
             f"No layer of this {type(network).__name__} keeps a spatial extent for an input of {tuple(image.shape)}; "
             "there is nothing that a heatmap could be made of."
         )
-    # A classifier: the last map before pooling. A segmentation network ends in a map itself, whose evidence is
-    # gathered at its coarsest level.
-    default = coarsest["name"] if _has_extent(output, image) else last["name"]
-    return LayerTable(tuple(table.values()), default)
+    layers = tuple(table.values())
+    if output.ndim == image.ndim and any(n > 1 for n in output.shape[2:]):
+        default = _bottleneck([layer for layer in layers if tensors[layer.name]() is not output] or list(layers))
+    elif layers[-1].layout == "tokens":
+        default = _last_that_counts(network, image, layers)
+    else:
+        default = layers[-1]
+    return LayerTable(layers, default.name)
 
 
-def _has_extent(output: Tensor, image: Tensor) -> bool:
-    return output.ndim == image.ndim and any(n > 1 for n in output.shape[2:])
+def _bottleneck(layers: list[Layer]) -> Layer:
+    """The last of the outermost modules at the coarsest resolution."""
+    most = max(layer.shape[0] for layer in layers)
+    main = [x for x in layers if x.shape[0] * SIDE_BRANCH >= most and not x.kind.startswith(PASSIVE)] or layers
+    coarsest = min(math.prod(layer.spatial_shape) for layer in main)
+    there = [layer for layer in main if math.prod(layer.spatial_shape) == coarsest]
+    outermost = min(layer.depth for layer in there)
+    return [layer for layer in there if layer.depth == outermost][-1]
+
+
+def _last_that_counts(network: nn.Module, image: Tensor, layers: tuple[Layer, ...]) -> Layer:
+    """The last layer of tokens, as wide as the last of all, whose places the network's output still depends on."""
+    width = layers[-1].shape[0]
+    candidates = [x for x in layers if x.layout == "tokens" and x.shape[0] == width and not x.kind.startswith(PASSIVE)]
+    forward = forward_to_layers(network, image, [layer.name for layer in candidates])
+    # Of a sum of squares: some networks' outputs add up to a constant.
+    gradients = forward.gradients(forward.output.square().sum())
+    return next((x for x in reversed(candidates) if bool(gradients[x.name].any())), layers[-1])
+
+
+def _level(layer: Layer) -> tuple[int, ...]:
+    return tuple(round(math.log2(s)) for s in layer.stride)
+
+

@@ -40,6 +40,10 @@ class Shelf(Generic[Kept]):
         self._things.move_to_end(key)
         return self._things[key]
 
+    def peek(self, key: Hashable) -> Kept | None:
+        """The thing under this key if it is there."""
+        return self._things.get(key)
+
     def clear(self) -> None:
         self._things.clear()
 
@@ -88,8 +92,12 @@ class Memory:
     def table(self, model: Model, image: torch.Tensor, make: Callable[[], LayerTable]) -> LayerTable:
         return self._tables.get((model.key, tuple(image.shape)), make)
 
-    def forward(self, model: Model, volumes: Sequence[Volume], layers: Hashable, make: Callable[[], Pass]) -> Pass:
-        key = (model.key, volumes_key(volumes), layers)
+    def forward(self, model: Model, volumes: Sequence[Volume], layers: Sequence[str], make: Callable[[], Pass]) -> Pass:
+        """A forward pass cut at these layers, or one that was kept and is cut at more of them."""
+        key = (model.key, volumes_key(volumes))
+        kept = self._passes.peek(key)
+        if kept is not None and not set(layers) <= set(kept.tensors):
+            self._passes.clear()
         return self._passes.get(key, make)
 
     def forget_passes(self) -> None:

@@ -1,49 +1,138 @@
-"""What is explained: a number made of the network's output, whose gradient is taken."""
+"""What is explained: a number made of the network's output, whose gradient is taken.
+
+A target is a class, by index or name; the difference of two (``lesion - healthy``); and in a segmentation network where
+it is asked about: over the region predicted as that class, over a given mask, or at one voxel. In words, as the command
+line takes it::
+
+    lesion    2    lesion-healthy    tumor@voxel=120,96,40    tumor@ras=-12.5,8,40    tumor@mask=FILE.nii.gz
+
+and in Python also as a :class:`~CAMOverlayLib.request.TargetSpec`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import math
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import TargetError
-from ..request import Prediction, Target
+from ..request import Prediction, Target, TargetSpec, VolumeFile
+from .regions import Region
+
+NEAREST = 1e-3
+"""Share of the voxels that stands in where none is predicted as the class: those where its score comes nearest."""
 
 
-def predict(output: Tensor, classes: tuple[str, ...], independent: bool) -> Prediction:
+# The network's answer -------------------------------------------------------------------------------------------------
+
+
+def predict(output: Tensor, classes: tuple[str, ...], independent: bool, regression: bool = False) -> Prediction:
     """The network's output in words.
 
     Args:
-        output: 1×K of a classifier, or 1×K×spatial of a segmentation network, whose outputs are averaged over space.
+        output: 1×K of a classifier or a regression, or 1×K×spatial of a segmentation network, whose outputs are
+            averaged over space.
         classes: names of the K outputs; numbers stand in for those that are missing.
         independent: the outputs are K separate yes-or-no answers (sigmoid), not one choice among K (softmax).
+        regression: the outputs are numbers in a unit of their own; there are no probabilities, and what stands in
+            their place are the outputs themselves.
     """
-    # Half precision would overflow in the sums, and on the CPU a few numbers in double precision cost nothing.
-    scores = output.detach().double()
+    scores = output.detach().float()
     count = scores.shape[1]
-    names = tuple(classes[i] if i < len(classes) else f"class {i}" for i in range(count))
+    word = "output" if regression else "class"
+    names = tuple(classes[i] if i < len(classes) else f"{word} {i}" for i in range(count))
+    if regression:
+        values = _averaged(scores)
+        return Prediction(names, values, values, "none", 0)
     sigmoid = independent or count == 1
-    probabilities = scores.sigmoid() if sigmoid else scores.softmax(1)
-    if scores.ndim > 2:
-        scores, probabilities = scores.flatten(2).mean(2), probabilities.flatten(2).mean(2)
+    spatial = is_map(output)
+    # Half precision would overflow in the sums; a few numbers of a classifier in double precision cost nothing.
+    probabilities = _probabilities(scores if spatial else scores.double(), sigmoid)
+    averaged = _averaged(probabilities)
     return Prediction(
         classes=names,
-        outputs=tuple(scores[0].tolist()),
-        probabilities=tuple(probabilities[0].tolist()),
+        outputs=_averaged(scores),
+        probabilities=averaged,
         activation="sigmoid" if sigmoid else "softmax",
-        index=int(probabilities[0].argmax()),
+        index=max(range(count), key=averaged.__getitem__),
+        voxels=tuple(int(torch.count_nonzero(_predicted(scores, i, sigmoid))) for i in range(count)) if spatial else (),
     )
+
+
+def is_map(output: Tensor) -> bool:
+    """A segmentation network's output; a 1×K×1×1×1 is a classifier's."""
+    return output.ndim > 2 and any(n > 1 for n in output.shape[2:])
+
+
+def is_regression(network: nn.Module, metadata: dict[str, Any]) -> bool:
+    """The outputs are numbers, not classes: MONAI's ``Regressor``, or a bundle whose metadata calls them so."""
+    from monai.networks.nets import Classifier, Regressor
+
+    if isinstance(network, Regressor) and not isinstance(network, Classifier):
+        return True
+    outputs = (metadata.get("network_data_format") or {}).get("outputs") or {}
+    said = [str(o.get(key, "")).casefold() for o in outputs.values() if isinstance(o, dict) for key in ("type", "format")]
+    return any(word.startswith("regress") for word in said)
+
+
+def _probabilities(scores: Tensor, sigmoid: bool) -> Tensor:
+    return scores.sigmoid() if sigmoid else scores.softmax(1)
+
+
+def _averaged(values: Tensor) -> tuple[float, ...]:
+    return tuple(values.flatten(2).mean(2, dtype=torch.float64)[0].tolist() if values.ndim > 2 else values[0].tolist())
+
+
+def _predicted(scores: Tensor, index: int, sigmoid: bool) -> Tensor:
+    """Spatial, bool: where the network says that class."""
+    return scores[0, index] > 0 if sigmoid else scores[0].argmax(0) == index
+
+
+# What is asked ----------------------------------------------------------------------------------------------------------
+
+
+def understand(wanted: int | str | TargetSpec | None, prediction: Prediction) -> TargetSpec:
+    """A target in any of its forms as one whose classes are indices (``output`` None: to be chosen).
+
+    Raises:
+        TargetError: no such class, or not the form of a target.
+    """
+    if isinstance(wanted, TargetSpec):
+        spec = wanted
+    elif isinstance(wanted, str) and "@" in wanted and not _named(wanted, prediction):
+        words, _, where = wanted.rpartition("@")
+        spec = dataclasses.replace(understand(words.strip() or None, prediction), **_where(where))
+    elif isinstance(wanted, str) and (pair := _difference(wanted, prediction)):
+        spec = TargetSpec(*pair)
+    else:
+        spec = TargetSpec(wanted)
+    if sum(x is not None for x in (spec.mask, spec.voxel, spec.ras)) > 1:
+        raise TargetError("The target names more than one of mask, voxel and ras. Give one of them.")
+    if spec.output is not None:
+        spec = dataclasses.replace(spec, output=choose_target(spec.output, prediction))
+    if spec.minus is not None:
+        spec = dataclasses.replace(spec, minus=choose_target(spec.minus, prediction))
+        if spec.minus == spec.output:
+            raise TargetError(f"The target is '{prediction.classes[spec.minus]}' minus itself. Give two classes.")
+    return spec
 
 
 def choose_target(wanted: int | str | None, prediction: Prediction) -> int:
     """Index of the class to explain: by index, by name (any case), or the predicted one.
 
+    The predicted class of a segmentation network is the one with the most voxels, background apart if there is
+    anything else.
+
     Raises:
         TargetError: no such class; the classes there are, are in the message.
     """
     if wanted is None:
-        return prediction.index
+        return _most_voxels(prediction) if any(prediction.voxels) else prediction.index
     names = prediction.classes
     listed = ", ".join(f"{i} {n}" for i, n in enumerate(names))
     if isinstance(wanted, int) or wanted.lstrip("-").isdecimal():
@@ -51,7 +140,7 @@ def choose_target(wanted: int | str | None, prediction: Prediction) -> int:
         if not 0 <= index < len(names):
             raise TargetError(f"There is no class {index}; the network has {len(names)}: {listed}.")
         return index
-    matches = [i for i, n in enumerate(names) if n.casefold() == wanted.casefold()]
+    matches = _named(wanted, prediction)
     if not matches:
         near = difflib.get_close_matches(wanted.casefold(), [n.casefold() for n in names], n=1, cutoff=0.5)
         hint = f" Did you mean '{near[0]}'?" if near else ""
@@ -59,23 +148,167 @@ def choose_target(wanted: int | str | None, prediction: Prediction) -> int:
     return matches[0]
 
 
-def score_of(output: Tensor, index: int, prediction: Prediction) -> tuple[Tensor, Target]:
-    """The scalar to differentiate, and in words what it is.
+def _most_voxels(prediction: Prediction) -> int:
+    voxels = list(prediction.voxels)
+    unnamed = prediction.classes[0].casefold() in ("background", "class 0", "0")
+    if prediction.activation == "softmax" and unnamed and any(voxels[1:]):
+        voxels[0] = 0
+    return voxels.index(max(voxels))
 
-    A classifier's logit; for a segmentation network the sum of the class's logits over the voxels predicted as that
-    class (Seg-Grad-CAM, Vinogradova et al. 2020, https://arxiv.org/abs/2002.11434).
+
+def _named(name: str, prediction: Prediction) -> list[int]:
+    return [i for i, n in enumerate(prediction.classes) if n.casefold() == name.strip().casefold()]
+
+
+def _difference(words: str, prediction: Prediction) -> tuple[int | str, int | str] | None:
+    """``a-b`` as two classes. A class whose own name has a hyphen goes first."""
+    if _named(words, prediction):
+        return None
+    for place in (i for i, letter in enumerate(words) if letter == "-"):
+        pair = words[:place].strip(), words[place + 1 :].strip()
+        if all(side.isdecimal() or _named(side, prediction) for side in pair):
+            return pair
+    return None
+
+
+def _where(words: str) -> dict[str, Any]:
+    """``voxel=I,J,K``, ``ras=R,A,S`` or ``mask=FILE``.
 
     Raises:
-        TargetError: no voxel is predicted as the class, so there is no region to explain.
+        TargetError: anything else.
     """
+    kind, _, value = words.partition("=")
+    kind, numbers = kind.strip().casefold(), value.split(",")
+    try:
+        if kind == "mask" and value.strip():
+            return {"mask": value.strip()}
+        if kind in ("voxel", "ras") and len(numbers) == 3:
+            return {kind: tuple(map(int if kind == "voxel" else float, numbers))}
+    except ValueError:
+        pass
+    raise TargetError(f"'@{words}' is no place. Write @voxel=I,J,K (whole numbers), @ras=R,A,S (mm) or @mask=FILE.")
+
+
+# The number -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The number that is explained, as a function of the network's output.
+
+    Attributes:
+        terms: which outputs it adds up, each with a factor.
+        region: bool, on the spatial grid of the output: where. None for a network without a map.
+        target: the same in words.
+        warnings: what the user should know of it.
+    """
+
+    terms: tuple[tuple[int, float], ...]
+    region: Tensor | None
+    target: Target
+    warnings: tuple[str, ...] = ()
+
+    def __call__(self, output: Tensor) -> Tensor:
+        """One number for every image of the batch, of B×K or B×K×spatial."""
+        return sum(factor * self._total(output[:, index]) for index, factor in self.terms)
+
+    def _total(self, values: Tensor) -> Tensor:
+        if self.region is None:
+            return values.flatten(1).sum(1) if values.ndim > 1 else values
+        return values[:, self.region.to(values.device)].sum(1)
+
+    def minus(self, index: int, factor: float, name: str) -> Goal:
+        """The same with ``factor`` times another output taken off, over the same region."""
+        target = dataclasses.replace(
+            self.target, description=f"{self.target.description}, minus {factor:g} × that of '{name}'"
+        )
+        return dataclasses.replace(self, terms=(*self.terms, (index, -factor)), target=target)
+
+
+def make_goal(
+    output: Tensor, wanted: int | str | TargetSpec | None, prediction: Prediction, region: Region | None = None
+) -> Goal:
+    """What to differentiate.
+
+    A classifier's or a regression's output before its activation. For a segmentation network the sum of the class's
+    outputs over the voxels predicted as that class (Seg-Grad-CAM, Vinogradova et al. 2020,
+    https://arxiv.org/abs/2002.11434), over a mask, or at one voxel. Where no voxel is predicted as the class, the
+    thousandth of the voxels where its score comes nearest stands in, with a warning: so one can ask why a lesion was
+    missed.
+
+    Args:
+        output: 1×K or 1×K×spatial.
+        region: finds masks and places on the output's grid; without it neither can be asked for.
+
+    Raises:
+        TargetError: the class, mask or voxel is not there, or makes no sense for this network.
+    """
+    spec = understand(wanted, prediction)
+    placed = next((kind for kind in ("mask", "voxel", "ras") if getattr(spec, kind) is not None), None)
+    if not is_map(output):
+        if placed:
+            raise TargetError(
+                f"The target names a {placed}, but this network gives one answer for the whole volume. "
+                "Ask for a class only."
+            )
+        index = choose_target(spec.output, prediction)
+        return _goal(index, spec.minus, None, "", prediction)
+    if placed is None:
+        return _over_prediction(output, spec, prediction)
+    if region is None:
+        raise TargetError(f"A {placed} cannot be found in the network's output here. Ask for a class only.")
+    shape = tuple(output.shape[2:])
+    if placed == "mask":
+        where = region.of_mask(spec.mask, shape)
+        words = f" over the {int(where.sum())} voxels of mask '{_mask_name(spec.mask)}'"
+        index = _class_in(output, where, spec.output, prediction)
+    else:
+        where, words = region.of_voxel(spec.voxel, shape) if placed == "voxel" else region.of_point(spec.ras, shape)
+        index = _class_in(output, where, spec.output, prediction)
+    return _goal(index, spec.minus, where, words, prediction)
+
+
+def _over_prediction(output: Tensor, spec: TargetSpec, prediction: Prediction) -> Goal:
+    index = choose_target(spec.output, prediction)
     name = prediction.classes[index]
-    logits = output[0, index]
-    if output.ndim == 2:
-        return logits.sum(), Target(index, name, f"output of class '{name}' before {prediction.activation}")
-    scores = output.detach()[0]
-    region = scores[index] > 0 if prediction.activation == "sigmoid" else scores.argmax(0) == index
+    scores = output.detach()
+    if prediction.activation == "none":
+        return _goal(index, spec.minus, torch.ones_like(scores[0, 0], dtype=torch.bool), " over all voxels", prediction)
+    sigmoid = prediction.activation == "sigmoid"
+    region = _predicted(scores, index, sigmoid)
     voxels = int(torch.count_nonzero(region))
-    if voxels == 0:
-        raise TargetError(f"No voxel is predicted as '{name}', so there is no region to explain. Choose another class.")
-    words = f"sum of the outputs of class '{name}' before {prediction.activation} over the {voxels} voxels predicted so"
-    return logits[region].sum(), Target(index, name, words)
+    if voxels:
+        return _goal(index, spec.minus, region, f" over the {voxels} voxels predicted so", prediction)
+    probability = _probabilities(scores.float(), sigmoid)[0, index].flatten()
+    count = max(1, math.ceil(NEAREST * probability.numel()))
+    region = torch.zeros_like(probability, dtype=torch.bool)
+    region[probability.topk(count).indices] = True
+    where = f"the {count} voxels where its probability is highest"
+    goal = _goal(index, spec.minus, region.view(scores.shape[2:]), f" over {where}", prediction)
+    warning = f"No voxel is predicted as '{name}'; explained are {where} ({float(probability.max()):.1%} at most)."
+    return dataclasses.replace(goal, warnings=(warning,))
+
+
+def _class_in(output: Tensor, where: Tensor, wanted: int | str | None, prediction: Prediction) -> int:
+    """The class asked for, or the one that the network sees most in that place."""
+    if wanted is not None:
+        return choose_target(wanted, prediction)
+    return int(output.detach()[0][:, where.to(output.device)].float().mean(1).argmax())
+
+
+def _goal(index: int, minus: int | None, region: Tensor | None, words: str, prediction: Prediction) -> Goal:
+    name = prediction.classes[index]
+    before = "" if prediction.activation == "none" else f" before {prediction.activation}"
+    kind = "" if prediction.activation == "none" else "class "
+    total = "sum of the outputs" if region is not None and int(torch.count_nonzero(region)) > 1 else "output"
+    if minus is None:
+        return Goal(((index, 1.0),), region, Target(index, name, f"{total} of {kind}'{name}'{before}{words}"))
+    if minus == index:
+        raise TargetError(f"The target is '{name}' minus itself. Name another class to compare with.")
+    other = prediction.classes[minus]
+    description = f"{total} of {kind}'{name}' minus that of '{other}'{before}{words}"
+    return Goal(((index, 1.0), (minus, -1.0)), region, Target(index, f"{name} − {other}", description, minus))
+
+
+def _mask_name(mask: VolumeFile | str | None) -> str:
+    return mask.name if isinstance(mask, VolumeFile) else str(mask)

@@ -47,12 +47,15 @@ class Operations:
 
     def inspect(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
         """What a bundle is. In: ``bundle``, ``trust``. Out: ``info``, ``code``, ``content_hash``, and of a trusted one
-        ``transforms`` (names) and ``layers`` (name, kind, shape) with the ``default`` among them."""
+        ``transforms`` (names) and ``layers`` (name, kind, shape, stride, receptive_field, layout) with the ``default``
+        and the last of every resolution, ``stages``, among them. ``methods`` says what there is: name, title, paper,
+        description."""
         from ..engine.bundle import Bundle
 
         report(Progress("bundle", 0.0, "Reading the bundle"))
         bundle = Bundle(payload["bundle"], bool(payload.get("trust")))
         answer = {"info": asdict(bundle.info), "code": asdict(bundle.code), "content_hash": bundle.content_hash}
+        answer["methods"] = self.methods()
         return answer | self._evaluated(bundle, report) if bundle.trust else answer
 
     def _evaluated(self, bundle: Any, report: ReportProgress) -> dict[str, Any]:
@@ -70,7 +73,18 @@ class Operations:
             "input_shape": shape,
             "layers": [asdict(layer) for layer in table.layers],
             "default": table.default,
+            "stages": [layer.name for layer in table.stages],
         }
+
+    @staticmethod
+    def methods() -> list[dict[str, Any]]:
+        """Every method in the order in which to offer them."""
+        from ..engine.methods import METHODS
+
+        return [
+            {"name": m.name, "title": m.title, "paper": m.paper, "description": m.description, "long": m.long}
+            for m in METHODS.values()
+        ]
 
     def versions(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
         """Versions of everything that takes part in the numbers. Asking for them tells whether a Python will do."""

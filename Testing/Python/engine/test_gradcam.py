@@ -8,6 +8,7 @@ from CAMOverlayLib.engine.methods import METHODS, find_method
 from CAMOverlayLib.errors import LayerError, MethodError
 from monai.networks.nets import DenseNet121, EfficientNetBN, SEResNet50, UNet, resnet18
 from monai.visualize import GradCAM
+from support import snapshot
 from torch import nn
 
 
@@ -38,15 +39,6 @@ NETWORKS = {
 def made(make):
     torch.manual_seed(0)
     return make().eval()
-
-
-def snapshot(network):
-    return (
-        {k: v.clone() for k, v in network.state_dict().items()},
-        [(n, p.requires_grad, p.grad) for n, p in network.named_parameters()],
-        [(n, m.training, len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks),
-          getattr(m, "inplace", None)) for n, m in network.named_modules()],
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("make", "layer", "shape"), NETWORKS.values(), ids=NETWORKS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from .method import at_layer
+
 
 def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
     """Selvaraju et al. 2017, equations 1 and 2.
@@ -14,5 +16,18 @@ def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
     Returns:
         spatial, ≥ 0, in the unit of the target: evidence against it is left out.
     """
-    weights = gradient.flatten(2).mean(2)[0]
+    return weighted_sum(gradient.flatten(2).mean(2)[0], activation)
+
+
+def weighted_sum(weights: Tensor, activation: Tensor) -> Tensor:
+    """Positive part of the channels' weighted sum: C and 1×C×spatial to spatial."""
     return (weights.view(-1, *[1] * (activation.ndim - 2)) * activation[0]).sum(0).relu()
+
+
+METHOD = at_layer(
+    "gradcam",
+    "Grad-CAM",
+    "Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391",
+    "Channels of the layer, each weighted by how much the target rises with it on average; as coarse as the layer.",
+    grad_cam,
+)

@@ -1,0 +1,44 @@
+"""Eigen-CAM: what the layer's channels have most in common; no class and no gradient."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .method import Case, Method
+
+
+def eigen_cam(activation: Tensor) -> Tensor:
+    """Muhammad and Yeasin 2020: the activations projected on their first principal direction, not centred.
+
+    A principal direction has no sign; it is turned so that the map goes along with the channels' sum.
+
+    Args:
+        activation: 1×C×spatial.
+
+    Returns:
+        spatial, ≥ 0, in the unit of the activations.
+    """
+    channels = activation[0].flatten(1).double()  # C×N
+    if channels.shape[0] <= channels.shape[1]:  # the smaller of the two Gram matrices
+        direction = torch.linalg.eigh(channels @ channels.T).eigenvectors[:, -1]
+        projected = direction @ channels
+    else:
+        values, vectors = torch.linalg.eigh(channels.T @ channels)
+        projected = vectors[:, -1] * values[-1].clamp(min=0).sqrt()
+    along = projected @ channels.sum(0)
+    return (projected * (-1 if along < 0 else 1)).view(activation.shape[2:]).to(activation.dtype).relu()
+
+
+def _compute(case: Case) -> Tensor:
+    (layer,) = case.layers
+    return eigen_cam(case.forward.activations[layer].detach())
+
+
+METHOD = Method(
+    "eigencam",
+    "Eigen-CAM",
+    "Muhammad and Yeasin 2020, https://arxiv.org/abs/2008.00299",
+    "What the layer's channels have in common; the same map for every class.",
+    _compute,
+)

@@ -1,0 +1,52 @@
+"""Finer-CAM: Grad-CAM of what tells the target from the class most like it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from torch import Tensor
+
+from ...errors import MethodError
+from ..targets import Goal
+from .gradcam import METHOD as GRADCAM
+from .method import Case, Method
+
+STRENGTH = 0.6
+"""γ of the paper: 0 is Grad-CAM, 1 leaves only the difference."""
+
+
+def _compute(case: Case) -> Tensor:
+    """Zhang et al. 2025: the target is y_c − γ y_d, with d the class whose output comes nearest to that of c.
+
+    Raises:
+        MethodError: there is no other class.
+    """
+    other = most_similar(case)
+    goal = case.goal.minus(other, STRENGTH, case.prediction.classes[other])
+    return GRADCAM.compute(dataclasses.replace(case, goal=goal))
+
+
+def most_similar(case: Case) -> int:
+    """The class d of the paper; over the same region where the target has one."""
+    index, goal = case.goal.target.index, case.goal
+    if goal.target.minus is not None:
+        return goal.target.minus
+    others = [i for i in range(len(case.prediction.classes)) if i != index]
+    if not others:
+        raise MethodError("Finer-CAM compares classes, and this network has a single output. Use Grad-CAM.")
+    output = case.forward.output.detach()
+    own = _value(goal, index, output)
+    return min(others, key=lambda i: abs(_value(goal, i, output) - own))
+
+
+def _value(goal: Goal, index: int, output: Tensor) -> float:
+    return float(dataclasses.replace(goal, terms=((index, 1.0),))(output))
+
+
+METHOD = Method(
+    "finercam",
+    "Finer-CAM",
+    "Zhang et al. 2025, https://arxiv.org/abs/2501.11309",
+    "Grad-CAM of the target minus 0.6 times the class most like it: what tells the two apart.",
+    _compute,
+)

@@ -1,0 +1,41 @@
+"""Guided backpropagation: saliency that only follows what excites. Captum's implementation."""
+
+from __future__ import annotations
+
+import warnings
+
+from torch import Tensor, nn
+
+from ...errors import MethodError
+from .method import Case, Method, library, no_layer
+from .scored import scored
+
+TITLE = "Guided backpropagation"
+
+
+def _compute(case: Case) -> Tensor:
+    """Springenberg et al. 2015: positive part, summed over channels.
+
+    Raises:
+        MethodError: the network has no ReLU module, so that the result would be plain saliency under another name.
+    """
+    captum = library("captum", "captum.attr", TITLE)
+    if not any(isinstance(module, nn.ReLU) for module in case.network.modules()):
+        raise MethodError(
+            f"{TITLE} is defined for ReLU, and this {type(case.network).__name__} has no module of that kind. "
+            "Use saliency or smoothgrad."
+        )
+    with scored(case, 1, TITLE) as network, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # captum announces its own hooks, which are gone in a moment
+        found = captum.GuidedBackprop(network).attribute(case.image.clone().requires_grad_(), target=0)
+    return found[0].detach().sum(0).relu()
+
+
+METHOD = Method(
+    "guidedbackprop",
+    TITLE,
+    "Springenberg et al. 2015, https://arxiv.org/abs/1412.6806",
+    "Saliency that only follows what excites; crisp edges, but hardly different from class to class.",
+    _compute,
+    layers=no_layer,
+)

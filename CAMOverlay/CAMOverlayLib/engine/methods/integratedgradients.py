@@ -1,0 +1,34 @@
+"""Integrated gradients: what each voxel adds on the way from an empty image to this one. Captum's implementation."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .method import Case, Method, library, no_layer
+from .scored import scored
+
+TITLE = "Integrated gradients"
+STEPS = 32
+
+
+def _compute(case: Case) -> Tensor:
+    """Sundararajan et al. 2017: positive part, summed over channels. All voxels together, with the negative ones, add
+    up to the difference of the target between the image and the empty image, every channel at its smallest value."""
+    captum = library("captum", "captum.attr", TITLE)
+    image = case.image
+    empty = image.flatten(2).amin(2).view(*image.shape[:2], *[1] * (image.ndim - 2)).expand_as(image)
+    with scored(case, STEPS, TITLE) as network:
+        method = captum.IntegratedGradients(network)
+        found = method.attribute(image.clone(), empty, target=0, n_steps=STEPS, internal_batch_size=1)
+    return found[0].detach().sum(0).relu().to(image.dtype)
+
+
+METHOD = Method(
+    "integratedgradients",
+    TITLE,
+    "Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365",
+    "What each voxel adds to the target on the way from an empty image to this one.",
+    _compute,
+    layers=no_layer,
+    long=True,
+)

@@ -1,0 +1,33 @@
+"""XGrad-CAM: channels weighted so that the weighted activations add up to the target as closely as they can."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .gradcam import weighted_sum
+from .method import at_layer
+
+
+def xgrad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Fu et al. 2020, equation 8: a channel's gradient averaged with its own activation as weights.
+
+    Args:
+        activation, gradient: 1×C×spatial.
+
+    Returns:
+        spatial, ≥ 0, in the unit of the target. A channel that is silent everywhere counts nothing.
+    """
+    total = activation.flatten(2).sum(2)
+    explained = (activation * gradient).flatten(2).sum(2)
+    weights = torch.where(total == 0, 0, explained / total)
+    return weighted_sum(weights[0], activation)
+
+
+METHOD = at_layer(
+    "xgradcam",
+    "XGrad-CAM",
+    "Fu et al. 2020, https://arxiv.org/abs/2008.02312",
+    "Grad-CAM with each channel's gradient averaged where the channel is active.",
+    xgrad_cam,
+)

@@ -1,0 +1,328 @@
+"""Every method against a reference implementation on three networks, and each with what is its own."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from CAMOverlayLib.engine.activation import forward_to_layers
+from CAMOverlayLib.engine.layers import list_layers
+from CAMOverlayLib.engine.methods import METHODS, Case, find_method
+from CAMOverlayLib.engine.methods.finercam import STRENGTH, most_similar
+from CAMOverlayLib.engine.methods.refined import fuse
+from CAMOverlayLib.engine.targets import make_goal, predict
+from CAMOverlayLib.errors import MethodError
+from monai.networks.nets import DenseNet, DenseNet121, EfficientNetBN, resnet18
+from monai.visualize import GradCAM, GradCAMpp
+from support import snapshot
+from torch import nn
+
+captum = pytest.importorskip("captum.attr")
+torchcam = pytest.importorskip("torchcam.methods")
+
+NETWORKS = {
+    "DenseNet121 3-D": (
+        lambda: DenseNet121(spatial_dims=3, in_channels=1, out_channels=3), "features.denseblock3", (1, 1, 48, 32, 48)
+    ),
+    "ResNet18 3-D": (lambda: resnet18(spatial_dims=3, n_input_channels=2, num_classes=3), "layer3", (1, 2, 32, 48, 32)),
+    "EfficientNet-B0 2-D": (
+        lambda: EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=2, in_channels=3, num_classes=3), "_bn1", (1, 3, 128, 96)
+    ),
+}  # fmt: skip
+
+
+@functools.cache
+def network(name):
+    """The network, its layer and an image. The normalisation has seen data: otherwise activations fade to 1e-13."""
+    make, layer, shape = NETWORKS[name]
+    torch.manual_seed(1)
+    net = make().train()
+    with torch.no_grad():
+        for _ in range(8):
+            net(torch.randn(2, *shape[1:]))
+    return net.eval(), layer, torch.randn(shape)
+
+
+def case_of(net, image, layers, target=None, step=lambda *_: None, names=()):
+    forward = forward_to_layers(net, image, layers)
+    prediction = predict(forward.output, names, False)
+    return Case(net, image, forward, tuple(layers), prediction, make_goal(forward.output, target, prediction), step)
+
+
+def ours(method, net, image, layer, target):
+    return find_method(method).compute(case_of(net, image, (layer,), target)).detach()
+
+
+def assert_same(found, expected):
+    """Within 1e-4 of the map's largest value; an empty map compares nothing and is counted by the caller."""
+    expected = expected.detach().reshape(found.shape)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    return bool(expected.max() > 0)
+
+
+def by_torchcam(make):
+    def reference(net, image, layer, index):
+        with make(net, layer) as method:
+            (found,) = method(index, net(image), normalized=False)
+        return found[0]
+
+    return reference
+
+
+def by_monai(net, image, layer, index):
+    method = GradCAM(net, layer)
+    try:
+        return method.compute_map(image, class_idx=index)[0, 0]
+    finally:
+        clear_hooks(net)
+
+
+def by_captum(net, image, layer, index):
+    found = captum.LayerGradCam(net, net.get_submodule(layer)).attribute(image, target=index, relu_attributions=True)
+    return found[0, 0]
+
+
+def captum_product(net, image, layer, index):
+    """Activation times gradient, summed over channels, positive part: HiResCAM's definition."""
+    found = captum.LayerGradientXActivation(net, net.get_submodule(layer)).attribute(image, target=index)
+    return found[0].sum(0).relu()
+
+
+def clear_hooks(net):
+    for module in net.modules():  # MONAI leaves its own
+        module._forward_hooks.clear()
+        module._backward_hooks.clear()
+
+
+REFERENCES = {
+    "gradcam MONAI": ("gradcam", by_monai),
+    "gradcam Captum": ("gradcam", by_captum),
+    "gradcam torchcam": ("gradcam", by_torchcam(torchcam.GradCAM)),
+    "hirescam Captum": ("hirescam", captum_product),
+    "layercam torchcam": ("layercam", by_torchcam(torchcam.LayerCAM)),
+    "xgradcam torchcam": ("xgradcam", by_torchcam(torchcam.XGradCAM)),
+    "finercam torchcam": ("finercam", by_torchcam(lambda n, l: torchcam.FinerCAM(n, l, gamma=STRENGTH, num_references=1))),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("method", "reference"), REFERENCES.values(), ids=REFERENCES)
+def test_equal_to_the_reference(name, method, reference):
+    net, layer, image = network(name)
+    lit = [assert_same(ours(method, net, image, layer, i), reference(net, image, layer, i)) for i in range(3)]
+    assert any(lit), "all maps are empty, so nothing was compared"
+
+
+def paper_grad_cam_pp(net, image, layer, index):
+    """Equations 10, 11 and 19 of Chattopadhyay et al., written out place by place in double precision.
+
+    torchcam 0.5 is no reference: its ``alpha[idx][mask].div_(…)`` divides a copy, so its α is g² and not g²/(…).
+    Both torchcam and MONAI moreover sum A·g³ over places where equation 19 multiplies the sum of A with g³ at the
+    place; the two agree only where the gradient is the same everywhere, as before global average pooling.
+    """
+    forward = forward_to_layers(net, image, [layer])
+    g = forward.gradients(forward.output[0, index])[layer][0].double().numpy()
+    a = forward.activations[layer].detach()[0].double().numpy()
+    heat = np.zeros(a.shape[1:])
+    for channel in range(a.shape[0]):
+        total = a[channel].sum()
+        weight = 0.0
+        for place in np.ndindex(a.shape[1:]):
+            gradient = g[channel][place]
+            below = 2 * gradient**2 + total * gradient**3
+            alpha = gradient**2 / below if below != 0 else 0.0
+            weight += alpha * max(0.0, gradient)
+        heat += weight * a[channel]
+    return torch.from_numpy(np.maximum(heat, 0)).float()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_grad_cam_pp_is_the_papers(name):
+    net, layer, image = network(name)
+    lit = [assert_same(ours("gradcampp", net, image, layer, i), paper_grad_cam_pp(net, image, layer, i)) for i in range(3)]
+    assert any(lit)
+
+
+def test_grad_cam_pp_equals_monai_before_global_pooling():
+    """There MONAI's α is the paper's. It scales by exp(logit) and adds 1e-7 to a denominator of squared gradients: the
+    head is made so that the first is 1 and the second is drowned."""
+    net = resnet18(spatial_dims=3, n_input_channels=1, num_classes=3).eval()
+    image = torch.randn(1, 1, 32, 48, 32)
+    with torch.no_grad():
+        net.fc.weight *= 100
+        net.fc.bias -= net(image)[0]
+    lit = []
+    for index in range(3):
+        expected = GradCAMpp(net, "layer4").compute_map(image, class_idx=index)[0, 0]
+        clear_hooks(net)
+        lit.append(assert_same(ours("gradcampp", net, image, "layer4", index), expected))
+    assert any(lit)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_eigen_cam_is_the_first_principal_component(name):
+    net, layer, image = network(name)
+    a = forward_to_layers(net, image, [layer]).activations[layer].detach()[0]
+    u, s, vh = torch.linalg.svd(a.flatten(1).double(), full_matrices=False)
+    expected = (s[0] * vh[0]).reshape(a.shape[1:]).float()
+    expected = expected * torch.sign((expected * a.sum(0)).sum())
+    assert_same(ours("eigencam", net, image, layer, 1), expected.relu())
+    torch.testing.assert_close(ours("eigencam", net, image, layer, 0), ours("eigencam", net, image, layer, 2))
+
+
+def test_finer_cam_compares_with_the_nearest_class():
+    net, layer, image = network("ResNet18 3-D")
+    case = case_of(net, image, (layer,), 1)
+    with torch.no_grad():
+        logits = net(image)[0]
+    nearest = min((0, 2), key=lambda i: abs(logits[i] - logits[1]))
+    assert most_similar(case) == nearest
+    with pytest.raises(MethodError, match="single output"):
+        net = resnet18(spatial_dims=3, n_input_channels=2, num_classes=1).eval()
+        find_method("finercam").compute(case_of(net, image, ("layer4",), 0))
+
+
+# Several layers of one pass -------------------------------------------------------------------------------------------
+
+
+def test_the_refined_map_is_where_all_resolutions_agree():
+    coarse, fine = torch.zeros(2, 2, 2), torch.zeros(8, 8, 8)
+    coarse[1, 1, 1] = 2.0
+    fine[6, 6, 6], fine[1, 1, 1] = 8.0, 80.0  # an edge elsewhere that only the early layer sees
+    found = fuse([fine, coarse])
+    assert found.shape == (8, 8, 8) and np.unravel_index(int(found.argmax()), found.shape) == (6, 6, 6)
+    assert found[1, 1, 1] == 0
+    one = fuse([fine * 10, coarse * 10])
+    torch.testing.assert_close(one, found * 10)  # a target ten times as strong is ten times as strong
+    torch.testing.assert_close(fuse([fine, coarse * 0]), fine)  # a stage without evidence has no say
+    assert not fuse([fine * 0, coarse * 0]).any()
+
+
+def test_the_refined_map_takes_one_forward_pass():
+    net, _, image = network("ResNet18 3-D")
+    table = list_layers(net, image)
+    layers = find_method("refined").layers(table, table.find(None))
+    assert layers == ("layer1", "layer2", "layer3", "layer4")
+    passes = []
+    handle = net.conv1.register_forward_hook(lambda *_: passes.append(1))
+    case = case_of(net, image, layers, 1)
+    found = find_method("refined").compute(case)
+    again = find_method("refined").compute(Case(**(vars(case) | {"goal": make_goal(case.forward.output, 2, case.prediction)})))
+    handle.remove()
+    assert len(passes) == 1 and found.shape == case.forward.activations["layer1"].shape[2:]
+    assert not torch.allclose(found / found.max(), again / again.max())
+    maps = [captum_product(net, image, layer, 1) for layer in layers]
+    torch.testing.assert_close(found, fuse(maps).detach(), rtol=1e-3, atol=1e-4 * float(found.max()))
+
+
+# Methods of the libraries ---------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def small():
+    torch.manual_seed(0)
+    net = DenseNet(spatial_dims=3, in_channels=2, out_channels=3, init_features=8, growth_rate=4, block_config=(2, 2))
+    return net.eval(), torch.randn(1, 2, 32, 24, 28)
+
+
+INPUT_METHODS = ["saliency", "smoothgrad", "guidedbackprop", "integratedgradients", "occlusion"]
+
+
+@pytest.mark.parametrize("name", [*INPUT_METHODS, "scorecam"])
+def test_library_methods_give_maps_and_leave_the_network_as_it_was(name):
+    net, image = small()
+    relus = [m for m in net.modules() if isinstance(m, nn.ReLU)]
+    relus[0].inplace = True
+    net.train()
+    next(net.parameters()).grad = torch.ones_like(next(net.parameters()))
+    before, events = snapshot(net), []
+    method = find_method(name)
+    table = list_layers(net, image)
+    layers = method.layers(table, table.find(None))
+    maps = []
+    for target in (0, 1):
+        case = case_of(net, image, layers, target, lambda *step: events.append(step))
+        found = method.compute(case)
+        assert torch.isfinite(found).all() and (found >= 0).all() and found.std() > 0
+        expected = image.shape[2:] if name != "scorecam" else table.find(None).spatial_shape
+        assert found.shape == expected and not found.requires_grad
+        maps.append(found)
+    assert not torch.allclose(*maps)
+    torch.testing.assert_close(method.compute(case_of(net, image, layers, 1)), maps[1])  # the same every time
+    numbers = [n / count for n, count, _ in events[: len(events) // 2]]
+    assert numbers == sorted(numbers) and (len(numbers) > 10) == method.long
+    after = snapshot(net)
+    assert all(torch.equal(before[0][k], after[0][k]) for k in before[0])
+    assert [x[:2] for x in before[1]] == [x[:2] for x in after[1]] and before[2] == after[2]
+    assert all(x[2] is y[2] for x, y in zip(before[1], after[1]))
+    net.eval()
+
+
+@pytest.mark.parametrize("name", [*INPUT_METHODS, "scorecam"])
+def test_cancelling_ends_a_library_method_and_leaves_nothing(name):
+    net, image = small()
+    method = find_method(name)
+    table = list_layers(net, image)
+    before = snapshot(net)
+
+    class Stop(Exception):
+        pass
+
+    def stop(number, count, words):
+        if number >= count // 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        method.compute(case_of(net, image, method.layers(table, table.find(None)), 1, stop))
+    assert before[1:] == snapshot(net)[1:]
+
+
+def test_saliency_and_integrated_gradients_by_hand():
+    """Of a linear network: the weights, and weight times what lies above the smallest value."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv3d(1, 2, 1, bias=False), nn.Flatten(), nn.Linear(2 * 4**3, 2))
+    image = torch.randn(1, 1, 4, 4, 4)
+    weights = torch.autograd.functional.jacobian(lambda x: net(x)[0, 1], image)[0, 0]
+    torch.testing.assert_close(find_method("saliency").compute(case_of(net, image, (), 1)), weights.abs())
+    expected = (weights * (image - image.min())[0, 0]).relu()
+    torch.testing.assert_close(find_method("integratedgradients").compute(case_of(net, image, (), 1)), expected)
+
+
+def test_occlusion_finds_the_only_place_that_counts():
+    class Corner(nn.Module):
+        def forward(self, x):
+            spot = x[:, 0, 20:24, 4:8, 12:16].mean((1, 2, 3))
+            return torch.stack([-spot, spot], 1)
+
+    image = torch.full((1, 1, 32, 32, 32), -1.0)
+    image[0, 0, 20:24, 4:8, 12:16] = 5.0
+    found = find_method("occlusion").compute(case_of(Corner(), image, (), 1))
+    peak = np.unravel_index(int(found.argmax()), found.shape)
+    assert np.abs(np.array(peak) - [21.5, 5.5, 13.5]).max() <= 2.5
+    assert not find_method("occlusion").compute(case_of(Corner(), image, (), 0)).any()  # covering raises class 0
+
+
+def test_guided_backpropagation_needs_relu():
+    net = nn.Sequential(nn.Conv3d(1, 2, 1), nn.LeakyReLU(), nn.Flatten(), nn.Linear(2 * 4**3, 2))
+    with pytest.raises(MethodError, match="no module of that kind"):
+        find_method("guidedbackprop").compute(case_of(net, torch.randn(1, 1, 4, 4, 4), (), 1))
+
+
+@pytest.mark.parametrize(("name", "package"), [("scorecam", "torchcam"), ("integratedgradients", "captum")])
+def test_a_missing_package_is_answered_with_the_remedy(name, package, monkeypatch):
+    import sys
+
+    net, image = small()
+    method, table = find_method(name), list_layers(net, image)
+    for module in [m for m in sys.modules if m.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MethodError, match=rf"needs the package {package}.*pip install {package}"):
+        method.compute(case_of(net, image, method.layers(table, table.find(None)), 1))
+
+
+def test_every_method_says_what_it_is():
+    assert list(METHODS)[0] == "gradcam" and len(METHODS) == 14
+    for name, method in METHODS.items():
+        assert name == method.name and "http" in method.paper and method.description.endswith(".")
+        assert find_method(method.name.upper()) is find_method(method.title) is method
