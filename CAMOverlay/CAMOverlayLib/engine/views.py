@@ -98,8 +98,8 @@ def _replaced(output: Any, path: tuple[int | str, ...], tensor: Tensor) -> Any:
 
 def _layout(module: nn.Module, tensor: Tensor, size: tuple[int, ...]) -> tuple[str, tuple[int, ...], int] | None:
     """Layout, grid and tokens to skip."""
-    shape = tuple(tensor.shape)
-    if shape[0] != 1 or not tensor.is_floating_point():  # window attention folds windows into the batch
+    shape = tuple(tensor.shape) or (0,)
+    if not size or shape[0] != 1 or not tensor.is_floating_point():  # window attention folds windows into the batch
         return None
     if tensor.ndim == len(size) + 2:
         first, last = shape[2:], shape[1:-1]

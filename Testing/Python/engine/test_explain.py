@@ -20,7 +20,7 @@ from CAMOverlayLib.errors import (
     UntrustedBundleError,
     VolumeError,
 )
-from CAMOverlayLib.request import STAGES, Request, Result
+from CAMOverlayLib.request import STAGES, Request, Result, TargetSpec
 from geometries import GEOMETRIES, blob
 from CAMOverlayLib.demo import DEMO_BUNDLE, DEMO_VOLUME
 from support import USUAL_CHAIN, real_volumes
@@ -230,3 +230,93 @@ def test_blocks_and_the_inverse_can_be_asked_for(bright_bundle, export, tmp_path
     assert smooth.steps[4].inverse == "part of the one resampling" and smooth.steps[5].inverse == "nothing to undo"
     with pytest.raises(PlacementError, match="no inverse 'magic'"):
         explain(request(file, bright_bundle, tmp_path, inverse="magic"))
+
+
+# Targets, methods and layers through the whole story --------------------------------------------------------------------
+
+UNET = {
+    "_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8, 16], "strides": [2, 2],
+}  # fmt: skip
+LABELS = ("background", "organ", "tumor")
+
+
+@pytest.mark.parametrize("method", ["gradcam", "refined", "saliency"])
+def test_a_segmentation_network_at_one_voxel(make_bundle, export, tmp_path, method):
+    """What a single voxel's label hangs on lies around that voxel of the original volume."""
+    affine = GEOMETRIES["oblique"]
+    array, _ = bright_volume(affine)
+    ask = request(
+        export(array, affine), make_bundle(network=UNET, classes=LABELS), tmp_path, target="tumor@voxel=26,15,20", method=method
+    )
+    result = explain(ask)
+    heatmap = np.load(result.heatmap.path)
+    assert heatmap.max() > 0.5 and result.target.name == "tumor" and "voxel (26, 15, 20)" in result.target.description
+    assert sum(result.prediction.voxels) == 48**3
+    seen = np.linalg.norm(np.array(result.peak) - [26, 15, 20]) * np.linalg.norm(affine[:3, 0])
+    assert seen < 40, result.peak  # its receptive field
+    assert result.layer.split(" × ")[-1] == ("the network's input" if method == "saliency" else "model.1.submodule.1")
+    assert result.activation_shape == {"gradcam": (12,) * 3, "refined": (24,) * 3, "saliency": (48,) * 3}[method]
+
+
+def test_a_mask_and_the_difference_of_two_classes(make_bundle, export, tmp_path):
+    affine = GEOMETRIES["LPS"]
+    array, _ = bright_volume(affine)
+    mask = np.zeros(array.shape, np.uint8)
+    mask[20:30, 10:20, 15:25] = 1
+    spec = TargetSpec("tumor", minus="organ", mask=export(mask, affine, "mask"))
+    bundle = make_bundle(network=UNET, classes=LABELS)
+    result = explain(request(export(array, affine), bundle, tmp_path, target=spec))
+    assert result.target.name == "tumor − organ" and "voxels of mask 'mask'" in result.target.description
+    assert Result.from_json(result.to_json()) == result and result.target.minus == 1
+
+
+def test_a_class_that_is_predicted_nowhere_is_a_warning(make_bundle, export, tmp_path):
+    bundle = make_bundle(network=UNET, classes=LABELS)
+    state = torch.load(bundle / "models/model.pt")
+    bias = [name for name, value in state.items() if name.endswith("bias") and value.shape == (3,)][-1]
+    state[bias] = torch.tensor([0.0, 0.0, -100.0])
+    torch.save(state, bundle / "models/model.pt")
+    array, _ = bright_volume(GEOMETRIES["LPS"])
+    result = explain(request(export(array, GEOMETRIES["LPS"]), bundle, tmp_path, target="tumor"))
+    assert result.prediction.voxels[2] == 0 and "No voxel is predicted as 'tumor'" in result.warnings[0]
+    assert "111 voxels where its probability is highest" in result.target.description
+
+
+def test_a_regression(make_bundle, export, tmp_path):
+    network = {
+        "_target_": "Regressor", "in_shape": [1, 48, 48, 48], "out_shape": [1], "channels": [4, 8], "strides": [2, 2],
+    }  # fmt: skip
+    array, _ = bright_volume(GEOMETRIES["LPS"])
+    result = explain(request(export(array, GEOMETRIES["LPS"]), make_bundle(network=network, classes=("age",)), tmp_path))
+    assert result.prediction.activation == "none" and result.target.description == "output of 'age'"
+    assert np.load(result.heatmap.path).any() or result.warnings
+
+
+def test_long_methods_report_progress_and_can_be_cancelled(bright_bundle, export, tmp_path):
+    array, _ = bright_volume(GEOMETRIES["LPS"])
+    ask = request(export(array, GEOMETRIES["LPS"]), bright_bundle, tmp_path, method="Occlusion sensitivity")
+    events = []
+
+    def cancel(progress):
+        events.append(progress)
+        if progress.message == "Occlusion" and progress.fraction > 0.68:
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        explain(ask, cancel)
+    during = [e.fraction for e in events if e.message == "Occlusion"]
+    assert len(during) > 10 and during == sorted(during) and not list((tmp_path / "out").iterdir())
+
+
+def test_methods_and_classes_share_one_forward_pass(bright_bundle, export, tmp_path, monkeypatch):
+    from CAMOverlayLib.engine import explain as story
+    from CAMOverlayLib.engine.memory import Memory
+
+    passes, original = [], story.forward_to_layers
+    monkeypatch.setattr(story, "forward_to_layers", lambda *a: passes.append(a[2]) or original(*a))
+    array, _ = bright_volume(GEOMETRIES["LPS"])
+    file, memory = export(array, GEOMETRIES["LPS"]), Memory()
+    for method in ("refined", "gradcam", "hirescam", "layercam", "gradcampp", "xgradcam", "finercam", "eigencam", "saliency"):
+        for target in (0, 1):
+            explain(request(file, bright_bundle, tmp_path, method=method, target=target), memory=memory)
+    assert len(passes) == 1
