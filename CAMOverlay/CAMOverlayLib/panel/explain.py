@@ -13,7 +13,22 @@ from ..worker.interpreter import own_python
 from .bundle_state import BundleState
 from .parameters import PanelParameters
 
-METHODS = {"gradcam": "Grad-CAM"}
+METHODS = {
+    "gradcam": "Grad-CAM",
+    "refined": "Refined (all resolutions)",
+    "hirescam": "HiResCAM",
+    "layercam": "LayerCAM",
+    "gradcampp": "Grad-CAM++",
+    "xgradcam": "XGrad-CAM",
+    "finercam": "Finer-CAM",
+    "eigencam": "Eigen-CAM",
+    "scorecam": "Score-CAM",
+    "saliency": "Saliency",
+    "smoothgrad": "SmoothGrad",
+    "guidedbackprop": "Guided backpropagation",
+    "integratedgradients": "Integrated gradients",
+    "occlusion": "Occlusion sensitivity",
+}
 """Every method of the engine by name, with its title; a test compares it with the engine's own."""
 
 PYTHON_KEY = "CAMOverlay/Python"
