@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED = REPOSITORY.parent / "shared"
 RESOURCES = REPOSITORY / "CAMOverlay" / "Resources"
@@ -43,3 +45,13 @@ def snapshot(network):
         [(n, m.training, len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks),
           getattr(m, "inplace", None)) for n, m in network.named_modules()],
     )  # fmt: skip
+
+
+_hosted: list[str] = []
+
+
+def only_host(name: str) -> None:
+    """There is one Slicer in a process: skip where SlicerHost has run for other tests before."""
+    if _hosted and _hosted[0] != name:
+        pytest.skip(f"SlicerHost has run for {_hosted[0]} in this process; `make test` gives each a process of its own")
+    _hosted.append(name)

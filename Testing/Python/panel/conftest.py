@@ -16,7 +16,9 @@ MODULE = Path(__file__).resolve().parents[3] / "CAMOverlay" / "CAMOverlay.py"
 @pytest.fixture(scope="package")
 def running_host():
     from SlicerHost import start, system_libraries
+    from support import only_host
 
+    only_host("panel")
     if not system_libraries.ensure():
         pytest.fail("Qt's system libraries are missing; see the line above.")
     host = start()

@@ -15,7 +15,9 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "SlicerHost" / "example" / "Slic
 @pytest.fixture(scope="package")
 def running_host():
     from SlicerHost import start, system_libraries
+    from support import only_host
 
+    only_host("slicerhost")
     if not system_libraries.ensure():
         pytest.fail("Qt's system libraries are missing; see the line above.")
     host = start()

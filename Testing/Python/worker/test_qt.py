@@ -20,7 +20,9 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 @pytest.fixture(scope="module")
 def host():
     from SlicerHost import start, system_libraries
+    from support import only_host
 
+    only_host("worker")
     if not system_libraries.ensure():
         pytest.fail("Qt's system libraries are missing; see the line above.")
     host = start()
