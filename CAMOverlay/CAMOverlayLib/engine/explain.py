@@ -134,7 +134,8 @@ def _preprocess(model: Model, volumes: list[Volume], request: Request, step: Cal
     """
     with _scratch(request.output_folder) as scratch:
         files = [write_nifti(v, scratch / f"channel_{i}.nii") for i, v in enumerate(volumes)]
-        trail = run_chain(model.chain, files, step, keep_images=request.trail_folder is not None)
+        original = torch.from_numpy(volumes[0].array)
+        trail = run_chain(model.chain, files, step, request.trail_folder is not None, original)
     choose_way(trail)
     trail.witness.forget()
     return trail
