@@ -15,7 +15,7 @@ from typing import Any
 import slicer
 
 from .errors import VolumeError
-from .request import Progress, Request, Result
+from .request import Progress, Request, Result, TargetSpec
 from .scene import core, overlay
 from .scene.exported import ExportedVolumes
 from .worker.client import Run, Worker
@@ -84,7 +84,7 @@ class OverlayLogic:
         bundlePath: str | Path,
         *,
         channels: Sequence[slicer.vtkMRMLScalarVolumeNode] = (),
-        target: int | str | None = None,
+        target: int | str | TargetSpec | None = None,
         layer: str | None = None,
         method: str = "gradcam",
         device: str = "auto",
@@ -109,7 +109,8 @@ class OverlayLogic:
             inputVolume: the volume; the overlay lies on its voxel grid, under its parent transform.
             bundlePath: root folder of a MONAI bundle.
             channels: further volumes on the same grid, where the network takes more than one channel.
-            target: class to explain, by name or index; None explains the predicted class.
+            target: class to explain, by name or index; None explains the predicted class. In words also ``"a-b"`` (the
+                difference of two) and ``"a@voxel=I,J,K"`` (``ras=``, ``mask=``), or a ``request.TargetSpec``.
             layer: layer to explain at, by its name in the network; None chooses.
             method: name of the method.
             device: ``auto``, ``cpu`` or ``cuda``.

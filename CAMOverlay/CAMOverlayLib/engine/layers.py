@@ -122,6 +122,7 @@ def list_layers(network: nn.Module, image: Tensor) -> LayerTable:
     table: dict[str, Layer] = {}
     tensors: dict[str, weakref.ref[Tensor]] = {}
     tokens: set[int] = set()
+    channels_last: set[torch.Size] = set()
     fields = ReceptiveFields(image)
 
     def look(name: str, kind: str):
@@ -134,6 +135,10 @@ def list_layers(network: nn.Module, image: Tensor) -> LayerTable:
                 tokens.add(tensor.shape[1])
             elif tensor.shape[-1] in tokens and tensor.shape[-1] == tensor.shape[-2]:
                 return  # in 2-D an attention matrix, tokens × tokens, has as many axes as a map
+            elif view.layout == "channels last":
+                channels_last.add(tensor.shape)
+            elif tensor.shape in channels_last:
+                return  # an activation function behind a channels-last layer, which by itself shows no sign of that
             shape = tuple(int(n) for n in view.to_map(tensor).shape[1:])
             stride = tuple(n / m for n, m in zip(image.shape[2:], shape[1:], strict=True))
             table.pop(name, None)  # a module that runs again moves to its last place in the order

@@ -51,8 +51,9 @@ def predict(output: Tensor, classes: tuple[str, ...], independent: bool, regress
         return Prediction(names, values, values, "none", 0)
     sigmoid = independent or count == 1
     spatial = is_map(output)
-    # Half precision would overflow in the sums; a few numbers of a classifier in double precision cost nothing.
-    probabilities = _probabilities(scores if spatial else scores.double(), sigmoid)
+    if not spatial:
+        scores = scores.cpu().double()  # a few numbers cost nothing, and not every device has double precision
+    probabilities = _probabilities(scores, sigmoid)
     averaged = _averaged(probabilities)
     return Prediction(
         classes=names,
@@ -60,8 +61,15 @@ def predict(output: Tensor, classes: tuple[str, ...], independent: bool, regress
         probabilities=averaged,
         activation="sigmoid" if sigmoid else "softmax",
         index=max(range(count), key=averaged.__getitem__),
-        voxels=tuple(int(torch.count_nonzero(_predicted(scores, i, sigmoid))) for i in range(count)) if spatial else (),
+        voxels=_count_voxels(scores[0], sigmoid) if spatial else (),
     )
+
+
+def _count_voxels(scores: Tensor, sigmoid: bool) -> tuple[int, ...]:
+    """K×spatial to how many voxels are predicted as each class."""
+    if sigmoid:
+        return tuple(torch.count_nonzero(scores.flatten(1) > 0, 1).tolist())
+    return tuple(torch.bincount(scores.argmax(0).flatten(), minlength=scores.shape[0]).tolist())
 
 
 def is_map(output: Tensor) -> bool:
@@ -85,7 +93,7 @@ def _probabilities(scores: Tensor, sigmoid: bool) -> Tensor:
 
 
 def _averaged(values: Tensor) -> tuple[float, ...]:
-    return tuple(values.flatten(2).mean(2, dtype=torch.float64)[0].tolist() if values.ndim > 2 else values[0].tolist())
+    return tuple(values.flatten(2).mean(2)[0].tolist() if values.ndim > 2 else values[0].tolist())
 
 
 def _predicted(scores: Tensor, index: int, sigmoid: bool) -> Tensor:

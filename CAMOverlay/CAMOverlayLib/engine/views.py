@@ -135,7 +135,7 @@ def _width(module: nn.Module) -> int | None:
 def _unevenness(grid: tuple[int, ...], size: tuple[int, ...]) -> float:
     """How unlike the strides along the axes are: 1 for a grid that is the image, evenly coarser."""
     strides = [n / g for n, g in zip(size, grid, strict=True)]
-    return max(strides) / min(strides) if min(strides) >= 0.6 else math.inf  # padding may make a grid larger
+    return max(strides) / min(strides) if min(strides) >= 0.75 else math.inf  # padding may make a grid larger
 
 
 def token_grid(tokens: int, size: tuple[int, ...]) -> tuple[tuple[int, ...], int] | None:

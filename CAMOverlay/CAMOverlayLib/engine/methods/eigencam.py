@@ -19,7 +19,7 @@ def eigen_cam(activation: Tensor) -> Tensor:
     Returns:
         spatial, ≥ 0, in the unit of the activations.
     """
-    channels = activation[0].flatten(1).double()  # C×N
+    channels = activation[0].flatten(1).cpu().double()  # C×N; not every device has double precision
     if channels.shape[0] <= channels.shape[1]:  # the smaller of the two Gram matrices
         direction = torch.linalg.eigh(channels @ channels.T).eigenvectors[:, -1]
         projected = direction @ channels
@@ -27,7 +27,7 @@ def eigen_cam(activation: Tensor) -> Tensor:
         values, vectors = torch.linalg.eigh(channels.T @ channels)
         projected = vectors[:, -1] * values[-1].clamp(min=0).sqrt()
     along = projected @ channels.sum(0)
-    return (projected * (-1 if along < 0 else 1)).view(activation.shape[2:]).to(activation.dtype).relu()
+    return (projected * (-1 if along < 0 else 1)).view(activation.shape[2:]).to(activation).relu()
 
 
 def _compute(case: Case) -> Tensor:
