@@ -9,7 +9,7 @@ PIP     = $(PY) -m pip install --quiet --disable-pip-version-check -c Testing/co
 HOSTED  = Testing/Python/slicerhost Testing/Python/panel Testing/Python/worker/test_qt.py
 PINS    = pyproject.toml CAMOverlay/Resources/requirements.txt Testing/constraints.txt
 
-.PHONY: demo test desk screenshot demo-bundle clean
+.PHONY: demo test desk screenshot bench demo-bundle clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/cam-overlay demo --output $(OUTPUT)
@@ -26,6 +26,10 @@ desk: $(VENV)/.test
 
 screenshot: $(VENV)/.test
 	PYTHONPATH=Testing:CAMOverlay $(PY) -m SlicerHost $(DESK) screenshot $(if $(filter %.png,$(OUTPUT)),$(OUTPUT),output/panel.png)
+
+# Time and memory side by side with the peers, some minutes; the table goes to output/bench.json as well.
+bench: $(VENV)/.test
+	$(PY) Testing/Benchmarks/bench.py
 
 # Trains the demo bundle anew (deterministic, a few minutes on two cores) and writes it into the module.
 demo-bundle: $(VENV)/.train

@@ -95,6 +95,7 @@ def setProvenance(overlayNode: slicer.vtkMRMLVolumeNode, result: Result, inputVo
         "Prediction": prediction.name,
         "Probability": prediction.probabilities[prediction.index],
         "Magnitude": result.magnitude,
+        "Placement": result.placement.verdict,
         "Versions": json.dumps(result.versions, ensure_ascii=False),
         "Report": replace(result, heatmap=replace(result.heatmap, path="")).to_json(),
     }

@@ -97,6 +97,7 @@ def test_provenance_is_on_the_node(inputVolume, result):
     assert attributes == {"Target": "lesion", "Layer": "encoder.layer4", "Method": "gradcam", "Bundle": "Demo; “ü”"}
     assert node.GetAttribute("CAMOverlay.Prediction") == "lesion"
     assert float(node.GetAttribute("CAMOverlay.Magnitude")) == result.magnitude
+    assert node.GetAttribute("CAMOverlay.Placement") == result.placement.verdict
     assert json.loads(node.GetAttribute("CAMOverlay.Versions")) == result.versions
     assert overlay.inputVolumeOf(node) is inputVolume
     restored = overlay.resultOf(node)
