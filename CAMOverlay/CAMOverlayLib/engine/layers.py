@@ -41,8 +41,8 @@ class Layer:
         shape: C×spatial, as a map.
         stride: voxels of the network's input that one activation stands for, along each axis.
         receptive_field: voxels of the network's input that one activation depends on, along each axis; None where
-            every activation depends on the whole (attention), or nobody can tell. Normalisation over the whole
-            (instance, group) is not counted.
+            every activation depends on the whole (attention), or nobody can tell. What the whole only scales
+            (normalisation, squeeze and excitation) is not counted.
         layout: how the network itself keeps it: ``channels first``, ``channels last`` or ``tokens``.
     """
 

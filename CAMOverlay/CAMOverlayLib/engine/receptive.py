@@ -3,7 +3,8 @@
 Every operation says how it widens what it was given (Araujo, Norris and Sim 2019,
 https://distill.pub/2019/computing-receptive-fields): a convolution or a pooling with kernel k, dilation d and stride s
 adds d·(k − 1) steps of the present size, and the step grows s-fold; element-wise operations take the widest of their
-inputs; anything that mixes all places has no limit. Normalisation over the whole image is taken as element-wise.
+inputs; attention, which mixes all places, has no limit. What the whole image only scales (normalisation, squeeze and
+excitation) is taken as element-wise.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 _ALL = math.inf
 
-ELEMENTWISE_REDUCTIONS = ("norm", "softmax")
-MIXING = ("mm", "bmm", "addmm", "baddbmm", "matmul", "linear", "einsum", "scaled_dot_product")
+MIXING = ("bmm", "baddbmm", "scaled_dot_product", "_scaled_dot_product")
+"""Products of activations with activations. Those with weights (``mm``, ``addmm``) go along channels."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,8 @@ class ReceptiveFields(TorchDispatchMode):
             near = 0 if "nearest" in name else 1
             size = tuple(s + near * t for s, t in zip(field.size, field.step))
             return Field(size, tuple(t / r for t, r in zip(field.step, ratio)))
-        if any(name.startswith(word) for word in MIXING) or (name == "mean" and first is not None and first.ndim < 3):
-            # A product along channels keeps places apart, one along places does not; which it is, shapes do not say.
-            return field if name in ("addmm", "linear", "mm") else nowhere
+        if name.startswith(MIXING):
+            return nowhere
         return field
 
 
