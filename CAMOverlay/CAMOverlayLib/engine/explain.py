@@ -74,7 +74,7 @@ def explain(request: Request, report: Report = lambda progress: None, memory: Me
         image = _network_input(trail, model.bundle).to(device)
 
     with clock.stage("forward"), _enough_memory(device):
-        table = memory.table(model, image, lambda: list_layers(model.network, image))
+        table = memory.table(model, image, lambda: list_layers(model.network, image, receptive=False))
         layers = method.layers(table, table.find(request.layer))
         forward = memory.forward(model, volumes, layers, lambda: forward_to_layers(model.network, image, layers))
         prediction = predict(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import math
 import weakref
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,11 +111,13 @@ class LayerTable:
         return (*sorted(stages.values(), key=before.index), chosen)
 
 
-def list_layers(network: nn.Module, image: Tensor) -> LayerTable:
+def list_layers(network: nn.Module, image: Tensor, receptive: bool = True) -> LayerTable:
     """Run the network once without gradients and see what every module returns.
 
     Args:
         image: 1×C×spatial, on the network's device.
+        receptive: follow receptive fields too; whoever only wants to find a layer saves the seconds that it takes torch
+            to load what that needs.
 
     Raises:
         LayerError: no module of the network has an output with spatial extent.
@@ -123,7 +126,7 @@ def list_layers(network: nn.Module, image: Tensor) -> LayerTable:
     tensors: dict[str, weakref.ref[Tensor]] = {}
     tokens: set[int] = set()
     channels_last: set[torch.Size] = set()
-    fields = ReceptiveFields(image)
+    fields = ReceptiveFields(image) if receptive else None
 
     def look(name: str, kind: str):
         def hook(module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -142,13 +145,13 @@ def list_layers(network: nn.Module, image: Tensor) -> LayerTable:
             shape = tuple(int(n) for n in view.to_map(tensor).shape[1:])
             stride = tuple(n / m for n, m in zip(image.shape[2:], shape[1:], strict=True))
             table.pop(name, None)  # a module that runs again moves to its last place in the order
-            table[name] = Layer(name, kind, shape, stride, fields.of(tensor), view.layout)
+            table[name] = Layer(name, kind, shape, stride, fields.of(tensor) if fields else None, view.layout)
             tensors[name] = weakref.ref(tensor)
 
         return hook
 
-    modules = [(name, module) for name, module in network.named_modules() if name]
-    with frozen(network), torch.no_grad(), hooked([(m, look(n, type(m).__name__)) for n, m in modules]), fields:
+    hooks = [(module, look(name, type(module).__name__)) for name, module in network.named_modules() if name]
+    with frozen(network), torch.no_grad(), hooked(hooks), fields or nullcontext():
         output = first_tensor(network(image))
     if not table:
         raise LayerError(
