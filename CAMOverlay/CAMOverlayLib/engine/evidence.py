@@ -104,17 +104,30 @@ class Samples:
 def sample(image: Tensor, positions: Tensor) -> Tensor:
     """Linear interpolation of ``image`` (I×J×K) at ``positions`` (N×3, voxel indices); 0 outside."""
     shape = torch.tensor(image.shape, dtype=torch.float64)
-    # grid_sample counts from edge to edge of the image, −1 to 1, and names the last axis first.
-    grid = ((2 * positions.double() + 1) / shape - 1).flip(-1).float()
-    outside = (grid.abs() > 1).any(1)
-    values = grid_sample(
-        image[None, None].float(),
-        grid.view(1, -1, 1, 1, 3).to(image.device),  # a chain may leave its image on a GPU
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=False,
-    )
-    return values.view(-1).cpu().masked_fill(outside, 0)
+    positions = positions.double()
+    outside = ((positions < -0.5) | (positions > shape - 0.5)).any(1)
+    if image.dtype == torch.float32:
+        # grid_sample counts from edge to edge of the image, −1 to 1, and names the last axis first.
+        grid = ((2 * positions + 1) / shape - 1).flip(-1).float().view(1, -1, 1, 1, 3)
+        values = grid_sample(
+            image[None, None],
+            grid.to(image.device),  # a chain may leave its image on a GPU
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=False,
+        )
+        return values.view(-1).cpu().masked_fill(outside, 0)
+    # Of a large volume of integers, mapped from its file, only the corners that are needed are read.
+    inside = torch.minimum(positions.clamp(min=0), shape - 1)
+    low = inside.floor().long()
+    high = torch.minimum(low + 1, shape.long() - 1)
+    fraction = (inside - low).float()
+    values = torch.zeros(len(positions))
+    for corner in itertools.product((False, True), repeat=3):
+        upper = torch.tensor(corner)
+        weight = torch.where(upper, fraction, 1 - fraction).prod(1)
+        values += weight * _at(image, torch.where(upper, high, low))
+    return values.masked_fill(outside, 0)
 
 
 def compare(samples: Samples, origin: Tensor, tracked: np.ndarray, *, exhaustive: bool) -> Agreement:

@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from CAMOverlayLib.engine.evidence import sample
 from CAMOverlayLib.engine.placing import choose_way, place
 from CAMOverlayLib.engine.trail import run_chain
 from CAMOverlayLib.engine.volume import Volume, write_nifti
@@ -327,3 +328,13 @@ def test_the_geometry_of_the_demo_is_the_hard_one():
     affine = nibabel.load(DEMO).affine
     assert nibabel.aff2axcodes(affine) == ("L", "P", "S") and np.count_nonzero(np.abs(affine[:3, :3]) > 0.01) > 3
     assert Path(DEMO).stat().st_size < 2_000_000 and "oblique LPS" in GEOMETRIES
+
+
+def test_both_ways_to_sample_agree():
+    """Images of real numbers are interpolated by torch, those of integers corner by corner."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 1000, (7, 8, 9), generator=generator)
+    positions = torch.rand(500, 3, generator=generator) * torch.tensor([9.0, 10.0, 11.0]) - 1
+    expected = sample(image.float(), positions)
+    torch.testing.assert_close(sample(image.short(), positions), expected, rtol=1e-4, atol=1e-2)
+    assert 0.1 < (expected == 0).float().mean() < 0.6
