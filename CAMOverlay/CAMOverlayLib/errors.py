@@ -59,3 +59,10 @@ class WorkerError(CAMOverlayError):
 
 class Cancelled(CAMOverlayError):
     """The run was cancelled; nothing was changed."""
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The error that a chain of ``raise … from …`` began with: libraries wrap the one that says what happened."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

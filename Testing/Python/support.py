@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,8 +53,16 @@ def snapshot(network):
 _hosted: list[str] = []
 
 
-def only_host(name: str) -> None:
-    """There is one Slicer in a process: skip where SlicerHost has run for other tests before."""
+@contextlib.contextmanager
+def hosted(name: str) -> Iterator[Any]:
+    """SlicerHost for the tests of this name. There is one Slicer in a process: they are skipped where others had it."""
     if _hosted and _hosted[0] != name:
         pytest.skip(f"SlicerHost has run for {_hosted[0]} in this process; `make test` gives each a process of its own")
     _hosted.append(name)
+    from SlicerHost import start, system_libraries
+
+    if not system_libraries.ensure():
+        pytest.fail("Qt's system libraries are missing; see the line above.")
+    host = start()
+    yield host
+    host.stop()

@@ -20,7 +20,7 @@ from monai.transforms import Compose
 
 from .. import bundle_files
 from ..bundle_files import BundleInfo, Code
-from ..errors import BundleError, UntrustedBundleError
+from ..errors import BundleError, UntrustedBundleError, root_cause
 from .weights import load_weights
 
 
@@ -134,9 +134,9 @@ class Bundle:
             try:
                 return self._parser.get_parsed_content(key)
             except Exception as error:
-                raise BundleError(
-                    f"'{key}' of bundle '{self.info.name}' does not evaluate: {_root_cause(error)}"
-                ) from error
+                cause = root_cause(error)
+                reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
+                raise BundleError(f"'{key}' of bundle '{self.info.name}' does not evaluate: {reason}") from error
 
 
 def _inner(chain: Compose) -> Iterator[Any]:
@@ -150,12 +150,6 @@ def _mentions(node: Any, key: str, value: Any) -> bool:
     if isinstance(node, dict):
         return node.get(key) == value or any(_mentions(v, key, value) for v in node.values())
     return isinstance(node, list) and any(_mentions(v, key, value) for v in node)
-
-
-def _root_cause(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 @contextlib.contextmanager

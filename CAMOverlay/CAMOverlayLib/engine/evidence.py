@@ -50,10 +50,6 @@ class Agreement:
     rival_score: float
     kind: str = ""
 
-    @property
-    def margin(self) -> float:
-        return self.score - self.rival_score
-
 
 class Samples:
     """The voxels of an image at which claims are tested: half of them anywhere, half where the image changes most.

@@ -27,7 +27,7 @@ from .layers import list_layers
 from .memory import Memory, Model
 from .methods import Case, find_method
 from .placing import choose_way, place
-from .regions import Region
+from .places import Places
 from .targets import is_regression, make_goal, predict
 from .trail import Trail, run_chain
 from .trail_files import write_trail
@@ -83,8 +83,8 @@ def explain(request: Request, report: Report = lambda progress: None, memory: Me
             model.bundle.outputs_are_independent,
             is_regression(model.network, model.bundle.metadata),
         )
-        region = Region(trail.volume_grid, trail.input_grid, way.affine_holds)
-        goal = make_goal(forward.output, request.target, prediction, region)
+        places = Places(trail.volume_grid, trail.input_grid, way.affine_holds)
+        goal = make_goal(forward.output, request.target, prediction, places)
 
     with clock.stage("backward") as step, _enough_memory(device):
         raw = method.compute(Case(model.network, image, forward, layers, prediction, goal, step))

@@ -26,7 +26,7 @@ from monai.transforms.utils import allow_missing_keys_mode
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
-from ..errors import PlacementError
+from ..errors import PlacementError, root_cause
 from ..field_of_view import Region, slabs_of
 from .grid import Grid
 from .trail import Trail
@@ -291,9 +291,7 @@ def undo_steps(heat: MetaTensor, trail: Trail) -> Iterator[tuple[int, MetaTensor
             with allow_missing_keys_mode(transform) if trail.key is not None else nullcontext():
                 data = apply_transform(transform.inverse, data, chain.map_items, chain.unpack_items, lazy=False)
         except Exception as error:
-            cause: BaseException = error
-            while cause.__cause__ is not None:
-                cause = cause.__cause__
+            cause = root_cause(error)
             raise PlacementError(
                 f"Transform {number + 1} of the preprocessing, {type(transform).__name__}, cannot be inverted: "
                 f"{type(cause).__name__}: {cause}. Each transform that moves voxels must be an InvertibleTransform that "

@@ -100,10 +100,6 @@ class Memory:
             self._passes.clear()
         return self._passes.get(key, make)
 
-    def forget_passes(self) -> None:
-        """Let go of what takes the most memory on a device."""
-        self._passes.clear()
-
 
 def volumes_key(volumes: Sequence[Volume]) -> Hashable:
     """Voxels, type, shape and affine of each volume."""

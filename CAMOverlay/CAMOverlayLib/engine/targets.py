@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..errors import TargetError
 from ..request import Prediction, Target, TargetSpec, VolumeFile
-from .regions import Region
+from .places import Places
 
 NEAREST = 1e-3
 """Share of the voxels that stands in where none is predicted as the class: those where its score comes nearest."""
@@ -234,7 +234,7 @@ class Goal:
 
 
 def make_goal(
-    output: Tensor, wanted: int | str | TargetSpec | None, prediction: Prediction, region: Region | None = None
+    output: Tensor, wanted: int | str | TargetSpec | None, prediction: Prediction, places: Places | None = None
 ) -> Goal:
     """What to differentiate.
 
@@ -246,7 +246,7 @@ def make_goal(
 
     Args:
         output: 1×K or 1×K×spatial.
-        region: finds masks and places on the output's grid; without it neither can be asked for.
+        places: finds masks and places on the output's grid; without it neither can be asked for.
 
     Raises:
         TargetError: the class, mask or voxel is not there, or makes no sense for this network.
@@ -263,15 +263,15 @@ def make_goal(
         return _goal(index, spec.minus, None, "", prediction)
     if placed is None:
         return _over_prediction(output, spec, prediction)
-    if region is None:
+    if places is None:
         raise TargetError(f"A {placed} cannot be found in the network's output here. Ask for a class only.")
     shape = tuple(output.shape[2:])
     if placed == "mask":
-        where = region.of_mask(spec.mask, shape)
+        where = places.of_mask(spec.mask, shape)
         words = f" over the {int(where.sum())} voxels of mask '{_mask_name(spec.mask)}'"
         index = _class_in(output, where, spec.output, prediction)
     else:
-        where, words = region.of_voxel(spec.voxel, shape) if placed == "voxel" else region.of_point(spec.ras, shape)
+        where, words = places.of_voxel(spec.voxel, shape) if placed == "voxel" else places.of_point(spec.ras, shape)
         index = _class_in(output, where, spec.output, prediction)
     return _goal(index, spec.minus, where, words, prediction)
 

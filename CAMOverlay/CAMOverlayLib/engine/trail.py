@@ -21,7 +21,7 @@ from monai.transforms import Compose, MapTransform, Transform
 from monai.transforms.lazy.functional import apply_pending_transforms
 from monai.transforms.transform import apply_transform
 
-from ..errors import PlacementError, PreprocessingError
+from ..errors import PlacementError, PreprocessingError, root_cause
 from ..request import TransformStep
 from .grid import Grid
 from .placement import Witness
@@ -238,9 +238,7 @@ def _spacing(grid: Grid) -> tuple[float, ...]:
 
 
 def _failure(name: str, number: int, error: Exception, image: MetaTensor | None) -> str:
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
+    cause = root_cause(error)
     reason = str(cause).strip().splitlines()[0] if str(cause).strip() else "no reason given"
     given = f" on an image of shape {tuple(image.shape)}" if image is not None else ""
     return (

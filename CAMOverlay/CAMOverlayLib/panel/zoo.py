@@ -11,7 +11,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..worker.interpreter import LIBRARY, child_environment, own_python
+from ..worker.interpreter import child_environment, own_python
 
 FOLDER_KEY = "CAMOverlay/ZooFolder"
 

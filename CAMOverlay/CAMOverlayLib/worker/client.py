@@ -17,7 +17,6 @@ import itertools
 import os
 import shutil
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable

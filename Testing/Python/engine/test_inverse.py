@@ -7,6 +7,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from CAMOverlayLib.demo import DEMO_VOLUME
 from CAMOverlayLib.engine.grid import Grid
 from CAMOverlayLib.engine.inverse import (
     as_network_input,
@@ -40,12 +41,11 @@ from monai.transforms import (
     Spacingd,
 )
 from monai.transforms.utils import allow_missing_keys_mode
-from support import RESOURCES, real_volumes
+from support import real_volumes
 
 IMAGE = "image"
 LOAD = [LoadImaged(IMAGE), EnsureChannelFirstd(IMAGE)]
-DEMO = RESOURCES / "DemoVolume" / "brain_with_lesion.nii.gz"
-REAL = [path for path in (DEMO, *real_volumes()) if path.exists()]
+REAL = [DEMO_VOLUME, *real_volumes()]
 
 
 def chain_7392(*extra):

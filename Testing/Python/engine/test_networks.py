@@ -18,7 +18,7 @@ from CAMOverlayLib.engine.grid import Grid
 from CAMOverlayLib.engine.inverse import activation_grid, place_by_affine
 from CAMOverlayLib.engine.layers import list_layers
 from CAMOverlayLib.engine.methods import METHODS, Case
-from CAMOverlayLib.engine.regions import Region
+from CAMOverlayLib.engine.places import Places
 from CAMOverlayLib.engine.targets import is_regression, make_goal, predict
 from CAMOverlayLib.errors import LayerError
 from CAMOverlayLib.request import TargetSpec
@@ -181,7 +181,7 @@ def test_every_target_gives_a_map_on_the_original_grid_that_responds_to_it(row):
     entry, network, image, table, forward, prediction = row
     assert (prediction.activation == "none") == (type(network) is nets.Regressor)
     trail = trail_over(entry.size)
-    region = Region(trail.volume_grid, trail.input_grid)
+    region = Places(trail.volume_grid, trail.input_grid)
     maps, raws = {}, {}
     for name, target in targets_of(forward.output, trail).items():
         goal = make_goal(forward.output, target, prediction, region)

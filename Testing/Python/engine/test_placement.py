@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from CAMOverlayLib.demo import DEMO_VOLUME as DEMO
 from CAMOverlayLib.engine.evidence import sample
 from CAMOverlayLib.engine.placing import choose_way, place
 from CAMOverlayLib.engine.trail import run_chain
@@ -29,7 +30,6 @@ from monai.transforms import (
     NormalizeIntensityd,
     Orientationd,
     Resized,
-    ResizeWithPadOrCropd,
     Rotate90d,
     Rotated,
     ScaleIntensityd,
@@ -41,12 +41,11 @@ from monai.transforms import (
     Transposed,
     Zoomd,
 )
-from support import RESOURCES, real_volumes
+from support import real_volumes
 from torch.nn.functional import grid_sample, interpolate
 
 IMAGE = "image"
 LOAD = [LoadImaged(IMAGE), EnsureChannelFirstd(IMAGE)]
-DEMO = RESOURCES / "DemoVolume" / "brain_with_lesion.nii.gz"
 VOLUMES = [DEMO, *real_volumes()]
 RAS = Orientationd(IMAGE, axcodes="RAS", labels=None)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from CAMOverlayLib.engine.grid import Grid
-from CAMOverlayLib.engine.regions import Region
+from CAMOverlayLib.engine.places import Places
 from CAMOverlayLib.engine.targets import choose_target, is_regression, make_goal, predict
 from CAMOverlayLib.errors import TargetError
 from CAMOverlayLib.request import Request, TargetSpec, VolumeFile
@@ -131,7 +131,7 @@ def output_at(index):
 def test_a_voxel_of_the_volume_is_found_in_the_output(voxel):
     index = tuple(((np.array(voxel) - [20, 0, 0]) // 2).tolist())
     output = output_at(index)
-    prediction, region = predict(output, ("background", "lesion"), False), Region(VOLUME, INPUT)
+    prediction, region = predict(output, ("background", "lesion"), False), Places(VOLUME, INPUT)
     ras = tuple(float(x) for x in VOLUME.affine[:3] @ [*voxel, 1])
     for wanted in (
         f"lesion@voxel={','.join(map(str, voxel))}", TargetSpec(voxel=voxel), TargetSpec(1, ras=ras),
@@ -145,7 +145,7 @@ def test_a_voxel_of_the_volume_is_found_in_the_output(voxel):
 
 
 def test_a_mask_on_any_grid_is_found_in_the_output(tmp_path):
-    output, region = output_at((4, 5, 6)), Region(VOLUME, INPUT)
+    output, region = output_at((4, 5, 6)), Places(VOLUME, INPUT)
     output[0, 1] += torch.arange(1500.0).view(INPUT.shape) / 1500
     prediction = predict(output, ("background", "lesion"), False)
     mask = np.zeros(VOLUME.shape, np.uint8)
@@ -176,7 +176,7 @@ WRONG = {
 def test_a_wrong_place_is_answered_in_a_sentence(wanted, message):
     output = output_at((1, 1, 1))
     with pytest.raises(TargetError, match=message):
-        make_goal(output, wanted, predict(output, ("background", "lesion"), False), Region(VOLUME, INPUT))
+        make_goal(output, wanted, predict(output, ("background", "lesion"), False), Places(VOLUME, INPUT))
 
 
 def test_a_mask_that_the_network_did_not_see(tmp_path):
@@ -184,16 +184,16 @@ def test_a_mask_that_the_network_did_not_see(tmp_path):
     for name, message in (("empty", "is empty"), ("cropped", "Nothing of mask")):
         nibabel.save(nibabel.Nifti1Image(mask, VOLUME.affine), tmp_path / f"{name}.nii.gz")
         with pytest.raises(TargetError, match=message):
-            make_goal(output, f"1@mask={tmp_path / name}.nii.gz", predict(output, (), False), Region(VOLUME, INPUT))
+            make_goal(output, f"1@mask={tmp_path / name}.nii.gz", predict(output, (), False), Places(VOLUME, INPUT))
         mask[:10] = 1
 
 
 def test_a_place_needs_a_map_and_an_affine_that_holds():
     with pytest.raises(TargetError, match="one answer for the whole volume"):
-        make_goal(LOGITS, "1@voxel=1,2,3", predict(LOGITS, CLASSES, False), Region(VOLUME, INPUT))
+        make_goal(LOGITS, "1@voxel=1,2,3", predict(LOGITS, CLASSES, False), Places(VOLUME, INPUT))
     output = output_at((1, 1, 1))
     with pytest.raises(TargetError, match="warps the voxels"):
-        make_goal(output, "1@voxel=30,2,3", predict(output, (), False), Region(VOLUME, INPUT, affine_holds=False))
+        make_goal(output, "1@voxel=30,2,3", predict(output, (), False), Places(VOLUME, INPUT, affine_holds=False))
 
 
 def test_a_target_survives_json():

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support import hosted
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -15,17 +16,10 @@ MODULE = Path(__file__).resolve().parents[3] / "CAMOverlay" / "CAMOverlay.py"
 
 @pytest.fixture(scope="package")
 def running_host():
-    from SlicerHost import start, system_libraries
-    from support import only_host
-
-    only_host("panel")
-    if not system_libraries.ensure():
-        pytest.fail("Qt's system libraries are missing; see the line above.")
-    host = start()
-    host.loadModule(MODULE)
-    host.startupCompleted()
-    yield host
-    host.stop()
+    with hosted("panel") as host:
+        host.loadModule(MODULE)
+        host.startupCompleted()
+        yield host
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import slicer.util
 import vtk
 from vtk.util import numpy_support
 from scene.helpers import (
-    GEOMETRIES, affine, blob, makeHeatmap, makeResult, makeVolume, nodeIDs, putUnderTransform, realVolumes, rotation,
+    GEOMETRIES, affine, blob, makeHeatmap, makeResult, makeVolume, putUnderTransform, realVolumes, rotation,
 )  # fmt: skip
 
 SHAPE = (40, 36, 30)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support import hosted
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -14,16 +15,9 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "SlicerHost" / "example" / "Slic
 
 @pytest.fixture(scope="package")
 def running_host():
-    from SlicerHost import start, system_libraries
-    from support import only_host
-
-    only_host("slicerhost")
-    if not system_libraries.ensure():
-        pytest.fail("Qt's system libraries are missing; see the line above.")
-    host = start()
-    host.loadModule(EXAMPLE)
-    yield host
-    host.stop()
+    with hosted("slicerhost") as host:
+        host.loadModule(EXAMPLE)
+        yield host
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from CAMOverlayLib.errors import Cancelled, PlacementError
+from support import hosted
 from worker.helpers import exists, explain, fails, nothing_is_left, vanishes, wait_for_stage, wrapper
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -19,15 +20,8 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 @pytest.fixture(scope="module")
 def host():
-    from SlicerHost import start, system_libraries
-    from support import only_host
-
-    only_host("worker")
-    if not system_libraries.ensure():
-        pytest.fail("Qt's system libraries are missing; see the line above.")
-    host = start()
-    yield host
-    host.stop()
+    with hosted("worker") as host:
+        yield host
 
 
 @pytest.fixture(scope="module")

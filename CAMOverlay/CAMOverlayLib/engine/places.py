@@ -17,7 +17,7 @@ from .inverse import activation_grid
 
 
 @dataclass(frozen=True)
-class Region:
+class Places:
     """Knows where the network's input lies in the patient.
 
     Attributes:
