@@ -9,14 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import BundleError
 
-CONFIG_NAMES = ("inference.json", "inference.yaml", "inference.yml")
+SUFFIXES = (".json", ".yaml", ".yml")
+MAIN = ("inference", "infer", "predict")
+"""Names of the configuration that describes inference, best first."""
+OTHER_JOBS = ("train", "evaluate", "test", "multi_gpu", "export", "logging", "metadata", "algo")
+"""Beginnings of the names of configurations that describe something else, or nothing that runs."""
 
 
 @dataclass(frozen=True)
@@ -59,21 +63,66 @@ class Code:
         return "; ".join(parts) or "nothing"
 
 
-def find_config(folder: Path) -> Path:
-    """The configuration that describes inference.
+def config_files(folder: Path, chosen: Sequence[str] = ()) -> tuple[Path, ...]:
+    """The configurations that describe inference, in the order in which they are read; later ones win.
+
+    That is ``configs/inference.*`` and, where it refers to something that it does not define, the other files beside
+    it: bundles of several files keep common definitions there.
+
+    Args:
+        chosen: paths relative to the bundle, where its author named the files otherwise; these and no other.
 
     Raises:
-        BundleError: the folder is not a bundle.
+        BundleError: the folder is not a bundle, or a chosen file is not there.
     """
     if not folder.is_dir():
         raise BundleError(f"'{folder}' is not a folder. Give the root of a MONAI bundle.")
-    for name in CONFIG_NAMES:
-        if (path := folder / "configs" / name).is_file():
-            return path
-    raise BundleError(
-        f"'{folder}' is not a MONAI bundle: it has no configs/{' or configs/'.join(CONFIG_NAMES)}. "
-        "Give the folder that contains 'configs' and 'models'."
-    )
+    if chosen:
+        files = tuple(folder / name for name in chosen)
+        if missing := [str(f) for f in files if not f.is_file()]:
+            raise BundleError(f"The configuration '{missing[0]}' does not exist. Name it relative to the bundle's root.")
+        return files
+    there = sorted(p for p in (folder / "configs").glob("*") if p.suffix in SUFFIXES)
+    ranked = [p for name in MAIN for suffix in SUFFIXES for p in there if p.name == name + suffix]
+    # Bundles with several ways to infer number or name them; the plainest name is the usual one.
+    ranked += sorted((p for p in there if p.stem.startswith(MAIN)), key=lambda p: (len(p.stem), p.name))
+    if not ranked:
+        found = ", ".join(p.name for p in there) or "nothing"
+        raise BundleError(
+            f"'{folder}' is not a MONAI bundle: it has no configs/inference.json or .yaml (found: {found}). Give the "
+            "folder that contains 'configs' and 'models', or name the configuration (--config configs/NAME.json)."
+        )
+    main = ranked[0]
+    text = _text(main)
+    defined = _defined(text, main.suffix)
+    if not _referred(text) - defined:
+        return (main,)
+    others = [p for p in there if not p.stem.startswith((*OTHER_JOBS, *MAIN)) and _defined(_text(p), p.suffix)]
+    return (*others, main)
+
+
+def _referred(text: str) -> set[str]:
+    """What a configuration refers to with ``@`` or ``%``, by the first part of its name. (``@`` also multiplies
+    matrices in expressions, so this may be too much; it is never too little.)"""
+    return set(re.findall(r"[@%](?:#)?([A-Za-z_]\w*)", re.sub(r"%[\w./-]+\.(?:json|ya?ml)(?:#[\w#]*)?", "", text)))
+
+
+def _defined(text: str, suffix: str) -> set[str]:
+    """The names at the top level of a configuration."""
+    if suffix == ".json":
+        try:
+            values = json.loads(text)
+        except ValueError:
+            return set()
+        return set(values) if isinstance(values, dict) else set()
+    return set(re.findall(r"""^["']?([A-Za-z_]\w*)["']?\s*:""", text, re.MULTILINE))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"'{path}' cannot be read as a configuration: {error}") from error
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
@@ -132,15 +181,28 @@ def code_of(folder: Path, config: Any) -> Code:
     return Code(tuple(dict.fromkeys(targets)), tuple(dict.fromkeys(expressions)), tuple(scripts))
 
 
-def read_config(path: Path) -> Any:
-    """A configuration as it is written. Without PyYAML, which Slicer's Python may lack, a YAML file is read line by
-    line, just well enough to list what it would run.
+def read_configs(folder: Path, files: Sequence[Path]) -> list[Any]:
+    """Configurations as they are written, and those that their macros (``%file.json#key``) copy from.
+
+    Without PyYAML, which Slicer's Python may lack, a YAML file is read line by line, just well enough to list what it
+    would run.
 
     Raises:
-        BundleError: it is not valid.
+        BundleError: one is not valid.
     """
+    waiting, read = list(files), {}
+    while waiting:
+        path = waiting.pop(0)
+        if path not in read:
+            read[path] = _read_config(path)
+            named = re.findall(r"%([\w./-]+\.(?:json|ya?ml))", _text(path))
+            waiting += [p for n in named for p in (folder / n, path.parent / n) if p.is_file()]
+    return list(read.values())
+
+
+def _read_config(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _text(path)
         if path.suffix == ".json":
             return json.loads(text)
         try:
@@ -148,6 +210,8 @@ def read_config(path: Path) -> Any:
         except ImportError:
             return _listed(text)
         return yaml.safe_load(text)
+    except BundleError:
+        raise
     except Exception as error:  # json and yaml raise many kinds
         raise BundleError(f"'{path}' cannot be read as a configuration: {error}") from error
 

@@ -21,8 +21,7 @@ CONFIG = {
 
 
 def as_read_here(folder):
-    config = bundle_files.read_config(bundle_files.find_config(folder))
-    return bundle_files.code_of(folder, config)
+    return bundle_files.code_of(folder, bundle_files.read_configs(folder, bundle_files.config_files(folder)))
 
 
 def test_both_sides_agree_on_hash_and_code(make_bundle):
@@ -44,9 +43,9 @@ def test_real_bundles_too(name):
 def test_yaml_without_pyyaml_lists_the_same(tmp_path, monkeypatch, style):
     path = tmp_path / "inference.yaml"
     path.write_text(yaml.safe_dump(CONFIG, default_flow_style=style, width=30))
-    expected = bundle_files.code_of(tmp_path, bundle_files.read_config(path))
+    expected = bundle_files.code_of(tmp_path, bundle_files.read_configs(tmp_path, [path]))
     monkeypatch.setitem(sys.modules, "yaml", None)
-    listed = bundle_files.code_of(tmp_path, bundle_files.read_config(path))
+    listed = bundle_files.code_of(tmp_path, bundle_files.read_configs(tmp_path, [path]))
     assert set(listed.targets) == set(expected.targets) == {"monai.networks.nets.UNet", "Compose", "LoadImaged"}
     assert all(any(e in l for l in listed.expressions) for e in expected.expressions)
     assert not any("and more" in e for e in listed.expressions)
@@ -66,6 +65,6 @@ def test_no_byte_moves_between_files_unnoticed(tmp_path):
 def test_a_broken_config_says_so(tmp_path):
     (tmp_path / "c.json").write_text("{")
     with pytest.raises(BundleError, match="cannot be read as a configuration"):
-        bundle_files.read_config(tmp_path / "c.json")
+        bundle_files.read_configs(tmp_path, [tmp_path / "c.json"])
     (tmp_path / "c.json").write_text(json.dumps({"_target_": "x", "y": [{"_target_": "x"}]}))
-    assert bundle_files.code_of(tmp_path, bundle_files.read_config(tmp_path / "c.json")).targets == ("x",)
+    assert bundle_files.code_of(tmp_path, bundle_files.read_configs(tmp_path, [tmp_path / "c.json"])).targets == ("x",)

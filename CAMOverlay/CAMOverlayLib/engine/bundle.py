@@ -8,20 +8,32 @@ Reading it (:mod:`CAMOverlayLib.bundle_files`) runs nothing. Everything that run
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
+from monai.inferers import Inferer, SimpleInferer
 from monai.transforms import Compose
 
 from .. import bundle_files
 from ..bundle_files import BundleInfo, Code
 from ..errors import BundleError, UntrustedBundleError, root_cause
+from .model import Model
+from .targets import is_regression
 from .weights import load_weights
+
+
+NETWORK_KEYS = ("network_def", "network", "net", "model", "evaluator#network")
+CHAIN_KEYS = ("preprocessing", "transforms_infer", "validate#preprocessing", "dataset#transform", "inference#transforms")
+INFERER_KEYS = ("inferer", "evaluator#inferer", "validate#inferer")
+"""Where configurations keep things, the usual place first."""
 
 
 class Bundle:
@@ -30,21 +42,23 @@ class Bundle:
     Args:
         folder: the bundle's root.
         trust: the caller trusts the bundle's code.
+        configs: its configuration files, relative to the root, where they are not named as usual; later ones win.
 
     Raises:
         BundleError: not a bundle, or its files are not valid JSON or YAML.
     """
 
-    def __init__(self, folder: Path | str, trust: bool = False) -> None:
+    def __init__(self, folder: Path | str, trust: bool = False, configs: Sequence[str] = ()) -> None:
         self.folder = Path(folder).expanduser().resolve()
         self.trust = trust
-        self.config_file = bundle_files.find_config(self.folder)
+        self.config_files = bundle_files.config_files(self.folder, configs)
         self.metadata = bundle_files.read_metadata(self.folder)
         self._parser = ConfigParser()
         try:
-            self._parser.read_config(str(self.config_file))
+            self._parser.read_config([str(path) for path in self.config_files])
         except Exception as error:  # json and yaml raise many kinds
-            raise BundleError(f"'{self.config_file}' cannot be read as a configuration: {error}") from error
+            names = "', '".join(map(str, self.config_files))
+            raise BundleError(f"'{names}' cannot be read as a configuration: {error}") from error
         self._parser["bundle_root"] = str(self.folder)
 
     # What can be known without running anything.
@@ -56,7 +70,7 @@ class Bundle:
     @cached_property
     def code(self) -> Code:
         """Everything in the configuration that would be imported, called or evaluated."""
-        return bundle_files.code_of(self.folder, self._parser.config)
+        return bundle_files.code_of(self.folder, bundle_files.read_configs(self.folder, self.config_files))
 
     @cached_property
     def content_hash(self) -> str:
@@ -83,13 +97,32 @@ class Bundle:
                 "If you know where it comes from, say so with --trust (trust=True in Python)."
             )
 
+    def model(self, device: torch.device) -> Model:
+        """Everything that an explanation needs.
+
+        Raises:
+            UntrustedBundleError, BundleError, WeightsError
+        """
+        network = self.network(device)
+        return Model(
+            key=(str(self.folder), self.config_files, self.signature, str(device)),
+            folder=str(self.folder),
+            info=self.info,
+            network=network,
+            chain=self.preprocessing(),
+            inferer=self.inferer(),
+            image_key=self.image_key,
+            independent=self.outputs_are_independent,
+            regression=is_regression(network, self.metadata),
+        )
+
     def preprocessing(self) -> Compose:
         """The bundle's own chain, as a ``Compose``.
 
         Raises:
             UntrustedBundleError, BundleError: not trusted, or it does not evaluate.
         """
-        chain = self._evaluate("preprocessing")
+        chain = self._evaluate(self._first_of(CHAIN_KEYS))
         return chain if isinstance(chain, Compose) else Compose(chain)
 
     def network(self, device: torch.device) -> torch.nn.Module:
@@ -98,12 +131,77 @@ class Bundle:
         Raises:
             UntrustedBundleError, BundleError, WeightsError
         """
-        key = "network_def" if "network_def" in self._parser else "network"
+        key = self._first_of(NETWORK_KEYS)
         network = self._evaluate(key)
         if not isinstance(network, torch.nn.Module):
-            raise BundleError(f"'{key}' in {self.config_file.name} is a {type(network).__name__}, not a network.")
-        load_weights(network, self.folder / "models" / "model.pt")
+            raise BundleError(
+                f"'{key}' in {self.config_files[-1].name} is a {type(network).__name__}, not a network."
+            )
+        weights = self.weights_file()
+        if weights.is_file() or not self._loads_itself(key):
+            load_weights(network, weights)
         return network.to(device).eval()
+
+    def inferer(self) -> Inferer | None:
+        """How the network is applied; None where it takes the whole input at once.
+
+        Raises:
+            UntrustedBundleError, BundleError: not trusted, it does not evaluate, or it is no inferer.
+        """
+        key = next((k for k in INFERER_KEYS if self._has(k)), None)
+        if key is None:
+            return None
+        inferer = self._evaluate(key)
+        if not isinstance(inferer, Inferer):
+            raise BundleError(f"'{key}' of bundle '{self.info.name}' is a {type(inferer).__name__}, not an Inferer of MONAI.")
+        return None if type(inferer) is SimpleInferer else inferer
+
+    def weights_file(self) -> Path:
+        """Where the bundle says that its weights are: in a handler that loads a checkpoint, else ``models/model.pt``.
+
+        Raises:
+            UntrustedBundleError, BundleError: not trusted, or the path does not evaluate.
+        """
+        usual = self.folder / "models" / "model.pt"
+        named = []
+        for key in _loaders(self._parser.config):
+            path = Path(str(self._evaluate(f"{key}#load_path")))
+            named.append(path if path.is_absolute() else self.folder / path)
+        if found := next((path for path in named if path.is_file()), None):
+            return found
+        if usual.is_file():
+            return usual
+        # Some bundles name a checkpoint by training run; where there is one file only, it is meant.
+        there = sorted(p for p in (self.folder / "models").glob("*") if p.suffix in (".pt", ".pth", ".ckpt"))
+        return there[0] if len(there) == 1 else named[0] if named else usual
+
+    @property
+    def image_key(self) -> str | None:
+        """The key of the network's input, where the configuration says so."""
+        key = self._parser.config.get("image_key")
+        return key if isinstance(key, str) and not key.startswith(("$", "@", "%")) else None
+
+    def _has(self, key: str) -> bool:
+        try:
+            return self._parser.get(key) is not None
+        except (KeyError, TypeError):
+            return False
+
+    def _first_of(self, keys: Sequence[str]) -> str:
+        found = next((key for key in keys if self._has(key)), None)
+        if found is None:
+            there = ", ".join(k for k in self._parser.config if not k.startswith("_"))
+            raise BundleError(
+                f"{self.config_files[-1]} has no '{keys[0]}'; it defines {there}. Is this an inference config? "
+                "Name the right ones with --config."
+            )
+        return found
+
+    def _loads_itself(self, key: str) -> bool:
+        """The network's definition brings its own weights: an expression that loads, or ``pretrained``."""
+        definition = self._parser.get(key)
+        loads = re.search(r"""["']\$[^"']*\bload""", json.dumps(definition, default=str)) is not None
+        return loads or _mentions(definition, "pretrained", True)
 
     def input_shape(self, otherwise: int = 96) -> tuple[int, ...]:
         """C×spatial of an input that the network accepts, as far as the bundle says.
@@ -127,16 +225,25 @@ class Bundle:
 
     def _evaluate(self, key: str) -> Any:
         self.require_trust()
-        if key not in self._parser:
-            keys = ", ".join(k for k in self._parser.config if not k.startswith("_"))
-            raise BundleError(f"{self.config_file} has no '{key}'; it defines {keys}. Is this an inference config?")
-        with _importing_from(self.folder):
+        with _importing_from(self.folder), _working_in(self.folder):
             try:
                 return self._parser.get_parsed_content(key)
             except Exception as error:
                 cause = root_cause(error)
                 reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
                 raise BundleError(f"'{key}' of bundle '{self.info.name}' does not evaluate: {reason}") from error
+
+
+def _loaders(config: Any, path: str = "") -> Iterator[str]:
+    """Paths, in MONAI's notation, of everything that loads a checkpoint into the network."""
+    if isinstance(config, dict):
+        if str(config.get("_target_", "")).endswith("CheckpointLoader") and isinstance(config.get("load_path"), str):
+            yield path
+        for key, value in config.items():
+            yield from _loaders(value, f"{path}#{key}" if path else str(key))
+    elif isinstance(config, list):
+        for number, value in enumerate(config):
+            yield from _loaders(value, f"{path}#{number}")
 
 
 def _inner(chain: Compose) -> Iterator[Any]:
@@ -164,3 +271,14 @@ def _importing_from(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(folder))
+
+
+@contextlib.contextmanager
+def _working_in(folder: Path) -> Iterator[None]:
+    """Bundles are run from their root, so paths in a configuration may be relative to it."""
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)

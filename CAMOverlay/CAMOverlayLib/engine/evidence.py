@@ -327,6 +327,8 @@ def _turns(shape: tuple[int, ...], exhaustive: bool) -> Iterator[tuple[np.ndarra
             swapped, mirrored = order != (0, 1, 2), flips.count(-1)
             if not swapped and not mirrored or (not exhaustive and swapped and mirrored):
                 continue
+            if any(flip < 0 and shape[column] == 1 for column, flip in zip(order, flips)):
+                continue  # of a picture's one slice that is the very same
             turn = np.zeros((4, 4))
             turn[3, 3] = 1
             for row, (column, flip) in enumerate(zip(order, flips)):

@@ -200,16 +200,16 @@ def place_by_operations(heat: Tensor, trail: Trail, blocks: bool = False, affine
     Raises:
         PlacementError: the chain cannot be inverted, or its inverse does not end on the volume's grid.
     """
-    on_input = as_network_input(to_input_grid(heat, trail.input_grid.shape, blocks), trail.image)
+    on_input = as_network_input(to_input_grid(heat, trail.input_grid.shape, blocks), trail)
     evidence = float(on_input.max()) > 0
     restored = invert_chain(on_input, trail)
-    array = np.asfortranarray(restored.as_tensor()[0].float().cpu().numpy())
+    array = np.asfortranarray(trail.solid(restored)[0].float().cpu().numpy())
     if affine_holds:
         region = field_of_view(trail)
         region.clear_outside(array)
     else:
-        ones = as_network_input(torch.ones(1, *trail.input_grid.shape), trail.image)
-        array *= invert_chain(ones, trail).as_tensor()[0].numpy() > 0.5
+        ones = as_network_input(torch.ones(1, *trail.input_grid.shape), trail)
+        array *= trail.solid(invert_chain(ones, trail))[0].numpy() > 0.5
         region = Region(trail.volume_grid.shape, ())
     if evidence and not array.any():
         raise PlacementError(
@@ -226,15 +226,15 @@ def to_input_grid(heat: Tensor, shape: tuple[int, ...], blocks: bool = False) ->
     return interpolate(heat[None, None].float(), size=shape, mode=LINEAR[len(shape)], align_corners=False)[0]
 
 
-def as_network_input(heat: Tensor, image: MetaTensor) -> MetaTensor:
+def as_network_input(heat: Tensor, trail: Trail) -> MetaTensor:
     """The map (1×I×J×K) as if the chain had made it: with the image's affine and a copy of its operations.
 
     Inverting consumes the operations, so the image's own must stay out of it.
     """
     return MetaTensor(
-        heat.detach().cpu(),
-        affine=torch.as_tensor(image.affine).clone(),
-        applied_operations=deepcopy(image.applied_operations),
+        (heat[..., 0] if trail.flat else heat).detach().cpu(),
+        affine=torch.as_tensor(trail.image.affine).clone(),
+        applied_operations=deepcopy(trail.image.applied_operations),
     )
 
 
@@ -242,7 +242,7 @@ def invert_chain(heat: MetaTensor, trail: Trail) -> MetaTensor:
     """The chain's own inverse, which must begin on the network input's grid and end on the volume's.
 
     Args:
-        heat: 1×I×J×K on the network input's grid, with its affine and its operations, which are consumed.
+        heat: 1×I×J×K (1×I×J of a flat chain) on the network input's grid, with its affine and its operations, which are consumed.
 
     Raises:
         PlacementError: the affine or the operations are not those of the network input, inverting fails, or it ends
@@ -250,7 +250,7 @@ def invert_chain(heat: MetaTensor, trail: Trail) -> MetaTensor:
     """
     # Checked before and not after: the inverse of Spacing writes the right affine on whatever it returns.
     _require_near(
-        Grid(tuple(heat.shape[1:]), np.asarray(heat.affine, dtype=np.float64)),
+        trail.grid_of(heat),
         trail.input_grid,
         "The heatmap does not lie on the network input's grid",
         "It must carry both the operations and the affine of the network input; without the affine the inverse "
@@ -265,7 +265,7 @@ def invert_chain(heat: MetaTensor, trail: Trail) -> MetaTensor:
     for _, restored in undo_steps(heat, trail):
         pass
     _require_near(
-        Grid(tuple(restored.shape[1:]), np.asarray(restored.affine, dtype=np.float64)),
+        trail.grid_of(restored),
         trail.volume_grid,
         "The inverse of the preprocessing does not end on the volume's grid",
         "A transform moved voxels without recording it; it must be an InvertibleTransform and keep the affine up to "

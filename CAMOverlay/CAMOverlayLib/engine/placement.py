@@ -192,8 +192,10 @@ def _could_move(transform: Any, before: Grid, after: Grid) -> bool:
 
 
 def _first_channel(image: MetaTensor, grid: Grid) -> Tensor | None:
-    """I×J×K of the first channel, or None while the axes are in an order that cannot be told."""
+    """I×J×K of the first channel, or None while the axes are in an order that cannot be told. A picture has K = 1."""
     values = image.as_tensor()
+    if grid.shape[-1] == 1 and tuple(values.shape[-2:]) == grid.shape[:2] and values.shape[-1] > 1:
+        values = values[..., None]
     if tuple(values.shape) == grid.shape:
         return values
     if tuple(values.shape[1:]) == grid.shape:

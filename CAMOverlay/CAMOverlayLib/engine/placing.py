@@ -61,10 +61,10 @@ def choose_way(trail: Trail, wanted: str = "auto") -> Way:
     replayed = witness.replayed
     if replayed is None:
         try:
-            restored = invert_chain(as_network_input(trail.image.as_tensor()[:1].float(), trail.image), trail)
+            restored = invert_chain(as_network_input(trail.solid(trail.image)[:1].float(), trail), trail)
         except PlacementError as error:
             raise refuse(witness.contradictions, whole) from error
-        replayed = witness.conclude_replay(restored.as_tensor()[0])
+        replayed = witness.conclude_replay(trail.solid(restored)[0])
     if replayed.verdict != "proven":
         raise refuse(witness.contradictions, whole)
     return Way("operations", False, replayed)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import nibabel
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.data.utils import affine_to_spacing
+from monai.data.utils import affine_to_spacing, to_affine_nd
 from monai.transforms import Compose, MapTransform, Transform
 from monai.transforms.lazy.functional import apply_pending_transforms
 from monai.transforms.transform import apply_transform
+from monai.transforms.utils import allow_missing_keys_mode
 
 from ..errors import PlacementError, PreprocessingError, root_cause
 from ..request import TransformStep
@@ -40,6 +42,8 @@ class Trail:
         steps: the same for readers.
         witness: what the voxels say of the affine.
         images: every step's image, where the caller asked to keep them.
+        flat: the chain handles pictures, C×I×J; grids and heatmaps of it have a third axis of one voxel all the same.
+        frame: 4×4 from the world that the loader speaks of to RAS mm: a picture file knows no millimetres.
     """
 
     chain: Compose
@@ -50,6 +54,18 @@ class Trail:
     steps: tuple[TransformStep, ...]
     witness: Witness
     images: tuple[MetaTensor, ...] = ()
+    flat: bool = False
+    frame: np.ndarray = field(default_factory=lambda: np.eye(4))
+
+    def grid_of(self, image: MetaTensor) -> Grid:
+        """Where an image of this chain (C×I×J×K, or C×I×J of a flat one) lies in the patient."""
+        affine = self.frame @ to_affine_nd(3, np.asarray(image.affine, dtype=np.float64))
+        return Grid(_solid(tuple(int(n) for n in image.shape[1:]), self.flat), affine)
+
+    def solid(self, image: MetaTensor) -> torch.Tensor:
+        """C×I×J×K of an image of this chain; a picture's K is 1."""
+        values = image.as_tensor()
+        return values[..., None] if self.flat else values
 
     @property
     def volume_grid(self) -> Grid:
@@ -66,6 +82,9 @@ def run_chain(
     report: Callable[[int, int, str], None] | None = None,
     keep_images: bool = False,
     original: torch.Tensor | None = None,
+    grid: Grid | None = None,
+    flat: bool = False,
+    image_key: str | None = None,
 ) -> Trail:
     """Run a chain on image files, one transform at a time.
 
@@ -75,6 +94,9 @@ def run_chain(
         report: called before each step with its index, the number of steps and its name.
         keep_images: keep every step's image, for those who want to look at them.
         original: the first file's voxels (I×J×K) where they are at hand, so that no copy is held to compare with.
+        grid: where the volume really lies, as its file may not be able to say it; None believes the file.
+        flat: the files are pictures, I×J, so the chain is one for pictures.
+        image_key: the key of the network's input, where the bundle names it.
 
     Raises:
         PreprocessingError: a transform failed; its name and its reason are in the message.
@@ -83,39 +105,47 @@ def run_chain(
     transforms = tuple(_flat(chain))
     keys = _input_keys(transforms)
     data = _chain_input(keys, files)
+    missing = len(files) == 1 and len(keys) > 1  # labels and the like, which nobody has when asking
     grids: list[Grid] = []
     steps: list[TransformStep] = []
     images: list[MetaTensor] = []
     image: MetaTensor | None = None
     key: str | None = None
+    frame = np.eye(4)
     witness = Witness(original)
     for number, transform in enumerate(transforms):
         name = type(transform).__name__
         if report is not None:
             report(number, len(transforms), name)
-        recorded_before = _records(image)
+        recorded_before, image_before = _records(image), image
         started = time.perf_counter()
         try:
-            data = apply_transform(
-                transform, data, chain.map_items, chain.unpack_items, lazy=chain.lazy, overrides=chain.overrides
-            )
-            if number == len(transforms) - 1:
-                data = apply_pending_transforms(data, None, chain.overrides)
+            absent = missing and isinstance(transform, MapTransform)
+            with allow_missing_keys_mode(transform) if absent else nullcontext():
+                data = apply_transform(
+                    transform, data, chain.map_items, chain.unpack_items, lazy=chain.lazy, overrides=chain.overrides
+                )
+                if number == len(transforms) - 1:
+                    data = apply_pending_transforms(data, None, chain.overrides)
         except Exception as error:
             raise PreprocessingError(_failure(name, number, error, image)) from error
         seconds = time.perf_counter() - started
-        key, image = _find_image(data, keys, name)
+        if isinstance(made := getattr(transform, "name", None), str) and isinstance(data, dict) and made in data:
+            keys = (made, *keys)  # ConcatItems: from here on that is the image
+        key, image = _find_image(data, keys, name, image_key)
         if _records(image) < recorded_before:
             raise PlacementError(
                 f"Transform {number + 1} of the preprocessing, {name}, dropped the image's history: "
                 f"{recorded_before} saved operations before it, {_records(image)} after. Its author must keep "
                 "applied_operations (MetaTensor.copy_meta_from) and add to them."
             )
-        grid = Grid(_spatial_shape(image), _affine(image))
-        evidence = witness.look(number, transform, image, grid)
+        if not grids and grid is not None:
+            frame = _frame(grid, image)
         before = grids[-1] if grids else None
-        steps.append(_describe(transform, before, grid, image, recorded_before, seconds, evidence))
-        grids.append(grid)
+        after = _grid_after(image, image_before, before or grid, frame, flat)
+        evidence = witness.look(number, transform, image, after)
+        steps.append(_describe(transform, before, after, image, recorded_before, seconds, evidence))
+        grids.append(after)
         if keep_images:
             images.append(image)
     if image is None:
@@ -125,7 +155,7 @@ def run_chain(
             f"{steps[-1].name} left {len(image.pending_operations)} lazy operations that nothing executes, so the "
             "network would not get what the affine says. Let the chain apply them (ApplyPending, or Compose(lazy=True))."
         )
-    return Trail(chain, transforms, key, image, tuple(grids), tuple(steps), witness, tuple(images))
+    return Trail(chain, transforms, key, image, tuple(grids), tuple(steps), witness, tuple(images), flat, frame)
 
 
 def _flat(chain: Compose) -> Iterator[Any]:
@@ -157,7 +187,9 @@ def _chain_input(keys: tuple[str, ...], files: Sequence[Path]) -> Any:
     return {keys[0]: whole}
 
 
-def _find_image(data: Any, keys: tuple[str, ...], name: str) -> tuple[str | None, MetaTensor]:
+def _find_image(
+    data: Any, keys: tuple[str, ...], name: str, image_key: str | None = None
+) -> tuple[str | None, MetaTensor]:
     if isinstance(data, (list, tuple)):
         raise PlacementError(
             f"{name} made {len(data)} samples of one volume; a heatmap needs one input. "
@@ -165,7 +197,9 @@ def _find_image(data: Any, keys: tuple[str, ...], name: str) -> tuple[str | None
         )
     key = None
     if isinstance(data, dict):
-        key = next((k for k in keys if k in data), None)
+        # The first of the keys that were loaded, unless the bundle names another that is there by now.
+        wanted = keys if image_key in keys[:1] else (image_key, *keys)
+        key = next((k for k in wanted if k in data), None)
         if key is None:
             raise PlacementError(f"{name} removed the image '{keys[0]}' from the data; {sorted(map(str, data))} remain.")
         data = data[key]
@@ -178,15 +212,36 @@ def _find_image(data: Any, keys: tuple[str, ...], name: str) -> tuple[str | None
     return key, data
 
 
-def _spatial_shape(image: MetaTensor) -> tuple[int, ...]:
-    spatial_ndim = image.affine.shape[-1] - 1
-    shape = image.peek_pending_shape() if image.pending_operations else image.shape[-spatial_ndim:]
-    return tuple(int(n) for n in shape)
+def _grid_after(image: MetaTensor, earlier: MetaTensor | None, before: Grid | None, frame: np.ndarray, flat: bool) -> Grid:
+    """The voxel grid of an image that a transform returned.
+
+    Args:
+        earlier: the image before the transform, None for the one that loads.
+        before: its grid; of the one that loads the volume's, where it is known.
+    """
+    ndim = 2 if flat else 3
+    lazy = bool(image.pending_operations)
+    affine = frame @ to_affine_nd(3, np.asarray(image.peek_pending_affine() if lazy else image.affine, dtype=np.float64))
+    shape = tuple(int(n) for n in (image.peek_pending_shape() if lazy else image.shape))
+    if not lazy:
+        channels_last = len(shape) > ndim and before is not None and shape[:ndim] == before.shape[:ndim]
+        untouched = earlier is None or tuple(earlier.shape) == shape
+        # A colour image is loaded with its channels last; only a transform can bring them to the front.
+        shape = shape[:ndim] if channels_last and untouched else shape[-ndim:]
+    return Grid(_solid(tuple(int(n) for n in shape), flat), affine)
 
 
-def _affine(image: MetaTensor) -> np.ndarray:
-    affine = image.peek_pending_affine() if image.pending_operations else image.affine
-    return np.asarray(affine, dtype=np.float64)
+def _solid(shape: tuple[int, ...], flat: bool) -> tuple[int, ...]:
+    """A picture's shape with a third axis of one voxel."""
+    return (*shape[:2], 1) if flat else shape
+
+
+def _frame(grid: Grid, loaded: MetaTensor) -> np.ndarray:
+    """From the loader's world to the patient: the identity, except where the file could not carry the geometry."""
+    affine = np.asarray(loaded.affine, dtype=np.float64)
+    if np.allclose(affine, grid.affine, rtol=1e-4, atol=1e-3):
+        return np.eye(4)
+    return grid.affine @ np.linalg.inv(affine)
 
 
 def _records(image: MetaTensor | None) -> int:

@@ -28,8 +28,9 @@ def write_trail(heat: Tensor, trail: Trail, way: Way, folder: Path) -> None:
         OutputError: a file cannot be written.
     """
     for number, (image, grid) in enumerate(zip(trail.images, trail.grids, strict=True)):
-        if tuple(image.shape[-3:]) == grid.shape:  # not while a lazy chain only plans
-            channel = image.as_tensor()[0] if image.ndim > 3 else image.as_tensor()
+        values = trail.solid(image) if trail.flat else image.as_tensor()
+        if tuple(values.shape[-3:]) == grid.shape:  # not while a lazy chain only plans
+            channel = values[0] if values.ndim > 3 else values
             _write(channel, grid, folder / _name("forward", number, trail))
     backward = _undone(heat, trail) if way.inverse == "operations" else _resampled(heat, trail)
     for number, array in backward:
@@ -47,12 +48,12 @@ def _resampled(heat: Tensor, trail: Trail):
 
 def _undone(heat: Tensor, trail: Trail):
     """The heatmap as replaying the saved operations leaves it on every step's grid."""
-    on_input = as_network_input(to_input_grid(heat, trail.input_grid.shape), trail.image)
+    on_input = as_network_input(to_input_grid(heat, trail.input_grid.shape), trail)
     last = len(trail.grids) - 1
-    yield last, on_input.as_tensor()[0].clone()
+    yield last, trail.solid(on_input)[0].clone()
     for number, undone in undo_steps(on_input, trail):
         if number > 0:  # the map is on the grid from before this step
-            yield number - 1, undone.as_tensor()[0].clone()
+            yield number - 1, trail.solid(undone)[0].clone()
 
 
 def _write(array: Tensor, grid: Grid, path: Path) -> None:

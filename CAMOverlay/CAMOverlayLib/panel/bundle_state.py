@@ -8,7 +8,7 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from ..bundle_files import BundleInfo, Code, code_of, find_config, info_of, read_config, read_metadata
+from ..bundle_files import BundleInfo, Code, code_of, config_files, info_of, read_configs, read_metadata
 from ..errors import BundleError
 
 
@@ -26,8 +26,8 @@ class BundleState:
         """Read a folder. Never raises: what is wrong with it is in ``problem``."""
         folder = Path(os.path.expanduser(path)).resolve()
         try:
-            config = find_config(folder)
-            return cls(folder, info_of(folder, read_metadata(folder)), code_of(folder, read_config(config)))
+            configs = read_configs(folder, config_files(folder))
+            return cls(folder, info_of(folder, read_metadata(folder)), code_of(folder, configs))
         except BundleError as error:
             return cls(folder, problem=str(error))
         except Exception as error:  # metadata may have any shape

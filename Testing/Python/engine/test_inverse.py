@@ -124,7 +124,7 @@ def test_monai_issue_7392(tmp_path, path, extra):
         placed = place(heat[0], trail)
         assert placed.array.shape == trail.volume_grid.shape and placed.array.dtype == np.float32
         assert np.abs(np.array(placed.peak) - voxel).max() <= 1
-    restored = invert_chain(as_network_input(heat, trail.image), trail)
+    restored = invert_chain(as_network_input(heat, trail), trail)
     np.testing.assert_allclose(restored.affine, trail.volume_grid.affine, atol=1e-4)
 
 
@@ -149,7 +149,7 @@ def blob_in_7392(path, extra=()):
 
 def test_lost_operations_are_refused(write):
     trail = run_chain(Compose([*LOAD, *SPATIAL]), [write()])
-    heat = as_network_input(torch.ones(1, 32, 30, 28), trail.image)
+    heat = as_network_input(torch.ones(1, 32, 30, 28), trail)
     heat.applied_operations.pop()
     with pytest.raises(PlacementError, match="carries 2 saved operations, the network input 3"):
         invert_chain(heat, trail)

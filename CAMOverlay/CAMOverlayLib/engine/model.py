@@ -1,0 +1,56 @@
+"""What is explained: a network, the chain that prepares its input, and how the one is applied to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from monai.inferers import Inferer, SliceInferer
+from monai.transforms import Compose
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from ..bundle_files import BundleInfo
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trusted bundle that was evaluated, or what somebody has in memory.
+
+    Attributes:
+        key: two models of one key are the same; what is kept between explanations hangs on it.
+        folder: where it came from, for the report.
+        info: its name, channels and classes.
+        network: in eval mode, on its device.
+        chain: from image files to the network's input.
+        inferer: how the network is applied to that input; None for all of it at once.
+        image_key: under which key the chain leaves the network's input, where the bundle says.
+        independent: every output is a yes or no of its own (sigmoid).
+        regression: the outputs are numbers in a unit of their own.
+    """
+
+    key: Hashable
+    folder: str
+    info: BundleInfo
+    network: nn.Module
+    chain: Compose
+    inferer: Inferer | None = None
+    image_key: str | None = None
+    independent: bool = False
+    regression: bool = False
+
+    @property
+    def takes_slices(self) -> bool:
+        """A 2-D network that sees pictures: the volume is cut before the chain. (An inferer that cuts what a 3-D chain
+        has prepared is another thing.)"""
+        return spatial_ndim(self.network) == 2 and not isinstance(self.inferer, SliceInferer)
+
+
+def spatial_ndim(network: nn.Module) -> int | None:
+    """2 or 3, by the network's convolutions; None where it has none, or both kinds."""
+    found = {_ndim(module) for module in network.modules() if isinstance(module, _ConvNd)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _ndim(convolution: _ConvNd) -> int:
+    return len(convolution.kernel_size)
