@@ -41,6 +41,10 @@ class TargetError(CAMOverlayError):
     """The class, mask or voxel to explain does not exist in this network's output."""
 
 
+class NotSeenError(TargetError):
+    """The place to explain lies outside what the network saw."""
+
+
 class MethodError(CAMOverlayError):
     """The method is unknown, or cannot explain this kind of model."""
 

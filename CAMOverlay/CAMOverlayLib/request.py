@@ -113,6 +113,9 @@ class Request(JsonRecord):
         verify: compute both inverses and report how far apart they are.
         blocks: leave the heatmap as one block an activation instead of interpolating between them.
         trail_folder: existing folder for every step's intermediate volume, forward and backward, or None.
+        slices: of a 2-D network, the orientation in which the volume is cut into pictures: ``axial``, ``coronal`` or
+            ``sagittal``; None takes a volume of one slice as it is, and cuts any other axially.
+        configs: the bundle's configuration files, relative to its root, where they are not named as usual.
     """
 
     volumes: tuple[VolumeFile, ...]
@@ -127,6 +130,8 @@ class Request(JsonRecord):
     verify: bool = False
     blocks: bool = False
     trail_folder: str | None = None
+    slices: str | None = None
+    configs: tuple[str, ...] = ()
 
 
 STAGES = {
@@ -261,7 +266,9 @@ class Result(JsonRecord):
         heatmap: float32 in [0, 1], shape and affine of the (first) input volume; 0 where the network never saw.
         magnitude: raw value that 1.0 in the heatmap stands for, so ``heatmap * magnitude`` of two runs can be compared.
         peak: voxel (I, J, K) of the heatmap's largest value, and ``peak_ras`` the same in RAS mm.
-        activation_shape: the activation grid, and ``activation_spacing`` its spacing in mm of the original volume.
+        activation_shape: the activation grid (of one window, or picture), and ``activation_spacing`` its spacing in mm
+            of the original volume.
+        applied: how the network was applied where not to the whole at once: in windows, or picture by picture.
         field_of_view: what of the volume the network saw.
         placement: whether the heatmap lies in the right place.
         steps: the preprocessing, one transform after the other.
@@ -285,6 +292,7 @@ class Result(JsonRecord):
     activation_shape: tuple[int, ...]
     activation_spacing: tuple[float, ...]
     network_input_shape: tuple[int, ...]
+    applied: str
     field_of_view: FieldOfView
     placement: Placement
     steps: tuple[TransformStep, ...]

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import platform
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,21 +16,23 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..errors import BundleError, DeviceError, OutputError, VolumeError
-from ..request import STAGES, FieldOfView, Progress, Request, Result, TransformStep
-from .activation import forward_to_layers
-from .bundle import Bundle
+from ..errors import DeviceError
+from ..request import STAGES, Progress, Request, Result, TransformStep
+from .applied import Applied, Windows, apply
+from .channels import on_one_grid
 from .device import choose_device
-from .inverse import activation_grid
 from .layers import list_layers
-from .memory import Memory, Model
-from .methods import Case, find_method
-from .placing import choose_way, place
+from .memory import Memory
+from .methods import find_method
+from .methods.method import no_layer
+from .model import Model
 from .places import Places
-from .targets import is_regression, make_goal, predict
-from .trail import Trail, run_chain
+from .placing import choose_way
+from .prepared import Prepared, parts, prepare, put_back
+from .targets import combine, make_goals, predict
+from .trail import Trail
 from .trail_files import write_trail
-from .volume import Volume, read_volume, save_array, write_nifti
+from .volume import Volume, read_volume, save_array
 
 Report = Callable[[Progress], None]
 
@@ -55,100 +56,136 @@ def explain(request: Request, report: Report = lambda progress: None, memory: Me
     """
     clock = Clock(report)
     memory = Memory() if memory is None else memory
-    method = find_method(request.method)
     device = choose_device(request.device)
 
     with clock.stage("volume"):
-        volumes = [read_volume(file) for file in request.volumes]
-        _check_same_grid(volumes)
+        volumes, notes = on_one_grid([read_volume(file) for file in request.volumes])
 
     with clock.stage("bundle"):
-        model = memory.model(request.bundle, request.trust, device)
+        model = memory.model(request.bundle, request.trust, request.configs, device)
+
+    return explain_model(model, volumes, request, clock, memory, notes)
+
+
+def explain_model(
+    model: Model,
+    volumes: Sequence[Volume],
+    request: Request,
+    clock: Clock,
+    memory: Memory,
+    notes: tuple[str, ...] = (),
+) -> Result:
+    """The rest of the story, from where model and volumes are in memory.
+
+    Args:
+        request: of it all but ``volumes``, ``bundle``, ``trust`` and ``device``.
+        notes: what the user should know of the volumes.
+
+    Raises:
+        CAMOverlayError: one of its kinds.
+    """
+    method = find_method(request.method)
+    device = next(model.network.parameters(), torch.empty(0)).device
 
     with clock.stage("preprocess") as step:
-        if request.trail_folder is None:
-            trail = memory.trail(model, volumes, lambda: _preprocess(model, volumes, request, step))
-        else:
-            trail = _preprocess(model, volumes, request, step)
-        way = choose_way(trail, request.inverse)
-        image = _network_input(trail, model.bundle).to(device)
+        keep_images = request.trail_folder is not None
 
-    with clock.stage("forward"), _enough_memory(device):
-        table = memory.table(model, image, lambda: list_layers(model.network, image, receptive=False))
-        layers = method.layers(table, table.find(request.layer))
-        forward = memory.forward(model, volumes, layers, lambda: forward_to_layers(model.network, image, layers))
-        prediction = predict(
-            forward.output,
-            model.bundle.info.classes,
-            model.bundle.outputs_are_independent,
-            is_regression(model.network, model.bundle.metadata),
-        )
-        places = Places(trail.volume_grid, trail.input_grid, way.affine_holds)
-        goal = make_goal(forward.output, request.target, prediction, places)
+        def through_chain() -> Prepared:
+            return prepare(model, volumes, request.output_folder, request.slices, keep_images, step)
+
+        prepared = through_chain() if keep_images else memory.prepared(model, volumes, request.slices, through_chain)
+        ways = [choose_way(trail, request.inverse) for trail in prepared.trails]
+        count = len(prepared.trails)
+
+    with clock.stage("forward") as step, _enough_memory(device):
+
+        def apply_network() -> list[Applied]:
+            return [apply(model.network, image.to(device), model.inferer, keep=count == 1) for image in prepared.images]
+
+        applied = memory.applied(model, volumes, request.slices, apply_network)
+        layers: tuple[str, ...] = ()
+        if method.layers is not no_layer:
+            sample = applied[0].sample
+            table = memory.table(model, sample, lambda: list_layers(model.network, sample, receptive=False))
+            layers = method.layers(table, table.find(request.layer))
+        outputs = [one.answer(layers, parts(step, n, count)) for n, one in enumerate(applied)]
+        info = model.info
+        prediction = combine([predict(o, info.classes, model.independent, model.regression) for o in outputs])
+        masks: dict = {}
+        places = [
+            Places(prepared.grid, trail.input_grid, way.affine_holds, masks) for trail, way in zip(prepared.trails, ways)
+        ]
+        goals = make_goals(outputs, request.target, prediction, places)
 
     with clock.stage("backward") as step, _enough_memory(device):
-        raw = method.compute(Case(model.network, image, forward, layers, prediction, goal, step))
-        heat, magnitude = normalise(raw)
+        heats = [
+            one.heat(method, layers, prediction, goal, parts(step, n, count), request.blocks) if goal else None
+            for n, (one, goal) in enumerate(zip(applied, goals, strict=True))
+        ]
+        values, magnitude = normalise([heat.values if heat else None for heat in heats])
 
-    with clock.stage("inverse"):
-        placed, placement = place(heat, trail, way, request.verify, request.blocks)
+    with clock.stage("inverse") as step:
+        overlay = put_back(prepared, ways, values, request.verify, request.blocks, step)
 
-    volume = volumes[0]
+    volume, peak = prepared.volume, overlay.peak
+    hottest = prepared.piece_at(peak)
+    heat, goal = heats[hottest] or next(h for h in heats if h), goals[hottest] or next(g for g in goals if g)
+    trail = prepared.trails[hottest]
     where = " × ".join(layers) or "the network's input"
     with clock.stage("write"):
-        if request.trail_folder is not None:
-            write_trail(heat, trail, way, Path(request.trail_folder))
-        heatmap = save_array(placed.array, volume.affine, volume.name, Path(request.output_folder) / "heatmap.npy")
+        if request.trail_folder is not None and values[hottest] is not None:
+            write_trail(values[hottest], trail, ways[hottest], Path(request.trail_folder))
+        heatmap = save_array(overlay.array, volume.affine, volume.name, Path(request.output_folder) / "heatmap.npy")
 
     return Result(
         heatmap=heatmap,
         magnitude=magnitude,
-        peak=placed.peak,
-        peak_ras=volume.to_ras(placed.peak),
+        peak=peak,
+        peak_ras=volume.to_ras(peak),
         prediction=prediction,
         target=goal.target,
         layer=where,
         method=method.title,
         device=str(device),
-        bundle=str(model.bundle.folder),
-        bundle_name=model.bundle.info.name,
-        bundle_version=model.bundle.info.version,
+        bundle=model.folder,
+        bundle_name=info.name,
+        bundle_version=info.version,
         inputs=tuple(v.name for v in volumes),
-        activation_shape=tuple(heat.shape),
-        activation_spacing=tuple(map(float, activation_grid(tuple(heat.shape), trail.input_grid).spacing)),
+        activation_shape=_solid(heat.activation, 1),
+        activation_spacing=tuple(float(s * n) for s, n in zip(trail.input_grid.spacing, _solid(heat.stride, 1.0))),
         network_input_shape=trail.input_grid.shape,
-        field_of_view=FieldOfView(placed.region.share, placed.region.planes),
-        placement=placement,
-        steps=_with_inverse(trail, way.inverse),
-        warnings=(*goal.warnings, *_warnings(magnitude, goal.target.name, where)),
+        applied=_applied_words(prepared, applied[0]),
+        field_of_view=overlay.field_of_view,
+        placement=overlay.placement,
+        steps=_with_inverse(trail, ways[hottest].inverse),
+        warnings=(*notes, *goal.warnings, *_warnings(magnitude, goal.target.name, where)),
         timings=clock.seconds,
         versions=versions(),
     )
 
 
-def _preprocess(model: Model, volumes: list[Volume], request: Request, step: Callable[[int, int, str], None]) -> Trail:
-    """Run the bundle's own chain on the volumes, written as the files that its loader reads.
+def _applied_words(prepared: Prepared, applied: Applied) -> str:
+    """How the network was applied, where it was not to the volume as a whole."""
+    words = [prepared.words()]
+    if isinstance(applied, Windows):
+        words.append(f"{applied.count} windows of {' × '.join(map(str, applied.sample.shape[2:]))} voxels")
+    return ", ".join(filter(None, words))
 
-    Raises:
-        PlacementError: the voxels contradict the affine, so that nothing need be computed.
+
+def _solid(values: tuple, filler: float) -> tuple:
+    """Of a picture's axes, with a third one."""
+    return (*values, filler) if len(values) == 2 else tuple(values)
+
+
+def normalise(maps: Sequence[torch.Tensor | None]) -> tuple[list[torch.Tensor | None], float]:
+    """Non-negative maps (spatial) divided by their common largest value, and that value; maps without evidence stay 0.
+
+    Higher stays more important, unlike MONAI's default normaliser, which maps the largest value to 0. Pictures get a
+    third axis of one voxel.
     """
-    with _scratch(request.output_folder) as scratch:
-        files = [write_nifti(v, scratch / f"channel_{i}.nii") for i, v in enumerate(volumes)]
-        original = torch.from_numpy(volumes[0].array)
-        trail = run_chain(model.chain, files, step, request.trail_folder is not None, original)
-    choose_way(trail)
-    trail.witness.forget()
-    return trail
-
-
-def normalise(raw: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """A non-negative map divided by its largest value, and that value; a map without evidence stays 0.
-
-    Higher stays more important, unlike MONAI's default normaliser, which maps the largest value to 0.
-    """
-    raw = raw.float()
-    magnitude = float(raw.max())
-    return (raw / magnitude if magnitude > 0 else raw), magnitude
+    solid = [None if m is None else m.float()[..., None] if m.ndim == 2 else m.float() for m in maps]
+    magnitude = max(float(m.max()) for m in solid if m is not None)
+    return [m if m is None or not magnitude > 0 else m / magnitude for m in solid], magnitude
 
 
 class Clock:
@@ -174,57 +211,11 @@ class Clock:
 
 
 @contextmanager
-def _scratch(folder: str) -> Iterator[Path]:
-    """A folder for files that only this run needs, gone afterwards."""
-    try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix="scratch-") as path:
-            yield Path(path)
-    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-        if str(folder) not in str(error.filename):
-            raise
-        raise OutputError(f"Cannot write to '{folder}': {error.strerror}. Choose another output folder.") from error
-
-
-@contextmanager
 def _enough_memory(device: torch.device) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise DeviceError(f"{device} ran out of memory. Use --device cpu, or a layer nearer to the output.") from error
-
-
-def _check_same_grid(volumes: list[Volume]) -> None:
-    first = volumes[0]
-    for other in volumes[1:]:
-        if other.shape != first.shape or not np.allclose(other.affine, first.affine, atol=1e-3):
-            raise VolumeError(
-                f"Volume '{other.name}' ({other.shape}) is not on the grid of '{first.name}' ({first.shape}). "
-                "Resample the channels to one grid."
-            )
-
-
-def _network_input(trail: Trail, bundle: Bundle) -> torch.Tensor:
-    """1×C×spatial as a plain tensor: affine and operations stay with the trail.
-
-    Raises:
-        VolumeError: another number of channels than the bundle expects.
-        BundleError: the chain does not end channel-first.
-    """
-    image = trail.image.as_tensor()
-    if image.ndim != len(trail.input_grid.shape) + 1:
-        raise BundleError(
-            f"The preprocessing ends with an image of shape {tuple(image.shape)}, without a channel axis. "
-            "Let the chain contain EnsureChannelFirst."
-        )
-    expected = bundle.info.channels
-    if expected is not None and image.shape[0] != expected:
-        names = ", ".join(bundle.info.channel_names)
-        raise VolumeError(
-            f"Bundle '{bundle.info.name}' expects {expected} channel(s){f' ({names})' if names else ''}, "
-            f"the given volumes make {image.shape[0]}. Give one volume a channel, in that order."
-        )
-    # The network's weights are float32; integers and doubles come from chains that leave the cast to the trainer.
-    return image[None].float()
 
 
 def _with_inverse(trail: Trail, inverse: str) -> tuple[TransformStep, ...]:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
-from monai.transforms import Compose
 
-from .activation import Pass
+from .applied import Applied
 from .bundle import Bundle
 from .layers import LayerTable
-from .trail import Trail
+from .model import Model
+from .prepared import Prepared
 from .volume import Volume
 
 Kept = TypeVar("Kept")
@@ -51,54 +50,43 @@ class Shelf(Generic[Kept]):
         return len(self._things)
 
 
-@dataclass(frozen=True)
-class Model:
-    """A trusted bundle that was evaluated: its chain, and its network with weights on a device."""
-
-    key: Hashable
-    bundle: Bundle
-    chain: Compose
-    network: torch.nn.Module
-
-
 class Memory:
     """Evaluated bundles, preprocessed volumes, layer tables and the last forward pass."""
 
     def __init__(self) -> None:
         self._models: Shelf[Model] = Shelf(2)
-        self._trails: Shelf[Trail] = Shelf(2)
+        self._prepared: Shelf[Prepared] = Shelf(2)
         self._tables: Shelf[LayerTable] = Shelf(8)
-        self._passes: Shelf[Pass] = Shelf(1)
+        self._applied: Shelf[list[Applied]] = Shelf(1)
 
-    def model(self, folder: str, trust: bool, device: torch.device) -> Model:
+    def model(self, folder: str, trust: bool, configs: Sequence[str], device: torch.device) -> Model:
         """A bundle's chain and network.
 
         Raises:
             BundleError, UntrustedBundleError, WeightsError
         """
-        bundle = Bundle(folder, trust)
+        bundle = Bundle(folder, trust, configs)
         bundle.require_trust()
-        key = (str(bundle.folder), bundle.signature, str(device))
 
         def make() -> Model:
-            self._passes.clear()  # of a network that is about to go
-            return Model(key, bundle, bundle.preprocessing(), bundle.network(device))
+            self._applied.clear()  # of a network that is about to go
+            return bundle.model(device)
 
-        return self._models.get(key, make)
+        return self._models.get((str(bundle.folder), bundle.config_files, bundle.signature, str(device)), make)
 
-    def trail(self, model: Model, volumes: Sequence[Volume], make: Callable[[], Trail]) -> Trail:
-        return self._trails.get((model.key, volumes_key(volumes)), make)
+    def prepared(
+        self, model: Model, volumes: Sequence[Volume], slices: str | None, make: Callable[[], Prepared]
+    ) -> Prepared:
+        return self._prepared.get((model.key, volumes_key(volumes), slices), make)
 
-    def table(self, model: Model, image: torch.Tensor, make: Callable[[], LayerTable]) -> LayerTable:
-        return self._tables.get((model.key, tuple(image.shape)), make)
+    def table(self, model: Model, sample: torch.Tensor, make: Callable[[], LayerTable]) -> LayerTable:
+        return self._tables.get((model.key, tuple(sample.shape)), make)
 
-    def forward(self, model: Model, volumes: Sequence[Volume], layers: Sequence[str], make: Callable[[], Pass]) -> Pass:
-        """A forward pass cut at these layers, or one that was kept and is cut at more of them."""
-        key = (model.key, volumes_key(volumes))
-        kept = self._passes.peek(key)
-        if kept is not None and not set(layers) <= set(kept.tensors):
-            self._passes.clear()
-        return self._passes.get(key, make)
+    def applied(
+        self, model: Model, volumes: Sequence[Volume], slices: str | None, make: Callable[[], list[Applied]]
+    ) -> list[Applied]:
+        """The network applied to every piece of the volumes; each keeps what it can use again."""
+        return self._applied.get((model.key, volumes_key(volumes), slices), make)
 
 
 def volumes_key(volumes: Sequence[Volume]) -> Hashable:

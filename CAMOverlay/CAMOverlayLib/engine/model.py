@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from monai.inferers import Inferer, SliceInferer
 from monai.transforms import Compose
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
 from ..bundle_files import BundleInfo
 
@@ -40,17 +39,18 @@ class Model:
     regression: bool = False
 
     @property
-    def takes_slices(self) -> bool:
-        """A 2-D network that sees pictures: the volume is cut before the chain. (An inferer that cuts what a 3-D chain
-        has prepared is another thing.)"""
-        return spatial_ndim(self.network) == 2 and not isinstance(self.inferer, SliceInferer)
+    def takes_pictures(self) -> bool:
+        """A 2-D network that sees pictures: the volume is cut into slices before the chain. (An inferer that cuts what
+        a 3-D chain has prepared is another thing.)"""
+        if isinstance(self.inferer, SliceInferer):
+            return False
+        return (spatial_ndim(self.network) or len(self.info.spatial_shape) or 3) == 2
 
 
 def spatial_ndim(network: nn.Module) -> int | None:
-    """2 or 3, by the network's convolutions; None where it has none, or both kinds."""
-    found = {_ndim(module) for module in network.modules() if isinstance(module, _ConvNd)}
-    return found.pop() if len(found) == 1 else None
+    """2 or 3, by the kernels of the network's convolutions; None where it has none.
 
-
-def _ndim(convolution: _ConvNd) -> int:
-    return len(convolution.kernel_size)
+    Shapes of weights and not kinds of modules, so that compiled networks can be asked too.
+    """
+    most = max((p.ndim for p in network.parameters()), default=0)
+    return most - 2 if most in (4, 5) else None

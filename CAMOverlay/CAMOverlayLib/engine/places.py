@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nibabel
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import TargetError
+from ..errors import NotSeenError, TargetError
 from ..request import VolumeFile
 from .grid import Grid
 from .inverse import activation_grid
@@ -25,11 +25,13 @@ class Places:
         network_input: grid of what went into the network.
         affine_holds: the second follows from the first by the affines alone; where a step warped the voxels it does
             not, and nobody can say which voxel of the input a place became.
+        masks: those that were read, by what names them; shared by the pictures of one volume.
     """
 
     volume: Grid
     network_input: Grid
     affine_holds: bool = True
+    masks: dict[VolumeFile | str, tuple[np.ndarray, np.ndarray, str]] = field(default_factory=dict)
 
     def of_mask(self, mask: VolumeFile | str, shape: tuple[int, ...]) -> Tensor:
         """Bool, on an output grid of this shape: what of the mask (anything but 0) the network saw.
@@ -37,30 +39,37 @@ class Places:
         Every output voxel asks the mask voxel that its centre lies in, so the mask may be on any grid.
 
         Raises:
-            TargetError: it cannot be read, or nothing of it was seen.
+            TargetError: it cannot be read.
+            NotSeenError: nothing of it was seen.
         """
         self._require_affine()
-        array, affine, name = _read_mask(mask)
-        output = activation_grid(shape, self.network_input)
-        to_mask = Grid(array.shape, affine).index_from(output)
-        found = np.zeros(shape, dtype=bool)
-        jk = np.stack(np.meshgrid(*map(np.arange, shape[1:]), indexing="ij"), -1)
-        for i in range(shape[0]):  # a slab at a time: indices take twelve times the memory of the mask
+        array, affine, name = self._read(mask)
+        solid = _solid(shape)
+        to_mask = Grid(array.shape, affine).index_from(activation_grid(solid, self.network_input))
+        found = np.zeros(solid, dtype=bool)
+        jk = np.stack(np.meshgrid(*map(np.arange, solid[1:]), indexing="ij"), -1)
+        for i in range(solid[0]):  # a slab at a time: indices take twelve times the memory of the mask
             index = np.rint(jk @ to_mask[:3, 1:3].T + (to_mask[:3, 0] * i + to_mask[:3, 3])).astype(np.int64)
             inside = ((index >= 0) & (index < array.shape)).all(-1)
             found[i][inside] = array[tuple(index[inside].T)] != 0
         if not found.any():
-            raise TargetError(
+            raise NotSeenError(
                 f"Nothing of mask '{name}' lies where the network looked ({np.count_nonzero(array)} voxels are set). "
                 "Check that the mask belongs to this volume, and that the preprocessing does not crop it away."
             )
-        return torch.from_numpy(found)
+        return torch.from_numpy(found).view(shape)
+
+    def _read(self, mask: VolumeFile | str) -> tuple[np.ndarray, np.ndarray, str]:
+        if mask not in self.masks:
+            self.masks[mask] = _read_mask(mask)
+        return self.masks[mask]
 
     def of_voxel(self, voxel: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Tensor, str]:
         """The output voxel that holds the centre of a voxel (I, J, K) of the original volume, and in words.
 
         Raises:
-            TargetError: outside the volume, or outside what the network saw of it.
+            TargetError: outside the volume.
+            NotSeenError: outside what the network saw of it.
         """
         if any(not 0 <= v < n for v, n in zip(voxel, self.volume.shape, strict=True)):
             raise TargetError(f"Voxel {tuple(voxel)} is outside the volume, whose shape is {self.volume.shape}.")
@@ -70,21 +79,22 @@ class Places:
         """The output voxel that holds a point in RAS mm, and in words.
 
         Raises:
-            TargetError: outside what the network saw.
+            NotSeenError: outside what the network saw.
         """
         return self._of(np.array([*ras, 1.0]), shape, "RAS (" + ", ".join(f"{x:.1f}" for x in ras) + ") mm")
 
     def _of(self, point: np.ndarray, shape: tuple[int, ...], words: str) -> tuple[Tensor, str]:
         self._require_affine()
-        output = activation_grid(shape, self.network_input)
+        solid = _solid(shape)
+        output = activation_grid(solid, self.network_input)
         index = tuple(int(n) for n in np.rint(np.linalg.inv(output.affine) @ point)[:3])
-        if any(not 0 <= i < n for i, n in zip(index, shape, strict=True)):
-            raise TargetError(
+        if any(not 0 <= i < n for i, n in zip(index, solid, strict=True)):
+            raise NotSeenError(
                 f"The network did not see {words}: its input there is cropped away. Choose a place inside the field of view."
             )
-        found = torch.zeros(shape, dtype=torch.bool)
+        found = torch.zeros(solid, dtype=torch.bool)
         found[index] = True
-        return found, f" at {words}, which is voxel {index} of the output"
+        return found.view(shape), f" at {words}, which is voxel {index} of the output"
 
     def _require_affine(self) -> None:
         if not self.affine_holds:
@@ -92,6 +102,11 @@ class Places:
                 "The preprocessing warps the voxels, so a place in the volume cannot be found in the network's input. "
                 "Ask for a class only."
             )
+
+
+def _solid(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A picture's shape with a third axis of one voxel."""
+    return (*shape, 1) if len(shape) == 2 else shape
 
 
 def _read_mask(mask: VolumeFile | str) -> tuple[np.ndarray, np.ndarray, str]:

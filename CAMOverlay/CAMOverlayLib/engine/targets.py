@@ -14,13 +14,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import TargetError
+from ..errors import NotSeenError, TargetError
 from ..request import Prediction, Target, TargetSpec, VolumeFile
 from .places import Places
 
@@ -62,6 +63,25 @@ def predict(output: Tensor, classes: tuple[str, ...], independent: bool, regress
         activation="sigmoid" if sigmoid else "softmax",
         index=max(range(count), key=averaged.__getitem__),
         voxels=_count_voxels(scores[0], sigmoid) if spatial else (),
+    )
+
+
+def combine(predictions: Sequence[Prediction]) -> Prediction:
+    """Of several pictures of one volume what the network said of it: averages, and sums of voxels."""
+    first = predictions[0]
+    if len(predictions) == 1:
+        return first
+
+    def average(rows: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+        return tuple(sum(column) / len(rows) for column in zip(*rows))
+
+    probabilities = average([p.probabilities for p in predictions])
+    return dataclasses.replace(
+        first,
+        outputs=average([p.outputs for p in predictions]),
+        probabilities=probabilities,
+        index=first.index if first.activation == "none" else max(range(len(probabilities)), key=probabilities.__getitem__),
+        voxels=tuple(sum(column) for column in zip(*(p.voxels for p in predictions))),
     )
 
 
@@ -233,8 +253,53 @@ class Goal:
         return dataclasses.replace(self, terms=(*self.terms, (index, -factor)), target=target)
 
 
+def make_goals(
+    outputs: Sequence[Tensor],
+    wanted: int | str | TargetSpec | None,
+    prediction: Prediction,
+    places: Sequence[Places],
+) -> list[Goal | None]:
+    """What to differentiate in each of several pictures of one volume: the same target, None where a picture has
+    nothing of it.
+
+    Raises:
+        TargetError: as :func:`make_goal`, where no picture has it.
+    """
+    if len(outputs) == 1:
+        return [make_goal(outputs[0], wanted, prediction, places[0])]
+    spec = understand(wanted, prediction)
+    anywhere = all(place is None for place in (spec.mask, spec.voxel, spec.ras))
+    if anywhere:
+        spec = dataclasses.replace(spec, output=choose_target(spec.output, prediction))
+    goals: list[Goal | None] = []
+    unseen: NotSeenError | None = None
+    for output, where in zip(outputs, places, strict=True):
+        try:
+            goals.append(make_goal(output, spec, prediction, where, stand_in=False))
+        except NotSeenError as error:
+            unseen = unseen or error
+            goals.append(None)
+    found = [goal for goal in goals if goal is not None]
+    if anywhere and not found:
+        # Nowhere predicted: the picture that comes nearest stands in.
+        scores = [float(o[:, spec.output].max()) for o in outputs]
+        best = scores.index(max(scores))
+        goals[best] = make_goal(outputs[best], spec, prediction, places[best])
+    elif unseen is not None and not found:
+        raise unseen
+    elif len({goal.target.index for goal in found}) > 1:
+        # A mask without a class: what is seen most in its largest part is asked of all of it.
+        largest = max(found, key=lambda goal: int(goal.region.sum()) if goal.region is not None else 0)
+        return make_goals(outputs, dataclasses.replace(spec, output=largest.target.index), prediction, places)
+    return goals
+
+
 def make_goal(
-    output: Tensor, wanted: int | str | TargetSpec | None, prediction: Prediction, places: Places | None = None
+    output: Tensor,
+    wanted: int | str | TargetSpec | None,
+    prediction: Prediction,
+    places: Places | None = None,
+    stand_in: bool = True,
 ) -> Goal:
     """What to differentiate.
 
@@ -247,9 +312,11 @@ def make_goal(
     Args:
         output: 1×K or 1×K×spatial.
         places: finds masks and places on the output's grid; without it neither can be asked for.
+        stand_in: explain the nearest voxels where none is predicted as the class.
 
     Raises:
         TargetError: the class, mask or voxel is not there, or makes no sense for this network.
+        NotSeenError: the place is outside what the network saw, or no voxel is predicted so and none may stand in.
     """
     spec = understand(wanted, prediction)
     placed = next((kind for kind in ("mask", "voxel", "ras") if getattr(spec, kind) is not None), None)
@@ -262,7 +329,7 @@ def make_goal(
         index = choose_target(spec.output, prediction)
         return _goal(index, spec.minus, None, "", prediction)
     if placed is None:
-        return _over_prediction(output, spec, prediction)
+        return _over_prediction(output, spec, prediction, stand_in)
     if places is None:
         raise TargetError(f"A {placed} cannot be found in the network's output here. Ask for a class only.")
     shape = tuple(output.shape[2:])
@@ -276,7 +343,7 @@ def make_goal(
     return _goal(index, spec.minus, where, words, prediction)
 
 
-def _over_prediction(output: Tensor, spec: TargetSpec, prediction: Prediction) -> Goal:
+def _over_prediction(output: Tensor, spec: TargetSpec, prediction: Prediction, stand_in: bool) -> Goal:
     index = choose_target(spec.output, prediction)
     name = prediction.classes[index]
     scores = output.detach()
@@ -287,6 +354,8 @@ def _over_prediction(output: Tensor, spec: TargetSpec, prediction: Prediction) -
     voxels = int(torch.count_nonzero(region))
     if voxels:
         return _goal(index, spec.minus, region, f" over the {voxels} voxels predicted so", prediction)
+    if not stand_in:
+        raise NotSeenError(f"No voxel is predicted as '{name}'. Ask for a class that is predicted.")
     probability = _probabilities(scores.float(), sigmoid)[0, index].flatten()
     count = max(1, math.ceil(NEAREST * probability.numel()))
     region = torch.zeros_like(probability, dtype=torch.bool)

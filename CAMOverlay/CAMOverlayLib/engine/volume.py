@@ -19,7 +19,8 @@ from ..request import Affine, VolumeFile
 
 @dataclass(frozen=True)
 class Volume:
-    """Voxels and where they are: ``array`` is I×J×K, ``affine`` 4×4 float64 from voxel index to RAS mm."""
+    """Voxels and where they are: ``array`` is I×J×K, or I×J×K×C of a colour image; ``affine`` is 4×4 float64 from
+    voxel index to RAS mm."""
 
     array: np.ndarray
     affine: np.ndarray
@@ -27,7 +28,13 @@ class Volume:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(int(n) for n in self.array.shape)
+        """Spatial, (I, J, K)."""
+        return tuple(int(n) for n in self.array.shape[:3])
+
+    @property
+    def components(self) -> int:
+        """Numbers a voxel: 3 or 4 of a colour image."""
+        return int(self.array.shape[3]) if self.array.ndim == 4 else 1
 
     @cached_property
     def content_key(self) -> str:
@@ -68,10 +75,10 @@ def check_volume(volume: Volume) -> None:
         VolumeError: not 3-D, zero size, not numeric, NaN or infinite voxels, singular or non-finite affine.
     """
     array, affine, name = volume.array, volume.affine, volume.name
-    if array.ndim != 3:
+    if array.ndim != 3 and not (array.ndim == 4 and array.shape[3] in (3, 4)):
         raise VolumeError(
-            f"Volume '{name}' is {array.ndim}-D with shape {array.shape}; one 3-D volume is needed. "
-            "Extract a single frame or channel first."
+            f"Volume '{name}' is {array.ndim}-D with shape {array.shape}; one 3-D volume, or a colour image of 3 or "
+            "4 components, is needed. Extract a single frame or channel first."
         )
     if 0 in array.shape:
         raise VolumeError(f"Volume '{name}' has no voxels (shape {array.shape}). Load it again or crop it less.")
@@ -100,7 +107,7 @@ def check_volume(volume: Volume) -> None:
 
 def _all_finite(array: np.ndarray) -> bool:
     # One slab at a time, so that checking needs no mask as large as the volume.
-    return all(np.isfinite(array[..., k]).all() for k in range(array.shape[-1]))
+    return all(np.isfinite(array[:, :, k]).all() for k in range(array.shape[2]))
 
 
 def write_nifti(volume: Volume, path: Path | str) -> Path:

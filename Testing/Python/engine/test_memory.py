@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from CAMOverlayLib.engine import applied, prepared
 from CAMOverlayLib.engine import explain as story
 from CAMOverlayLib.engine.explain import explain
 from CAMOverlayLib.engine.memory import Memory, Shelf
@@ -16,18 +17,21 @@ from geometries import GEOMETRIES, blob
 AFFINE = GEOMETRIES["oblique"]
 
 
+WHERE = {"run_chain": prepared, "forward_to_layers": applied, "list_layers": story}
+
+
 @pytest.fixture
 def counted(monkeypatch):
     """How often each expensive thing was really done."""
     counts = {"run_chain": 0, "forward_to_layers": 0, "list_layers": 0}
     for name in counts:
-        original = getattr(story, name)
+        original = getattr(WHERE[name], name)
 
         def count(*arguments, name=name, original=original, **options):
             counts[name] += 1
             return original(*arguments, **options)
 
-        monkeypatch.setattr(story, name, count)
+        monkeypatch.setattr(WHERE[name], name, count)
     return counts
 
 
@@ -108,11 +112,11 @@ def test_a_run_that_asks_for_the_trail_gets_it(ask, counted, tmp_path):
 
 def test_a_failed_run_is_not_kept(ask, monkeypatch):
     memory = Memory()
-    real = story.run_chain
-    monkeypatch.setattr(story, "run_chain", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("once")))
+    real = prepared.run_chain
+    monkeypatch.setattr(prepared, "run_chain", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("once")))
     with pytest.raises(RuntimeError, match="once"):
         ask(memory)
-    monkeypatch.setattr(story, "run_chain", real)
+    monkeypatch.setattr(prepared, "run_chain", real)
     assert ask(memory)[0].magnitude > 0
 
 

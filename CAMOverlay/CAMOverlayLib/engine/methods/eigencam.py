@@ -41,4 +41,5 @@ METHOD = Method(
     "Muhammad and Yeasin 2020, https://arxiv.org/abs/2008.00299",
     "What the layer's channels have in common; the same map for every class.",
     _compute,
+    of_target=False,
 )

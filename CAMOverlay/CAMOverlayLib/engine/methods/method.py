@@ -69,6 +69,7 @@ class Method:
             the last layer it asked for, the finest of them, or the network's input.
         layers: which layers it needs, of the table and the chosen one.
         long: many passes through the network; reports its progress.
+        of_target: the map is of the target; False where it is the same for every target.
         weigh: of those that need no more than one layer's activation and gradient, both 1×C×spatial: these to the map.
     """
 
@@ -79,6 +80,7 @@ class Method:
     compute: Callable[[Case], Tensor]
     layers: Callable[[LayerTable, Layer], tuple[str, ...]] = the_layer
     long: bool = False
+    of_target: bool = True
     weigh: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
