@@ -1,4 +1,4 @@
-"""The command line: ``cam-overlay explain | inspect | demo``, on the real Slicer core.
+"""The command line: ``cam-overlay explain | inspect | bundle | demo``, on the real Slicer core.
 
 What is imported where matters here: ``--help`` and wrong arguments answer at once, the scene is started only by the
 commands that need it, and torch is loaded only when something is computed.
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
 from .errors import CAMOverlayError, OutputError
+from .model_options import GivenModel, add_model_options, given_model, write_given_model
 from .request import STAGES, Progress, Result
 
 if TYPE_CHECKING:
@@ -67,14 +68,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="cam-overlay", description="Where did the network look? A heatmap of a MONAI network, on the volume itself."
     )
     parser.add_argument("--version", action="version", version=f"cam-overlay {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="explain | inspect | demo", parser_class=_Parser)
+    commands = parser.add_subparsers(required=True, metavar="explain | inspect | bundle | demo", parser_class=_Parser)
 
     explain = commands.add_parser("explain", help="compute a heatmap and write it, a report, a picture and a scene")
     explain.set_defaults(run=run_explain)
     explain.add_argument("volumes", nargs="+", metavar="VOLUME", help="image file; several are the channels in order")
-    explain.add_argument("--bundle", required=True, metavar="DIR", help="root folder of a MONAI bundle")
     explain.add_argument("--output", required=True, metavar="DIR", help="folder for the results; made if it is not there")
-    explain.add_argument("--trust", action="store_true", help="the bundle may run its code: you know where it comes from")
+    add_model_options(explain)
     explain.add_argument("--target", metavar="TARGET", help=TARGET_HELP)
     explain.add_argument("--layer", metavar="NAME", help="layer to explain at (default: chosen; see inspect)")
     explain.add_argument("--method", default="gradcam", metavar="NAME", help="method (default: gradcam; see inspect)")
@@ -88,10 +88,14 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--blocks", action="store_true", help="one block an activation instead of interpolation")
     explain.add_argument("--trail", metavar="DIR", help="write every step's volume, forward and backward, into this folder")
 
-    inspect = commands.add_parser("inspect", help="what a bundle is: classes, inputs, transforms, layers")
+    inspect = commands.add_parser("inspect", help="what a model is: classes, inputs, transforms, layers")
     inspect.set_defaults(run=run_inspect)
-    inspect.add_argument("--bundle", required=True, metavar="DIR", help="root folder of a MONAI bundle")
-    inspect.add_argument("--trust", action="store_true", help="evaluate the bundle too, to list transforms and layers")
+    add_model_options(inspect)
+
+    bundle = commands.add_parser("bundle", help="write a network with its weights and transforms as a MONAI bundle")
+    bundle.set_defaults(run=run_bundle)
+    add_model_options(bundle, bundle=False)
+    bundle.add_argument("--output", required=True, metavar="DIR", help="the bundle's folder; not there yet, or empty")
 
     demo = commands.add_parser("demo", help="explain a brain with a lesion at a known place")
     demo.set_defaults(run=run_demo)
@@ -103,16 +107,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run_explain(options: argparse.Namespace) -> None:
-    result = explain_files(options.volumes, Path(options.output), vars(options))
+    with given_model(options) as model:
+        settings = vars(options) | {"bundle": model.folder, "trust": model.trust}
+        result = explain_files(options.volumes, Path(options.output), settings, model.told)
     _print_summary(result, Path(options.output))
 
 
-def explain_files(paths: list[str], output: Path, options: dict[str, Any]) -> Result:
+def explain_files(
+    paths: list[str], output: Path, options: dict[str, Any], told: Callable[[Result], Result] = lambda result: result
+) -> Result:
     """Explain image files and fill the output folder, which appears complete or not at all.
 
     Args:
         options: ``bundle``, and of the others those that are not at their defaults: ``trust``, ``target``, ``layer``,
             ``method``, ``device``, ``inverse``, ``verify``, ``blocks``, ``trail``.
+        told: the engine's result in the words in which overlay, scene and report tell it.
 
     Raises:
         CAMOverlayError: one of its kinds; the output folder is then as it was.
@@ -131,7 +140,7 @@ def explain_files(paths: list[str], output: Path, options: dict[str, Any]) -> Re
         with _timed(timings, "load"):
             nodes = [core.loadVolume(path) for path in paths]
         with _timed(timings, "process"):
-            node = OverlayLogic(computeHere).process(
+            node = OverlayLogic(lambda request, report: told(computeHere(request, report))).process(
                 nodes[0], options["bundle"], channels=nodes[1:], trailFolder=trail_folder, **settings,
                 report=show,
             )  # fmt: skip
@@ -201,16 +210,23 @@ def _mm(point: tuple[float, ...]) -> str:
 
 
 def run_inspect(options: argparse.Namespace) -> None:
+    with given_model(options, only_look=True) as model:
+        _print_model(model)
+
+
+def _print_model(model: GivenModel) -> None:
     from .engine.bundle import Bundle
 
-    bundle = Bundle(options.bundle, options.trust)
+    bundle = Bundle(model.folder, model.trust)
     info = bundle.info
     print(f"{info.name} {info.version}".strip() + (f" — {info.task}" if info.task else ""))
     size = " × ".join(map(str, info.spatial_shape)) or "any size"
     print(f"input     {info.channels or '?'} channel(s) {', '.join(info.channel_names)}, {size}")
     print(f"classes   {', '.join(f'{i} {name}' for i, name in enumerate(info.classes)) or 'not named'}")
     print(f"content   sha256 {bundle.content_hash}")
-    if not options.trust:
+    for warning in model.warnings:
+        print(f"warning   {warning}")
+    if not model.trust:
         print("would run, once trusted (--trust also lists transforms and layers):")
         for kind, values in dataclasses.asdict(bundle.code).items():
             print(f"  {kind}:" + ("" if values else " none"))
@@ -252,6 +268,16 @@ def _print_methods() -> None:
     print("methods")
     for method in METHODS.values():
         print(f"  {method.name:20s} {method.description}")
+
+
+# bundle ---------------------------------------------------------------------------------------------------------------
+
+
+def run_bundle(options: argparse.Namespace) -> None:
+    warnings = write_given_model(options)
+    for warning in warnings:
+        print(f"warning      {warning}")
+    print(f"written      {options.output}: configs, models, docs; explain it with --bundle {options.output} --trust")
 
 
 # demo ------------------------------------------------------------------------------------------------------------------
