@@ -48,7 +48,7 @@ def test_scene_knows_nothing_of_the_computation(path):
     assert not importedModules(path) & (forbidden | {"qt", "ctk", "PythonQt", "PySide6"})
 
 
-@pytest.mark.parametrize("name", ["__init__.py", "request.py", "errors.py", "bundle_files.py"])
+@pytest.mark.parametrize("name", ["__init__.py", "request.py", "errors.py", "bundle_files.py", "bundle_writer.py"])
 def test_what_crosses_the_border_needs_only_the_standard_library(name):
     optional = {"yaml"} if name == "bundle_files.py" else set()
     assert importedModules(LIBRARY / name) <= set(sys.stdlib_module_names) | optional

@@ -178,6 +178,133 @@ def test_wrong_input_is_one_line_and_leaves_no_trace(make_bundle, tmp_path, volu
         assert sorted(os.listdir(tmp_path)) == before, name
 
 
+# A network without a bundle -------------------------------------------------------------------------------------------
+
+ARGUMENTS = {key: value for key, value in SMALL_NETWORK.items() if key != "_target_"}
+NETWORK = ["--network", "DenseNet", "--network-args", json.dumps(ARGUMENTS)]
+
+
+@pytest.fixture
+def chain(tmp_path):
+    (tmp_path / "chain.json").write_text(json.dumps({"key": "image", "preprocessing": [
+        {"_target_": "LoadImaged", "keys": "@key"},
+        {"_target_": "EnsureChannelFirstd", "keys": "@key"},
+        {"_target_": "Resized", "keys": "@key", "spatial_size": [24, 24, 24]},
+    ]}))  # fmt: skip
+    return tmp_path / "chain.json"
+
+
+def called(capfd, *arguments):
+    """Exit code and both streams of a command, in this process for speed."""
+    from CAMOverlayLib.cli import main
+
+    try:
+        code = main([*map(str, arguments)])
+    except SystemExit as exit:
+        code = exit.code
+    return code, *capfd.readouterr()
+
+
+def test_explain_without_a_bundle(make_bundle, chain, volume, tmp_path):
+    weights = make_bundle() / "models/model.pt"  # of the same network, on the same chain to be compared with
+    run = cam_overlay(
+        "explain", volume, *NETWORK, "--weights", weights, "--preprocessing", chain, "--output", tmp_path / "out",
+        "--classes", "healthy,lesion,artefact", "--target", "lesion",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    report = Result.from_json((tmp_path / "out/report.json").read_text())
+    assert (report.bundle, report.bundle_name, report.target.name) == ("DenseNet", "DenseNet", "lesion")
+    assert report.warnings == () and report.network_input_shape == (24, 24, 24)
+    with zipfile.ZipFile(tmp_path / "out/scene.mrb") as scene:
+        (mrml,) = [scene.read(name).decode() for name in scene.namelist() if name.endswith(".mrml")]
+    assert "CAMOverlay.Bundle:DenseNet;" in mrml and "CAMOverlay-" not in mrml + report.to_json()  # no temporary folder
+    # The same as a bundle that is kept, explained the usual way.
+    from CAMOverlayLib.cli import main
+    from CAMOverlayLib.engine.explain import explain
+    from CAMOverlayLib.engine.volume import save_array
+    from CAMOverlayLib.request import Request
+
+    options = [*NETWORK, "--weights", weights, "--preprocessing", chain, "--output", tmp_path / "kept"]
+    assert main(["bundle", *map(str, options)]) == 0
+    image = nibabel.load(volume)
+    file = save_array(np.asarray(image.dataobj), image.affine, "head", tmp_path / "head.npy")
+    again = explain(Request((file,), str(tmp_path / "kept"), str(tmp_path), trust=True, target=1))
+    assert again.prediction.outputs == pytest.approx(report.prediction.outputs, rel=1e-4)
+    assert again.peak == report.peak
+
+
+def test_inspect_and_bundle_with_a_network_in_a_file(chain, tmp_path, capfd):
+    (tmp_path / "net.py").write_text(
+        "import torch\n\n"
+        "def small(outputs):\n"
+        "    conv, pool = torch.nn.Conv3d(1, outputs, 3, 2), torch.nn.AdaptiveAvgPool3d(1)\n"
+        "    return torch.nn.Sequential(conv, pool, torch.nn.Flatten())\n"
+    )
+    (tmp_path / "arguments.yaml").write_text("outputs: 2\n")
+    network, arguments = tmp_path / "net.py:small", f"@{tmp_path}/arguments.yaml"
+    model = ["--network", network, "--network-args", arguments, "--random-weights"]
+    code, out, err = called(capfd, "inspect", *model)
+    assert code == 0, err
+    assert "small" in out and "scripts/net.py" in out and "Conv3d" not in out
+    assert "random weights" in out and "No --preprocessing was given" in out
+    code, out, err = called(capfd, "bundle", *model, "--output", tmp_path / "new")
+    assert code == 2 and "net.py:small with its transforms runs code of its own" in err and "--trust" in err
+    assert not (tmp_path / "new").exists()
+    model += ["--preprocessing", chain, "--classes", "a,b", "--trust"]
+    code, out, err = called(capfd, "inspect", *model)
+    assert code == 0, err
+    assert "Conv3d                 2 × 11 × 11 × 11" in out and "← default" in out
+    code, out, err = called(capfd, "bundle", *model, "--output", tmp_path / "new")
+    assert code == 0 and "written" in out and "random weights" in out, err
+    assert sorted(str(p.relative_to(tmp_path / "new")) for p in (tmp_path / "new").rglob("*.*")) == [
+        "configs/inference.json", "configs/metadata.json", "docs/README.md", "models/model.pt", "scripts/__init__.py",
+        "scripts/net.py",
+    ]  # fmt: skip
+    code, out, err = called(capfd, "inspect", "--bundle", tmp_path / "new", "--trust")
+    assert code == 0 and "classes   0 a, 1 b" in out, err
+
+
+def wrong_models(make_bundle, tmp_path, chain):
+    """Name → (arguments, what the one line must contain)."""
+    good = make_bundle()
+    weights, random = good / "models/model.pt", "--random-weights"
+    (tmp_path / "evil.json").write_text('[{"_target_": "Lambdad", "keys": "image", "func": "$print"}]')
+    other = [*NETWORK[:3], json.dumps(ARGUMENTS | {"growth_rate": 6}), "--weights", weights]
+    return {
+        "neither": ([], "one of the arguments --bundle --network is required"),
+        "both": (["--bundle", good, *NETWORK], "not allowed with"),
+        "weights of a bundle": (["--bundle", good, "--weights", weights], "--weights belongs to --network"),
+        "no weights": (NETWORK, "DenseNet needs its weights"),
+        "weights twice": ([*NETWORK, random, "--weights", weights], "not allowed with"),
+        "weights that are not there": ([*NETWORK, "--weights", tmp_path / "no.pt"], "no.pt' do not exist"),
+        "weights of another network": (other, f"The weights '{weights}' are not those of this DenseNet"),
+        "unknown network": (["--network", "DenseNet1211", random], "DenseNet1211. Did you mean DenseNet121?"),
+        "unknown package": (["--network", "no_such.Net", random], "no network no_such.Net. Is its package installed"),
+        "no arguments": (["--network", "DenseNet", random], "'spatial_dims'"),
+        "arguments in no JSON": ([*NETWORK[:3], "spatial_dims=3", random], "--network-args spatial_dims=3 is not JSON"),
+        "arguments in a list": ([*NETWORK[:3], "[3]", random], "--network-args [3] is a list, not an object"),
+        "arguments in no file": ([*NETWORK[:3], "@no.json", random], "'no.json' of --network-args does not exist"),
+        "an expression": ([*NETWORK, random, "--preprocessing", tmp_path / "evil.json"], "of its own: 1 expressions"),
+        "classes": ([*NETWORK, random, "--classes", "a,b"], "2 classes are named (a, b)"),
+        "a window": ([*NETWORK, random, "--window", "large"], "--window large is not a size"),
+    }  # fmt: skip
+
+
+def test_a_wrong_model_is_one_line_and_leaves_no_trace(make_bundle, chain, tmp_path, capfd):
+    cases = wrong_models(make_bundle, tmp_path, chain)
+    before = sorted(os.listdir(tmp_path))
+    for name, (arguments, expected) in cases.items():
+        writes = name not in ("neither", "both", "weights of a bundle")
+        command = ["bundle", "--output", tmp_path / "new"] if writes else ["inspect"]
+        if "--preprocessing" not in arguments and "--bundle" not in arguments:
+            arguments = [*arguments, "--preprocessing", chain]
+        code, out, err = called(capfd, *command, *arguments)
+        assert code == 2, name
+        assert len(err.splitlines()) == 1 and err.startswith("cam-overlay: error: "), (name, err)
+        assert expected in err and ".cam-overlay" not in err, (name, err)
+        assert out == "" and sorted(os.listdir(tmp_path)) == before, name
+
+
 def test_an_error_is_one_line_in_a_real_process_too(make_bundle, tmp_path, volume):
     run = cam_overlay("explain", volume, "--bundle", make_bundle(), "--output", tmp_path / "out", "--trust", "--target", 9)
     assert run.returncode == 2 and run.stdout == ""
