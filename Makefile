@@ -9,7 +9,7 @@ PIP     = $(PY) -m pip install --quiet --disable-pip-version-check -c Testing/co
 HOSTED  = Testing/Python/slicerhost Testing/Python/panel Testing/Python/worker/test_qt.py
 PINS    = pyproject.toml CAMOverlay/Resources/requirements.txt Testing/constraints.txt
 
-.PHONY: demo test desk screenshot bench demo-bundle clean
+.PHONY: demo test test-bundles desk screenshot bench demo-bundle clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/cam-overlay demo --output $(OUTPUT)
@@ -18,6 +18,10 @@ test: $(VENV)/.test
 	QT_QPA_PLATFORM=offscreen $(PY) Testing/SlicerHost/system_libraries.py
 	$(PY) -m pytest $(HOSTED:%=--ignore=%)
 	for part in $(HOSTED); do $(PY) -m pytest $$part || exit 1; done
+
+# The three bundles of ../shared/bundles, unmodified but for random weights, on the volumes of ../shared/data: half an hour.
+test-bundles: $(VENV)/.test
+	$(PY) -m pytest -m slow -s Testing/Python/engine/test_zoo_bundles.py
 
 # The module's panel beside slice views, without 3D Slicer: on a screen, or off-screen as a picture
 # (make screenshot OUTPUT=file.png; DESK="--dark --scale 2" for the dark theme at 200 %).

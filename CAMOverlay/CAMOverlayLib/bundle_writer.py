@@ -44,6 +44,9 @@ SCHEMA = (
 TASKS = ("", "classification", "segmentation", "regression")
 
 # ``file.py:Name``, and what a configuration means by a string that begins with %.
+PROGRAMS = (".ts", ".pt2")
+"""Compiled networks: TorchScript and exported programs. They are network and weights in one."""
+
 _IN_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>\w+)")
 _MACRO = re.compile(r"%(?P<file>.*\.(?:json|yaml|yml))(?:(?:::|#)(?P<id>.*))?", re.IGNORECASE)
 
@@ -58,7 +61,7 @@ class ModelDescription:
 
     Attributes:
         network: class of the network: one of MONAI's (``DenseNet121``), with its package (``my_package.nets.MyNet``),
-            or in a Python file (``path/to/file.py:MyNet``).
+            or in a Python file (``path/to/file.py:MyNet``); or the file of a compiled one (:data:`PROGRAMS`).
         arguments: of the network, as a configuration has them.
         weights: checkpoint file; None leaves the bundle without weights.
         preprocessing: YAML or JSON file with a list of transforms, a ``Compose``, or a key ``preprocessing`` beside
@@ -89,7 +92,13 @@ class ModelDescription:
 
     @property
     def title(self) -> str:
-        return self.name or re.split(r"[.:]", self.network)[-1]
+        if self.name or not self.is_program:
+            return self.name or re.split(r"[.:]", self.network)[-1]
+        return Path(self.network).stem
+
+    @property
+    def is_program(self) -> bool:
+        return self.network.endswith(PROGRAMS)
 
 
 def write_bundle(
@@ -124,7 +133,10 @@ def write_bundle(
         _write(root / "docs" / "README.md", _readme(model))
         scripts.write(root / "scripts")
         (root / "models").mkdir()
-        if model.weights is not None:
+        if model.is_program:
+            program = Path(model.network).expanduser()
+            _place(program, root / "models" / f"model{program.suffix}", link)
+        elif model.weights is not None:
             _place(Path(model.weights).expanduser(), root / "models" / "model.pt", link)
         finish(root)
         for cache in list(root.rglob("__pycache__")):
@@ -139,6 +151,8 @@ def code_to_trust(folder: Path) -> Code:
     """
     config = json.loads((folder / "configs" / "inference.json").read_text(encoding="utf-8"))
     code = code_of(folder, config)
+    if "network_def" not in config:
+        return Code(tuple(t for t in code.targets if not _BUILT_IN.fullmatch(t)), code.expressions, code.scripts)
     network = config["network_def"]["_target_"]
     inner = code_of(folder, {**config, "network_def": {**config["network_def"], "_target_": "Network"}}).targets
     foreign = tuple(target for target in inner if not _BUILT_IN.fullmatch(target))
@@ -151,7 +165,12 @@ def code_to_trust(folder: Path) -> Code:
 
 def _check(model: ModelDescription) -> None:
     dotted = re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", model.network) and not model.network.endswith(".py")
-    if not dotted and not _IN_FILE.fullmatch(model.network):
+    if model.is_program:
+        if not Path(model.network).expanduser().is_file():
+            raise WeightsError(f"The network '{model.network}' does not exist. Give the file of a compiled network.")
+        if model.arguments or model.weights is not None:
+            raise BundleError(f"'{model.network}' is network and weights in one. Leave arguments and weights out.")
+    elif not dotted and not _IN_FILE.fullmatch(model.network):
         raise BundleError(
             f"'{model.network}' does not name a network. Give one of MONAI's (DenseNet121), a class with its package "
             "(my_package.nets.MyNet), or one in a Python file (path/to/file.py:MyNet)."
@@ -202,9 +221,10 @@ def _config(model: ModelDescription, scripts: _Scripts) -> dict[str, Any]:
     """What the model says goes before what the file with its preprocessing says besides."""
     here = Path.cwd()
     arguments = scripts.gather(_with_files(dict(model.arguments), here), here)
+    network = {} if model.is_program else {"network_def": {"_target_": scripts.target(model.network, here), **arguments}}
     config: dict[str, Any] = {
         "bundle_root": ".",
-        "network_def": {"_target_": scripts.target(model.network, here), **arguments},
+        **network,
         "preprocessing": {"_target_": "Compose", "transforms": list(DEFAULT_CHAIN)},
         "inferer": {"_target_": "SimpleInferer"},
     }

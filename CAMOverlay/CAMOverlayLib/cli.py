@@ -84,6 +84,10 @@ def _parser() -> argparse.ArgumentParser:
         "--inverse", default="auto", choices=("auto", "affine", "operations"),
         help="way back: one resampling, or the saved operations replayed (default: the first where the voxels allow)",
     )  # fmt: skip
+    explain.add_argument(
+        "--slices", choices=("axial", "coronal", "sagittal"),
+        help="of a 2-D network: how the volume is cut into pictures (default: axial; a single slice as it is)",
+    )  # fmt: skip
     explain.add_argument("--verify", action="store_true", help="go back both ways and report how far apart they are")
     explain.add_argument("--blocks", action="store_true", help="one block an activation instead of interpolation")
     explain.add_argument("--trail", metavar="DIR", help="write every step's volume, forward and backward, into this folder")
@@ -108,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def run_explain(options: argparse.Namespace) -> None:
     with given_model(options) as model:
-        settings = vars(options) | {"bundle": model.folder, "trust": model.trust}
+        settings = vars(options) | {"bundle": model.folder, "trust": model.trust, "configs": model.configs}
         result = explain_files(options.volumes, Path(options.output), settings, model.told)
     _print_summary(result, Path(options.output))
 
@@ -120,7 +124,7 @@ def explain_files(
 
     Args:
         options: ``bundle``, and of the others those that are not at their defaults: ``trust``, ``target``, ``layer``,
-            ``method``, ``device``, ``inverse``, ``verify``, ``blocks``, ``trail``.
+            ``method``, ``device``, ``inverse``, ``verify``, ``blocks``, ``slices``, ``configs``, ``trail``.
         told: the engine's result in the words in which overlay, scene and report tell it.
 
     Raises:
@@ -128,7 +132,7 @@ def explain_files(
     """
     timings: dict[str, float] = {}
     trail = finished_folder(Path(options["trail"])) if options.get("trail") else nullcontext()
-    names = ("trust", "target", "layer", "method", "device", "inverse", "verify", "blocks")
+    names = ("trust", "target", "layer", "method", "device", "inverse", "verify", "blocks", "slices", "configs")
     settings = {name: options[name] for name in names if name in options}
     with finished_folder(output) as folder, trail as trail_folder, _ProgressLine() as show:
         show(Progress("slicer", 0.0, "Starting Slicer's core"))
@@ -188,6 +192,8 @@ def _print_summary(result: Result, output: Path) -> None:
         print(f"prediction   {prediction.name} ({prediction.probabilities[prediction.index]:.1%})")
     print(f"explained    {result.target.name}, {result.method} at {result.layer}")
     print(f"target       {result.target.description}")
+    if result.applied:
+        print(f"network      applied to {result.applied}")
     print(f"peak         voxel {result.peak}, RAS {_mm(result.peak_ras)} mm")
     print(f"resolution   one activation is {' × '.join(f'{s:.1f}' for s in result.activation_spacing)} mm")
     print(f"placement    {result.placement.words.removeprefix('Placement ')}")
@@ -217,7 +223,7 @@ def run_inspect(options: argparse.Namespace) -> None:
 def _print_model(model: GivenModel) -> None:
     from .engine.bundle import Bundle
 
-    bundle = Bundle(model.folder, model.trust)
+    bundle = Bundle(model.folder, model.trust, model.configs)
     info = bundle.info
     print(f"{info.name} {info.version}".strip() + (f" — {info.task}" if info.task else ""))
     size = " × ".join(map(str, info.spatial_shape)) or "any size"
@@ -243,9 +249,13 @@ def _print_model(model: GivenModel) -> None:
 def _print_layers(bundle: Bundle) -> None:
     import torch
 
+    from .engine.compiled import is_compiled
     from .engine.layers import list_layers
 
     network = bundle.network(torch.device("cpu"))
+    if is_compiled(network):
+        print("layers    none: the network is compiled, and nothing inside it can be reached")
+        return
     shape = bundle.input_shape()
     table = list_layers(network, torch.zeros(1, *shape))
     print(f"layers, for an input of {' × '.join(map(str, shape))}: channels × size, stride, receptive field in voxels")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .bundle_files import read_configs
-from .bundle_writer import DEFAULT_CHAIN, ModelDescription, code_to_trust, write_bundle
+from .bundle_writer import DEFAULT_CHAIN, PROGRAMS, ModelDescription, code_to_trust, write_bundle
 from .errors import BundleError, CAMOverlayError, UntrustedBundleError, WeightsError
 from .request import Result
 
@@ -38,9 +38,16 @@ def add_model_options(parser: argparse.ArgumentParser, bundle: bool = True) -> N
     which.add_argument(
         "--network", metavar="TARGET", **({} if bundle else {"required": True}),
         help="class of a network: one of MONAI's (DenseNet121), one with its package (my_package.nets.MyNet), "
-        "or one in a Python file (path/to/file.py:MyNet)",
+        "or one in a Python file (path/to/file.py:MyNet); or a compiled one (model.ts, model.pt2), which has its weights "
+        "in it",
     )  # fmt: skip
     parser.add_argument("--trust", action="store_true", help=TRUST_HELP)
+    if bundle:
+        parser.add_argument(
+            "--config", action="append", metavar="FILE",
+            help="of a bundle whose configuration is not configs/inference.*: the file, relative to the bundle; may be "
+            "given several times, later ones win",
+        )  # fmt: skip
 
     network = parser.add_argument_group("a network without a bundle")
     network.add_argument(
@@ -73,12 +80,14 @@ class GivenModel:
         trust: whether its code may run.
         told: a result in the words of the command line, which knows nothing of temporary folders.
         warnings: what was assumed.
+        configs: its configuration files, where they were named.
     """
 
     folder: str
     trust: bool
     told: Callable[[Result], Result] = lambda result: result
     warnings: tuple[str, ...] = ()
+    configs: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -96,8 +105,10 @@ def given_model(options: argparse.Namespace, only_look: bool = False) -> Iterato
         if said := [name for name in ONLY_WITH_NETWORK if getattr(options, name) not in (None, False)]:
             option = "--" + said[0].replace("_", "-")
             raise BundleError(f"{option} belongs to --network; '{options.bundle}' has its own. Leave it out.")
-        yield GivenModel(options.bundle, options.trust)
+        yield GivenModel(options.bundle, options.trust, configs=tuple(options.config or ()))
         return
+    if options.config:
+        raise BundleError("--config belongs to --bundle; a network without a bundle has no configuration. Leave it out.")
     model = described(options)
     warnings = assumptions(options)
     with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as scratch:
@@ -163,7 +174,7 @@ def described(options: argparse.Namespace) -> ModelDescription:
     Raises:
         BundleError, WeightsError: an option cannot be read, or there are no weights.
     """
-    if options.weights is None and not options.random_weights:
+    if options.weights is None and not options.random_weights and not options.network.endswith(PROGRAMS):
         raise WeightsError(
             f"{options.network} needs its weights. Give them with --weights FILE, or try it out with --random-weights."
         )
@@ -251,7 +262,8 @@ def _ready(folder: Path, options: argparse.Namespace, trust: bool) -> None:
             f"{options.network} with its transforms runs code of its own: {code_to_trust(folder).summary()}. "
             "If you know where it comes from, say so with --trust."
         )
-    _require_network(options.network)
+    if not options.network.endswith(PROGRAMS):
+        _require_network(options.network)
     if options.random_weights:
         _write_random_weights(folder)
 
@@ -285,6 +297,5 @@ def _write_random_weights(folder: Path) -> None:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Bundle(folder, trust=True)._evaluate("network_def")
-    if isinstance(network, torch.nn.Module):  # if not, the engine says so
-        torch.save(network.state_dict(), folder / "models" / "model.pt")
+        network = Bundle(folder, trust=True).bare_network()
+    torch.save(network.state_dict(), folder / "models" / "model.pt")

@@ -8,6 +8,7 @@ Reading it (:mod:`CAMOverlayLib.bundle_files`) runs nothing. Everything that run
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import re
@@ -25,6 +26,8 @@ from monai.transforms import Compose
 from .. import bundle_files
 from ..bundle_files import BundleInfo, Code
 from ..errors import BundleError, UntrustedBundleError, root_cause
+from .compiled import SUFFIXES as PROGRAMS
+from .compiled import load_compiled
 from .model import Model
 from .targets import is_regression
 from .weights import load_weights
@@ -34,6 +37,7 @@ NETWORK_KEYS = ("network_def", "network", "net", "model", "evaluator#network")
 CHAIN_KEYS = ("preprocessing", "transforms_infer", "validate#preprocessing", "dataset#transform", "inference#transforms")
 INFERER_KEYS = ("inferer", "evaluator#inferer", "validate#inferer")
 """Where configurations keep things, the usual place first."""
+CHECKPOINTS = (".pt", ".pth", ".ckpt")
 
 
 class Bundle:
@@ -60,6 +64,7 @@ class Bundle:
             names = "', '".join(map(str, self.config_files))
             raise BundleError(f"'{names}' cannot be read as a configuration: {error}") from error
         self._parser["bundle_root"] = str(self.folder)
+        self._evaluated = False
 
     # What can be known without running anything.
 
@@ -131,16 +136,34 @@ class Bundle:
         Raises:
             UntrustedBundleError, BundleError, WeightsError
         """
+        program = self._program()
+        if program is not None:
+            self.require_trust()
+            return load_compiled(program, device)
+        network, weights = self.bare_network(), self.weights_file()
+        if weights.is_file() or not self._loads_itself():
+            load_weights(network, weights)
+        return network.to(device).eval()
+
+    def bare_network(self) -> torch.nn.Module:
+        """The network as it is defined, without the weights of the bundle.
+
+        Raises:
+            UntrustedBundleError, BundleError
+        """
         key = self._first_of(NETWORK_KEYS)
         network = self._evaluate(key)
         if not isinstance(network, torch.nn.Module):
-            raise BundleError(
-                f"'{key}' in {self.config_files[-1].name} is a {type(network).__name__}, not a network."
-            )
-        weights = self.weights_file()
-        if weights.is_file() or not self._loads_itself(key):
-            load_weights(network, weights)
-        return network.to(device).eval()
+            raise BundleError(f"'{key}' in {self.config_files[-1].name} is a {type(network).__name__}, not a network.")
+        return network
+
+    def _program(self) -> Path | None:
+        """The compiled network, where the bundle has nothing better: no definition, or no weights for it."""
+        programs = sorted(p for p in (self.folder / "models").glob("*") if p.suffix in PROGRAMS)
+        if not programs:
+            return None
+        has_weights = any(p.suffix in CHECKPOINTS for p in (self.folder / "models").glob("*"))
+        return None if has_weights and any(self._has(key) for key in NETWORK_KEYS) else programs[-1]
 
     def inferer(self) -> Inferer | None:
         """How the network is applied; None where it takes the whole input at once.
@@ -172,7 +195,7 @@ class Bundle:
         if usual.is_file():
             return usual
         # Some bundles name a checkpoint by training run; where there is one file only, it is meant.
-        there = sorted(p for p in (self.folder / "models").glob("*") if p.suffix in (".pt", ".pth", ".ckpt"))
+        there = sorted(p for p in (self.folder / "models").glob("*") if p.suffix in CHECKPOINTS)
         return there[0] if len(there) == 1 else named[0] if named else usual
 
     @property
@@ -197,9 +220,9 @@ class Bundle:
             )
         return found
 
-    def _loads_itself(self, key: str) -> bool:
+    def _loads_itself(self) -> bool:
         """The network's definition brings its own weights: an expression that loads, or ``pretrained``."""
-        definition = self._parser.get(key)
+        definition = self._parser.get(self._first_of(NETWORK_KEYS))
         loads = re.search(r"""["']\$[^"']*\bload""", json.dumps(definition, default=str)) is not None
         return loads or _mentions(definition, "pretrained", True)
 
@@ -225,6 +248,9 @@ class Bundle:
 
     def _evaluate(self, key: str) -> Any:
         self.require_trust()
+        if not self._evaluated:
+            _forget_scripts()  # another bundle's, or this one's before its author changed them
+            self._evaluated = True
         with _importing_from(self.folder), _working_in(self.folder):
             try:
                 return self._parser.get_parsed_content(key)
@@ -259,9 +285,15 @@ def _mentions(node: Any, key: str, value: Any) -> bool:
     return isinstance(node, list) and any(_mentions(v, key, value) for v in node)
 
 
+def _forget_scripts() -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+
+
 @contextlib.contextmanager
 def _importing_from(folder: Path) -> Iterator[None]:
-    """Let ``scripts.…`` in a configuration mean this bundle's own package, and never another bundle's of that name."""
+    """Let ``scripts.…`` in a configuration mean this bundle's own package."""
     for name, module in list(sys.modules.items()):
         origin = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
         if name.split(".")[0] == "scripts" and (origin is None or not Path(origin).is_relative_to(folder)):

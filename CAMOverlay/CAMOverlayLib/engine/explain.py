@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..errors import DeviceError
+from ..errors import BundleError, CAMOverlayError, DeviceError, root_cause
 from ..request import STAGES, Progress, Request, Result, TransformStep
 from .applied import Applied, Windows, apply
 from .channels import on_one_grid
+from .compiled import is_compiled, refuse_layers
 from .device import choose_device
 from .layers import list_layers
 from .memory import Memory
@@ -97,7 +98,7 @@ def explain_model(
         ways = [choose_way(trail, request.inverse) for trail in prepared.trails]
         count = len(prepared.trails)
 
-    with clock.stage("forward") as step, _enough_memory(device):
+    with clock.stage("forward") as step, _running(model):
 
         def apply_network() -> list[Applied]:
             return [apply(model.network, image.to(device), model.inferer, keep=count == 1) for image in prepared.images]
@@ -105,6 +106,8 @@ def explain_model(
         applied = memory.applied(model, volumes, request.slices, apply_network)
         layers: tuple[str, ...] = ()
         if method.layers is not no_layer:
+            if is_compiled(model.network):
+                raise refuse_layers(method.title)
             sample = applied[0].sample
             table = memory.table(model, sample, lambda: list_layers(model.network, sample, receptive=False))
             layers = method.layers(table, table.find(request.layer))
@@ -117,7 +120,7 @@ def explain_model(
         ]
         goals = make_goals(outputs, request.target, prediction, places)
 
-    with clock.stage("backward") as step, _enough_memory(device):
+    with clock.stage("backward") as step, _running(model):
         heats = [
             one.heat(method, layers, prediction, goal, parts(step, n, count), request.blocks) if goal else None
             for n, (one, goal) in enumerate(zip(applied, goals, strict=True))
@@ -202,7 +205,8 @@ class Clock:
         end = min((b for b in BEGINS.values() if b > begin), default=1.0)
 
         def step(number: int, count: int, words: str) -> None:
-            self._report(Progress(name, begin + (end - begin) * number / max(1, count), words))
+            # Rounded, so that parts of parts never seem to go back.
+            self._report(Progress(name, round(begin + (end - begin) * number / max(1, count), 6), words))
 
         self._report(Progress(name, begin, STAGES[name]))
         started = time.perf_counter()
@@ -211,11 +215,37 @@ class Clock:
 
 
 @contextmanager
-def _enough_memory(device: torch.device) -> Iterator[None]:
+def _running(model: Model) -> Iterator[None]:
+    """What the network itself raises, in words.
+
+    Raises:
+        DeviceError: too little memory.
+        BundleError: the network does not take its input.
+    """
     try:
         yield
     except torch.OutOfMemoryError as error:
+        device = next(model.network.parameters()).device
         raise DeviceError(f"{device} ran out of memory. Use --device cpu, or a layer nearer to the output.") from error
+    except CAMOverlayError:
+        raise
+    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+        cause = root_cause(error)
+        if not _inside_network(cause):
+            raise
+        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        raise BundleError(
+            f"The network {type(model.network).__name__} does not take its input: {reason} Let the preprocessing end "
+            "with the size and the channels that it was trained with (Resized, DivisiblePadd), or let it slide a window."
+        ) from error
+
+
+def _inside_network(error: BaseException) -> bool:
+    """Whether the traceback ends in code that is not this package's."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and "CAMOverlayLib" not in last.tb_frame.f_code.co_filename
 
 
 def _with_inverse(trail: Trail, inverse: str) -> tuple[TransformStep, ...]:

@@ -121,10 +121,12 @@ def run_chain(
         started = time.perf_counter()
         try:
             absent = missing and isinstance(transform, MapTransform)
+            several = number == 0 and isinstance(data, list)  # the files of one image, not several images
             with allow_missing_keys_mode(transform) if absent else nullcontext():
                 data = apply_transform(
-                    transform, data, chain.map_items, chain.unpack_items, lazy=chain.lazy, overrides=chain.overrides
-                )
+                    transform, data, chain.map_items and not several, chain.unpack_items, lazy=chain.lazy,
+                    overrides=chain.overrides,
+                )  # fmt: skip
                 if number == len(transforms) - 1:
                     data = apply_pending_transforms(data, None, chain.overrides)
         except Exception as error:

@@ -8,6 +8,7 @@ import torch
 from monai.visualize import OcclusionSensitivity
 from torch import Tensor
 
+from ..compiled import is_compiled
 from .method import Case, Method, no_layer
 from .scored import scored
 
@@ -27,11 +28,13 @@ def _compute(case: Case) -> Tensor:
     box = [min(b, n) for b, n in zip(box, image.shape[2:])]
     places = math.prod(math.ceil((n - b) / max(1, int(b * (1 - OVERLAP)))) + 1 for n, b in zip(image.shape[2:], box))
     mean = image.mean()
+    # Small images are faster several at a time; a compiled network may insist on one.
+    batch = 1 if is_compiled(case.network) else max(1, min(8, 2**18 // image[0].numel()))
     with scored(case, 1 + places, "Occlusion") as network, torch.no_grad():
         whole = float(network(image))
         # MONAI fades towards 0, which is bright in an image of negative values; the mean is neither.
         shifted = _Shifted(network, mean)
-        method = OcclusionSensitivity(shifted, mask_size=box, n_batch=1, overlap=OVERLAP, activate=False, verbose=False)
+        method = OcclusionSensitivity(shifted, mask_size=box, n_batch=batch, overlap=OVERLAP, activate=False, verbose=False)
         covered, _ = method(image - mean)
     fall = whole - covered.as_tensor()[0, 0].reshape(image.shape[2:])
     # Blending overlapping boxes rounds; where nothing happens, that must not become the whole map.

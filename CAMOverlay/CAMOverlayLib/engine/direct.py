@@ -1,0 +1,174 @@
+"""What is in memory, explained: any network with any MONAI chain, on a file or an image that was loaded.
+
+    from CAMOverlayLib import explain
+
+    found = explain(model=network, preprocessing=chain, volume="brain.nii.gz", target=1)
+    found.heatmap.to_filename("heatmap.nii.gz")     # a nibabel image on the volume's own grid
+    print(found.result.prediction, found.result.placement.words)
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from monai.inferers import Inferer, SimpleInferer
+from monai.transforms import Compose, LoadImage, LoadImaged, MapTransform
+from torch import nn
+
+from ..bundle_files import BundleInfo
+from ..errors import PreprocessingError, VolumeError
+from ..request import Progress, Request, Result, TargetSpec
+from .channels import on_one_grid
+from .device import choose_device
+from .explain import Clock, explain_model
+from .memory import Memory
+from .model import Model
+from .targets import is_regression
+from .volume import Volume, check_volume
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A heatmap in memory, and everything that led to it.
+
+    Attributes:
+        heatmap: float32 in [0, 1] on the volume's own grid, with its affine.
+        result: prediction, target, placement and the rest; its ``heatmap`` names no file.
+    """
+
+    heatmap: nibabel.Nifti1Image
+    result: Result
+
+
+def explain(
+    model: nn.Module,
+    preprocessing: Compose | Callable[[Any], Any] | Sequence[Callable[[Any], Any]],
+    volume: Any,
+    *,
+    target: int | str | TargetSpec | None = None,
+    layer: str | None = None,
+    method: str = "gradcam",
+    inferer: Inferer | None = None,
+    classes: Sequence[str] = (),
+    multilabel: bool = False,
+    regression: bool = False,
+    slices: str | None = None,
+    device: str | None = None,
+    inverse: str = "auto",
+    verify: bool = False,
+    blocks: bool = False,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Explanation:
+    """Explain what a network makes of a volume.
+
+    Args:
+        model: any module from 1×C×spatial to 1×K or 1×K×spatial. It is left as it is: mode, gradients, device.
+        preprocessing: a MONAI chain, of arrays or dictionaries. One that does not load files itself gets a loader.
+        volume: the path of an image file, a nibabel image, or a pair of array (I×J×K) and affine (4×4, RAS mm); a list
+            of these is one a channel.
+        target: class by index or name, ``"a-b"``, ``"a@voxel=I,J,K"``, or a ``TargetSpec``; None is the predicted one.
+        layer: name in ``model.named_modules()``; None chooses.
+        method: one of ``CAMOverlayLib.engine.methods.METHODS``.
+        inferer: how the network is applied, such as MONAI's ``SlidingWindowInferer``; None is the whole at once.
+        classes: names of the outputs.
+        multilabel: every output is a yes or no of its own.
+        regression: the outputs are numbers; MONAI's ``Regressor`` is known to be one.
+        slices: of a 2-D network ``axial``, ``coronal`` or ``sagittal``; see :class:`CAMOverlayLib.request.Request`.
+        device: where to run; None is where the network is. On another one a copy of it runs.
+        inverse, verify, blocks: as in :class:`CAMOverlayLib.request.Request`.
+        report: called with progress; raising from it ends the run.
+
+    Raises:
+        CAMOverlayError: one of its kinds.
+    """
+    network, where = _on_device(model, device)
+    info = BundleInfo(type(model).__name__, "", "", None, (), (), tuple(map(str, classes)))
+    described = Model(
+        key=id(model),
+        folder="",
+        info=info,
+        network=network,
+        chain=_with_loader(preprocessing),
+        inferer=None if type(inferer) is SimpleInferer else inferer,
+        independent=multilabel,
+        regression=regression or is_regression(model, {}),
+    )
+    clock = Clock(report)
+    with clock.stage("volume"):
+        several = volume if isinstance(volume, list) else [volume]
+        volumes, notes = on_one_grid([_read(one, number) for number, one in enumerate(several)])
+    with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
+        request = Request(
+            (), "", folder, True, target, layer, method, str(where), inverse, verify, blocks, slices=slices
+        )  # fmt: skip
+        result = explain_model(described, volumes, request, clock, Memory(), notes)
+        array = np.load(result.heatmap.path)
+    return Explanation(nibabel.Nifti1Image(array, np.array(result.heatmap.affine)), result)
+
+
+def _on_device(model: nn.Module, device: str | None) -> tuple[nn.Module, torch.device]:
+    here = next((p.device for p in model.parameters()), torch.device("cpu"))
+    wanted = here if device is None else choose_device(device)
+    same = wanted.type == here.type and wanted.index in (None, here.index)
+    return (model, here) if same else (copy.deepcopy(model).to(wanted), wanted)
+
+
+def _with_loader(preprocessing: Any) -> Compose:
+    """The chain with a loader in front where it has none.
+
+    Raises:
+        PreprocessingError: nothing that could be a chain.
+    """
+    if isinstance(preprocessing, Compose):
+        chain = preprocessing
+    else:
+        several = preprocessing if isinstance(preprocessing, (list, tuple)) else [preprocessing]
+        if not all(callable(one) for one in several):
+            raise PreprocessingError(
+                f"The preprocessing is a {type(preprocessing).__name__}, not a chain. Give a Compose of MONAI transforms."
+            )
+        chain = Compose(several)
+    transforms = chain.flatten().transforms
+    if any(isinstance(t, (LoadImage, LoadImaged)) for t in transforms):
+        return chain
+    first = next((t for t in transforms if isinstance(t, MapTransform)), None)
+    loader = LoadImage(image_only=True) if first is None else LoadImaged(first.keys, image_only=True)
+    return Compose(
+        [loader, chain], map_items=chain.map_items, unpack_items=chain.unpack_items, lazy=chain.lazy,
+        overrides=chain.overrides,
+    )  # fmt: skip
+
+
+def _read(source: Any, number: int) -> Volume:
+    """A volume from whatever holds one, checked.
+
+    Raises:
+        VolumeError: it cannot be read, or is no volume.
+    """
+    name = f"volume {number + 1}"
+    if isinstance(source, (str, Path)):
+        try:
+            source, name = nibabel.load(source), Path(source).name.split(".")[0]
+        except Exception as error:  # nibabel raises many kinds
+            raise VolumeError(f"'{source}' cannot be read ({error}). Give an image file, such as .nii.gz.") from error
+    if hasattr(source, "dataobj"):
+        array, affine = np.asarray(source.dataobj), source.affine
+        array = array[..., 0, :] if array.ndim == 5 and array.shape[3] == 1 else array  # colour, as NIfTI has it
+        array = array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
+    elif isinstance(source, tuple) and len(source) == 2:
+        array, affine = np.asarray(source[0]), source[1]
+    else:
+        raise VolumeError(
+            f"A {type(source).__name__} is no volume. Give a path, a nibabel image, or a pair of array and affine."
+        )
+    volume = Volume(array, np.array(affine, dtype=np.float64), name)
+    check_volume(volume)
+    return volume
