@@ -116,6 +116,7 @@ class Request(JsonRecord):
         slices: of a 2-D network, the orientation in which the volume is cut into pictures: ``axial``, ``coronal`` or
             ``sagittal``; None takes a volume of one slice as it is, and cuts any other axially.
         configs: the bundle's configuration files, relative to its root, where they are not named as usual.
+        mixed: run the network in mixed precision, where the device is faster so.
     """
 
     volumes: tuple[VolumeFile, ...]
@@ -132,6 +133,7 @@ class Request(JsonRecord):
     trail_folder: str | None = None
     slices: str | None = None
     configs: tuple[str, ...] = ()
+    mixed: bool = False
 
 
 STAGES = {

@@ -55,6 +55,11 @@ class Whole:
         """What the network gets in one call, 1×C×spatial."""
         return self.image
 
+    @property
+    def fresh(self) -> bool:
+        """There was no forward pass yet that is kept for others."""
+        return self._keep and self._pass is None
+
     def answer(self, layers: Sequence[str], step: Step) -> Tensor:
         """The network's output, by a forward pass that is cut at the layers where it will be explained."""
         return self._forward(layers if self._keep else ()).output

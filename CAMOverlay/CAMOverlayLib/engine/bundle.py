@@ -13,7 +13,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,11 @@ class Bundle:
         files = sorted(p for p in self.folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
         return tuple((str(p.relative_to(self.folder)), (s := p.stat()).st_size, s.st_mtime_ns) for p in files)
 
+    @property
+    def source(self) -> Hashable:
+        """What two bundles share only if they are the same in every file and read in the same way."""
+        return (str(self.folder), self.config_files, self.signature)
+
     # What runs the bundle's code.
 
     def require_trust(self) -> None:
@@ -110,7 +115,8 @@ class Bundle:
         """
         network = self.network(device)
         return Model(
-            key=(str(self.folder), self.config_files, self.signature, str(device)),
+            source=self.source,
+            device=str(device),
             folder=str(self.folder),
             info=self.info,
             network=network,

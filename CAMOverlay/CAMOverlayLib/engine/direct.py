@@ -65,6 +65,7 @@ def explain(
     inverse: str = "auto",
     verify: bool = False,
     blocks: bool = False,
+    mixed: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Explanation:
     """Explain what a network makes of a volume.
@@ -83,7 +84,7 @@ def explain(
         regression: the outputs are numbers; MONAI's ``Regressor`` is known to be one.
         slices: of a 2-D network ``axial``, ``coronal`` or ``sagittal``; see :class:`CAMOverlayLib.request.Request`.
         device: where to run; None is where the network is. On another one a copy of it runs.
-        inverse, verify, blocks: as in :class:`CAMOverlayLib.request.Request`.
+        inverse, verify, blocks, mixed: as in :class:`CAMOverlayLib.request.Request`.
         report: called with progress; raising from it ends the run.
 
     Raises:
@@ -92,7 +93,8 @@ def explain(
     network, where = _on_device(model, device)
     info = BundleInfo(type(model).__name__, "", "", None, (), (), tuple(map(str, classes)))
     described = Model(
-        key=id(model),
+        source=id(model),
+        device=str(where),
         folder="",
         info=info,
         network=network,
@@ -107,7 +109,7 @@ def explain(
         volumes, notes = on_one_grid([_read(one, number) for number, one in enumerate(several)])
     with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
         request = Request(
-            (), "", folder, True, target, layer, method, str(where), inverse, verify, blocks, slices=slices
+            (), "", folder, True, target, layer, method, str(where), inverse, verify, blocks, slices=slices, mixed=mixed
         )  # fmt: skip
         result = explain_model(described, volumes, request, clock, Memory(), notes)
         array = np.load(result.heatmap.path)

@@ -18,13 +18,13 @@ import torch
 from .. import __version__
 from ..errors import BundleError, CAMOverlayError, DeviceError, root_cause
 from ..request import STAGES, Progress, Request, Result, TransformStep
-from .applied import Applied, Windows, apply
+from .applied import Applied, Whole, Windows, apply
 from .channels import on_one_grid
 from .compiled import is_compiled, refuse_layers
 from .device import choose_device
-from .layers import list_layers
+from .layers import LayerTable, likely_layers, list_layers, watching
 from .memory import Memory
-from .methods import find_method
+from .methods import Method, find_method
 from .methods.method import no_layer
 from .model import Model
 from .places import Places
@@ -65,7 +65,14 @@ def explain(request: Request, report: Report = lambda progress: None, memory: Me
     with clock.stage("bundle"):
         model = memory.model(request.bundle, request.trust, request.configs, device)
 
-    return explain_model(model, volumes, request, clock, memory, notes)
+    try:
+        return explain_model(model, volumes, request, clock, memory, notes)
+    except DeviceError as error:
+        if device.type == "cpu":
+            raise
+        note = f"{error} The CPU computed it instead."
+    model = memory.model(request.bundle, request.trust, request.configs, torch.device("cpu"))
+    return explain_model(model, volumes, request, clock, memory, (*notes, note))
 
 
 def explain_model(
@@ -98,19 +105,13 @@ def explain_model(
         ways = [choose_way(trail, request.inverse) for trail in prepared.trails]
         count = len(prepared.trails)
 
-    with clock.stage("forward") as step, _running(model):
+    with clock.stage("forward") as step, _running(model, request.mixed):
 
         def apply_network() -> list[Applied]:
             return [apply(model.network, image.to(device), model.inferer, keep=count == 1) for image in prepared.images]
 
-        applied = memory.applied(model, volumes, request.slices, apply_network)
-        layers: tuple[str, ...] = ()
-        if method.layers is not no_layer:
-            if is_compiled(model.network):
-                raise refuse_layers(method.title)
-            sample = applied[0].sample
-            table = memory.table(model, sample, lambda: list_layers(model.network, sample, receptive=False))
-            layers = method.layers(table, table.find(request.layer))
+        applied = memory.applied(model, volumes, request.slices, request.mixed, apply_network)
+        layers = _choose_layers(method, request.layer, model, applied[0], memory)
         outputs = [one.answer(layers, parts(step, n, count)) for n, one in enumerate(applied)]
         info = model.info
         prediction = combine([predict(o, info.classes, model.independent, model.regression) for o in outputs])
@@ -120,7 +121,7 @@ def explain_model(
         ]
         goals = make_goals(outputs, request.target, prediction, places)
 
-    with clock.stage("backward") as step, _running(model):
+    with clock.stage("backward") as step, _running(model, request.mixed):
         heats = [
             one.heat(method, layers, prediction, goal, parts(step, n, count), request.blocks) if goal else None
             for n, (one, goal) in enumerate(zip(applied, goals, strict=True))
@@ -167,6 +168,34 @@ def explain_model(
     )
 
 
+def _choose_layers(method: Method, wanted: str | None, model: Model, applied: Applied, memory: Memory) -> tuple[str, ...]:
+    """The layers that the method needs, at the layer asked for or at the default one.
+
+    To know the default takes a forward pass. To need no second one, a pass over a smaller input says which layer it
+    will most likely be; the real pass is cut there and tells whether that was right.
+
+    Raises:
+        LayerError: there is no such layer.
+        MethodError: the network is compiled, and the method needs layers.
+    """
+    if method.layers is no_layer:
+        return ()
+    network, sample = model.network, applied.sample
+    if is_compiled(network):
+        raise refuse_layers(method.title)
+
+    def look() -> LayerTable:
+        likely = likely_layers(network, sample) if isinstance(applied, Whole) and applied.fresh else None
+        if likely is None or not likely.has(wanted):
+            return list_layers(network, sample, receptive=False)
+        with watching(network, sample) as watched:
+            output = applied.answer(method.layers(likely, likely.find(wanted)), lambda number, count, words: None)
+        return watched.table(output)
+
+    table = memory.table(model, sample, look)
+    return method.layers(table, table.find(wanted))
+
+
 def _applied_words(prepared: Prepared, applied: Applied) -> str:
     """How the network was applied, where it was not to the volume as a whole."""
     words = [prepared.words()]
@@ -197,6 +226,7 @@ class Clock:
     def __init__(self, report: Report) -> None:
         self.seconds: dict[str, float] = {}
         self._report = report
+        self._done = 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Callable[[int, int, str], None]]:
@@ -205,32 +235,34 @@ class Clock:
         end = min((b for b in BEGINS.values() if b > begin), default=1.0)
 
         def step(number: int, count: int, words: str) -> None:
-            # Rounded, so that parts of parts never seem to go back.
-            self._report(Progress(name, round(begin + (end - begin) * number / max(1, count), 6), words))
+            # Never back: not by rounding, and not where a stage is done again on another device.
+            self._done = max(self._done, begin + (end - begin) * number / max(1, count))
+            self._report(Progress(name, self._done, words))
 
-        self._report(Progress(name, begin, STAGES[name]))
+        step(0, 1, STAGES[name])
         started = time.perf_counter()
         yield step
-        self.seconds[name] = time.perf_counter() - started
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
 
 @contextmanager
-def _running(model: Model) -> Iterator[None]:
-    """What the network itself raises, in words.
+def _running(model: Model, mixed: bool) -> Iterator[None]:
+    """For the time that the network runs: in mixed precision if asked for, and what it raises in words.
 
     Raises:
         DeviceError: too little memory.
         BundleError: the network does not take its input.
     """
+    device = next(model.network.parameters(), torch.empty(0)).device
     try:
-        yield
-    except torch.OutOfMemoryError as error:
-        device = next(model.network.parameters()).device
-        raise DeviceError(f"{device} ran out of memory. Use --device cpu, or a layer nearer to the output.") from error
+        with torch.autocast(device.type, torch.float16 if device.type == "cuda" else torch.bfloat16, enabled=mixed):
+            yield
     except CAMOverlayError:
         raise
     except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
         cause = root_cause(error)
+        if isinstance(cause, torch.OutOfMemoryError) or "allocate memory" in str(cause) or "out of memory" in str(cause):
+            raise DeviceError(f"{str(device).upper()} has too little memory for this network on this input.") from error
         if not _inside_network(cause):
             raise
         reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]

@@ -14,14 +14,15 @@ from __future__ import annotations
 import difflib
 import math
 import weakref
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import LayerError
+from ..errors import CAMOverlayError, LayerError
 from .activation import first_tensor, forward_to_layers, frozen, hooked
 from .receptive import ReceptiveFields
 from .views import find_view
@@ -44,7 +45,7 @@ class Layer:
         receptive_field: voxels of the network's input that one activation depends on, along each axis; None where
             every activation depends on the whole (attention), or nobody can tell. What the whole only scales
             (normalisation, squeeze and excitation) is not counted.
-        layout: how the network itself keeps it: ``channels first``, ``channels last`` or ``tokens``.
+        layout: how the network itself keeps it: ``channels first``, ``channels last``, ``tokens`` or ``tokens last``.
     """
 
     name: str
@@ -70,6 +71,10 @@ class LayerTable:
 
     layers: tuple[Layer, ...]
     default: str
+
+    def has(self, name: str | None) -> bool:
+        """Whether :meth:`find` finds it."""
+        return name is None or any(layer.name == name for layer in self.layers)
 
     def find(self, name: str | None) -> Layer:
         """The layer of this name, or the default.
@@ -122,50 +127,105 @@ def list_layers(network: nn.Module, image: Tensor, receptive: bool = True) -> La
     Raises:
         LayerError: no module of the network has an output with spatial extent.
     """
-    table: dict[str, Layer] = {}
-    tensors: dict[str, weakref.ref[Tensor]] = {}
-    tokens: set[int] = set()
-    channels_last: set[torch.Size] = set()
     fields = ReceptiveFields(image) if receptive else None
+    with frozen(network), torch.no_grad(), watching(network, image, fields) as watched, fields or nullcontext():
+        output = first_tensor(network(image))
+    return watched.table(output)
 
-    def look(name: str, kind: str):
+
+def likely_layers(network: nn.Module, image: Tensor) -> LayerTable | None:
+    """The table of a network on a smaller input, for an eighth of a forward pass; None where it takes no such.
+
+    Sizes in it are another input's, and so may be the default: whoever acts on it checks it against the real table,
+    which :func:`watching` makes of the real pass.
+    """
+    small = image[(..., *[slice(None, None, 2)] * (image.ndim - 2))].contiguous()
+    if min(small.shape[2:]) < 16:
+        return None
+    try:
+        return list_layers(network, small, receptive=False)
+    except CAMOverlayError as error:
+        if isinstance(error, LayerError):
+            return None
+        raise
+    except Exception:  # a network may fail in any way on a size that it was not made for
+        return None
+
+
+class Watched:
+    """What every module of a network returned in a forward pass."""
+
+    def __init__(self, network: nn.Module, image: Tensor, fields: ReceptiveFields | None) -> None:
+        self._network, self._image, self._fields = network, image, fields
+        self._layers: dict[str, Layer] = {}
+        self._tensors: dict[str, weakref.ref[Tensor]] = {}
+        self._tokens: set[int] = set()
+        self._channels_last: set[torch.Size] = set()
+
+    def look(self, name: str, kind: str):
+        """The hook for a module of this name and class."""
+        image = self._image
+
         def hook(module: nn.Module, _inputs: Any, output: Any) -> None:
             view = find_view(module, output, image)
             if view is None:
                 return
             tensor = view.pick(output)
-            if view.layout == "tokens":
-                tokens.add(tensor.shape[1])
-            elif tensor.shape[-1] in tokens and tensor.shape[-1] == tensor.shape[-2]:
+            if view.layout.startswith("tokens"):
+                self._tokens.add(tensor.shape[1 if view.layout == "tokens" else 2])
+            elif tensor.shape[-1] in self._tokens and tensor.shape[-1] == tensor.shape[-2]:
                 return  # in 2-D an attention matrix, tokens × tokens, has as many axes as a map
             elif view.layout == "channels last":
-                channels_last.add(tensor.shape)
-            elif tensor.shape in channels_last:
+                self._channels_last.add(tensor.shape)
+            elif tensor.shape in self._channels_last:
                 return  # an activation function behind a channels-last layer, which by itself shows no sign of that
             shape = tuple(int(n) for n in view.to_map(tensor).shape[1:])
             stride = tuple(n / m for n, m in zip(image.shape[2:], shape[1:], strict=True))
-            table.pop(name, None)  # a module that runs again moves to its last place in the order
-            table[name] = Layer(name, kind, shape, stride, fields.of(tensor) if fields else None, view.layout)
-            tensors[name] = weakref.ref(tensor)
+            field = self._fields.of(tensor) if self._fields else None
+            self._layers.pop(name, None)  # a module that runs again moves to its last place in the order
+            self._layers[name] = Layer(name, kind, shape, stride, field, view.layout)
+            self._tensors[name] = weakref.ref(tensor)
 
         return hook
 
-    hooks = [(module, look(name, type(module).__name__)) for name, module in network.named_modules() if name]
-    with frozen(network), torch.no_grad(), hooked(hooks), fields or nullcontext():
-        output = first_tensor(network(image))
-    if not table:
-        raise LayerError(
-            f"No layer of this {type(network).__name__} keeps a spatial extent for an input of {tuple(image.shape)}; "
-            "there is nothing that a heatmap could be made of."
-        )
-    layers = tuple(table.values())
-    if output.ndim == image.ndim and any(n > 1 for n in output.shape[2:]):
-        default = _bottleneck([layer for layer in layers if tensors[layer.name]() is not output] or list(layers))
-    elif layers[-1].layout == "tokens":
-        default = _last_that_counts(network, image, layers)
-    else:
-        default = layers[-1]
-    return LayerTable(layers, default.name)
+    def table(self, output: Tensor) -> LayerTable:
+        """The layers, and the default among them.
+
+        Args:
+            output: what the network returned in the end.
+
+        Raises:
+            LayerError: no module of the network has an output with spatial extent.
+        """
+        image = self._image
+        if not self._layers:
+            raise LayerError(
+                f"No layer of this {type(self._network).__name__} keeps a spatial extent for an input of "
+                f"{tuple(image.shape)}; there is nothing that a heatmap could be made of."
+            )
+        layers = tuple(self._layers.values())
+        if output.ndim == image.ndim and any(n > 1 for n in output.shape[2:]):
+            inner = [layer for layer in layers if self._tensors[layer.name]() is not output]
+            default = _bottleneck(inner or list(layers))
+        elif layers[-1].layout.startswith("tokens"):
+            default = _last_that_counts(self._network, image, layers)
+        else:
+            default = layers[-1]
+        return LayerTable(layers, default.name)
+
+
+@contextmanager
+def watching(network: nn.Module, image: Tensor, fields: ReceptiveFields | None = None) -> Iterator[Watched]:
+    """See what every module returns while a block runs the network on this image.
+
+    Args:
+        image: 1×C×spatial, what the network is run on.
+        fields: receptive fields that are followed meanwhile.
+    """
+    watched = Watched(network, image, fields)
+    modules = [(module, watched.look(name, type(module).__name__)) for name, module in network.named_modules() if name]
+    with hooked(modules):
+        yield watched
 
 
 def _bottleneck(layers: list[Layer]) -> Layer:
@@ -181,7 +241,7 @@ def _bottleneck(layers: list[Layer]) -> Layer:
 def _last_that_counts(network: nn.Module, image: Tensor, layers: tuple[Layer, ...]) -> Layer:
     """The last layer of tokens, as wide as the last of all, whose places the network's output still depends on."""
     width = layers[-1].shape[0]
-    candidates = [x for x in layers if x.layout == "tokens" and x.shape[0] == width and not x.kind.startswith(PASSIVE)]
+    candidates = [x for x in layers if x.layout.startswith("tokens") and x.shape[0] == width and not x.kind.startswith(PASSIVE)]
     forward = forward_to_layers(network, image, [layer.name for layer in candidates])
     # Of a sum of squares: some networks' outputs add up to a constant.
     gradients = forward.gradients(forward.output.square().sum())

@@ -72,21 +72,21 @@ class Memory:
             self._applied.clear()  # of a network that is about to go
             return bundle.model(device)
 
-        return self._models.get((str(bundle.folder), bundle.config_files, bundle.signature, str(device)), make)
+        return self._models.get((bundle.source, str(device)), make)
 
     def prepared(
         self, model: Model, volumes: Sequence[Volume], slices: str | None, make: Callable[[], Prepared]
     ) -> Prepared:
-        return self._prepared.get((model.key, volumes_key(volumes), slices), make)
+        return self._prepared.get((model.source, volumes_key(volumes), slices), make)
 
     def table(self, model: Model, sample: torch.Tensor, make: Callable[[], LayerTable]) -> LayerTable:
         return self._tables.get((model.key, tuple(sample.shape)), make)
 
     def applied(
-        self, model: Model, volumes: Sequence[Volume], slices: str | None, make: Callable[[], list[Applied]]
+        self, model: Model, volumes: Sequence[Volume], slices: str | None, mixed: bool, make: Callable[[], list[Applied]]
     ) -> list[Applied]:
         """The network applied to every piece of the volumes; each keeps what it can use again."""
-        return self._applied.get((model.key, volumes_key(volumes), slices), make)
+        return self._applied.get((model.key, volumes_key(volumes), slices, mixed), make)
 
 
 def volumes_key(volumes: Sequence[Volume]) -> Hashable:

@@ -17,7 +17,8 @@ class Model:
     """A trusted bundle that was evaluated, or what somebody has in memory.
 
     Attributes:
-        key: two models of one key are the same; what is kept between explanations hangs on it.
+        source: two models of one source are the same; what is kept between explanations hangs on it.
+        device: where the network is.
         folder: where it came from, for the report.
         info: its name, channels and classes.
         network: in eval mode, on its device.
@@ -28,7 +29,8 @@ class Model:
         regression: the outputs are numbers in a unit of their own.
     """
 
-    key: Hashable
+    source: Hashable
+    device: str
     folder: str
     info: BundleInfo
     network: nn.Module
@@ -37,6 +39,10 @@ class Model:
     image_key: str | None = None
     independent: bool = False
     regression: bool = False
+
+    @property
+    def key(self) -> Hashable:
+        return (self.source, self.device)
 
     @property
     def takes_pictures(self) -> bool:

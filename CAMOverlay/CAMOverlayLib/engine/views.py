@@ -22,7 +22,8 @@ class View:
 
     Attributes:
         path: indices and keys that lead to the tensor through tuples, lists and dictionaries; empty for a bare one.
-        layout: ``channels first`` (1×C×spatial), ``channels last`` (1×spatial×C) or ``tokens`` (1×N×C).
+        layout: ``channels first`` (1×C×spatial), ``channels last`` (1×spatial×C), ``tokens`` (1×N×C) or ``tokens last``
+            (1×C×N).
         grid: spatial shape of the tokens, the last axis running fastest.
         skip: tokens before them that belong to no place (the class token).
     """
@@ -46,7 +47,9 @@ class View:
         """1×C×spatial. Only axes are moved: values and order along an axis stay."""
         if self.layout == "channels last":
             return tensor.movedim(-1, 1)
-        if self.layout == "tokens":
+        if self.layout == "tokens last":
+            tensor = tensor.transpose(1, 2)
+        if self.layout.startswith("tokens"):
             tokens = tensor[:, self.skip :]
             return tokens.transpose(1, 2).reshape(tokens.shape[0], tokens.shape[2], *self.grid)
         return tensor
@@ -69,7 +72,7 @@ def find_view(module: nn.Module, output: Any, image: Tensor) -> View | None:
             continue
         layout, grid, skip = found
         if math.prod(grid) < fewest:
-            best, fewest = View(path, layout, grid if layout == "tokens" else (), skip), math.prod(grid)
+            best, fewest = View(path, layout, grid if layout.startswith("tokens") else (), skip), math.prod(grid)
     return best
 
 
@@ -107,8 +110,11 @@ def _layout(module: nn.Module, tensor: Tensor, size: tuple[int, ...]) -> tuple[s
         grid = last if layout == "channels last" else first
         return (layout, grid, 0) if any(n > 1 for n in grid) else None
     if tensor.ndim == 3:
-        found = token_grid(shape[1], size)
-        return ("tokens", *found) if found else None
+        first, last = token_grid(shape[1], size), token_grid(shape[2], size)
+        bound = any(_width(m) == shape[2] for m in (module, *module.children()))  # the last axis is the channels
+        if last and not bound and (first is None or _unevenness(last[0], size) < _unevenness(first[0], size)):
+            return "tokens last", *last
+        return ("tokens", *first) if first else None
     return None
 
 

@@ -46,14 +46,14 @@ class Operations:
         return explain(Request.from_dict(payload), report, self.memory).to_dict()
 
     def inspect(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
-        """What a bundle is. In: ``bundle``, ``trust``. Out: ``info``, ``code``, ``content_hash``, and of a trusted one
+        """What a bundle is. In: ``bundle``, ``trust``, perhaps ``configs``. Out: ``info``, ``code``, ``content_hash``, and of a trusted one
         ``transforms`` (names) and ``layers`` (name, kind, shape, stride, receptive_field, layout) with the ``default``
         and the last of every resolution, ``stages``, among them. ``methods`` says what there is: name, title, paper,
         description."""
         from ..engine.bundle import Bundle
 
         report(Progress("bundle", 0.0, "Reading the bundle"))
-        bundle = Bundle(payload["bundle"], bool(payload.get("trust")))
+        bundle = Bundle(payload["bundle"], bool(payload.get("trust")), payload.get("configs") or ())
         answer = {"info": asdict(bundle.info), "code": asdict(bundle.code), "content_hash": bundle.content_hash}
         answer["methods"] = self.methods()
         return answer | self._evaluated(bundle, report) if bundle.trust else answer
@@ -61,12 +61,15 @@ class Operations:
     def _evaluated(self, bundle: Any, report: ReportProgress) -> dict[str, Any]:
         import torch
 
+        from ..engine.compiled import is_compiled
         from ..engine.layers import list_layers
 
         transforms = [type(t).__name__ for t in bundle.preprocessing().flatten().transforms]
         network = bundle.network(torch.device("cpu"))
         report(Progress("forward", 0.3, "Looking at the layers"))
         shape = bundle.input_shape()
+        if is_compiled(network):
+            return {"transforms": transforms, "input_shape": shape, "layers": [], "default": "", "stages": []}
         table = list_layers(network, torch.zeros(1, *shape))
         return {
             "transforms": transforms,

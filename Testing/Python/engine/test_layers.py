@@ -151,3 +151,25 @@ def reach(net, name, size, normalise, at_most=False):
         assert all(f <= r <= f + 4 * s * 4 for f, r, s in zip(found, layer.receptive_field, layer.stride)), found
     else:
         assert tuple(found) == layer.receptive_field
+
+
+def test_tokens_with_their_channels_first_are_a_map_too():
+    """As a convolution flattened over space leaves them: 1×C×N."""
+
+    class Flat(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = torch.nn.Sequential(torch.nn.Conv3d(1, 12, 8, 8), torch.nn.Flatten(2))
+            self.mix = torch.nn.Sequential(torch.nn.Conv1d(12, 12, 1), torch.nn.GELU())
+            self.head = torch.nn.Linear(12, 2)
+
+        def forward(self, x):
+            return self.head(self.mix(self.embed(x)).amax(-1))
+
+    torch.manual_seed(0)
+    network, image = Flat().eval(), torch.randn(1, 1, 32, 24, 40)
+    table = list_layers(network, image)
+    assert table.default == "mix" and table.find("mix").layout == "tokens last"
+    assert table.find("mix").shape == (12, 4, 3, 5)
+    forward = forward_to_layers(network, image, ["mix"])
+    assert torch.equal(forward.activations["mix"].flatten(2), forward.tensors["mix"])

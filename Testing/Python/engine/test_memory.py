@@ -17,13 +17,13 @@ from geometries import GEOMETRIES, blob
 AFFINE = GEOMETRIES["oblique"]
 
 
-WHERE = {"run_chain": prepared, "forward_to_layers": applied, "list_layers": story}
+WHERE = {"run_chain": prepared, "forward_to_layers": applied, "likely_layers": story, "list_layers": story}
 
 
 @pytest.fixture
 def counted(monkeypatch):
     """How often each expensive thing was really done."""
-    counts = {"run_chain": 0, "forward_to_layers": 0, "list_layers": 0}
+    counts = {"run_chain": 0, "forward_to_layers": 0, "likely_layers": 0, "list_layers": 0}
     for name in counts:
         original = getattr(WHERE[name], name)
 
@@ -59,7 +59,7 @@ def test_another_class_is_only_another_backward_pass(ask, counted):
         fresh, map_fresh = ask(None, target=target)
         np.testing.assert_array_equal(map_kept, map_fresh)
         assert kept.prediction == fresh.prediction and kept.magnitude == fresh.magnitude
-    assert counted == {"run_chain": 1 + 4, "forward_to_layers": 1 + 4, "list_layers": 1 + 4}
+    assert counted == {"run_chain": 1 + 4, "forward_to_layers": 1 + 4, "likely_layers": 1 + 4, "list_layers": 0}
 
 
 def test_another_layer_is_one_more_forward_pass(ask, counted):
@@ -67,7 +67,7 @@ def test_another_layer_is_one_more_forward_pass(ask, counted):
     ask(memory, target=1)
     ask(memory, target=1, layer="features.denseblock1")
     ask(memory, target=2, layer="features.denseblock1", blocks=True)
-    assert counted == {"run_chain": 1, "forward_to_layers": 2, "list_layers": 1}
+    assert counted == {"run_chain": 1, "forward_to_layers": 2, "likely_layers": 1, "list_layers": 0}
 
 
 def test_a_changed_volume_is_another_volume(ask, counted):
@@ -125,3 +125,91 @@ def test_a_shelf_holds_the_last_used():
     for key in "abacab":
         shelf.get(key, lambda key=key: made.append(key))
     assert made == ["a", "b", "c", "b"] and len(shelf) == 2
+
+
+class Deeper(torch.nn.Module):
+    """Takes another way for a large image than for a small one, so that the small one says nothing of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.near = torch.nn.Conv3d(1, 4, 4, 2, 1)
+        self.far = torch.nn.Conv3d(4, 4, 4, 2, 1)
+        self.head = torch.nn.Linear(4, 2)
+
+    def forward(self, x):
+        x, large = self.near(x).relu(), x.shape[2] > 16
+        return self.head((self.far(x).relu() if large else x).amax((2, 3, 4)))
+
+
+def test_the_default_layer_is_that_of_the_real_input_whatever_a_small_one_says():
+    from CAMOverlayLib import explain as explain_direct
+    from monai.transforms import Compose, EnsureChannelFirst
+
+    torch.manual_seed(0)
+    array = np.random.default_rng(0).normal(0, 1, (32, 32, 32)).astype(np.float32)
+    chain = Compose([EnsureChannelFirst(channel_dim="no_channel")])
+    for method, layer in (("gradcam", "far"), ("refined", "near × far")):
+        found = explain_direct(Deeper(), chain, (array, AFFINE), method=method)
+        assert found.result.layer == layer
+
+
+@pytest.mark.parametrize("name", ["DenseNet", "SegResNet"])
+def test_no_second_forward_pass_where_the_small_input_was_right(name):
+    from CAMOverlayLib import explain as explain_direct
+    from monai.networks.nets import DenseNet, SegResNet
+    from monai.transforms import Compose, EnsureChannelFirst
+
+    network = {
+        "DenseNet": lambda: DenseNet(3, 1, 2, init_features=4, growth_rate=4, block_config=(2, 2)),
+        "SegResNet": lambda: SegResNet(3, 8, 1, 2),
+    }[name]()
+    seen = []
+    network.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].numel()))
+    array = np.random.default_rng(0).normal(0, 1, (32, 32, 32)).astype(np.float32)
+    explain_direct(network, Compose([EnsureChannelFirst(channel_dim="no_channel")]), (array, AFFINE))
+    assert seen == [16**3, 32**3]
+
+
+def test_mixed_precision_is_the_same_map_but_for_rounding(ask):
+    memory = Memory()
+    one, exact = ask(memory, target=1)
+    two, mixed = ask(memory, target=1, mixed=True)
+    assert 0 < np.abs(mixed - exact).max() < 0.1
+    assert two.prediction.probabilities == pytest.approx(one.prediction.probabilities, abs=0.02)
+
+
+class TooMuch(torch.nn.Module):
+    """Has too little memory for anything, or on a GPU only."""
+
+    def __init__(self, on_cpu):
+        super().__init__()
+        self.conv, self.on_cpu = torch.nn.Conv3d(1, 2, 2, 2), on_cpu
+
+    def forward(self, x):
+        if x.is_cuda or self.on_cpu:
+            raise torch.OutOfMemoryError("out of memory")
+        return self.conv(x).amax((2, 3, 4))
+
+
+def test_too_little_memory_says_so():
+    from CAMOverlayLib import explain as explain_direct
+    from CAMOverlayLib.errors import DeviceError
+    from monai.transforms import Compose, EnsureChannelFirst
+
+    array = np.random.default_rng(0).normal(0, 1, (20, 20, 20)).astype(np.float32)
+    with pytest.raises(DeviceError, match="CPU has too little memory for this network"):
+        explain_direct(TooMuch(True), Compose([EnsureChannelFirst(channel_dim="no_channel")]), (array, AFFINE))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_with_too_little_memory_leaves_it_to_the_cpu(make_bundle, export, tmp_path):
+    folder = make_bundle(weights=None, network={"_target_": "scripts.nets.TooMuch", "on_cpu": False})
+    (folder / "scripts").mkdir()
+    (folder / "scripts/__init__.py").touch()
+    source = "import torch\n\n\n" + __import__("inspect").getsource(TooMuch)
+    (folder / "scripts/nets.py").write_text(source)
+    torch.save(TooMuch(False).state_dict(), folder / "models/model.pt")
+    (tmp_path / "out").mkdir()
+    file = export(np.random.default_rng(0).integers(0, 300, (30, 28, 26)).astype(np.int16), AFFINE)
+    result = explain(Request((file,), str(folder), str(tmp_path / "out"), trust=True, device="cuda"))
+    assert result.device == "cpu" and "too little memory" in result.warnings[0] and "The CPU computed" in result.warnings[0]
