@@ -66,6 +66,7 @@ class Witness:
     Args:
         original: the volume as it was loaded (I×J×K, any type, mapped from a file at best); what the first step returns
             is held in memory where it is not given.
+        picture: what is seen is one of many pictures, so a quarter of the samples must do.
 
     Attributes:
         contradictions: steps that the voxels contradict, in order.
@@ -73,8 +74,9 @@ class Witness:
         replayed: the outcome of replaying the saved operations on the volume, where that was tried.
     """
 
-    def __init__(self, original: Tensor | None = None) -> None:
+    def __init__(self, original: Tensor | None = None, picture: bool = False) -> None:
         self._original = original
+        self._points, self._step_points = (POINTS // 4, STEP_POINTS // 4) if picture else (POINTS, STEP_POINTS)
         self.contradictions: list[Contradiction] = []
         self.seconds = 0.0
         self._all_proven = True
@@ -123,13 +125,13 @@ class Witness:
         assert self._before is not None
         origin, origin_grid = self._before
         tracked = np.linalg.inv(origin_grid.affine) @ grid.affine
-        samples = Samples(channel, STEP_POINTS)
+        samples = Samples(channel, self._step_points)
         agreement = compare(samples, origin, tracked, exhaustive=False)
         # MONAI's own transforms are known to track, and what shares most of its information with the image before it
         # lies where it lay. Any other stranger gets the long look.
         known = type(transform).__module__.startswith("monai.") or agreement.score > 0.6 * samples.information
         if agreement.verdict != "proven" or not known:
-            samples = Samples(channel, POINTS)
+            samples = Samples(channel, self._points)
             agreement = compare(samples, origin, tracked, exhaustive=False)
             agreement = search(samples, channel, origin, tracked, agreement)
             if agreement.verdict == "undecided" and not samples.empty:
@@ -151,7 +153,7 @@ class Witness:
         assert self._loaded is not None and self._before is not None, "nothing was seen"
         (loaded, loaded_grid), (image, grid) = self._loaded, self._before
         tracked = np.linalg.inv(loaded_grid.affine) @ grid.affine
-        samples = Samples(image)
+        samples = Samples(image, self._points)
         whole = compare(samples, loaded, tracked, exhaustive=True)
         if whole.verdict != "proven" and self._all_proven and not samples.empty:
             whole = Agreement("proven", whole.score, whole.rival, whole.rival_score, "step by step")
@@ -163,7 +165,7 @@ class Witness:
         """The volume as the saved operations bring it back (I×J×K), against the volume as it was loaded."""
         assert self._loaded is not None, "nothing was seen"
         with self._timed():
-            self.replayed = compare(Samples(restored), self._loaded[0], np.eye(4), exhaustive=True)
+            self.replayed = compare(Samples(restored, self._points), self._loaded[0], np.eye(4), exhaustive=True)
         return self.replayed
 
     def forget(self) -> None:

@@ -112,7 +112,7 @@ def run_chain(
     image: MetaTensor | None = None
     key: str | None = None
     frame = np.eye(4)
-    witness = Witness(original)
+    witness = Witness(original, picture=flat)
     for number, transform in enumerate(transforms):
         name = type(transform).__name__
         if report is not None:
