@@ -294,10 +294,10 @@ class Result(JsonRecord):
     activation_shape: tuple[int, ...]
     activation_spacing: tuple[float, ...]
     network_input_shape: tuple[int, ...]
-    applied: str
     field_of_view: FieldOfView
     placement: Placement
     steps: tuple[TransformStep, ...]
+    applied: str = ""
     warnings: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
