@@ -27,7 +27,7 @@ import slicer.util
 import vtk
 
 from ..errors import CAMOverlayError, OutputError, VolumeError
-from . import nifti
+from . import nifti, photos
 
 SLICE_VIEWS = {"Red": ("R", "Axial"), "Yellow": ("Y", "Sagittal"), "Green": ("G", "Coronal")}
 """Slicer's three slice views: label and orientation of each."""
@@ -115,11 +115,14 @@ def vtkMessages() -> Iterator[Callable[[], str]]:
 
 
 def loadVolume(path: str | os.PathLike[str]) -> slicer.vtkMRMLScalarVolumeNode:
-    """Load an image file of any kind that Slicer reads (NIfTI, NRRD, MetaImage, ...) as a scalar volume node.
+    """Load an image file of any kind that Slicer reads (NIfTI, NRRD, MetaImage, ...), or a PNG, JPEG or BMP picture.
+
+    Returns:
+        a scalar volume node, or a vector volume node of three or four numbers a voxel, such as colours.
 
     Raises:
-        VolumeError: no such file, not an image, cut short, 4-D, colour or vector image, or a geometry that no volume
-            can have. The scene is then as it was.
+        VolumeError: no such file, not an image, cut short, 4-D, or a geometry that no volume can have. The scene is
+            then as it was.
     """
     path = Path(path)
     if not path.exists():
@@ -131,6 +134,9 @@ def loadVolume(path: str | os.PathLike[str]) -> slicer.vtkMRMLScalarVolumeNode:
     nifti.checkFile(path)
 
     scene = ensureScene()
+    if photos.isPhoto(path):
+        with vtkMessages():
+            return photos.loadPhoto(path, scene, _nodeName(path))
     logic = _volumesLogic()
     with vtkMessages() as messages:
         # This file alone: left to itself, the reader stacks single-slice files of like names to one volume.
@@ -140,25 +146,26 @@ def loadVolume(path: str | os.PathLike[str]) -> slicer.vtkMRMLScalarVolumeNode:
     if node is None:
         raise VolumeError(f"{path} cannot be read as a volume: {_cause(path, output)}")
     try:
-        checkScalar(node, str(path))
+        checkVoxels(node, str(path))
     except VolumeError:
         _removeVolume(scene, node)
         raise
     return node
 
 
-def checkScalar(node: slicer.vtkMRMLVolumeNode, what: str) -> None:
-    """Raise VolumeError unless the node holds a three-dimensional image of one number a voxel."""
+def checkVoxels(node: slicer.vtkMRMLVolumeNode, what: str, components: tuple[int, ...] = (1, 3, 4)) -> None:
+    """Raise VolumeError unless the node holds a three-dimensional image of so many numbers a voxel."""
     image = node.GetImageData()
     if image is None or image.GetPointData().GetScalars() is None:
         raise VolumeError(f"{what} has no voxels; load or create its image data first.")
     size = image.GetDimensions()
     if min(size) < 1:
         raise VolumeError(f"{what} has zero size ({' × '.join(map(str, size))} voxels); load it again from its file.")
-    components = image.GetNumberOfScalarComponents()
-    if components != 1:
+    found = image.GetNumberOfScalarComponents()
+    if found not in components:
+        needed = "one is needed" if components == (1,) else "one is needed, or three or four as in a colour image"
         raise VolumeError(
-            f"{what} has {components} numbers a voxel (colour, vector, complex or 4-D input) where one is needed; "
+            f"{what} has {found} numbers a voxel (vector, complex or 4-D input) where {needed}; "
             "extract the component or time point to explain, for example with the module Vector to Scalar Volume."
         )
 

@@ -16,9 +16,9 @@ import slicer
 from ..request import Result
 from . import colormaps
 from .canvas import Canvas, fitText
-from .core import checkScalar
+from .core import checkVoxels
 from .overlay import OPACITY, ensureDisplay, peakWorld, resultOf, thresholdOf
-from .slices import AXES, ORIENTATIONS, Slice, SliceRenderer
+from .slices import AXES, Slice, SliceRenderer, orientationsOf
 from .volumes import indexFromWorld, peakIJK
 
 PAGE, PANEL = (0.075, 0.082, 0.094), (0.0, 0.0, 0.0)
@@ -46,11 +46,13 @@ def savePicture(
     verdict: str | None = None,
     opacity: float = OPACITY,
 ) -> Path:
-    """Save the three orthogonal slices through the overlay's peak as a PNG file. The scene is not changed.
+    """Save the three orthogonal slices through the overlay's peak as a PNG file, of a volume of one slice that slice.
+
+    The scene is not changed.
 
     Args:
         path: file that ends in .png; appears complete or not at all.
-        inputVolume: the grey image, shown with its own window and level.
+        inputVolume: the image behind, grey or in colours, shown with its own window and level.
         overlayNode: the heatmap, shown with its own colours and threshold.
         title, subtitle, footer: lines of text; None writes what the overlay's provenance tells.
         verdict: a further line below the others.
@@ -60,8 +62,8 @@ def savePicture(
         VolumeError: a volume without voxels.
         OutputError: the file cannot be written.
     """
-    checkScalar(inputVolume, f"Volume {inputVolume.GetName()!r}")
-    checkScalar(overlayNode, f"Overlay {overlayNode.GetName()!r}")
+    checkVoxels(inputVolume, f"Volume {inputVolume.GetName()!r}")
+    checkVoxels(overlayNode, f"Overlay {overlayNode.GetName()!r}", components=(1,))
     words = _words(inputVolume, overlayNode)
     page = drawPicture(
         inputVolume,
@@ -134,12 +136,13 @@ def drawPicture(
     """The picture that :func:`savePicture` writes, laid out from top to bottom: heading, panels, footer."""
     renderer = SliceRenderer(inputVolume, overlayNode, opacity)
     peak = peakWorld(overlayNode)
-    scale = _scale(renderer)
-    sizes = {orientation: renderer.size(orientation, scale) for orientation in ORIENTATIONS}
+    orientations = orientationsOf(inputVolume)
+    scale = _scale(renderer, orientations)
+    sizes = {orientation: renderer.size(orientation, scale) for orientation in orientations}
     panelHeight = max(height for _, height in sizes.values())
     # A thin slab still gets a panel wide enough for its letters.
-    widths = {orientation: max(sizes[orientation][0], 190) for orientation in ORIENTATIONS}
-    content = sum(widths.values()) + 2 * GAP + BAR_ROOM
+    widths = {orientation: max(sizes[orientation][0], 190) for orientation in orientations}
+    content = sum(widths.values()) + (len(orientations) - 1) * GAP + BAR_ROOM
     panelHeight = max(panelHeight, 240)
     width = max(content, MINIMUM_WIDTH) + 2 * MARGIN
 
@@ -151,11 +154,11 @@ def drawPicture(
     page.text(MARGIN, MARGIN + 42, fitText(subtitle, SUBTITLE, text), SUBTITLE, SOFT)
 
     x = MARGIN + (width - 2 * MARGIN - content) // 2
-    for orientation in ORIENTATIONS:
+    for orientation in orientations:
         rendered = renderer.render(orientation, peak, scale)
         _outline(rendered, inputVolume, overlayNode)
         _panel(page, x, top, widths[orientation], panelHeight, rendered, peak, overlayNode)
-        if orientation == ORIENTATIONS[0]:
+        if orientation == orientations[0]:
             _scaleBar(page, x, top + panelHeight, widths[orientation], scale)
         x += widths[orientation] + GAP
     _colorBar(page, x + 8, top, panelHeight, overlayNode)
@@ -165,12 +168,12 @@ def drawPicture(
     return page
 
 
-def _scale(renderer: SliceRenderer) -> float:
-    """Pixels a mm with which the three slices side by side fill the room without exceeding it."""
+def _scale(renderer: SliceRenderer, orientations: Sequence[str]) -> float:
+    """Pixels a mm with which the slices side by side fill the room without exceeding it."""
     extent = renderer.bounds[1] - renderer.bounds[0]
-    across = sum(extent[AXES[orientation][0]] for orientation in ORIENTATIONS)
-    up = max(extent[AXES[orientation][1]] for orientation in ORIENTATIONS)
-    return float(min((PANELS_WIDTH - 2 * GAP) / across, PANELS_HEIGHT / up))
+    across = sum(extent[AXES[orientation][0]] for orientation in orientations)
+    up = max(extent[AXES[orientation][1]] for orientation in orientations)
+    return float(min((PANELS_WIDTH - (len(orientations) - 1) * GAP) / across, PANELS_HEIGHT / up))
 
 
 def _panel(

@@ -125,13 +125,14 @@ class SliceRenderer:
 
     def _copy(self, node: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLScalarVolumeNode:
         """The node's twin in the renderer's scene: same voxels in memory, same look, same place in the world."""
-        twin = slicer.vtkMRMLScalarVolumeNode()
+        colours = node.GetImageData().GetNumberOfScalarComponents() > 1
+        twin = (slicer.vtkMRMLVectorVolumeNode if colours else slicer.vtkMRMLScalarVolumeNode)()
         setNodeAffine(twin, affineFromNode(node))
-        twin.SetAndObserveImageData(node.GetImageData())
+        twin.SetAndObserveImageData(_withoutAlpha(node.GetImageData()))
         self._scene.AddNode(twin)
-        display = slicer.vtkMRMLScalarVolumeDisplayNode()
+        display = (slicer.vtkMRMLVectorVolumeDisplayNode if colours else slicer.vtkMRMLScalarVolumeDisplayNode)()
         original = node.GetDisplayNode()
-        if original is not None and original.IsA("vtkMRMLScalarVolumeDisplayNode"):
+        if original is not None and original.IsA(display.GetClassName()):
             display.CopyContent(original)
             display.SetAutoWindowLevel(False)  # as it is now; and no histogram of the whole volume
         self._scene.AddNode(display)
@@ -156,6 +157,28 @@ class SliceRenderer:
             transform = slicer.vtkMRMLTransformNode()
             transform.SetAndObserveTransformToParent(toWorld)
         return self._scene.AddNode(transform)
+
+
+def _withoutAlpha(image: vtk.vtkImageData) -> vtk.vtkImageData:
+    """The first three of four components, as the slice pipeline cannot blend four; any other image as it is."""
+    if image.GetNumberOfScalarComponents() < 4:
+        return image
+    first = vtk.vtkImageExtractComponents()
+    first.SetInputData(image)
+    first.SetComponents(0, 1, 2)
+    first.Update()
+    return first.GetOutput()
+
+
+def orientationsOf(volumeNode: slicer.vtkMRMLVolumeNode) -> tuple[str, ...]:
+    """The orientations in which there is something to see: of a volume of one slice the one that shows its face."""
+    thin = [axis for axis, size in enumerate(volumeNode.GetImageData().GetDimensions()) if size == 1]
+    if len(thin) != 1:
+        return ORIENTATIONS
+    beside = [0.0, 0.0, 0.0]
+    beside[thin[0]] = 1.0
+    normal = np.abs(worldFromIJK(volumeNode, tuple(beside)) - worldFromIJK(volumeNode, (0.0, 0.0, 0.0)))
+    return tuple(name for name in ORIENTATIONS if AXES[name][2] == int(np.argmax(normal)))
 
 
 def worldBounds(volumeNode: slicer.vtkMRMLVolumeNode) -> np.ndarray:

@@ -1,7 +1,8 @@
 """A volume node out to an array file, a heatmap from an array file back into a node, and their geometry.
 
 This is the one place where Slicer's K, J, I order (as ``slicer.util.arrayFromVolume`` gives it) turns into the
-I, J, K order of the computation, and back. Both sides keep I fastest in memory, so the turn moves no voxel.
+I, J, K order of the computation, and back. Both sides keep I fastest in memory, so the turn moves no voxel. Only the
+components of a vector volume have to move: Slicer keeps them beside each other, the file one after the other.
 
 Volumes leave in their own space: a parent transform stays where it is, and the overlay is put under the same one.
 """
@@ -19,7 +20,7 @@ from vtk.util import numpy_support
 
 from ..errors import OutputError, PlacementError, VolumeError
 from ..request import Affine, VolumeFile
-from .core import checkScalar
+from .core import checkVoxels
 
 
 def affineFromNode(volumeNode: slicer.vtkMRMLVolumeNode) -> np.ndarray:
@@ -69,29 +70,46 @@ def peakIJK(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, int, int]:
     return int(i), int(j), int(k)
 
 
+def voxelsOf(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
+    """A view of the voxels as the computation has them: I×J×K, or I×J×K×C of a vector volume; no voxel is copied.
+
+    Of red, green, blue and alpha in bytes alpha is left out: it says how to draw the image and is not part of it.
+    """
+    voxels = slicer.util.arrayFromVolume(volumeNode)
+    if voxels.ndim == 3:
+        return voxels.T
+    colours = 3 if voxels.shape[3] == 4 and voxels.dtype == np.uint8 else voxels.shape[3]
+    return voxels.transpose(2, 1, 0, 3)[..., :colours]
+
+
 def exportVolume(
     volumeNode: slicer.vtkMRMLScalarVolumeNode, folder: str | os.PathLike[str], baseName: str = "volume"
 ) -> VolumeFile:
     """Write a volume node's voxels to ``folder/baseName.npy`` and return them with their IJKToRAS.
 
-    The voxels keep their type; axes are I, J, K in Fortran order. The node and the scene stay as they are.
+    The voxels keep their type; axes are I, J, K, and the components of a vector volume, in Fortran order. The node and
+    the scene stay as they are.
 
     Raises:
-        VolumeError: no voxels, zero size, several numbers a voxel, or a geometry that cannot be inverted.
+        VolumeError: no voxels, zero size, two or more than four numbers a voxel, or a geometry that cannot be inverted.
         OutputError: the file cannot be written.
     """
     name = volumeNode.GetName() or "volume"
-    checkScalar(volumeNode, f"Volume {name!r}")
+    checkVoxels(volumeNode, f"Volume {name!r}")
     affine = affineFromNode(volumeNode)
     if not _invertible(affine):
         raise VolumeError(
             f"Volume {name!r} has a singular geometry (spacing {tuple(volumeNode.GetSpacing())} mm), so no voxel has "
             "a place in the patient; correct its spacing and directions in the module Volumes, or load it again."
         )
-    path = Path(folder) / f"{baseName}.npy"
+    return writeArray(voxelsOf(volumeNode), affine, Path(folder) / f"{baseName}.npy", name)
+
+
+def writeArray(voxels: np.ndarray, affine: np.ndarray, path: Path, name: str) -> VolumeFile:
+    """Write an array with the axes I, J, K as a file in Fortran order; raises OutputError where that is not possible."""
     try:
-        # The transposed view is in Fortran order already, and numpy writes it as it lies in memory.
-        np.save(path, slicer.util.arrayFromVolume(volumeNode).T)
+        # A scalar volume is in Fortran order already, and numpy writes it as it lies in memory.
+        np.save(path, np.asfortranarray(voxels))
     except OSError as error:
         path.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error.strerror or error}; choose another folder.") from None
@@ -110,7 +128,7 @@ def importHeatmap(
 
     Args:
         heatmap: float32, axes I, J, K, shape of the input volume.
-        inputVolume: the volume that was explained.
+        inputVolume: the volume that was explained, scalar or vector.
         overlayNode: node to overwrite; None makes a new one.
         name: name of the node; None keeps the name of ``overlayNode`` or takes the heatmap's.
 

@@ -49,13 +49,48 @@ GEOMETRIES = {
 }
 
 
-def makeVolume(voxels: np.ndarray, matrix: np.ndarray = GEOMETRIES["axis-aligned"], name: str = "volume", display: bool = True):
-    """A scalar volume node in the scene out of an I, J, K array, without help from the package."""
-    scene = core.ensureScene()
+def makeVolume(
+    voxels: np.ndarray, matrix: np.ndarray = GEOMETRIES["axis-aligned"], name: str = "volume", display: bool = True,
+    className: str = "vtkMRMLScalarVolumeNode",
+):  # fmt: skip
+    """A volume node in the scene out of an I, J, K array, without help from the package."""
+    return _makeVolume(voxels.shape, voxels.ravel(order="F"), matrix, name, display, className)
+
+
+def makeVector(voxels: np.ndarray, matrix: np.ndarray = GEOMETRIES["axis-aligned"], name: str = "photo"):
+    """A vector volume node in the scene out of an I, J, K, component array."""
+    interleaved = np.ascontiguousarray(voxels.transpose(2, 1, 0, 3)).reshape(-1, voxels.shape[3])
+    return _makeVolume(voxels.shape[:3], interleaved, matrix, name, True, "vtkMRMLVectorVolumeNode")
+
+
+def makeLabelMap(voxels: np.ndarray, matrix: np.ndarray = GEOMETRIES["axis-aligned"], name: str = "labels"):
+    """A label map volume node in the scene out of an I, J, K array."""
+    return makeVolume(voxels, matrix, name, display=False, className="vtkMRMLLabelMapVolumeNode")
+
+
+def makeSegmentation(segments: dict[str, np.ndarray], matrix: np.ndarray = GEOMETRIES["axis-aligned"], name: str = "outline"):
+    """A segmentation node in the scene out of I, J, K arrays by segment name; the IDs are ``id-NAME``."""
+    node = core.ensureScene().AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    node.CreateDefaultDisplayNodes()
+    vtkMatrix = vtk.vtkMatrix4x4()
+    slicer.util.updateVTKMatrixFromArray(vtkMatrix, matrix)
+    for key, voxels in segments.items():
+        labelmap = slicer.vtkOrientedImageData()
+        labelmap.SetDimensions(voxels.shape)
+        labelmap.GetPointData().SetScalars(numpy_support.numpy_to_vtk(voxels.astype(np.uint8).ravel(order="F"), deep=True))
+        labelmap.SetImageToWorldMatrix(vtkMatrix)
+        segment = slicer.vtkSegment()
+        segment.SetName(key)
+        segment.AddRepresentation("Binary labelmap", labelmap)
+        node.GetSegmentation().AddSegment(segment, f"id-{key}")
+    return node
+
+
+def _makeVolume(shape, scalars: np.ndarray, matrix: np.ndarray, name: str, display: bool, className: str):
     image = vtk.vtkImageData()
-    image.SetDimensions(voxels.shape)
-    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(voxels.ravel(order="F"), deep=True))
-    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    image.SetDimensions(shape)
+    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(scalars, deep=True))
+    node = core.ensureScene().AddNewNodeByClass(className, name)
     vtkMatrix = vtk.vtkMatrix4x4()
     slicer.util.updateVTKMatrixFromArray(vtkMatrix, matrix)
     node.SetIJKToRASMatrix(vtkMatrix)

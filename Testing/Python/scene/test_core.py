@@ -78,6 +78,14 @@ def test_loadVolume_agrees_with_nibabel_on_real_volumes(path):
     np.testing.assert_allclose(volumes.affineFromNode(node), image.affine, atol=1e-4)
 
 
+def test_loadVolume_takes_colours(tmp_path):
+    voxels = np.zeros((5, 6, 7), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    voxels["R"], voxels["B"] = 7, 9
+    node = core.loadVolume(save(tmp_path / "x.nii.gz", voxels))
+    assert node.IsA("vtkMRMLVectorVolumeNode") and volumes.voxelsOf(node).shape == (5, 6, 7, 3)
+    assert (volumes.voxelsOf(node) == [7, 0, 9]).all()
+
+
 def missing(folder):
     return folder / "missing.nii.gz"
 
@@ -135,10 +143,6 @@ def nifti2(folder):
     return folder / "x.nii"
 
 
-def colour(folder):
-    return save(folder / "x.nii.gz", np.zeros((5, 6, 7), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")]))
-
-
 def zeroSpacing(folder):
     image = nibabel.Nifti1Image(np.zeros((5, 6, 7), np.int16), None)
     image.header["pixdim"][1] = 0
@@ -184,7 +188,6 @@ def sheared(folder):
         (fourD, "4-D input of 5 × 6 × 7 × 3"),
         (fourDNrrd, "2 numbers a voxel .*4-D input"),
         (nifti2, "convert it to NIfTI-1"),
-        (colour, "3 numbers a voxel"),
         (zeroSpacing, r"singular geometry .spacing .0\.0, 1\.0, 1\.0. mm"),
         (singular, "singular geometry .sform with the axes"),
         (notFinite, "2 voxels that are NaN or infinite; replace them"),

@@ -10,14 +10,15 @@ import pytest
 from CAMOverlayLib.errors import OutputError, VolumeError
 from CAMOverlayLib.request import Target
 from CAMOverlayLib.scene import canvas, colormaps, core, overlay, picture, volumes
-from CAMOverlayLib.scene.slices import AXES, ORIENTATIONS, SliceRenderer
+from CAMOverlayLib.scene.slices import AXES, ORIENTATIONS, SliceRenderer, orientationsOf
 
 import slicer
 import slicer.util
 import vtk
 from vtk.util import numpy_support
 from scene.helpers import (
-    GEOMETRIES, affine, blob, makeHeatmap, makeResult, makeVolume, putUnderTransform, realVolumes, rotation,
+    GEOMETRIES, affine, blob, makeHeatmap, makeResult, makeVector, makeVolume, putUnderTransform, realVolumes,
+    rotation,
 )  # fmt: skip
 
 SHAPE = (40, 36, 30)
@@ -79,6 +80,26 @@ def test_blended_pixels_are_the_overlays_colour_over_the_volume(tmp_path):
         np.testing.assert_allclose(rendered.pixels[row, column], expected, atol=4 / 255)
         far = rendered.pixels[3, 3]
         np.testing.assert_allclose(far, 0.6, atol=1.5 / 255, err_msg="a low heatmap leaves the volume as it is")
+
+
+@pytest.mark.parametrize("components", [3, 4])
+@pytest.mark.parametrize(("plane", "orientation"), [((0, 1, 2), "Axial"), ((0, 2, 1), "Coronal"), ((1, 2, 0), "Sagittal")])
+def test_a_photo_shows_its_face_in_its_own_colours_under_the_overlay(tmp_path, components, plane, orientation):
+    """Where the columns, the rows and the thin axis of a picture of one slice point in the patient decides the view."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.eye(3)[:, list(plane)]
+    photo = makeVector(np.full((60, 40, 1, components), (200, 100, 50, 255)[:components], np.uint8), matrix)
+    photo.GetDisplayNode().SetAutoWindowLevel(False)
+    photo.GetDisplayNode().SetWindowLevelMinMax(0, 255)
+    heat = makeHeatmap(tmp_path, blob((60, 40, 1), matrix, centerOf(matrix, (20, 30, 0))), matrix)
+    node = overlay.addOverlay(makeResult(heat), photo)
+    assert orientationsOf(photo) == (orientation,)
+    rendered = SliceRenderer(photo, node, 0.5).render(orientation, centerOf(matrix, (20, 30, 0)), 2.0)
+    shown = np.array([200, 100, 50]) / 255
+    np.testing.assert_allclose(rendered.pixels[2, 2], shown, atol=1.5 / 255)
+    column, row = np.round(rendered.pixelOf(centerOf(matrix, (20, 30, 0)))).astype(int)
+    np.testing.assert_allclose(rendered.pixels[row, column], (shown + colormaps.colors("heat")[-1, :3]) / 2, atol=4 / 255)
+    assert readPng(picture.savePicture(tmp_path / "photo.png", photo, node)).shape[1] < 1300
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)

@@ -12,12 +12,13 @@ from hypothesis.extra import numpy as arrays
 
 from CAMOverlayLib.errors import OutputError, PlacementError, VolumeError
 from CAMOverlayLib.scene import core, volumes
+from CAMOverlayLib.scene.exported import ExportedVolumes
 
 import slicer
 import slicer.util
 import vtk
 from scene.helpers import (
-    GEOMETRIES, affine, blob, makeHeatmap, makeVolume, nodeIDs, putUnderTransform, realVolumes, rotation,
+    GEOMETRIES, affine, blob, makeHeatmap, makeVector, makeVolume, nodeIDs, putUnderTransform, realVolumes, rotation,
 )  # fmt: skip
 
 SCALAR_TYPES = ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
@@ -135,6 +136,30 @@ def test_import_does_not_depend_on_the_file_afterwards(tmp_path):
     assert (slicer.util.arrayFromVolume(overlay) == 0.5).all()
 
 
+@pytest.mark.parametrize(("dtype", "components", "kept"), [("u1", 3, 3), ("u1", 4, 3), ("f4", 4, 4), ("i2", 3, 3)])
+def test_a_vector_volume_leaves_with_its_components_last(tmp_path, dtype, components, kept):
+    """Four bytes a voxel are red, green, blue and alpha, which is how to draw it; four of anything else are channels."""
+    voxels = np.random.default_rng(0).integers(0, 99, (6, 5, 4, components)).astype(dtype)
+    node = makeVector(voxels, GEOMETRIES["oblique"])
+    exported = ExportedVolumes.write((node,), str(tmp_path))
+    array = np.load(exported.files[0].path, mmap_mode="r")
+    assert array.dtype == dtype and array.flags.f_contiguous and np.array_equal(array, voxels[..., :kept])
+    np.testing.assert_allclose(exported.files[0].affine, GEOMETRIES["oblique"], atol=1e-12)
+
+    exported.requireUnchanged()
+    slicer.util.arrayFromVolume(node)[3, 4, 5, 2] += 1
+    with pytest.raises(PlacementError, match="was edited"):
+        exported.requireUnchanged()
+
+
+def test_a_heatmap_lies_on_a_vector_volume(tmp_path):
+    matrix, heat = GEOMETRIES["left-handed"], np.random.default_rng(0).random((6, 5, 4)).astype(np.float32)
+    node = makeVector(np.zeros((6, 5, 4, 3), np.uint8), matrix)
+    overlay = volumes.importHeatmap(makeHeatmap(tmp_path, heat, matrix), node)
+    assert overlay.GetClassName() == "vtkMRMLScalarVolumeNode"
+    assert np.array_equal(slicer.util.arrayFromVolume(overlay).T, heat)
+
+
 def broken(heat, **changes):
     return dataclasses.replace(heat, **changes)
 
@@ -173,13 +198,8 @@ def test_export_says_what_is_wrong(tmp_path):
     with pytest.raises(VolumeError, match="'empty' has (no voxels|zero size)"):
         volumes.exportVolume(node, tmp_path)
 
-    image = vtk.vtkImageData()
-    image.SetDimensions(2, 3, 4)
-    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
-    colour = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "photo")
-    colour.SetAndObserveImageData(image)
-    with pytest.raises(VolumeError, match="3 numbers a voxel .* Vector to Scalar Volume"):
-        volumes.exportVolume(colour, tmp_path)
+    with pytest.raises(VolumeError, match="2 numbers a voxel .* Vector to Scalar Volume"):
+        volumes.exportVolume(makeVector(np.zeros((2, 3, 4, 2), np.uint8)), tmp_path)
 
     flat = makeVolume(np.zeros((3, 3, 3), np.uint8), name="flat")
     flat.SetIJKToRASDirections([[1, 0, 0], [0, 1, 0], [0, 1, 0]])
