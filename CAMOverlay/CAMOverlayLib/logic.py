@@ -18,6 +18,7 @@ from .errors import VolumeError
 from .request import Progress, Request, Result, TargetSpec
 from .scene import core, overlay
 from .scene.exported import ExportedVolumes
+from .scene.places import targetAt
 from .worker.client import Run, Worker
 
 Report = Callable[[Progress], None]
@@ -85,6 +86,12 @@ class OverlayLogic:
         *,
         channels: Sequence[slicer.vtkMRMLScalarVolumeNode] = (),
         target: int | str | TargetSpec | None = None,
+        minus: int | str | None = None,
+        mask: slicer.vtkMRMLNode | str | Path | None = None,
+        segment: str | None = None,
+        label: int | None = None,
+        point: slicer.vtkMRMLMarkupsNode | Sequence[float] | None = None,
+        slices: str | None = None,
         layer: str | None = None,
         method: str = "gradcam",
         device: str = "auto",
@@ -110,7 +117,16 @@ class OverlayLogic:
             bundlePath: root folder of a MONAI bundle.
             channels: further volumes on the same grid, where the network takes more than one channel.
             target: class to explain, by name or index; None explains the predicted class. In words also ``"a-b"`` (the
-                difference of two) and ``"a@voxel=I,J,K"`` (``ras=``, ``mask=``), or a ``request.TargetSpec``.
+                difference of two) and ``"a@voxel=I,J,K"`` (``ras=``, ``mask=``), or a ``request.TargetSpec``. With one
+                of the next five it is a class alone.
+            minus: class to compare with: the difference of the two is explained.
+            mask: of a segmentation network, the region to explain: a segmentation node, a label map node, or the path
+                of an image file; on any grid, parent transforms are taken into account.
+            segment: ID or name of the segment, where the segmentation has several.
+            label: value in the label map; None takes every voxel but 0.
+            point: instead of a region one place: a markups node, whose first point counts, or world RAS in mm.
+            slices: orientation in which a 2-D network gets the volume: ``axial``, ``coronal`` or ``sagittal``; None takes
+                a volume of one slice as it is and cuts any other axially.
             layer: layer to explain at, by its name in the network; None chooses.
             method: name of the method.
             device: ``auto``, ``cpu`` or ``cuda``.
@@ -129,7 +145,7 @@ class OverlayLogic:
             the run: ``run.cancel()``, ``run.wait()`` (returns the overlay node), ``run.state``.
 
         Raises:
-            CAMOverlayError: the volume cannot be exported, or there is no such Python.
+            CAMOverlayError: the volume or the mask cannot be exported, or there is no such Python.
         """
         if self.worker is None:
             self.worker = Worker()
@@ -143,8 +159,9 @@ class OverlayLogic:
 
             return self.worker.explain(
                 _request(
-                    exported, bundlePath, folder, target=target, layer=layer, method=method, device=device, trust=trust,
-                    inverse=inverse, verify=verify, blocks=blocks, trailFolder=trailFolder,
+                    exported, bundlePath, folder, target=target, minus=minus, mask=mask, segment=segment, label=label,
+                    point=point, slices=slices, layer=layer, method=method, device=device, trust=trust, inverse=inverse,
+                    verify=verify, blocks=blocks, trailFolder=trailFolder,
                 ),
                 finish=show,
                 folders=(folder,),  # from here on the run's, which removes it however it ends
@@ -177,8 +194,11 @@ class OverlayLogic:
 
 
 def _request(
-    exported: ExportedVolumes, bundlePath: str | Path, folder: str, *, trailFolder: str | Path | None = None, **settings: Any
-) -> Request:
+    exported: ExportedVolumes, bundlePath: str | Path, folder: str, *,
+    target: int | str | TargetSpec | None = None, trailFolder: str | Path | None = None, **settings: Any,
+) -> Request:  # fmt: skip
+    asked = {name: settings.pop(name, None) for name in ("minus", "mask", "segment", "label", "point")}
+    target = targetAt(target, exported.nodes[0], folder, **asked)
     settings["layer"] = settings.get("layer") or None
     trail = str(trailFolder) if trailFolder is not None else None
-    return Request(exported.files, str(bundlePath), folder, trail_folder=trail, **settings)
+    return Request(exported.files, str(bundlePath), folder, target=target, trail_folder=trail, **settings)

@@ -7,11 +7,11 @@ import time
 
 import numpy as np
 import pytest
-from CAMOverlayLib.errors import Cancelled, PlacementError, VolumeError
+from CAMOverlayLib.errors import Cancelled, PlacementError, TargetError, VolumeError
 from CAMOverlayLib.logic import OverlayLogic
 from CAMOverlayLib.scene import core, overlay
 from CAMOverlayLib.scene.exported import ExportedVolumes
-from scene.helpers import GEOMETRIES, makeVolume, nodeIDs, putUnderTransform
+from scene.helpers import GEOMETRIES, makeSegmentation, makeVolume, nodeIDs, putUnderTransform
 from worker.helpers import wait_for_stage
 
 import slicer
@@ -84,6 +84,51 @@ def test_an_error_leaves_the_scene_as_it_was(logic, volume, fault_bundle):
     before = nodeIDs()
     with pytest.raises(VolumeError):
         logic.process(volume, fault_bundle(channels=3), trust=True)
+    assert nodeIDs() == before
+
+
+UNET = {
+    "_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2],
+    "num_res_units": 0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def segmenting(make_bundle):
+    chain = [{"_target_": f"{name}d", "keys": "image"} for name in ("LoadImage", "EnsureChannelFirst", "EnsureType")]
+    return make_bundle(network=UNET, chain=chain)
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["worker", "here"])
+def test_a_segment_of_the_scene_is_what_is_asked_about(worker, volume, segmenting, there):
+    """The segmentation moved with the patient, and the volume did too: the same voxels are found."""
+    logic = OverlayLogic(worker=worker) if there else OverlayLogic()
+    drawn, moved = np.zeros((24, 20, 16)), np.diag([1.0, 1, 1, 1])
+    drawn[4:12, 6:10, 2:6] = 1
+    outline = makeSegmentation({"tumor": drawn, "other": drawn[::-1]}, GEOMETRIES["oblique"])
+    moved[:3, 3] = 10, -20, 30
+    for node in (volume, outline):
+        putUnderTransform(node, moved)
+    node = logic.process(volume, segmenting, trust=True, target="lesion", minus=0, mask=outline, segment="tumor")
+    target = overlay.resultOf(node).target
+    assert target.name == "lesion − healthy" and "over the 128 voxels of mask 'tumor'" in target.description
+
+
+def test_a_point_of_the_scene_is_what_is_asked_about(logic, volume, segmenting):
+    points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "F")
+    points.AddControlPoint(*(GEOMETRIES["oblique"] @ [5, 6, 7, 1])[:3])
+    for point in (points, (GEOMETRIES["oblique"] @ [5, 6, 7, 1])[:3]):
+        node = logic.process(volume, segmenting, trust=True, target=1, point=point)
+        assert "voxel (5, 6, 7) of the output" in overlay.resultOf(node).target.description
+
+
+def test_a_place_that_does_not_fit_leaves_the_scene_as_it_was(logic, volume, fault_bundle):
+    outline = makeSegmentation({"tumor": np.zeros((24, 20, 16))})
+    before = nodeIDs()
+    with pytest.raises(TargetError, match="'tumor' is empty"):
+        logic.process(volume, fault_bundle(), trust=True, mask=outline)
+    with pytest.raises(TargetError, match="one answer for the whole volume"):
+        logic.process(volume, fault_bundle(), trust=True, point=(0, 0, 0))
     assert nodeIDs() == before
 
 
