@@ -1,4 +1,4 @@
-"""The section Explain: class, layer, method, and under Advanced device and Python."""
+"""The section Explain: class, place, layer, method, and under Advanced slices, device and Python."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from ..worker.interpreter import own_python
 from .bundle_state import BundleState
 from .parameters import PanelParameters
+from .places import PlaceRows
 
 METHODS = {
     "gradcam": "Grad-CAM",
@@ -39,12 +40,16 @@ class ExplainSection:
 
     Args:
         ui: the panel's widgets by name.
-        onChosen: called when the user chose another class, layer or method.
+        onChosen: called when the user chose another class, place, layer, method or orientation of slices.
+        onChanged: called when what can be asked about came or went.
         onPythonChanged: called with the path of the Python that computes, empty for Slicer's own.
     """
 
-    def __init__(self, ui: Any, onChosen: Callable[[], None], onPythonChanged: Callable[[str], None]) -> None:
+    def __init__(
+        self, ui: Any, onChosen: Callable[[], None], onChanged: Callable[[], None], onPythonChanged: Callable[[str], None]
+    ) -> None:
         self.ui = ui
+        self.places = PlaceRows(ui, onChosen, onChanged)
         self._onChosen, self._onPythonChanged = onChosen, onPythonChanged
         self._parameters: PanelParameters | None = None
         self._filling = False
@@ -52,6 +57,9 @@ class ExplainSection:
             ui.methodSelector.addItem(title, name)
         for name, title in (("auto", _("Automatic")), ("cpu", _("CPU")), ("cuda", _("GPU (CUDA)"))):
             ui.deviceSelector.addItem(title, name)
+        orientations = (("", _("Automatic")), ("axial", _("Axial")), ("coronal", _("Coronal")), ("sagittal", _("Sagittal")))
+        for name, title in orientations:
+            ui.slicesSelector.addItem(title, name)
         header = ui.layerTree.header()
         header.setStretchLastSection(False)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -60,15 +68,19 @@ class ExplainSection:
         self.setLayers((), "")
         ui.pythonSelector.sizeAdjustPolicy = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon
         ui.pythonSelector.currentPath = pythonSetting()
-        ui.targetSelector.currentIndexChanged.connect(lambda row=0: self._choose("target", ui.targetSelector))
-        ui.methodSelector.currentIndexChanged.connect(lambda row=0: self._choose("method", ui.methodSelector))
-        ui.deviceSelector.currentIndexChanged.connect(lambda row=0: self._choose("device", ui.deviceSelector))
+        self._choices = {
+            "target": ui.targetSelector, "minus": ui.minusSelector, "method": ui.methodSelector,
+            "slices": ui.slicesSelector, "device": ui.deviceSelector,
+        }  # fmt: skip
+        for name, combo in self._choices.items():
+            combo.currentIndexChanged.connect(lambda row=0, name=name: self._choose(name))
         ui.layerTree.itemSelectionChanged.connect(self._onLayer)
         ui.pythonSelector.currentPathChanged.connect(self._onPython)
         self._showPython()
 
     def setParameters(self, parameters: PanelParameters | None) -> None:
         self._parameters = parameters
+        self.places.setParameters(parameters)
         self.update()
 
     def update(self) -> None:
@@ -76,10 +88,11 @@ class ExplainSection:
         if self._parameters is None:
             return
         self._filling = True
-        for name, combo in (("target", self.ui.targetSelector), ("method", self.ui.methodSelector), ("device", self.ui.deviceSelector)):
+        for name, combo in self._choices.items():
             combo.currentIndex = max(0, combo.findData(getattr(self._parameters, name)))
         self._selectLayer(self._parameters.layer)
         self._filling = False
+        self.places.update()
 
     # Classes.
 
@@ -90,10 +103,11 @@ class ExplainSection:
 
     def setClasses(self, classes: tuple[str, ...]) -> None:
         self._filling = True
-        self.ui.targetSelector.clear()
-        self.ui.targetSelector.addItem(_("Predicted class"), "")
-        for index, name in enumerate(classes):
-            self.ui.targetSelector.addItem(name, str(index))
+        for combo, first in ((self.ui.targetSelector, _("Predicted class")), (self.ui.minusSelector, _("No other class"))):
+            combo.clear()
+            combo.addItem(first, "")
+            for index, name in enumerate(classes):
+                combo.addItem(name, str(index))
         self._filling = False
         self.update()
 
@@ -163,7 +177,8 @@ class ExplainSection:
             self._parameters.layer = self._chosenLayer()
             self._onChosen()
 
-    def _choose(self, name: str, combo: Any) -> None:
+    def _choose(self, name: str) -> None:
+        combo = self._choices[name]
         value = combo.itemData(combo.currentIndex)
         if self._filling or self._parameters is None or value is None or value == getattr(self._parameters, name):
             return

@@ -9,6 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ..scene import volumes
 from .bundle_state import BundleState
 from .parameters import CHANNEL_ROLE, PanelParameters
 
@@ -78,7 +79,7 @@ class InputsSection:
             with slicer.util.NodeModify(self._parameters.parameterNode):
                 self._parameters.bundleFolder = path
                 # Another bundle's third class or fifth layer mean something else.
-                self._parameters.target = self._parameters.layer = ""
+                self._parameters.target = self._parameters.minus = self._parameters.layer = ""
         self._updateChannels()
         self._onBundleChanged(self.bundle)
 
@@ -93,7 +94,8 @@ class InputsSection:
         return [selector.currentNode() for _label, selector in self._channelRows]
 
     def _updateChannels(self) -> None:
-        wanted = (self.bundle.channels if self.bundle else 1) - 1
+        first = componentsOf(self._parameters.inputVolume if self._parameters else None)
+        wanted = max(0, (self.bundle.channels if self.bundle else 1) - first)
         form = self.ui.inputsButton.layout()
         while len(self._channelRows) > wanted:
             for widget in self._channelRows.pop():
@@ -105,13 +107,15 @@ class InputsSection:
             self._channelRows.append(self._addChannelRow(form, len(self._channelRows) + 1))
         node = self._parameters.parameterNode if self._parameters else None
         for index, (label, selector) in enumerate(self._channelRows):
-            label.text = _("{name}:").format(name=names[index + 1] if index + 1 < len(names) else _("Channel {number}").format(number=index + 2))
+            place = first + index
+            name = names[place] if place < len(names) else _("Channel {number}").format(number=place + 1)
+            label.text = _("{name}:").format(name=name)
             if node is not None:
                 self._filling = True
                 selector.setCurrentNode(node.GetNthNodeReference(CHANNEL_ROLE, index))
                 self._filling = False
-        first = _("&Volume ({name}):").format(name=names[0]) if wanted and names else _("&Volume:")
-        self.ui.inputSelectorLabel.text = first
+        named = wanted and names and first == 1
+        self.ui.inputSelectorLabel.text = _("&Volume ({name}):").format(name=names[0]) if named else _("&Volume:")
 
     def _addChannelRow(self, form: Any, number: int) -> tuple[Any, Any]:
         selector = slicer.qMRMLNodeComboBox()
@@ -139,3 +143,9 @@ class InputsSection:
             if volume is not None:
                 node.SetNthNodeReferenceID(CHANNEL_ROLE, position, volume.GetID())
         self._onChanged()
+
+
+def componentsOf(volumeNode: Any) -> int:
+    """How many channels a volume brings: three or more for a vector volume, such as a colour picture."""
+    image = volumeNode.GetImageData() if volumeNode is not None else None
+    return volumes.voxelsOf(volumeNode).shape[3] if image is not None and image.GetNumberOfScalarComponents() > 1 else 1

@@ -9,6 +9,12 @@ from slicer.parameterNodeWrapper import Decimals, SingleStep, WithinRange, param
 CHANNEL_ROLE = "channel"
 """Node reference from the parameter node to the volumes of the second and further channels."""
 
+REGION_ROLE = "region"
+"""Node reference from the parameter node to the segmentation or label map in which the answer is explained."""
+
+POINT_ROLE = "point"
+"""Node reference from the parameter node to the point list with the place that is explained."""
+
 
 @parameterNodeWrapper
 class PanelParameters:
@@ -18,15 +24,25 @@ class PanelParameters:
 
     Attributes:
         target: index of the class as text, empty for the predicted one.
+        minus: index of the class to compare with as text, empty for none.
+        place: ``region`` or ``point``, empty for the whole answer; the nodes are references of the parameter node.
+        regionPart: ID of the segment, or value of the label as text, empty for all labels.
+        pointPart: ID of the control point, empty for the first one.
         layer: name of the layer, empty for the automatic choice.
-        follow: explain again when class, layer or method change.
+        slices: orientation in which a 2-D network gets the volume, empty for the automatic choice.
+        follow: explain again when something of this is chosen anew.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
     overlayVolume: vtkMRMLScalarVolumeNode
     bundleFolder: str
     target: str
+    minus: str
+    place: str
+    regionPart: str
+    pointPart: str
     layer: str
+    slices: str
     method: str = "gradcam"
     device: str = "auto"
     follow: bool = True

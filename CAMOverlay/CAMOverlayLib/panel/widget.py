@@ -47,7 +47,7 @@ class Panel(VTKObservationMixin):
         self._notes: list[str] = []
         self._explained: tuple | None = None
         self.inputs = InputsSection(ui, self._onBundle, self._update)
-        self.explain = ExplainSection(ui, self._onChosen, self._onPython)
+        self.explain = ExplainSection(ui, self._onChosen, self._updateApply, self._onPython)
         self.progress = ProgressSection(ui, self._log)
         self.results = ResultSection(ui, self._explainClass)
         self.display = DisplaySection(ui)
@@ -79,7 +79,8 @@ class Panel(VTKObservationMixin):
         selection = slicer.app.applicationLogic().GetSelectionNode()
         active = slicer.mrmlScene.GetNodeByID(selection.GetActiveVolumeID() or "") if selection else None
         volumes = [active, *slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
-        plain = [v for v in volumes if v is not None and v.GetClassName() == "vtkMRMLScalarVolumeNode" and not overlay.isOverlay(v)]
+        kinds = ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode")
+        plain = [v for v in volumes if v is not None and v.GetClassName() in kinds and not overlay.isOverlay(v)]
         if plain:
             self.parameters.inputVolume = plain[0]
 
@@ -135,6 +136,10 @@ class Panel(VTKObservationMixin):
             return self.inputs.bundle.problem
         if None in self.inputs.channels():
             return _("The bundle wants {count} volumes. Choose all of them.").format(count=self.inputs.bundle.channels)
+        if self.parameters.minus and self.parameters.minus == self.parameters.target:
+            return _("Choose two different classes, or no other class.")
+        if problem := self.explain.places.problem():
+            return problem
         output = self.parameters.overlayVolume
         if output is not None and output.GetImageData() is not None and not overlay.isOverlay(output):
             return _("The output “{name}” is an image of its own, not an overlay. Choose another one.").format(name=output.GetName())
@@ -209,6 +214,9 @@ class Panel(VTKObservationMixin):
                 str(bundle.folder),
                 channels=self.inputs.channels(),
                 target=int(parameters.target) if parameters.target else None,
+                minus=int(parameters.minus) if parameters.minus else None,
+                **self.explain.places.asked(),
+                slices=parameters.slices or None,
                 layer=parameters.layer or None,
                 method=parameters.method,
                 device=parameters.device,
@@ -269,11 +277,13 @@ class Panel(VTKObservationMixin):
     def _wanted(self) -> tuple:
         """What a run would explain: with the same answer twice there is nothing to compute."""
         assert self.parameters is not None
-        node = self.parameters.inputVolume
-        return (node.GetID() if node else "", self.parameters.bundleFolder, self.parameters.target, self.parameters.layer, self.parameters.method)
+        chosen, node = self.parameters, self.parameters.inputVolume
+        what = (chosen.target, chosen.minus, self.explain.places.key(), chosen.layer, chosen.method, chosen.slices)
+        return (node.GetID() if node else "", chosen.bundleFolder, *what)
 
     def _onChosen(self) -> None:
-        """Class, layer or method changed: where the process is warm and the overlay is of this volume, show it at once."""
+        """Something else shall be explained: where the process is warm and the overlay is of this volume, do it at once."""
+        self._updateApply()
         if self.parameters is None or not self.parameters.follow or self._explained is None or self._problem():
             return
         if self._explained[:2] != self._wanted()[:2] or self._explained == self._wanted():
