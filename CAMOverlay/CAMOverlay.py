@@ -106,6 +106,7 @@ class CAMOverlayWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneChanged(self, caller, event) -> None:
         if self.parent.isEntered:
             self.initializeParameterNode()
+            qt.QTimer.singleShot(0, self.panel.refresh)
 
     def onNodeAdded(self, caller, event) -> None:
         """A volume that is loaded while the panel is open and empty is the one that is meant."""

@@ -9,7 +9,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from ..request import Result, TransformStep
+from ..request import Prediction, Result, TransformStep
+from ..scene import overlay
 
 
 class ResultSection:
@@ -51,11 +52,13 @@ class ResultSection:
         table.setRowCount(len(prediction.classes))
         # Outputs that are no probabilities have no whole that a bar could be a part of.
         areShares = prediction.activation != "none"
-        table.horizontalHeaderItem(1).setText(_("Probability") if areShares else _("Output"))
+        title = _("Mean probability") if prediction.voxels else _("Probability")
+        table.horizontalHeaderItem(1).setText(title if areShares else _("Output"))
+        predicted = overlay.predictedClasses(prediction)
         values = prediction.probabilities if areShares else prediction.outputs
         for row, (name, value) in enumerate(zip(prediction.classes, values)):
             item = qt.QTableWidgetItem(name)
-            if row == prediction.index:
+            if row in predicted:
                 font = item.font()
                 font.setBold(True)
                 item.setFont(font)
@@ -115,13 +118,32 @@ def fitHeight(table: Any, most: int) -> None:
 
 
 def summary(result: Result) -> str:
-    prediction = result.prediction
-    words = _("Predicted <b>{name}</b>").format(name=escape(prediction.name))
-    if prediction.activation != "none":
-        words += f" ({prediction.probabilities[prediction.index]:.1%})"
-    return words + "<br>" + _("Shown: evidence for <b>{target}</b>, {method} at {layer}").format(
+    words = said(result.prediction) + "<br>" + _("Shown: evidence for <b>{target}</b>, {method} at {layer}").format(
         target=escape(result.target.name), method=escape(result.method), layer=escape(result.layer)
     )
+    if result.prediction.voxels:  # where in the output matters there
+        words += "<br>" + escape(result.target.description[:1].upper() + result.target.description[1:])
+    return words
+
+
+def said(prediction: Prediction, most: int = 4) -> str:
+    """What the network says of the volume: a class, the outputs above 50 %, how many voxels got which class, or values."""
+    predicted = overlay.predictedClasses(prediction)
+    if prediction.voxels:
+        predicted = sorted(predicted, key=lambda index: -prediction.voxels[index])
+        words, values = _("Predicted voxels: {found}"), [f"{count:,}" for count in prediction.voxels]
+    elif prediction.activation == "none":
+        predicted, words = range(len(prediction.classes)), _("Output: {found}")
+        values = [f"{output:.4g}" for output in prediction.outputs]
+    else:
+        values = [f"{share:.1%}" for share in prediction.probabilities]
+        words = _("Predicted {found}") if prediction.activation == "softmax" else _("Above 50 %: {found}")
+    if not predicted and prediction.voxels:
+        return _("No voxel is predicted as any class.")
+    if not predicted:
+        words, predicted = _("No output is above 50 %; the highest is {found}"), [prediction.index]
+    found = [f"<b>{escape(prediction.classes[index])}</b> ({values[index]})" for index in list(predicted)[:most]]
+    return words.format(found=", ".join([*found, *(["…"] if len(predicted) > most else [])]))
 
 
 def verdict(result: Result) -> str:

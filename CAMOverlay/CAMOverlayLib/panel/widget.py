@@ -84,6 +84,11 @@ class Panel(VTKObservationMixin):
         if plain:
             self.parameters.inputVolume = plain[0]
 
+    def refresh(self) -> None:
+        """Show once more what the parameter node says: a node selector learns late of nodes that came with a scene."""
+        if self.parameters is not None:
+            self._update()
+
     def close(self) -> None:
         """The panel goes: with the module, at a reload, or with Slicer."""
         self._stopAll()

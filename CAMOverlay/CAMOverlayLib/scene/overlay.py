@@ -20,7 +20,7 @@ import slicer
 import slicer.util
 
 from ..errors import VolumeError
-from ..request import Result
+from ..request import Prediction, Result
 from . import colormaps, core
 from .volumes import importHeatmap, peakIJK, worldFromIJK
 
@@ -113,6 +113,17 @@ def resultOf(overlayNode: slicer.vtkMRMLVolumeNode) -> Result | None:
     """The result that an overlay shows, from its attributes; its heatmap has no file. None for other volumes."""
     report = overlayNode.GetAttribute("CAMOverlay.Report")
     return Result.from_json(report) if report else None
+
+
+def predictedClasses(prediction: Prediction) -> tuple[int, ...]:
+    """Indices of what the network says is there: one class of a choice, of separate yes-or-no outputs those above 50 %,
+    of a segmentation every class that any voxel got, and nothing of a regression."""
+    indices = range(len(prediction.classes))
+    if prediction.voxels:
+        return tuple(i for i in indices if prediction.voxels[i])
+    if prediction.activation == "sigmoid":
+        return tuple(i for i in indices if prediction.probabilities[i] > 0.5)
+    return (prediction.index,) if prediction.activation == "softmax" else ()
 
 
 def inputVolumeOf(overlayNode: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLScalarVolumeNode | None:

@@ -87,11 +87,7 @@ def _words(
     result = resultOf(overlayNode)
     if result is None:
         return overlayNode.GetName(), inputVolume.GetName(), [place]
-    predicted, target = result.prediction.index, result.target.index
-    share = f"predicted class{_share(result, target)}"
-    if predicted != target:
-        share = f"{_share(result, target).lstrip(', ')}, predicted class: {result.prediction.name}".lstrip(", ")
-        share += _share(result, predicted)
+    share = _answer(result)
     grid = " × ".join(f"{mm:.3g}" for mm in result.activation_spacing)
     return (
         f"Evidence for “{result.target.name}”",
@@ -108,6 +104,19 @@ def _words(
 def _seenWords(result: Result) -> list[str]:
     share = result.field_of_view.share
     return [] if share > 0.9995 else [f"Outlined: the {share:.0%} of the volume's voxels that the network saw"]
+
+
+def _answer(result: Result) -> str:
+    """What the network says of the class that is shown, and, where it is a choice among classes, what it chose."""
+    prediction, target = result.prediction, result.target.index
+    share = _share(result, target).lstrip(", ")
+    if prediction.voxels and 0 <= target < len(prediction.voxels):
+        return f"predicted in {prediction.voxels[target]:,} voxels of the output"
+    if prediction.activation != "softmax":
+        return share
+    if prediction.index == target:
+        return f"predicted class, {share}"
+    return f"{share}, predicted class: {prediction.name}".lstrip(", ") + _share(result, prediction.index)
 
 
 def _share(result: Result, index: int) -> str:

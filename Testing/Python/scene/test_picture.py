@@ -248,9 +248,14 @@ def test_words_tell_target_prediction_and_place(tmp_path):
     assert subtitle == "MRHead   ·   probability 1.8 %, predicted class: lesion, probability 98.2 %"
     assert "No positive evidence" in footer[1]
 
-    bare = dataclasses.replace(other.prediction, activation="none")
-    overlay.setProvenance(node, dataclasses.replace(other, prediction=bare), inputVolume)
-    assert "output -1.5, predicted class: lesion, output 2.5" in picture._words(inputVolume, node)[1]
+    for changes, subtitle in (
+        ({"activation": "none"}, "MRHead   ·   output -1.5"),
+        ({"activation": "sigmoid"}, "MRHead   ·   probability 1.8 %"),
+        ({"voxels": (1200, 7)}, "MRHead   ·   predicted in 1,200 voxels of the output"),
+    ):
+        prediction = dataclasses.replace(other.prediction, **changes)
+        overlay.setProvenance(node, dataclasses.replace(other, prediction=prediction), inputVolume)
+        assert picture._words(inputVolume, node)[1] == subtitle
 
 
 @pytest.mark.parametrize(
