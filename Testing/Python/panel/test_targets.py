@@ -192,15 +192,30 @@ def test_a_network_with_one_answer_says_so(host, demoVolume, panel, points):
     assert slicer.mrmlScene.GetNumberOfNodes() == nodes
 
 
-def test_slices_are_asked_for(host, segmenting):
-    panel, asked = segmenting, []
-    start = panel.panel.logic.start
-    panel.panel.logic.start = lambda *volumes, **options: asked.append(options["slices"]) or start(*volumes, **options)
+PICTURES = [{"_target_": f"{name}d", "keys": "image"} for name in ("LoadImage", "EnsureChannelFirst", "ScaleIntensity", "EnsureType")]
+
+
+def test_slices_of_a_volume(host, volume, panel, make_bundle):
+    panel.chooseBundle(make_bundle(network={**UNET, "spatial_dims": 2}, chain=PICTURES))
     panel.apply("Trust and run")
+    assert "axial" in overlays.resultOf(panel.overlay).applied, panel.ui.messageLabel.text
     panel.ui.advancedBox.collapsed = False
     host.choose(panel.ui.slicesSelector, "Sagittal")
+    assert panel.panel.busy, "other slices are followed"
     panel.finish()
-    assert asked == [None, "sagittal"]
+    assert "sagittal" in overlays.resultOf(panel.overlay).applied
+
+
+def test_a_colour_picture_is_explained(host, panel, make_bundle):
+    pixels = np.random.default_rng(0).integers(100, 200, (48, 32, 1, 1)).repeat(3, 3).astype(np.uint8)
+    photo = makeVector(pixels, np.diag([-1.0, -1, 1, 1]))
+    panel.panel.preselect()
+    panel.chooseBundle(make_bundle(network={**UNET, "spatial_dims": 2, "in_channels": 3}, chain=PICTURES, channels=3))
+    panel.apply("Trust and run")
+    assert panel.overlay is not None, panel.ui.messageLabel.text
+    assert slicer.util.arrayFromVolume(panel.overlay).shape == (1, 32, 48)
+    assert overlays.inputVolumeOf(panel.overlay) is photo
+    assert np.ptp(host.sliceImage("Red").astype(int), axis=2).max() > 60, "the overlay is seen over the picture"
 
 
 def test_a_colour_picture_brings_its_channels(host, panel, make_bundle):

@@ -133,6 +133,7 @@ def makeResult(heatmap: VolumeFile, **changes) -> Result:
         activation_shape=(6, 6, 6),
         activation_spacing=(16.0, 16.0, 20.0),
         network_input_shape=(96, 96, 96),
+        applied="",
         field_of_view=FieldOfView(0.8, ((1.0, 0.0, 0.0, 1.5, 7.5),)),
         placement=Placement("proven", "Placement proven.", 1.1, "mirrored along I", 0.6, "affine", 0.1),
         steps=(),
