@@ -56,7 +56,7 @@ def takeScreenshot(options: argparse.Namespace) -> int:
     host = start(dark=options.dark, developerMode=False)
     host.loadModule(options.module)
     host.startupCompleted()
-    panel = host.open(options.module.stem, 1440, 1290)
+    panel = host.open(options.module.stem, 1440, 1310)
     demonstrate(host, panel)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     print(host.grab(options.output))
