@@ -11,7 +11,8 @@ from typing import Any
 
 import slicer
 import vtk
-from CAMOverlayLib.scene import core
+from CAMOverlayLib.errors import VolumeError
+from CAMOverlayLib.scene import core, photos
 from PySide6.QtCore import Property, QObject, QProcessEnvironment, QSettings, Signal
 from PySide6.QtWidgets import QApplication, QWidget
 
@@ -112,6 +113,8 @@ class qSlicerIOManager(QObject):
         (".nii", "VolumeFile", "vtkMRMLScalarVolumeNode"),
         (".mha", "VolumeFile", "vtkMRMLScalarVolumeNode"),
         (".mhd", "VolumeFile", "vtkMRMLScalarVolumeNode"),
+        (".png", "VolumeFile", "vtkMRMLScalarVolumeNode"),
+        (".jpg", "VolumeFile", "vtkMRMLScalarVolumeNode"),
         (".ctbl", "ColorTableFile", "vtkMRMLColorTableNode"),
         (".tfm", "TransformFile", "vtkMRMLTransformNode"),
         (".h5", "TransformFile", "vtkMRMLTransformNode"),
@@ -156,7 +159,14 @@ class qSlicerIOManager(QObject):
         options = 1 * bool(properties.get("labelmap")) + 2 * bool(properties.get("center")) + 4 * bool(properties.get("singleFile"))
         name = Path(path).name
         ending = next((e for e, *_ in self.KINDS if name.lower().endswith(e)), Path(name).suffix)
-        node = slicer.app.applicationLogic().GetModuleLogic("Volumes").AddArchetypeVolume(path, name[: -len(ending)], options, None)
+        if photos.isPhoto(Path(path)):  # the core from PyPI lacks the readers that Slicer has for these
+            try:
+                node = photos.loadPhoto(Path(path), slicer.mrmlScene, name[: -len(ending)])
+            except VolumeError:
+                return None
+        else:
+            logic = slicer.app.applicationLogic().GetModuleLogic("Volumes")
+            node = logic.AddArchetypeVolume(path, name[: -len(ending)], options, None)
         if node is not None and properties.get("show", True):
             selection = slicer.app.applicationLogic().GetSelectionNode()
             label = bool(properties.get("labelmap"))

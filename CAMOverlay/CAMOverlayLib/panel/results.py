@@ -155,9 +155,10 @@ def verdict(result: Result) -> str:
 
 def resolution(result: Result) -> str:
     size = " × ".join(f"{mm:.1f}" for mm in result.activation_spacing)
-    return _("One activation covers {size} mm. The network saw {share:.0%} of the volume.").format(
+    words = _("One activation covers {size} mm. The network saw {share:.0%} of the volume").format(
         size=size, share=result.field_of_view.share
     )
+    return words + (_(", given as {applied}.").format(applied=result.applied) if result.applied else ".")
 
 
 def _shape(shape: Sequence[int]) -> str:

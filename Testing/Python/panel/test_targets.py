@@ -8,6 +8,7 @@ import pytest
 import slicer
 from CAMOverlayLib.demo import DEMO_BUNDLE
 from CAMOverlayLib.scene import overlay as overlays
+from CAMOverlayLib.scene.canvas import Canvas
 from scene.helpers import makeLabelMap, makeSegmentation, makeVector, makeVolume
 
 SHAPE = (24, 20, 16)
@@ -198,7 +199,8 @@ PICTURES = [{"_target_": f"{name}d", "keys": "image"} for name in ("LoadImage", 
 def test_slices_of_a_volume(host, volume, panel, make_bundle):
     panel.chooseBundle(make_bundle(network={**UNET, "spatial_dims": 2}, chain=PICTURES))
     panel.apply("Trust and run")
-    assert "axial" in overlays.resultOf(panel.overlay).applied, panel.ui.messageLabel.text
+    assert panel.overlay is not None, panel.ui.messageLabel.text
+    assert panel.ui.resolutionLabel.text.endswith("of the volume, given as 16 axial pictures.")
     panel.ui.advancedBox.collapsed = False
     host.choose(panel.ui.slicesSelector, "Sagittal")
     assert panel.panel.busy, "other slices are followed"
@@ -206,11 +208,15 @@ def test_slices_of_a_volume(host, volume, panel, make_bundle):
     assert "sagittal" in overlays.resultOf(panel.overlay).applied
 
 
-def test_a_colour_picture_is_explained(host, panel, make_bundle):
-    pixels = np.random.default_rng(0).integers(100, 200, (48, 32, 1, 1)).repeat(3, 3).astype(np.uint8)
-    photo = makeVector(pixels, np.diag([-1.0, -1, 1, 1]))
+def test_a_colour_picture_is_explained(host, panel, make_bundle, tmp_path):
+    """Loaded as any file, grey in all three colours: what has a colour in the view is the overlay."""
+    page = Canvas(48, 32, (0, 0, 0))
+    page.pixels[...] = np.random.default_rng(0).uniform(0.4, 0.8, (32, 48, 1))
+    photo = slicer.util.loadVolume(str(page.save(tmp_path / "photo.png")))
     panel.panel.preselect()
     panel.chooseBundle(make_bundle(network={**UNET, "spatial_dims": 2, "in_channels": 3}, chain=PICTURES, channels=3))
+    before = host.sliceImage("Red").astype(int)
+    assert before.max() > 90 and np.ptp(before, axis=2).max() == 0
     panel.apply("Trust and run")
     assert panel.overlay is not None, panel.ui.messageLabel.text
     assert slicer.util.arrayFromVolume(panel.overlay).shape == (1, 32, 48)
