@@ -125,8 +125,8 @@ class OverlayLogic:
             segment: ID or name of the segment, where the segmentation has several.
             label: value in the label map; None takes every voxel but 0.
             point: instead of a region one place: a markups node, whose first point counts, or world RAS in mm.
-            slices: orientation in which a 2-D network gets the volume: ``axial``, ``coronal`` or ``sagittal``; None takes
-                a volume of one slice as it is and cuts any other axially.
+            slices: orientation in which a 2-D network gets the volume: ``axial``, ``coronal`` or ``sagittal``; None
+                takes a volume of one slice as it is and cuts any other axially.
             layer: layer to explain at, by its name in the network; None chooses.
             method: name of the method.
             device: ``auto``, ``cpu`` or ``cuda``.

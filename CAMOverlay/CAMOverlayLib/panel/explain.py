@@ -46,7 +46,11 @@ class ExplainSection:
     """
 
     def __init__(
-        self, ui: Any, onChosen: Callable[[], None], onChanged: Callable[[], None], onPythonChanged: Callable[[str], None]
+        self,
+        ui: Any,
+        onChosen: Callable[[], None],
+        onChanged: Callable[[], None],
+        onPythonChanged: Callable[[str], None],
     ) -> None:
         self.ui = ui
         self.places = PlaceRows(ui, onChosen, onChanged)
@@ -57,8 +61,8 @@ class ExplainSection:
             ui.methodSelector.addItem(title, name)
         for name, title in (("auto", _("Automatic")), ("cpu", _("CPU")), ("cuda", _("GPU (CUDA)"))):
             ui.deviceSelector.addItem(title, name)
-        orientations = (("", _("Automatic")), ("axial", _("Axial")), ("coronal", _("Coronal")), ("sagittal", _("Sagittal")))
-        for name, title in orientations:
+        ui.slicesSelector.addItem(_("Automatic"), "")
+        for name, title in (("axial", _("Axial")), ("coronal", _("Coronal")), ("sagittal", _("Sagittal"))):
             ui.slicesSelector.addItem(title, name)
         header = ui.layerTree.header()
         header.setStretchLastSection(False)
@@ -103,7 +107,8 @@ class ExplainSection:
 
     def setClasses(self, classes: tuple[str, ...]) -> None:
         self._filling = True
-        for combo, first in ((self.ui.targetSelector, _("Predicted class")), (self.ui.minusSelector, _("No other class"))):
+        target, minus = self.ui.targetSelector, self.ui.minusSelector
+        for combo, first in ((target, _("Predicted class")), (minus, _("No other class"))):
             combo.clear()
             combo.addItem(first, "")
             for index, name in enumerate(classes):

@@ -127,7 +127,7 @@ def summary(result: Result) -> str:
 
 
 def said(prediction: Prediction, most: int = 4) -> str:
-    """What the network says of the volume: a class, the outputs above 50 %, how many voxels got which class, or values."""
+    """What the network says: a class, the outputs above 50 %, how many voxels got which class, or values."""
     predicted = overlay.predictedClasses(prediction)
     if prediction.voxels:
         predicted = sorted(predicted, key=lambda index: -prediction.voxels[index])

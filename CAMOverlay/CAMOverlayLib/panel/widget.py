@@ -287,7 +287,7 @@ class Panel(VTKObservationMixin):
         return (node.GetID() if node else "", chosen.bundleFolder, *what)
 
     def _onChosen(self) -> None:
-        """Something else shall be explained: where the process is warm and the overlay is of this volume, do it at once."""
+        """Something else is chosen: where the process is warm and the overlay is of this volume, show it at once."""
         self._updateApply()
         if self.parameters is None or not self.parameters.follow or self._explained is None or self._problem():
             return

@@ -1,4 +1,4 @@
-"""PNG, JPEG and BMP pictures as volumes of one slice, with VTK's readers: Slicer's core outside Slicer has none of its own.
+"""PNG, JPEG and BMP pictures as volumes of one slice, with VTK's readers: Slicer's core outside Slicer has none.
 
 The picture comes to lie as Slicer puts it: 1 mm a pixel, the first row anterior, the first column right, so that an
 axial view shows it upright.

@@ -1,4 +1,4 @@
-"""Where in the patient something is asked about: a segment, labels or a point of the scene, as the computation has them.
+"""Where in the patient something is asked about: a segment, labels or a point of the scene, for the computation.
 
 Volumes leave in their own space, so what is asked about follows them there: parent transforms of the volume and of the
 segmentation, the label map or the markups are taken into account, and none of the nodes is changed.
@@ -58,7 +58,7 @@ def targetAt(
         added["mask"] = str(Path(mask).absolute()) if isFile else exportMask(mask, inputVolume, folder, segment, label)
     if mask is None or isinstance(mask, (str, Path)):
         if segment is not None or label is not None:
-            raise TargetError("A segment or a label was named without its node. Give the segmentation or label map as mask.")
+            raise TargetError("A segment or label was named without its node. Give the segmentation or label map as mask.")
     if point is not None:
         added["ras"] = pointIn(inputVolume, point)
     if not added:
@@ -84,17 +84,18 @@ def exportMask(
         TargetError: no such segment or label, nothing in it, or no mask at all.
         OutputError: the file cannot be written.
     """
-    kind = getattr(node, "IsA", lambda name: False)
-    if kind("vtkMRMLSegmentationNode"):
+    isA = getattr(node, "IsA", lambda name: False)
+    if isA("vtkMRMLSegmentationNode"):
         if label is not None:
             raise TargetError(f"{_called(node)} is a segmentation and has no labels. Name its segment.")
         voxels, affine, name = _segment(_inScene(node), segment)
-    elif kind("vtkMRMLScalarVolumeNode"):
+    elif isA("vtkMRMLScalarVolumeNode"):
         if segment is not None:
             raise TargetError(f"{_called(node)} is a volume and has no segments. Give the value of the label.")
         voxels, affine, name = _labels(_inScene(node), label)
     else:
-        raise TargetError(f"No mask can be made of a {type(node).__name__}. Give a segmentation, a label map or an image file.")
+        kind = type(node).__name__
+        raise TargetError(f"No mask can be made of a {kind}. Give a segmentation, a label map or an image file.")
     if not voxels.any():
         raise TargetError(f"'{name}' is empty: none of its voxels is set. Draw it first, or choose another one.")
     voxels, affine = _moved(voxels, affine, node.GetParentTransformNode(), inputVolume)
@@ -157,7 +158,7 @@ def _chosenSegment(node: Any, wanted: str | None) -> tuple[str, str]:
     if wanted is None:
         raise TargetError(f"{_called(node)} has {len(segments)} segments: {there}. Name one of them.")
     if found:
-        raise TargetError(f"{_called(node)} has {len(found)} segments of the name '{wanted}'. Give the ID of one of them.")
+        raise TargetError(f"{_called(node)} has {len(found)} segments named '{wanted}'. Give the ID of one of them.")
     raise TargetError(f"{_called(node)} has no segment '{wanted}'; there are: {there}. Name one of them.")
 
 
@@ -173,7 +174,7 @@ def _labels(node: Any, wanted: int | None) -> tuple[np.ndarray, np.ndarray, str]
     found = voxels == wanted
     if not found.any():
         there = ", ".join(str(value) for value, _ in labelsOf(node)[:12]) or "none"
-        raise TargetError(f"{_called(node)} has no voxels of label {wanted}; its labels are: {there}. Give one of them.")
+        raise TargetError(f"{_called(node)} has no voxels of label {wanted}; it has: {there}. Give one of these.")
     return found, affineFromNode(node), f"{node.GetName()}, label {wanted}"
 
 

@@ -106,7 +106,7 @@ def exportVolume(
 
 
 def writeArray(voxels: np.ndarray, affine: np.ndarray, path: Path, name: str) -> VolumeFile:
-    """Write an array with the axes I, J, K as a file in Fortran order; raises OutputError where that is not possible."""
+    """Write an array with the axes I, J, K as a file in Fortran order; raises OutputError where it cannot."""
     try:
         # A scalar volume is in Fortran order already, and numpy writes it as it lies in memory.
         np.save(path, np.asfortranarray(voxels))

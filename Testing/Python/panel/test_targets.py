@@ -193,7 +193,9 @@ def test_a_network_with_one_answer_says_so(host, demoVolume, panel, points):
     assert slicer.mrmlScene.GetNumberOfNodes() == nodes
 
 
-PICTURES = [{"_target_": f"{name}d", "keys": "image"} for name in ("LoadImage", "EnsureChannelFirst", "ScaleIntensity", "EnsureType")]
+PICTURES = [
+    {"_target_": f"{name}d", "keys": "image"} for name in ("LoadImage", "EnsureChannelFirst", "ScaleIntensity", "EnsureType")
+]
 
 
 def test_slices_of_a_volume(host, volume, panel, make_bundle):

@@ -11,7 +11,9 @@ from CAMOverlayLib.scene import core, places, volumes
 
 import slicer
 import vtk
-from scene.helpers import GEOMETRIES, affine, makeLabelMap, makeSegmentation, makeVector, makeVolume, nodeIDs, putUnderTransform, rotation
+from scene.helpers import (
+    GEOMETRIES, affine, makeLabelMap, makeSegmentation, makeVector, makeVolume, nodeIDs, putUnderTransform, rotation,
+)  # fmt: skip
 
 SHAPE = (12, 10, 8)
 TURNED, SHIFTED = affine(rotation(20, 30, -40), (1.1, 1, 0.9), (5, -7, 11)), affine(np.eye(3), (1, 1, 1), (3, 4, -2))
@@ -195,12 +197,12 @@ def points(count=0):
         (lambda: {"mask": segmentation(tumor=np.zeros(SHAPE))}, "'tumor' is empty: none of its voxels is set"),
         (lambda: {"mask": segmentation(a=box(), b=box())}, "'outline' has 2 segments: 'a', 'b'. Name one"),
         (lambda: {"mask": segmentation(a=box()), "segment": "c"}, "has no segment 'c'; there are: 'a'"),
-        (lambda: {"mask": segmentation(a=box(), A=box()), "segment": "a"}, "has 2 segments of the name 'a'"),
+        (lambda: {"mask": segmentation(a=box(), A=box()), "segment": "a"}, "has 2 segments named 'a'"),
         (lambda: {"mask": segmentation(a=box()), "label": 1}, "is a segmentation and has no labels"),
         (lambda: {"mask": surface()}, "'surface' is kept as closed surface and not as voxels. In the module Segmentations"),
         (lambda: {"mask": removed()}, "'gone' has left the scene"),
         (lambda: {"mask": makeLabelMap(np.zeros(SHAPE, np.int16))}, "'labels' is empty"),
-        (lambda: {"mask": makeLabelMap(box(3)), "label": 4}, "no voxels of label 4; its labels are: 3"),
+        (lambda: {"mask": makeLabelMap(box(3)), "label": 4}, "no voxels of label 4; it has: 3"),
         (lambda: {"mask": makeLabelMap(box()), "segment": "a"}, "is a volume and has no segments"),
         (lambda: {"mask": makeVector(np.ones((4, 4, 4, 3), np.uint8))}, "3 numbers a voxel and is no mask"),
         (lambda: {"mask": slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "new")}, "'new' has no voxels"),
