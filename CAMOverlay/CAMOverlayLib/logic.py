@@ -99,6 +99,8 @@ class OverlayLogic:
         inverse: str = "auto",
         verify: bool = False,
         blocks: bool = False,
+        mixed: bool = False,
+        configs: Sequence[str] = (),
         trailFolder: str | Path | None = None,
         overlayVolume: slicer.vtkMRMLScalarVolumeNode | None = None,
         opacity: float | None = overlay.OPACITY,
@@ -134,6 +136,8 @@ class OverlayLogic:
             inverse: how the heatmap goes back: ``auto``, or ``affine`` or ``operations`` to force one way.
             verify: go back both ways and report how far apart they are.
             blocks: one block an activation instead of interpolation between them.
+            mixed: run the network in mixed precision.
+            configs: the bundle's configuration files, relative to its root, where they are not named as usual.
             trailFolder: existing folder for every step's intermediate volume; see :meth:`loadTrail`.
             overlayVolume: volume node to overwrite; None makes a new one.
             opacity: of the overlay in the slice views; None leaves the views as they are.
@@ -161,7 +165,7 @@ class OverlayLogic:
                 _request(
                     exported, bundlePath, folder, target=target, minus=minus, mask=mask, segment=segment, label=label,
                     point=point, slices=slices, layer=layer, method=method, device=device, trust=trust, inverse=inverse,
-                    verify=verify, blocks=blocks, trailFolder=trailFolder,
+                    verify=verify, blocks=blocks, mixed=mixed, configs=tuple(configs), trailFolder=trailFolder,
                 ),
                 finish=show,
                 folders=(folder,),  # from here on the run's, which removes it however it ends
@@ -172,6 +176,41 @@ class OverlayLogic:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+    @staticmethod
+    def explainModel(
+        inputVolume: slicer.vtkMRMLScalarVolumeNode,
+        model: Any,
+        preprocessing: Any,
+        *,
+        channels: Sequence[slicer.vtkMRMLScalarVolumeNode] = (),
+        overlayVolume: slicer.vtkMRMLScalarVolumeNode | None = None,
+        opacity: float | None = overlay.OPACITY,
+        **options: Any,
+    ) -> slicer.vtkMRMLScalarVolumeNode:
+        """Explain a network that is in this Python's memory, wait for it, and show it.
+
+        Args:
+            inputVolume: the volume; the overlay lies on its voxel grid, under its parent transform.
+            model: a ``torch.nn.Module``; it is left as it is.
+            preprocessing: a MONAI chain.
+            channels, overlayVolume, opacity: as of :meth:`start`.
+            options: those of ``CAMOverlayLib.explain``: ``target``, ``method``, ``layer``, ``inferer``, ``classes`` …
+
+        Returns:
+            the overlay node.
+
+        Raises:
+            CAMOverlayError: one of its kinds. The scene is then as it was.
+        """
+        from .engine.direct import explain_in
+        from .engine.volume import read_volume
+
+        with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
+            exported = ExportedVolumes.write((inputVolume, *channels), folder)
+            volumes = [read_volume(file) for file in exported.files]
+            result = explain_in(folder, model, preprocessing, volumes, **options)
+            return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity)
 
     @staticmethod
     def loadTrail(folder: str | Path) -> list[slicer.vtkMRMLScalarVolumeNode]:

@@ -90,13 +90,46 @@ def explain(
     Raises:
         CAMOverlayError: one of its kinds.
     """
+    several = volume if isinstance(volume, list) else [volume]
+    with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
+        result = explain_in(
+            folder, model, preprocessing, [_read(one, number) for number, one in enumerate(several)], target=target,
+            layer=layer, method=method, inferer=inferer, classes=classes, multilabel=multilabel, regression=regression,
+            slices=slices, device=device, inverse=inverse, verify=verify, blocks=blocks, mixed=mixed, report=report,
+        )  # fmt: skip
+        array = np.load(result.heatmap.path)
+    return Explanation(nibabel.Nifti1Image(array, np.array(result.heatmap.affine)), result)
+
+
+def explain_in(
+    folder: str,
+    model: nn.Module,
+    preprocessing: Any,
+    volumes: Sequence[Volume],
+    *,
+    inferer: Inferer | None = None,
+    classes: Sequence[str] = (),
+    multilabel: bool = False,
+    regression: bool = False,
+    device: str | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+    **settings: Any,
+) -> Result:
+    """The same for volumes that were read, with the heatmap as an array file in a folder.
+
+    Args:
+        folder: existing; the caller owns it.
+        settings: further fields of a :class:`CAMOverlayLib.request.Request`.
+
+    Raises:
+        CAMOverlayError: one of its kinds.
+    """
     network, where = _on_device(model, device)
-    info = BundleInfo(type(model).__name__, "", "", None, (), (), tuple(map(str, classes)))
     described = Model(
         source=id(model),
         device=str(where),
         folder="",
-        info=info,
+        info=BundleInfo(type(model).__name__, "", "", None, (), (), tuple(map(str, classes))),
         network=network,
         chain=_with_loader(preprocessing),
         inferer=None if type(inferer) is SimpleInferer else inferer,
@@ -105,15 +138,9 @@ def explain(
     )
     clock = Clock(report)
     with clock.stage("volume"):
-        several = volume if isinstance(volume, list) else [volume]
-        volumes, notes = on_one_grid([_read(one, number) for number, one in enumerate(several)])
-    with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
-        request = Request(
-            (), "", folder, True, target, layer, method, str(where), inverse, verify, blocks, slices=slices, mixed=mixed
-        )  # fmt: skip
-        result = explain_model(described, volumes, request, clock, Memory(), notes)
-        array = np.load(result.heatmap.path)
-    return Explanation(nibabel.Nifti1Image(array, np.array(result.heatmap.affine)), result)
+        on_grid, notes = on_one_grid(volumes)
+    request = Request((), "", folder, trust=True, device=str(where), **settings)
+    return explain_model(described, on_grid, request, clock, Memory(), notes)
 
 
 def _on_device(model: nn.Module, device: str | None) -> tuple[nn.Module, torch.device]:

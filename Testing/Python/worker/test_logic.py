@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from CAMOverlayLib.errors import Cancelled, PlacementError, TargetError, VolumeError
 from CAMOverlayLib.logic import OverlayLogic
 from CAMOverlayLib.scene import core, overlay
@@ -66,6 +67,18 @@ def test_it_is_the_overlay_that_computing_here_gives(logic, volume, fault_bundle
     there, here = logic.process(volume, bundle, trust=True), OverlayLogic().process(volume, bundle, trust=True)
     difference = slicer.util.arrayFromVolume(there) - slicer.util.arrayFromVolume(here)
     assert abs(difference).max() < 1e-5  # another number of threads may round differently
+
+
+def test_a_network_in_memory_is_shown_as_its_bundle_is(logic, volume, fault_bundle):
+    from CAMOverlayLib.engine.bundle import Bundle
+
+    folder = fault_bundle()
+    bundle = Bundle(folder, trust=True)
+    network, chain = bundle.network(torch.device("cpu")), bundle.preprocessing()
+    node = logic.explainModel(volume, network, chain, target=1)
+    expected = logic.process(volume, folder, trust=True, target=1)
+    np.testing.assert_allclose(slicer.util.arrayFromVolume(node), slicer.util.arrayFromVolume(expected), atol=1e-5)
+    assert overlay.resultOf(node).bundle_name == type(network).__name__
 
 
 def test_start_returns_at_once(logic, volume, fault_bundle):
