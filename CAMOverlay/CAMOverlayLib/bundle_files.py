@@ -93,12 +93,21 @@ def config_files(folder: Path, chosen: Sequence[str] = ()) -> tuple[Path, ...]:
             "folder that contains 'configs' and 'models', or name the configuration (--config configs/NAME.json)."
         )
     main = ranked[0]
-    text = _text(main)
-    defined = _defined(text, main.suffix)
-    if not _referred(text) - defined:
-        return (main,)
-    others = [p for p in there if not p.stem.startswith((*OTHER_JOBS, *MAIN)) and _defined(_text(p), p.suffix)]
-    return (*others, main)
+    others = [p for p in there if not p.stem.startswith((*OTHER_JOBS, *MAIN))]
+    return (*_needed(main, {p: _text(p) for p in (main, *others)}), main)
+
+
+def _needed(main: Path, texts: dict[Path, str]) -> list[Path]:
+    """Those of the files that define what the main one, or another of them, refers to and does not define."""
+    found: list[Path] = []
+    while True:
+        read = (main, *found)
+        defined = {name for p in read for name in _defined(texts[p], p.suffix)}
+        missing = {name for p in read for name in _referred(texts[p])} - defined
+        new = [p for p in texts if p not in read and _defined(texts[p], p.suffix) & missing]
+        if not new:
+            return sorted(found)
+        found += new
 
 
 def _referred(text: str) -> set[str]:

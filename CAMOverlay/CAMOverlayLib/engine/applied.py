@@ -15,6 +15,7 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from ..errors import BundleError
 from ..request import Prediction
 from .activation import Pass, first_tensor, forward_to_layers, frozen
 from .inverse import to_input_grid
@@ -160,8 +161,16 @@ class Windows:
                 found.append(windows[:1].clone())
             return torch.zeros_like(windows[:, :1])
 
-        with torch.no_grad():
-            self._inferer(self.image, look)
+        try:
+            with torch.no_grad():
+                self._inferer(self.image, look)
+        except TypeError as error:
+            raise BundleError(
+                f"The inferer {type(self._inferer).__name__} asks for more than an image and a network ({error}), so it "
+                "cannot be explained. A SlidingWindowInferer or a SliceInferer can."
+            ) from error
+        if not found:
+            raise BundleError(f"The inferer {type(self._inferer).__name__} never ran the network on this image.")
         return found[0], count
 
 

@@ -26,6 +26,7 @@ from monai.transforms import Compose
 from .. import bundle_files
 from ..bundle_files import BundleInfo, Code
 from ..errors import BundleError, UntrustedBundleError, root_cause
+from .changed_since import bring_up_to_date
 from .compiled import SUFFIXES as PROGRAMS
 from .compiled import load_compiled
 from .model import Model
@@ -64,6 +65,7 @@ class Bundle:
             names = "', '".join(map(str, self.config_files))
             raise BundleError(f"'{names}' cannot be read as a configuration: {error}") from error
         self._parser["bundle_root"] = str(self.folder)
+        bring_up_to_date(self._parser.config)
         self._evaluated = False
 
     # What can be known without running anything.

@@ -22,12 +22,17 @@ from monai.transforms import Compose, MapTransform, Transform
 from monai.transforms.lazy.functional import apply_pending_transforms
 from monai.transforms.transform import apply_transform
 from monai.transforms.utils import allow_missing_keys_mode
+from monai.utils import CommonKeys
 
 from ..errors import PlacementError, PreprocessingError, root_cause
 from ..request import TransformStep
 from .grid import Grid
 from .placement import Witness
 from .volume import affine_rows
+
+
+ANSWERS = ("label", "labels", "seg", "mask", "pred")
+"""Keys that training and evaluation need, and nobody has when asking."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,9 @@ def run_chain(
     """
     transforms = tuple(_flat(chain))
     keys = _input_keys(transforms)
-    data = _chain_input(keys, files)
-    missing = len(files) == 1 and len(keys) > 1  # labels and the like, which nobody has when asking
+    given = keys if len(keys) <= len(files) else tuple(k for k in keys if k not in ANSWERS) or keys
+    data = _chain_input(given, files)
+    missing = len(given) < len(keys) or len(files) == 1 < len(keys)
     grids: list[Grid] = []
     steps: list[TransformStep] = []
     images: list[MetaTensor] = []
@@ -199,8 +205,8 @@ def _find_image(
         )
     key = None
     if isinstance(data, dict):
-        # The first of the keys that were loaded, unless the bundle names another that is there by now.
-        wanted = keys if image_key in keys[:1] else (image_key, *keys)
+        # What the bundle names, or MONAI's engines take by default, as soon as it is there; else what was loaded first.
+        wanted = (image_key or CommonKeys.IMAGE, *keys)
         key = next((k for k in wanted if k in data), None)
         if key is None:
             raise PlacementError(f"{name} removed the image '{keys[0]}' from the data; {sorted(map(str, data))} remain.")

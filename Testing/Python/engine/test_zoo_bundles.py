@@ -65,6 +65,49 @@ def test_several_files_macros_and_references(make_bundle, ask):
     assert result.prediction == expected.prediction
 
 
+def test_files_that_define_nothing_needed_are_not_read(make_bundle):
+    folder = make_bundle(config={"size": "@matrix_product", "product": "$@size @ @size"})
+    (folder / "configs/TS_test.json").write_text(json.dumps({"testing": [{"image": "a.nii"}]}))
+    (folder / "configs/numbers.json").write_text(json.dumps({"matrix_product": "@start"}))
+    (folder / "configs/more.json").write_text(json.dumps({"start": 1}))
+    assert [f.name for f in Bundle(folder).config_files] == ["more.json", "numbers.json", "inference.json"]
+
+
+def test_what_monai_has_changed_since(make_bundle):
+    """An argument that SwinUNETR lost, one that ViT renamed, and a reader that needs a package that is not there."""
+    from CAMOverlayLib.engine.changed_since import bring_up_to_date
+
+    chain = [{"_target_": "LoadImaged", "keys": "image", "reader": "ITKReader"}, *USUAL_CHAIN[1:]]
+    network = {"_target_": "SwinUNETR", "in_channels": 1, "out_channels": 2, "feature_size": 12}
+    folder = make_bundle(chain=chain, network=network)
+    config = json.loads((folder / "configs/inference.json").read_text())
+    config["network_def"]["img_size"] = 96
+    (folder / "configs/inference.json").write_text(json.dumps(config))
+    bundle = Bundle(folder, trust=True)
+    assert type(bundle.network(CPU)).__name__ == "SwinUNETR"
+    assert len(bundle.preprocessing().transforms) == len(chain)
+    assert json.loads((folder / "configs/inference.json").read_text()) == config
+    vit = {"_target_": "monai.networks.nets.ViT", "in_channels": 1, "img_size": [32, 32, 32], "patch_size": [16, 16, 16],
+           "pos_embed": "perceptron"}  # fmt: skip
+    bring_up_to_date(vit)
+    assert vit["proj_type"] == "perceptron" and "pos_embed" not in vit and "img_size" in vit
+    own = {"_target_": "scripts.nets.SwinUNETR", "img_size": 96}
+    bring_up_to_date(own)
+    assert own["img_size"] == 96
+
+
+def test_an_inferer_that_wants_more_than_an_image_says_so(make_bundle, ask):
+    folder = make_bundle(config={"inferer": {"_target_": "scripts.inferer.Prompted"}})
+    (folder / "scripts").mkdir()
+    (folder / "scripts/__init__.py").touch()
+    (folder / "scripts/inferer.py").write_text(
+        "from monai.inferers import Inferer\n\n\nclass Prompted(Inferer):\n"
+        "    def __call__(self, inputs, network, points):\n        return network(inputs)\n"
+    )
+    with pytest.raises(BundleError, match="inferer Prompted asks for more than an image and a network"):
+        ask(folder)
+
+
 def test_files_of_other_names_are_chosen_by_the_user(make_bundle, ask):
     folder = make_bundle()
     (folder / "configs/inference.json").rename(folder / "configs/deploy.json")
@@ -81,7 +124,7 @@ def test_a_numbered_inference_config_is_found(make_bundle):
     assert Bundle(folder, trust=True).network(CPU) is not None
 
 
-@pytest.mark.parametrize("kind", ["array", "another key", "image and label", "two keys joined", "hybrid"])
+@pytest.mark.parametrize("kind", ["array", "another key", "image and label", "two keys joined", "two keys and a label joined", "hybrid"])
 def test_chains_of_every_form(make_bundle, ask, kind):
     network, count, channels = SMALL_NETWORK, 1, 1
     if kind == "array":
@@ -89,13 +132,14 @@ def test_chains_of_every_form(make_bundle, ask, kind):
             {"_target_": "LoadImage", "image_only": True}, {"_target_": "EnsureChannelFirst"},
             {"_target_": "Orientation", "axcodes": "RAS"}, {"_target_": "Resize", "spatial_size": [32, 32, 32]},
         ]  # fmt: skip
-    elif kind == "two keys joined":
+    elif kind.startswith("two keys"):
+        label = ["label"] if "label" in kind else []
         network, count, channels = {**SMALL_NETWORK, "in_channels": 2}, 2, 2
         chain = [
-            {"_target_": "LoadImaged", "keys": ["t1", "t2"]}, {"_target_": "EnsureChannelFirstd", "keys": ["t1", "t2"]},
+            {"_target_": "LoadImaged", "keys": ["t1", "t2", *label]}, {"_target_": "EnsureChannelFirstd", "keys": ["t1", "t2"]},
             {"_target_": "Resized", "keys": ["t1", "t2"], "spatial_size": [32, 32, 32]},
-            {"_target_": "ConcatItemsd", "keys": ["t1", "t2"], "name": "both"},
-            {"_target_": "Flipd", "keys": "both", "spatial_axis": 0},
+            {"_target_": "ConcatItemsd", "keys": ["t1", "t2"], "name": "image" if label else "both"},
+            {"_target_": "Flipd", "keys": "image" if label else "both", "spatial_axis": 0},
         ]  # fmt: skip
     else:
         keys = {"another key": "scan", "image and label": ["image", "label"], "hybrid": ["img"]}[kind]
