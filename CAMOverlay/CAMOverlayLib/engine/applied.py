@@ -100,6 +100,12 @@ class Windows:
         self._output: Tensor | None = None
         self.sample, self.count = self._survey()
 
+    @property
+    def blend(self) -> str:
+        """By which weights windows are blended, in words; with constant ones their edges may show."""
+        mode = getattr(self._inferer, "mode", None)
+        return f", blended with {str(getattr(mode, 'value', mode))} weights" if mode else ""
+
     def answer(self, layers: Sequence[str], step: Step) -> Tensor:
         if self._output is None:
             progress = _Progress(step, self.count)

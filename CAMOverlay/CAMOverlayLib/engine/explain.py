@@ -200,7 +200,7 @@ def _applied_words(prepared: Prepared, applied: Applied) -> str:
     """How the network was applied, where it was not to the volume as a whole."""
     words = [prepared.words()]
     if isinstance(applied, Windows):
-        words.append(f"{applied.count} windows of {' × '.join(map(str, applied.sample.shape[2:]))} voxels")
+        words.append(f"{applied.count} windows of {' × '.join(map(str, applied.sample.shape[2:]))} voxels{applied.blend}")
     return ", ".join(filter(None, words))
 
 
