@@ -9,7 +9,7 @@ PIP     = $(PY) -m pip install --quiet --disable-pip-version-check -c Testing/co
 HOSTED  = Testing/Python/slicerhost Testing/Python/panel Testing/Python/worker/test_qt.py
 PINS    = pyproject.toml CAMOverlay/Resources/requirements.txt Testing/constraints.txt
 
-.PHONY: demo test test-bundles desk screenshot bench demo-bundle clean
+.PHONY: demo test test-bundles desk screenshot bench bench-localisation demo-bundle clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/cam-overlay demo --output $(OUTPUT)
@@ -34,6 +34,11 @@ screenshot: $(VENV)/.test
 # Time and memory side by side with the peers, some minutes; the table goes to output/bench.json as well.
 bench: $(VENV)/.test
 	$(PY) Testing/Benchmarks/bench.py
+
+# How sharp every method's maps are and whether they hit lesions at known places, on networks trained on the spot: some
+# minutes; the figures go to output/localisation.json as well. LOCALISATION=--choose shows what the recipe was chosen from.
+bench-localisation: $(VENV)/.train
+	$(PY) Testing/Benchmarks/localisation.py $(LOCALISATION)
 
 # Trains the demo bundle anew (deterministic, a few minutes on two cores) and writes it into the module.
 demo-bundle: $(VENV)/.train

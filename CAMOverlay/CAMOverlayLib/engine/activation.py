@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from ..errors import LayerError
 from .views import View, find_view
 
+INPUT = "the network's input"
+"""Stands among the names of layers for the image itself; no module is called so."""
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -60,7 +63,8 @@ def forward_to_layers(network: nn.Module, image: Tensor, layers: Sequence[str]) 
 
     Args:
         image: 1×C×spatial, on the network's device.
-        layers: names in ``network.named_modules()``; none at all is a plain forward pass without a graph.
+        layers: names in ``network.named_modules()``, or :data:`INPUT`; none at all is a plain forward pass without a
+            graph.
 
     Raises:
         LayerError: a layer did not run, or its output is no map over the image.
@@ -87,9 +91,14 @@ def forward_to_layers(network: nn.Module, image: Tensor, layers: Sequence[str]) 
 
         return hook
 
-    hooks = [(network.get_submodule(name), cut(name)) for name in layers]
+    hooks = [(network.get_submodule(name), cut(name)) for name in layers if name != INPUT]
+    given = image
+    if INPUT in layers:
+        tensors[INPUT], views[INPUT] = image.detach().requires_grad_(), View()
+        given = tensors[INPUT]
     with frozen(network), torch.set_grad_enabled(bool(layers)), hooked(hooks):
-        output = first_tensor(network(image))
+        # A copy, as behind a layer: a network may overwrite what it was given.
+        output = first_tensor(network(given.clone() if given.requires_grad else given))
     for name in layers:
         if name not in tensors:
             raise LayerError(f"Layer '{name}' did not run when the network was applied. Choose another one.")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from CAMOverlayLib.engine.activation import first_tensor, forward_to_layers
+from CAMOverlayLib.engine.activation import INPUT, first_tensor, forward_to_layers
 from CAMOverlayLib.engine.layers import list_layers
 from CAMOverlayLib.engine.views import View, find_view, token_grid
 from CAMOverlayLib.errors import LayerError
@@ -104,6 +104,19 @@ def test_several_outputs_can_be_explained():
     forward = forward_to_layers(net, torch.randn(1, 1, 32, 48, 32), ["encoder"])
     assert forward.activations["encoder"].shape == (1, 64, 4, 6, 4)
     assert forward.gradients(forward.output[0, 1].sum())["encoder"].any()
+
+
+def test_the_input_stands_among_the_layers():
+    """Also before a network that overwrites what it is given; the caller's image is neither changed nor marked."""
+    net = torch.nn.Sequential(torch.nn.ReLU(inplace=True), torch.nn.Conv3d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(128, 2))
+    image = torch.randn(1, 1, 6, 6, 6)
+    before = image.clone()
+    forward = forward_to_layers(net, image, [INPUT, "1"])
+    gradients = forward.gradients(forward.output[0, 1])
+    assert torch.equal(image, before) and not image.requires_grad
+    assert torch.equal(forward.activations[INPUT], image) and forward.activations["1"].shape == (1, 2, 4, 4, 4)
+    (expected,) = torch.autograd.grad(net(before.requires_grad_().clone())[0, 1], before)
+    torch.testing.assert_close(gradients[INPUT], expected)
 
 
 def test_a_layer_that_is_no_map_says_so():

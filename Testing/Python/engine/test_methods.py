@@ -5,11 +5,11 @@ import functools
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.activation import forward_to_layers
+from CAMOverlayLib.engine.activation import INPUT, forward_to_layers
 from CAMOverlayLib.engine.layers import list_layers
 from CAMOverlayLib.engine.methods import METHODS, Case, find_method
 from CAMOverlayLib.engine.methods.finercam import STRENGTH, most_similar
-from CAMOverlayLib.engine.methods.refined import fuse
+from CAMOverlayLib.engine.methods.refined import fuse, input_map
 from CAMOverlayLib.engine.targets import make_goal, predict
 from CAMOverlayLib.errors import MethodError
 from monai.networks.nets import DenseNet, DenseNet121, EfficientNetBN, resnet18
@@ -202,7 +202,7 @@ def test_the_refined_map_takes_one_forward_pass():
     net, _, image = network("ResNet18 3-D")
     table = list_layers(net, image)
     layers = find_method("refined").layers(table, table.find(None))
-    assert layers == ("layer1", "layer2", "layer3", "layer4")
+    assert layers == (INPUT, "layer1", "layer2", "layer3", "layer4")
     passes = []
     handle = net.conv1.register_forward_hook(lambda *_: passes.append(1))
     case = case_of(net, image, layers, 1)
@@ -211,8 +211,42 @@ def test_the_refined_map_takes_one_forward_pass():
     handle.remove()
     assert len(passes) == 1 and found.shape == case.forward.activations["layer1"].shape[2:]
     assert not torch.allclose(found / found.max(), again / again.max())
-    maps = [captum_product(net, image, layer, 1) for layer in layers]
-    torch.testing.assert_close(found, fuse(maps).detach(), rtol=1e-3, atol=1e-4 * float(found.max()))
+    expected = fuse(refined_maps_by_hand(net, image, layers[1:], 1))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(found.max()))
+
+
+def refined_maps_by_hand(net, image, layers, index):
+    """The recipe written out on what torch itself keeps of a pass: the input over blocks of the finest layer, then LayerCAM
+    of what stands out."""
+    kept, image = {}, image.clone().requires_grad_()
+    hooks = [net.get_submodule(n).register_forward_hook(lambda m, i, o, n=n: kept.update({n: o})) for n in layers]
+    gradients = torch.autograd.grad(net(image)[0, index], [image, *(kept[n] for n in layers)])
+    for hook in hooks:
+        hook.remove()
+    first, *others = [(a.detach() - a.detach().mean((2, 3, 4), keepdim=True), g) for a, g in zip([image, *kept.values()], gradients)]
+    finest = others[0][0].shape[2:]
+    blocks = (first[0] * first[1]).abs().sum(1)[0]
+    for axis, n in enumerate(finest):
+        blocks = blocks.unflatten(axis, (n, -1)).mean(axis + 1)
+    return [blocks, *((a * g.clamp(min=0)).sum(1)[0].clamp(min=0) for a, g in others)]
+
+
+def test_the_refined_map_sees_brighter_and_darker_alike_at_the_input():
+    """What the sign says is the layers' business: one network, an image and its negative as the same evidence."""
+    image, gradient = torch.randn(1, 2, 8, 8, 8), torch.randn(1, 2, 8, 8, 8)
+    found = input_map(image, gradient, (4, 4, 4))
+    torch.testing.assert_close(found, input_map(-image, gradient, (4, 4, 4)))
+    torch.testing.assert_close(found, input_map(image + 5, gradient, (4, 4, 4)))  # what stands out, not what is bright
+    assert input_map(image[..., 0], gradient[..., 0], (4, 2)).shape == (4, 2)
+
+
+def test_the_refined_map_of_one_resolution_stays_on_its_grid():
+    net = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 2))
+    image = torch.randn(1, 1, 6, 5, 4)
+    table = list_layers(net, image)
+    layers = find_method("refined").layers(table, table.find("1"))
+    assert layers == (INPUT, "1")
+    assert find_method("refined").compute(case_of(net, image, layers, 0)).shape == (6, 5, 4)
 
 
 # Methods of the libraries ---------------------------------------------------------------------------------------------

@@ -1,22 +1,30 @@
 """The refined map: where every resolution of the network finds evidence at the same place.
 
-The last layer knows what but not where: one activation covers a centimetre and more. Early layers know where but not
-what: their maps light up on every edge. Multiplying keeps the places where all agree. The idea is that of LayerCAM's
-fusion of layers (Jiang et al. 2021) and of Refine-CAM (https://arxiv.org/abs/2605.14641), with HiResCAM as the map of
-each layer, because it needs no averaging over places and so means the same at every depth: what that place adds to the
-target, to first order.
+The last layer knows what but not where: one activation covers a centimetre and more, and after global pooling it may
+hold the finding anywhere. The input knows where but not what: it lights up on every edge. Multiplying keeps the places
+where all agree. The idea is that of LayerCAM's fusion of layers (Jiang et al. 2021) and of Refine-CAM
+(https://arxiv.org/abs/2605.14641).
 
-Recipe: the layers are the last of every resolution from the first that is coarser than the input down to the chosen
-one; one forward and one backward pass give all of them. Each HiResCAM map is divided by its maximum, interpolated
-linearly to the finest of the grids, and all are multiplied.
+Recipe, as chosen by ``make bench-localisation`` on networks other than those it reports:
+
+- The layers are the last of every resolution that is coarser than the input, down to the chosen one, and the network's
+  input. One forward and one backward pass give all of them.
+- A layer's map is LayerCAM of what stands out: at each place, activation minus the channel's mean, times the gradient
+  where it is positive, summed over channels, positive part. Without the mean, ordinary tissue counts as well.
+- The input's map is the size of the gradient times what stands out, averaged over each activation of the finest layer:
+  the gradient at single voxels jumps from one to the next, and its sign with it.
+- Each map is divided by its maximum, interpolated linearly to the grid of the finest layer, and all are multiplied.
 
 Limits:
 
 - It shows agreement. A place that one resolution is blind to stays dark, so a large smooth finding loses its middle.
-- The finest grid is sharper than the evidence: inside one activation of the chosen layer the early layers decide.
-- A stage without any positive evidence is left out; the others then decide alone.
-- With one resolution only (the network keeps it all the way) it is HiResCAM at the chosen layer.
-- The forward pass keeps the graph from the finest of the layers on: more memory than a method at one layer.
+- The finest grid is sharper than the evidence: inside one activation of the chosen layer the earlier maps decide.
+- Multiplying concentrates: much heat in one place means that the maps agree there, not that the network is sure.
+- What the input's map weighs is how unusual a voxel is, brighter or darker. A finding that differs from its
+  surroundings in texture alone is found by the layers only.
+- A map without any positive evidence is left out; the others then decide alone.
+- A network with a single resolution, such as a ViT, gets no finer map than its own.
+- The forward pass keeps the graph from the input on: more memory than a method at one layer.
 """
 
 from __future__ import annotations
@@ -25,21 +33,38 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, interpolate
 
+from ..activation import INPUT
 from ..layers import Layer, LayerTable
-from .hirescam import hires_cam
+from .layercam import layer_cam
 from .method import Case, Method
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+AVERAGE = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
 
 
 def stages_to(table: LayerTable, chosen: Layer) -> tuple[str, ...]:
-    """The last layer of every resolution up to the chosen one. Those at the input's own are left out: their maps are
-    the noise of the gradient, at the highest price in memory."""
+    """The input, and the last layer of every resolution up to the chosen one. Layers at the input's own resolution are
+    left out, the chosen one apart: they repeat the input's map, at the highest price in memory."""
     stages = table.stages_to(chosen)
-    coarser = tuple(layer.name for layer in stages if max(layer.stride) > 1.5)
-    return coarser or (chosen.name,)
+    return (INPUT, *(layer.name for layer in stages if max(layer.stride) > 1.5 or layer == chosen))
+
+
+def layer_map(activation: Tensor, gradient: Tensor) -> Tensor:
+    """LayerCAM of the activation above its channel's mean: 1×C×spatial to spatial, ≥ 0."""
+    return layer_cam(standing_out(activation), gradient)
+
+
+def input_map(image: Tensor, gradient: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Size of the gradient times what stands out, 1×C×spatial, averaged to ``shape``."""
+    product = (standing_out(image) * gradient).abs().sum(1, keepdim=True)
+    return AVERAGE[len(shape)](product, shape)[0, 0]
+
+
+def standing_out(activation: Tensor) -> Tensor:
+    """1×C×spatial minus each channel's mean over places."""
+    return activation - activation.flatten(2).mean(2).view(*activation.shape[:2], *[1] * (activation.ndim - 2))
 
 
 def fuse(maps: list[Tensor]) -> Tensor:
@@ -65,14 +90,16 @@ def fuse(maps: list[Tensor]) -> Tensor:
 
 def _compute(case: Case) -> Tensor:
     gradients, activations = case.gradients(), case.forward.activations
-    return fuse([hires_cam(activations[name].detach(), gradients[name]) for name in case.layers])
+    maps = [layer_map(activations[name].detach(), gradients[name]) for name in case.layers if name != INPUT]
+    finest = max((tuple(m.shape) for m in maps), key=math.prod)
+    return fuse([input_map(activations[INPUT].detach(), gradients[INPUT], finest), *maps])
 
 
 METHOD = Method(
     "refined",
     "Refined (all resolutions)",
     "after Jiang et al. 2021, https://doi.org/10.1109/TIP.2021.3089943, and Refine-CAM, https://arxiv.org/abs/2605.14641",
-    "Product of the HiResCAM maps of all resolutions of one pass: sharp, and dark where one of them finds nothing.",
+    "Product of the maps of all resolutions of one pass and of the input: sharp, and dark where one of them finds nothing.",
     _compute,
     layers=stages_to,
 )

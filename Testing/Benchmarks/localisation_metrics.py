@@ -1,0 +1,89 @@
+"""How well a heatmap finds a lesion of known place, on the original volume's own grid."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from Benchmarks.lesions import apply
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Where the lesion is: a ball in the patient.
+
+    Attributes:
+        shape, affine: the volume's grid (I, J, K), and voxel index → RAS mm.
+        centre_ras, radius_mm: of the ball.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    centre_ras: np.ndarray
+    radius_mm: float
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """I×J×K, bool: voxels whose centre is in the lesion."""
+        index = np.stack(np.indices(self.shape, dtype=np.float32), axis=-1)
+        return np.linalg.norm(apply(self.affine, index) - self.centre_ras, axis=-1) <= self.radius_mm
+
+    def distance(self, index: np.ndarray) -> float:
+        """From a voxel index (not necessarily whole) to the lesion's centre in mm."""
+        return float(np.linalg.norm(apply(self.affine, index) - self.centre_ras))
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one map.
+
+    Attributes:
+        distance_mm: from the map's peak to the lesion's centre; infinite for a map without a peak.
+        hit: the peak is inside the lesion (pointing game without any tolerance).
+        near: it is inside, or outside by half an activation of the explained layer at most: what a map on that
+            layer's grid can do.
+        share: heat inside the lesion as a share of all heat.
+    """
+
+    distance_mm: float
+    hit: bool
+    near: bool
+    share: float
+
+
+def score(heat: np.ndarray, truth: Truth, half_activation_mm: float = 0.0) -> Score:
+    """Score a map of shape I×J×K, ≥ 0, higher meaning more evidence.
+
+    A map that is 0 everywhere has no peak: a miss, with no heat inside.
+    """
+    if heat.shape != truth.shape:
+        raise ValueError(f"the map is on a grid of {heat.shape}, the volume on one of {truth.shape}")
+    total = float(heat.sum(dtype=np.float64))
+    if not total > 0:
+        return Score(float("inf"), False, False, 0.0)
+    distance = truth.distance(peak(heat))
+    inside = float(heat[truth.mask].sum(dtype=np.float64))
+    hit = distance <= truth.radius_mm
+    return Score(distance, hit, distance <= truth.radius_mm + half_activation_mm, inside / total)
+
+
+def peak(heat: np.ndarray) -> np.ndarray:
+    """Voxel index of the maximum. Where many voxels share it, as beyond a coarse grid's outermost activations, their
+    mean: the first of them would be a corner of that plateau."""
+    return np.argwhere(heat >= heat.max() * (1 - 1e-6)).mean(axis=0)
+
+
+def summary(scores: Sequence[Score]) -> dict[str, float | int | None]:
+    """Median distance (None where it is infinite), and hits, near hits and mean share as fractions."""
+    median = statistics.median(s.distance_mm for s in scores)
+    return {
+        "volumes": len(scores),
+        "median_mm": median if np.isfinite(median) else None,
+        "hits": statistics.fmean(s.hit for s in scores),
+        "near": statistics.fmean(s.near for s in scores),
+        "share": statistics.fmean(s.share for s in scores),
+    }
