@@ -1,0 +1,103 @@
+"""What was found of the networks, and how it is told."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from CAMOverlayLib.engine.methods import METHODS
+
+from Benchmarks.localisation_metrics import Score, summary
+from Benchmarks.localisation_networks import CLASSES, RECIPES
+
+LEAST_ACCURACY = 0.95
+
+
+@dataclass
+class Measured:
+    """What was found of one network: its accuracy, the activations' size in mm, and scores by map and by class."""
+
+    name: str
+    seed: int
+    accuracy: float
+    rounds: int
+    layer: str = ""
+    activation_mm: float = 0.0
+    scores: dict[str, dict[str, list[Score]]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def left_out(self) -> bool:
+        return self.accuracy < LEAST_ACCURACY
+
+    def add(self, name: str, kind: str, one: Score) -> None:
+        self.scores.setdefault(name, {}).setdefault(kind, []).append(one)
+
+
+def report(found: Sequence[Measured]) -> None:
+    measured = [one for one in found if not one.left_out]
+    print("\nNetworks (family/total stride; right: on fresh volumes of all classes, in eval mode)")
+    for one in found:
+        verdict = f"LEFT OUT: less than {LEAST_ACCURACY:.0%} right" if one.left_out else f"{one.activation_mm:.0f} mm an activation"
+        print(f"  {one.name:12s} seed {one.seed}  {one.accuracy:6.1%} right, {one.rounds} round(s) of training; {verdict}")
+    if not measured:
+        return
+    groups = {"all networks": measured} | {
+        f"total stride {s}": [m for m in measured if RECIPES[m.name].stride == s] for s in (8, 16, 32)
+    }
+    for title, members in groups.items():
+        if members:
+            print(f"\n{title}: peak to the lesion's centre (median mm), hits, within half an activation, share of heat inside")
+            report_maps(members)
+    base, refined = METHODS["gradcam"].title, METHODS["refined"].title
+    print(f"\n{refined} against {base}, network by network")
+    for one in measured:
+        if refined in one.scores:
+            b, r = (summary(pooled([one], name)) for name in (base, refined))
+            times = f"{r['share'] / b['share']:.0f}×" if b["share"] else "from nothing"
+            print(f"  {one.name:12s} seed {one.seed}  hits {b['hits']:4.0%} → {r['hits']:4.0%}   "
+                  f"share {b['share']:6.2%} → {r['share']:6.2%} ({times})")  # fmt: skip
+
+
+def report_maps(members: Sequence[Measured]) -> None:
+    kinds = [name for name, kind in CLASSES.items() if kind]
+    print(f"  {'':44s}{'':>6s}" + "".join(f"{k:^34s}" for k in ("all", *kinds)))
+    names = dict.fromkeys(name for one in members for name in one.scores)
+    for name in names:
+        cells = []
+        for wanted in (kinds, *([k] for k in kinds)):
+            s = summary(pooled(members, name, wanted))
+            median = "   –" if s["median_mm"] is None else f"{s['median_mm']:5.1f}"
+            cells.append(f"{median} mm {s['hits']:5.0%} {s['near']:5.0%} {s['share']:7.2%}    ")
+        print(f"  {name:44s}{len(pooled(members, name)):6d}  " + "  ".join(cells))
+
+
+def pooled(members: Sequence[Measured], name: str, kinds: Iterable[str] | None = None) -> list[Score]:
+    """The scores of one map over several networks, of some classes or all."""
+    return [
+        one
+        for member in members
+        for kind, scores in member.scores.get(name, {}).items()
+        if kinds is None or kind in kinds
+        for one in scores
+    ]
+
+
+def as_json(found: Sequence[Measured]) -> dict[str, Any]:
+    return {
+        "networks": [
+            {
+                "network": one.name,
+                "seed": one.seed,
+                "accuracy": one.accuracy,
+                "rounds": one.rounds,
+                "left_out": one.left_out,
+                "layer": one.layer,
+                "activation_mm": one.activation_mm,
+                "maps": {n: {k: summary(s) for k, s in kinds.items()} for n, kinds in one.scores.items()},
+            }
+            for one in found
+        ],
+        "all": {n: summary(pooled(found, n)) for n in dict.fromkeys(n for one in found for n in one.scores)},
+    }

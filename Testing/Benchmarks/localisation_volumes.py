@@ -1,0 +1,86 @@
+"""The volumes of the localisation benchmark: phantoms as the networks see them, and the truth about them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from CAMOverlayLib.engine.trail import Trail, run_chain
+from monai import transforms
+from torch import Tensor
+
+from Benchmarks.lesions import make_phantom
+from Benchmarks.localisation_metrics import Truth
+from Benchmarks.localisation_networks import CLASSES
+
+INPUT_SHAPE = (64, 64, 64)
+LESION_MM = (9.0, 14.0)
+"""Range of the lesions' radius."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A phantom as the network sees it (1×I×J×K), the way there, and the truth."""
+
+    seed: int
+    label: int
+    image: Tensor
+    trail: Trail
+    truth: Truth
+
+
+def chain() -> transforms.Compose:
+    """A usual preprocessing: about 2.5 mm a voxel, the whole head in a cube."""
+    return transforms.Compose(
+        [
+            transforms.LoadImaged("image"),
+            transforms.EnsureChannelFirstd("image"),
+            transforms.Orientationd("image", axcodes="RAS", labels=None),
+            transforms.CropForegroundd("image", source_key="image"),
+            transforms.Spacingd("image", pixdim=(2.5, 2.5, 2.5), mode="bilinear"),
+            transforms.NormalizeIntensityd("image", nonzero=True, channel_wise=True),
+            transforms.Resized("image", spatial_size=INPUT_SHAPE, mode="trilinear"),
+        ]
+    )
+
+
+def inputs(seeds: Iterable[int]) -> tuple[Tensor, Tensor]:
+    """What the network sees of every class of every seed: N×1×I×J×K, and the classes."""
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        images = [torch.from_numpy(image) for head in pool.map(_inputs_of, seeds) for image in head]
+    return torch.stack(images), torch.arange(len(CLASSES)).repeat(len(images) // len(CLASSES))
+
+
+def _inputs_of(seed: int) -> list[np.ndarray]:
+    steps = chain()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "phantom.nii"
+        images = []
+        for kind in CLASSES.values():
+            make_phantom(seed, kind, radius_mm=LESION_MM).save(path)
+            images.append(steps({"image": str(path)})["image"].numpy())
+        return images
+
+
+def read(seeds: Iterable[int]) -> Iterator[Volume]:
+    """The volumes with a lesion, through the engine's own reading of the chain."""
+    steps = chain()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "phantom.nii"
+        for seed in seeds:
+            for label, kind in enumerate(CLASSES.values()):
+                if kind is None:
+                    continue
+                phantom = make_phantom(seed, kind, radius_mm=LESION_MM)
+                phantom.save(path)
+                trail = run_chain(steps, [path])
+                trail.witness.forget()
+                grid = trail.volume_grid
+                truth = Truth(grid.shape, grid.affine, phantom.centre_ras, phantom.radius_mm)
+                yield Volume(seed, label, trail.image.as_tensor().float(), trail, truth)
