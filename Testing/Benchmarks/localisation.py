@@ -20,10 +20,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -72,25 +75,21 @@ def main() -> None:
     parser.add_argument("--only", default="", help="networks whose name contains this")
     parser.add_argument("--json", type=Path, default=Path("output/localisation.json"))
     options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(2)  # sums depend on how the work is split
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it did not write
 
     started = time.perf_counter()
     networks = [one for one in (CHOOSING if options.choose else REPORTING) if options.only in one[0]]
-    checking = inputs(CHECKING_SEEDS)
-    volumes = list(read(CHOOSING_SEEDS if options.choose else REPORTING_SEEDS))
-    training = cache(lambda: inputs(TRAINING_SEEDS))  # not needed where all weights were kept
-    say(started, f"{len(checking[0])} volumes to check networks with, {len(volumes)} to explain")
-    found = []
-    for name, seed in networks:
-        network, one = trained(name, seed, training, checking, options.weights)
-        say(started, f"{name} seed {seed}: {one.accuracy:.1%} right after {one.rounds} round(s) of training")
-        if not one.left_out:
-            measure(network, volumes, one, options.choose)
-            say(started, f"{name} seed {seed}: explained")
-        found.append(one)
+    with tempfile.TemporaryDirectory() as folder, workers() as pool:
+        for name, seeds in (("training", TRAINING_SEEDS), ("checking", CHECKING_SEEDS)):
+            heads = list(pool.map(inputs, seeds))
+            torch.save(torch.cat(heads), f"{folder}/{name}.pt")
+            say(started, f"{len(heads)} heads for {name}")
+        jobs = {
+            pool.submit(job, name, seed, Path(folder), options.choose, options.weights): f"{name} seed {seed}"
+            for name, seed in networks
+        }
+        for done in as_completed(jobs):
+            say(started, f"{jobs[done]}: {done.result().accuracy:.1%} right")
+    found = [done.result() for done in jobs]
     report(found)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(as_json(found), indent=1) + "\n")
@@ -101,21 +100,46 @@ def say(started: float, words: str) -> None:
     print(f"{time.perf_counter() - started:5.0f} s  {words}", file=sys.stderr, flush=True)
 
 
+def workers() -> ProcessPoolExecutor:
+    """Two processes of one thread each: two networks at once learn faster than one with two threads, and how many cores
+    there are changes no sum."""
+    return ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), initializer=set_up)
+
+
+def set_up() -> None:
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it did not write
+
+
+def job(name: str, seed: int, folder: Path, choose: bool, kept: Path | None) -> Measured:
+    """One network from the first step of its training to the last of its maps."""
+    network, found = trained(name, seed, folder, kept)
+    if not found.left_out:
+        measure(network, volumes(choose), found, choose)
+    return found
+
+
+@cache
+def volumes(choose: bool) -> list[Volume]:
+    return list(read(CHOOSING_SEEDS if choose else REPORTING_SEEDS))
+
+
 # Networks -------------------------------------------------------------------------------------------------------------
 
 
-def trained(
-    name: str, seed: int, training: Callable[[], tuple[Tensor, Tensor]], checking: tuple[Tensor, Tensor], kept: Path | None
-) -> tuple[nn.Module, Measured]:
+def trained(name: str, seed: int, folder: Path, kept: Path | None) -> tuple[nn.Module, Measured]:
     """A network that is right, or was given a second chance."""
+    training, checking = (torch.load(folder / f"{name}.pt", mmap=True) for name in ("training", "checking"))
     network, path = make(name, seed), kept / f"{name.replace('/', '-')}-{seed}.pt" if kept else None
     if path is not None and path.exists():
         state = torch.load(path, weights_only=True)
         network.load_state_dict(state["weights"])
-        return network.eval(), Measured(name, seed, accuracy(network, *checking), state["rounds"])
+        return network.eval(), Measured(name, seed, accuracy(network, checking), state["rounds"])
     for rounds in (1, 2):
-        train(network, RECIPES[name].epochs, *training())
-        right = accuracy(network, *checking)
+        train(network, RECIPES[name].epochs, training)
+        right = accuracy(network, checking)
         if right >= LEAST_ACCURACY:
             break
     if path is not None:

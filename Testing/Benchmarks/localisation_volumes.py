@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from CAMOverlayLib.engine.trail import Trail, run_chain
 from monai import transforms
@@ -50,22 +47,15 @@ def chain() -> transforms.Compose:
     )
 
 
-def inputs(seeds: Iterable[int]) -> tuple[Tensor, Tensor]:
-    """What the network sees of every class of every seed: N×1×I×J×K, and the classes."""
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        images = [torch.from_numpy(image) for head in pool.map(_inputs_of, seeds) for image in head]
-    return torch.stack(images), torch.arange(len(CLASSES)).repeat(len(images) // len(CLASSES))
-
-
-def _inputs_of(seed: int) -> list[np.ndarray]:
-    steps = chain()
+def inputs(seed: int) -> Tensor:
+    """What the network sees of every class of one head, in their order: N×1×I×J×K."""
+    steps, images = chain(), []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "phantom.nii"
-        images = []
         for kind in CLASSES.values():
             make_phantom(seed, kind, radius_mm=LESION_MM).save(path)
-            images.append(steps({"image": str(path)})["image"].numpy())
-        return images
+            images.append(steps({"image": str(path)})["image"].as_tensor())
+    return torch.stack(images)
 
 
 def read(seeds: Iterable[int]) -> Iterator[Volume]:
