@@ -43,7 +43,6 @@ from Benchmarks.localisation_recipes import recipes  # noqa: E402
 from Benchmarks.localisation_report import LEAST_ACCURACY, Measured, as_json, report  # noqa: E402
 from Benchmarks.localisation_volumes import Volume, inputs, read  # noqa: E402
 from CAMOverlayLib.engine.activation import forward_to_layers  # noqa: E402
-from CAMOverlayLib.engine.explain import normalise  # noqa: E402
 from CAMOverlayLib.engine.inverse import activation_grid, place_by_affine  # noqa: E402
 from CAMOverlayLib.engine.layers import LayerTable, list_layers  # noqa: E402
 from CAMOverlayLib.engine.methods import METHODS, Case  # noqa: E402
@@ -79,10 +78,13 @@ def main() -> None:
     started = time.perf_counter()
     networks = [one for one in (CHOOSING if options.choose else REPORTING) if options.only in one[0]]
     with tempfile.TemporaryDirectory() as folder, workers() as pool:
-        for name, seeds in (("training", TRAINING_SEEDS), ("checking", CHECKING_SEEDS)):
+        needed = {"checking": CHECKING_SEEDS}
+        if any(weights_file(options.weights, *one) is None for one in networks):
+            needed["training"] = TRAINING_SEEDS
+        for purpose, seeds in needed.items():
             heads = list(pool.map(inputs, seeds))
-            torch.save(torch.cat(heads), f"{folder}/{name}.pt")
-            say(started, f"{len(heads)} heads for {name}")
+            torch.save(torch.cat(heads), f"{folder}/{purpose}.pt")
+            say(started, f"{len(heads)} heads for {purpose}")
         jobs = {
             pool.submit(job, name, seed, Path(folder), options.choose, options.weights): f"{name} seed {seed}"
             for name, seed in networks
@@ -131,21 +133,32 @@ def volumes(choose: bool) -> list[Volume]:
 
 def trained(name: str, seed: int, folder: Path, kept: Path | None) -> tuple[nn.Module, Measured]:
     """A network that is right, or was given a second chance."""
-    training, checking = (torch.load(folder / f"{name}.pt", mmap=True) for name in ("training", "checking"))
-    network, path = make(name, seed), kept / f"{name.replace('/', '-')}-{seed}.pt" if kept else None
-    if path is not None and path.exists():
-        state = torch.load(path, weights_only=True)
+    network, checking = make(name, seed), torch.load(folder / "checking.pt", mmap=True)
+    file = weights_file(kept, name, seed)
+    if file is not None:
+        state = torch.load(file, weights_only=True)
         network.load_state_dict(state["weights"])
-        return network.eval(), Measured(name, seed, accuracy(network, checking), state["rounds"])
+        return network, Measured(name, seed, accuracy(network, checking), state["rounds"])
+    training = torch.load(folder / "training.pt", mmap=True)
     for rounds in (1, 2):
         train(network, RECIPES[name].epochs, training)
         right = accuracy(network, checking)
         if right >= LEAST_ACCURACY:
             break
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({"weights": network.state_dict(), "rounds": rounds}, path)
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        torch.save({"weights": network.state_dict(), "rounds": rounds}, kept / _file_name(name, seed))
     return network, Measured(name, seed, right, rounds)
+
+
+def weights_file(kept: Path | None, name: str, seed: int) -> Path | None:
+    """Where the weights of a network were kept, if they were."""
+    file = kept / _file_name(name, seed) if kept is not None else None
+    return file if file is not None and file.exists() else None
+
+
+def _file_name(name: str, seed: int) -> str:
+    return f"{name.replace('/', '-')}-{seed}.pt"
 
 
 # Maps and what they are worth -----------------------------------------------------------------------------------------
@@ -170,8 +183,8 @@ def measure(network: nn.Module, volumes: Sequence[Volume], found: Measured, choo
         found.activation_mm = float(np.mean(spacing))
         kind = list(CLASSES)[volume.label]
         for name, (names, compute) in maps.items():
-            heat, _ = normalise(compute(Case(network, image, forward, names, prediction, goal)).detach())
-            placed = place_by_affine(heat, volume.trail).array
+            heat = compute(Case(network, image, forward, names, prediction, goal)).detach().float()
+            placed = place_by_affine(heat / max(float(heat.max()), 1e-30), volume.trail).array
             found.add(name, kind, score(placed, volume.truth, float(np.mean(spacing)) / 2))
         if peer is not None:
             found.add(PEER, kind, score(peer(volume), volume.truth, float(np.mean(spacing)) / 2))

@@ -51,20 +51,21 @@ def report(found: Sequence[Measured]) -> None:
             print(f"\n{title}: peak to the lesion's centre (median mm), hits, within half an activation, share of heat inside")
             report_maps(members)
     base, refined = METHODS["gradcam"].title, METHODS["refined"].title
-    print(f"\n{refined} against {base}, network by network")
-    for one in measured:
-        if refined in one.scores:
-            b, r = (summary(pooled([one], name)) for name in (base, refined))
-            times = f"{r['share'] / b['share']:.0f}×" if b["share"] else "from nothing"
-            print(f"  {one.name:12s} seed {one.seed}  hits {b['hits']:4.0%} → {r['hits']:4.0%}   "
-                  f"share {b['share']:6.2%} → {r['share']:6.2%} ({times})")  # fmt: skip
+    both = [one for one in measured if {base, refined} <= one.scores.keys()]
+    if both:
+        print(f"\n{refined} against {base}, network by network")
+    for one in both:
+        b, r = (summary(pooled([one], name)) for name in (base, refined))
+        times = f"{r['share'] / b['share']:.0f}×" if b["share"] else "from nothing"
+        print(f"  {one.name:12s} seed {one.seed}  hits {b['hits']:4.0%} → {r['hits']:4.0%}   "
+              f"share {b['share']:6.2%} → {r['share']:6.2%} ({times})")  # fmt: skip
 
 
 def report_maps(members: Sequence[Measured]) -> None:
     kinds = [name for name, kind in CLASSES.items() if kind]
     print(f"  {'':44s}{'':>6s}" + "".join(f"{k:^34s}" for k in ("all", *kinds)))
-    names = dict.fromkeys(name for one in members for name in one.scores)
-    for name in names:
+    most_first = sorted(members, key=lambda one: -len(one.scores))  # a deep network has maps of more stages
+    for name in dict.fromkeys(name for one in most_first for name in one.scores):
         cells = []
         for wanted in (kinds, *([k] for k in kinds)):
             s = summary(pooled(members, name, wanted))
