@@ -1,4 +1,4 @@
-"""The networks of the localisation benchmark, and how they learn: a minute each on two cores, the same every time.
+"""The networks of the localisation benchmark, and how they learn: some minutes each on a core, the same every time.
 
 Families as people use them, MONAI's own where it has them, narrow and shallow so that they train quickly. All end in
 global average pooling, as real classifiers do: the class may then be spread over activations anywhere in the volume,
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import torch
 from monai.networks.blocks import Convolution
-from monai.networks.blocks.squeeze_and_excitation import SEResNetBottleneck
 from monai.networks.nets import DenseNet, ResNet
 from torch import Tensor, nn
 from torch.nn import functional
@@ -58,16 +57,6 @@ def densenet(blocks: int) -> nn.Module:
     return DenseNet(3, 1, len(CLASSES), init_features=16, growth_rate=8, block_config=(2,) * blocks)
 
 
-def seresnet(*widths: int) -> nn.Module:
-    """SEResNet-50's bottlenecks, one a stage, behind a stem of stride 4."""
-    layers: list[nn.Module] = [_stem(widths[0]), nn.MaxPool3d(2)]
-    for before, after in zip((widths[0], *widths), widths):
-        stride = 1 if before == after else 2
-        project = Convolution(3, before, after, strides=2, kernel_size=1, norm="batch", act=None) if stride == 2 else None
-        layers.append(SEResNetBottleneck(3, before, after // 4, 1, 4, stride, project))
-    return nn.Sequential(*layers, *_head(widths[-1]))
-
-
 def _stem(width: int) -> nn.Module:
     # A kernel of width 4 at stride 2 keeps each activation centred on the voxels that it stands for.
     return Convolution(3, 1, width, strides=2, kernel_size=4, padding=1, **USUAL)
@@ -92,7 +81,6 @@ RECIPES: dict[str, Recipe] = {
     "resnet/16": Recipe(lambda: resnet(early_pooling=False), 16, 8),
     "resnet/32": Recipe(lambda: resnet(early_pooling=True), 32, 11),
     "densenet/32": Recipe(lambda: densenet(4), 32, 8),
-    "seresnet/32": Recipe(lambda: seresnet(16, 24, 32, 48), 32, 16),
 }
 """Family and total stride → how to make and train it."""
 

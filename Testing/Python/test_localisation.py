@@ -94,7 +94,7 @@ def test_seeds_and_networks_for_choosing_are_not_those_for_reporting():
         assert sum(n == name for n, _ in bench.REPORTING) >= 2  # several seeds
 
 
-@pytest.mark.parametrize("name", ["plain/8", "densenet/16", "resnet/16", "resnet/32", "densenet/32", "seresnet/32"])
+@pytest.mark.parametrize("name", ["plain/8", "densenet/16", "resnet/16", "resnet/32", "densenet/32"])
 def test_the_networks_have_the_stride_that_they_are_called_by(name):
     torch = pytest.importorskip("torch")
     from Benchmarks.localisation_networks import CLASSES, RECIPES, make
