@@ -7,7 +7,7 @@ Small networks of three families, total strides 8, 16 and 32, learn here to tell
 alone, and every head has bright and dark specks, so that neither absence nor overall brightness gives a class away;
 classes are nevertheless reported apart. Then every method explains the class of fresh volumes that have a lesion and
 whose class the network tells right; its map goes back to the original volume, oblique and anisotropic as it is, and is
-compared with the place where the lesion was painted. MONAI's GradCAM with the inverse of MONAI's ``Compose`` is the peer.
+compared with the place where the lesion was painted. MONAI's GradCAM with the inverse of its ``Compose`` is the peer.
 
 ``--choose`` prints instead what the refined method's recipe and the default layer were chosen from. Networks and
 lesions there are others than those of the report.

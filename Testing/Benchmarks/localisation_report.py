@@ -39,7 +39,8 @@ def report(found: Sequence[Measured]) -> None:
     measured = [one for one in found if not one.left_out]
     print("\nNetworks (family/total stride; right: on fresh volumes of all classes, in eval mode)")
     for one in found:
-        verdict = f"LEFT OUT: less than {LEAST_ACCURACY:.0%} right" if one.left_out else f"{one.activation_mm:.0f} mm an activation"
+        size = f"{one.activation_mm:.0f} mm an activation"
+        verdict = f"LEFT OUT: less than {LEAST_ACCURACY:.0%} right" if one.left_out else size
         print(f"  {one.name:12s} seed {one.seed}  {one.accuracy:6.1%} right, {one.rounds} round(s) of training; {verdict}")
     if not measured:
         return
@@ -48,7 +49,7 @@ def report(found: Sequence[Measured]) -> None:
     }
     for title, members in groups.items():
         if members:
-            print(f"\n{title}: peak to the lesion's centre (median mm), hits, within half an activation, share of heat inside")
+            print(f"\n{title}: peak to lesion's centre (median), hits, hits within half an activation, heat inside")
             report_maps(members)
     base, refined = METHODS["gradcam"].title, METHODS["refined"].title
     both = [one for one in measured if {base, refined} <= one.scores.keys()]
