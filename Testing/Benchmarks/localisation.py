@@ -70,7 +70,7 @@ Maps = Mapping[str, tuple[tuple[str, ...], Callable[[Case], Tensor]]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--choose", action="store_true", help="print what recipe and default layer were chosen from")
-    parser.add_argument("--weights", type=Path, help="keep trained weights in this folder, and use those that are there")
+    parser.add_argument("--weights", type=Path, help="keep trained weights in this folder, and use those there")
     parser.add_argument("--only", default="", help="networks whose name contains this")
     parser.add_argument("--json", type=Path, default=Path("output/localisation.json"))
     options = parser.parse_args()

@@ -148,7 +148,7 @@ def test_the_default_layer_is_that_of_the_real_input_whatever_a_small_one_says()
     torch.manual_seed(0)
     array = np.random.default_rng(0).normal(0, 1, (32, 32, 32)).astype(np.float32)
     chain = Compose([EnsureChannelFirst(channel_dim="no_channel")])
-    for method, layer in (("gradcam", "far"), ("refined", "near × far")):
+    for method, layer in (("gradcam", "far"), ("refined", "the network's input × near × far")):
         found = explain_direct(Deeper(), chain, (array, AFFINE), method=method)
         assert found.result.layer == layer
 

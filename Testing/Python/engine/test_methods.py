@@ -216,14 +216,15 @@ def test_the_refined_map_takes_one_forward_pass():
 
 
 def refined_maps_by_hand(net, image, layers, index):
-    """The recipe written out on what torch itself keeps of a pass: the input over blocks of the finest layer, then LayerCAM
-    of what stands out."""
+    """The recipe written out on what torch itself keeps of a pass: the input over blocks of the finest layer, then
+    LayerCAM of what stands out."""
     kept, image = {}, image.clone().requires_grad_()
     hooks = [net.get_submodule(n).register_forward_hook(lambda m, i, o, n=n: kept.update({n: o})) for n in layers]
     gradients = torch.autograd.grad(net(image)[0, index], [image, *(kept[n] for n in layers)])
     for hook in hooks:
         hook.remove()
-    first, *others = [(a.detach() - a.detach().mean((2, 3, 4), keepdim=True), g) for a, g in zip([image, *kept.values()], gradients)]
+    activations = [image.detach(), *(kept[n].detach() for n in layers)]
+    first, *others = [(a - a.mean((2, 3, 4), keepdim=True), g) for a, g in zip(activations, gradients)]
     finest = others[0][0].shape[2:]
     blocks = (first[0] * first[1]).abs().sum(1)[0]
     for axis, n in enumerate(finest):

@@ -99,7 +99,7 @@ METHOD = Method(
     "refined",
     "Refined (all resolutions)",
     "after Jiang et al. 2021, https://doi.org/10.1109/TIP.2021.3089943, and Refine-CAM, https://arxiv.org/abs/2605.14641",
-    "Product of the maps of all resolutions of one pass and of the input: sharp, and dark where one of them finds nothing.",
+    "Product of the maps of all resolutions and of the input, from one pass: sharp, and dark where one finds nothing.",
     _compute,
     layers=stages_to,
 )
