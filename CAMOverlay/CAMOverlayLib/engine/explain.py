@@ -18,6 +18,7 @@ import torch
 from .. import __version__
 from ..errors import BundleError, CAMOverlayError, DeviceError, root_cause
 from ..request import STAGES, Progress, Request, Result, TransformStep
+from .allocation import freed_memory_kept
 from .applied import Applied, Whole, Windows, apply
 from .channels import on_one_grid
 from .compiled import is_compiled, refuse_layers
@@ -247,7 +248,7 @@ class Clock:
 
 @contextmanager
 def _running(model: Model, mixed: bool) -> Iterator[None]:
-    """For the time that the network runs: in mixed precision if asked for, and what it raises in words.
+    """For the time that the network runs: fast, in mixed precision if asked for, and what it raises in words.
 
     Raises:
         DeviceError: too little memory.
@@ -255,7 +256,7 @@ def _running(model: Model, mixed: bool) -> Iterator[None]:
     """
     device = next(model.network.parameters(), torch.empty(0)).device
     try:
-        with torch.autocast(device.type, torch.float16 if device.type == "cuda" else torch.bfloat16, enabled=mixed):
+        with freed_memory_kept(), torch.autocast(device.type, torch.float16 if device.type == "cuda" else torch.bfloat16, enabled=mixed):
             yield
     except CAMOverlayError:
         raise
