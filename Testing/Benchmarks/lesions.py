@@ -23,7 +23,6 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-from scipy import ndimage
 
 LESIONS = {"bright": ("high", "high"), "dark": ("low", "low"), "ring": ("low", "high")}
 """Kind of lesion → what its core and its rim look like."""
@@ -136,7 +135,9 @@ def apply(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _template() -> tuple[np.ndarray, np.ndarray]:
     """The skull-stripped T1 template: I×J×K in [0, 1] at 1 mm, 0 outside the brain, and its RAS affine."""
-    from nilearn.datasets import load_mni152_template  # an extra: only those who make phantoms need it
+    # An extra, and SciPy comes with it: only those who make phantoms need them.
+    from nilearn.datasets import load_mni152_template
+    from scipy import ndimage
 
     image = load_mni152_template(resolution=1)
     return np.asarray(image.get_fdata(), np.float32), image.affine
@@ -207,6 +208,8 @@ def _sample(pose: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> np.
     """The posed template on the grid."""
     template, template_affine = _template()
     index_to_index = np.linalg.inv(template_affine) @ np.linalg.inv(pose) @ affine
+    from scipy import ndimage
+
     return ndimage.affine_transform(
         template, index_to_index[:3, :3], index_to_index[:3, 3], output_shape=shape, order=1, cval=0.0
     )
