@@ -135,9 +135,7 @@ def apply(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=1)
 def _template() -> tuple[np.ndarray, np.ndarray]:
     """The skull-stripped T1 template: I×J×K in [0, 1] at 1 mm, 0 outside the brain, and its RAS affine."""
-    # An extra, and SciPy comes with it: only those who make phantoms need them.
-    from nilearn.datasets import load_mni152_template
-    from scipy import ndimage
+    from nilearn.datasets import load_mni152_template  # an extra: only those who make phantoms need it
 
     image = load_mni152_template(resolution=1)
     return np.asarray(image.get_fdata(), np.float32), image.affine
@@ -146,6 +144,8 @@ def _template() -> tuple[np.ndarray, np.ndarray]:
 @lru_cache(maxsize=1)
 def _places() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Places in the template 3 mm apart: RAS mm (N×3), depth below the brain's surface in mm (N), is it tissue (N)."""
+    from scipy import ndimage  # comes with nilearn
+
     array, affine = _template()
     step = 3
     # Smoothed, so that a place counts as tissue only where its surroundings are.
@@ -206,10 +206,10 @@ def _grid(scan: Scan, pose: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
 
 def _sample(pose: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The posed template on the grid."""
-    template, template_affine = _template()
-    index_to_index = np.linalg.inv(template_affine) @ np.linalg.inv(pose) @ affine
     from scipy import ndimage
 
+    template, template_affine = _template()
+    index_to_index = np.linalg.inv(template_affine) @ np.linalg.inv(pose) @ affine
     return ndimage.affine_transform(
         template, index_to_index[:3, :3], index_to_index[:3, 3], output_shape=shape, order=1, cval=0.0
     )
