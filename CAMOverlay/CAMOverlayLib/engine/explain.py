@@ -23,6 +23,7 @@ from .applied import Applied, Whole, Windows, apply
 from .channels import on_one_grid
 from .compiled import is_compiled, refuse_layers
 from .device import choose_device
+from .grid import solid
 from .layers import LayerTable, likely_layers, list_layers, watching
 from .memory import Memory
 from .methods import Method, find_method
@@ -156,8 +157,8 @@ def explain_model(
         bundle_name=info.name,
         bundle_version=info.version,
         inputs=tuple(v.name for v in volumes),
-        activation_shape=_solid(heat.activation, 1),
-        activation_spacing=tuple(float(s * n) for s, n in zip(trail.input_grid.spacing, _solid(heat.stride, 1.0))),
+        activation_shape=solid(heat.activation),
+        activation_spacing=tuple(float(s * n) for s, n in zip(trail.input_grid.spacing, solid(heat.stride, 1.0))),
         network_input_shape=trail.input_grid.shape,
         applied=_applied_words(prepared, applied[0]),
         field_of_view=overlay.field_of_view,
@@ -203,11 +204,6 @@ def _applied_words(prepared: Prepared, applied: Applied) -> str:
     if isinstance(applied, Windows):
         words.append(f"{applied.count} windows of {' × '.join(map(str, applied.sample.shape[2:]))} voxels{applied.blend}")
     return ", ".join(filter(None, words))
-
-
-def _solid(values: tuple, filler: float) -> tuple:
-    """Of a picture's axes, with a third one."""
-    return (*values, filler) if len(values) == 2 else tuple(values)
 
 
 def normalise(maps: Sequence[torch.Tensor | None]) -> tuple[list[torch.Tensor | None], float]:

@@ -22,3 +22,8 @@ class Grid:
     def index_from(self, other: Grid) -> np.ndarray:
         """4×4 from voxel index of ``other`` to voxel index of this grid."""
         return np.linalg.inv(self.affine) @ other.affine
+
+
+def solid(values: tuple, filler: float = 1) -> tuple:
+    """What stands for a picture's two axes, with a third one; three are left as they are."""
+    return (*values, filler) if len(values) == 2 else tuple(values)

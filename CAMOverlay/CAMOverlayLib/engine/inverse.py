@@ -44,10 +44,14 @@ class Placed:
     @property
     def peak(self) -> tuple[int, int, int]:
         """Voxel (I, J, K) of the largest value."""
-        # The array is Fortran-ordered: ask for it as it lies in memory, without a copy.
-        flat = int(self.array.ravel(order="K").argmax())
-        i, j, k = np.unravel_index(flat, self.array.shape, order="F")
-        return int(i), int(j), int(k)
+        return peak_of(self.array)
+
+
+def peak_of(array: np.ndarray) -> tuple[int, int, int]:
+    """Voxel (I, J, K) of the largest value of an array in Fortran order."""
+    # Asked for as it lies in memory, without a copy.
+    i, j, k = np.unravel_index(int(array.ravel(order="K").argmax()), array.shape, order="F")
+    return int(i), int(j), int(k)
 
 
 def field_of_view(trail: Trail) -> Region:

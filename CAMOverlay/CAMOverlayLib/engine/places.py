@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import NotSeenError, TargetError
 from ..request import VolumeFile
-from .grid import Grid
+from .grid import Grid, solid
 from .inverse import activation_grid
 
 
@@ -44,11 +44,11 @@ class Places:
         """
         self._require_affine()
         array, affine, name = self._read(mask)
-        solid = _solid(shape)
-        to_mask = Grid(array.shape, affine).index_from(activation_grid(solid, self.network_input))
-        found = np.zeros(solid, dtype=bool)
-        jk = np.stack(np.meshgrid(*map(np.arange, solid[1:]), indexing="ij"), -1)
-        for i in range(solid[0]):  # a slab at a time: indices take twelve times the memory of the mask
+        whole = solid(shape)
+        to_mask = Grid(array.shape, affine).index_from(activation_grid(whole, self.network_input))
+        found = np.zeros(whole, dtype=bool)
+        jk = np.stack(np.meshgrid(*map(np.arange, whole[1:]), indexing="ij"), -1)
+        for i in range(whole[0]):  # a slab at a time: indices take twelve times the memory of the mask
             index = np.rint(jk @ to_mask[:3, 1:3].T + (to_mask[:3, 0] * i + to_mask[:3, 3])).astype(np.int64)
             inside = ((index >= 0) & (index < array.shape)).all(-1)
             found[i][inside] = array[tuple(index[inside].T)] != 0
@@ -85,14 +85,14 @@ class Places:
 
     def _of(self, point: np.ndarray, shape: tuple[int, ...], words: str) -> tuple[Tensor, str]:
         self._require_affine()
-        solid = _solid(shape)
-        output = activation_grid(solid, self.network_input)
+        whole = solid(shape)
+        output = activation_grid(whole, self.network_input)
         index = tuple(int(n) for n in np.rint(np.linalg.inv(output.affine) @ point)[:3])
-        if any(not 0 <= i < n for i, n in zip(index, solid, strict=True)):
+        if any(not 0 <= i < n for i, n in zip(index, whole, strict=True)):
             raise NotSeenError(
                 f"The network did not see {words}: its input there is cropped away. Choose a place inside the field of view."
             )
-        found = torch.zeros(solid, dtype=torch.bool)
+        found = torch.zeros(whole, dtype=torch.bool)
         found[index] = True
         return found.view(shape), f" at {words}, which is voxel {index} of the output"
 
@@ -102,11 +102,6 @@ class Places:
                 "The preprocessing warps the voxels, so a place in the volume cannot be found in the network's input. "
                 "Ask for a class only."
             )
-
-
-def _solid(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A picture's shape with a third axis of one voxel."""
-    return (*shape, 1) if len(shape) == 2 else shape
 
 
 def _read_mask(mask: VolumeFile | str) -> tuple[np.ndarray, np.ndarray, str]:

@@ -21,6 +21,7 @@ from ..errors import BundleError, CAMOverlayError, OutputError, VolumeError
 from ..field_of_view import Slab
 from ..request import FieldOfView, Placement
 from .grid import Grid
+from .inverse import peak_of
 from .methods.method import Step
 from .model import Model
 from .placing import Placed, Way, choose_way, place
@@ -47,7 +48,7 @@ class Prepared:
 
     @property
     def grid(self) -> Grid:
-        return Grid(self.volume.shape, self.volume.affine)
+        return grid_of(self.volume)
 
     def piece_at(self, voxel: tuple[int, int, int]) -> int:
         """Which piece a voxel (I, J, K) of the volume belongs to."""
@@ -184,10 +185,7 @@ class Overlay:
     @property
     def peak(self) -> tuple[int, int, int]:
         """Voxel (I, J, K) of the largest value."""
-        # The array is Fortran-ordered: ask for it as it lies in memory, without a copy.
-        flat = int(self.array.ravel(order="K").argmax())
-        i, j, k = np.unravel_index(flat, self.array.shape, order="F")
-        return int(i), int(j), int(k)
+        return peak_of(self.array)
 
 
 def put_back(
