@@ -224,7 +224,7 @@ class CAMOverlayTest(ScriptedLoadableModuleTest):
         node = self.explained(volume)
         self.assertEqual(node.GetImageData().GetDimensions(), volume.GetImageData().GetDimensions())
         self.assertTrue(np.allclose(affineFromNode(node), affineFromNode(volume)))
-        self.assertEqual(overlay.resultOf(node).placement.verdict, "proven")
+        self.assertEqual(overlay.resultOf(node).placement.verdict, "verified")
 
     def test_overlay(self) -> None:
         """It is shown over the volume in every slice view, and its opacity follows."""

@@ -197,7 +197,7 @@ def _print_summary(result: Result, output: Path) -> None:
         print(f"network      applied to {result.applied}")
     print(f"peak         voxel {result.peak}, RAS {_mm(result.peak_ras)} mm")
     print(f"resolution   one activation is {' × '.join(f'{s:.1f}' for s in result.activation_spacing)} mm")
-    print(f"placement    {result.placement.words.removeprefix('Placement ')}")
+    print(f"alignment    {result.placement.words.removeprefix('Alignment ')}")
     if result.placement.difference is not None:
         print(
             f"verified     the two inverses differ by {result.placement.difference:.3f} at most, "

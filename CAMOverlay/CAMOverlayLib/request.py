@@ -190,7 +190,7 @@ class Placement(JsonRecord):
     """Whether the heatmap lies in the right place, asked of the voxels.
 
     Attributes:
-        verdict: ``proven``, or ``undecided`` where the volume is too symmetric or too empty to tell.
+        verdict: ``verified``, or ``inconclusive`` where the volume is too symmetric or too empty to tell.
         words: the same in a sentence.
         score: mutual information in nats between the network's input and the original volume under the tracked affine.
         rival: the best of the other placements that were tried, in words, and ``rival_score`` its mutual information.

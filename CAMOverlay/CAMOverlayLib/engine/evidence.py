@@ -4,7 +4,7 @@ An affine is a claim: voxel ``p`` of the image shows what voxel ``T p`` of the i
 is tested on a subsample of voxels by the mutual information between the two, which survives any change of intensities,
 and against rivals: the same claim mirrored, with axes swapped, shifted by some voxels. No fixed threshold can tell a
 mirrored brain from a correct one (they correlate at 0.97), but the true placement beats its mirror image. Where a
-rival wins, the claim is wrong, and the rival says what happened. Where none is clearly ahead, nothing is proven.
+rival wins, the claim is wrong, and the rival says what happened. Where none is clearly ahead, nothing is verified.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Agreement:
     """The outcome of one comparison.
 
     Attributes:
-        verdict: ``proven``, ``undecided`` or ``refuted``.
+        verdict: ``verified``, ``inconclusive`` or ``mismatch``.
         score: mutual information in nats of image and origin under the tracked affine.
         rival: the best of the others in words, and ``rival_score`` its mutual information.
     """
@@ -137,7 +137,7 @@ def compare(samples: Samples, origin: Tensor, tracked: np.ndarray, *, exhaustive
             small shifts alone.
     """
     if samples.empty:
-        return Agreement("undecided", 0.0, "the image is constant", 0.0)
+        return Agreement("inconclusive", 0.0, "the image is constant", 0.0)
     rivals = _shortlist(samples, origin, list(_rivals(samples.shape, tracked, exhaustive)))
     score, *scores = samples.scores(origin, [tracked, *(rival.mapping for rival in rivals)])
     best = int(np.argmax(scores))
@@ -170,8 +170,8 @@ def _margin(count: int, score: float, rival: float) -> float:
 def _verdict(count: int, score: float, rival: float) -> str:
     margin = _margin(count, score, rival)
     if score > rival + margin:
-        return "proven"
-    return "refuted" if rival > score + margin else "undecided"
+        return "verified"
+    return "mismatch" if rival > score + margin else "inconclusive"
 
 
 def _best_nearby(samples: Samples, origin: Tensor, mapping: np.ndarray) -> float:
@@ -179,7 +179,7 @@ def _best_nearby(samples: Samples, origin: Tensor, mapping: np.ndarray) -> float
 
 
 def search(samples: Samples, image: Tensor, origin: Tensor, tracked: np.ndarray, agreement: Agreement) -> Agreement:
-    """Look farther for what happened, where the near rivals leave a claim unproven or cannot be all there are.
+    """Look farther for what happened, where the near rivals leave a claim unverified or cannot be all there are.
 
     Candidates are stated from both sides: the claim turned, shifted or rescaled, and, for an affine that says nothing
     true, the voxels left in place, turned, cropped, or stretched to their new number.
@@ -197,7 +197,7 @@ def search(samples: Samples, image: Tensor, origin: Tensor, tracked: np.ndarray,
     scores = samples.scores(origin, [c.mapping for c in candidates])
     # Of explanations that are equally good, the first is the simplest.
     best = max(range(len(candidates)), key=lambda n: (round(scores[n], 2), -n))
-    if scores[best] <= agreement.rival_score + 0.01 and agreement.verdict == "refuted":
+    if scores[best] <= agreement.rival_score + 0.01 and agreement.verdict == "mismatch":
         return agreement
     score = agreement.score
     if scores[best] < max(score, agreement.rival_score):
@@ -231,7 +231,7 @@ def warped(samples: Samples, origin: Tensor, tracked: np.ndarray) -> Agreement |
         if len(found) > 1:
             score, rival = max(found.values(), key=lambda pair: pair[1] - pair[0])
             words = f"parts along {AXES[axis]} shifted in different directions"
-            return Agreement("refuted", score, words, rival, "warped")
+            return Agreement("mismatch", score, words, rival, "warped")
     return None
 
 

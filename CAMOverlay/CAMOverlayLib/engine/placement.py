@@ -79,7 +79,7 @@ class Witness:
         self._points, self._step_points = (POINTS // 4, STEP_POINTS // 4) if picture else (POINTS, STEP_POINTS)
         self.contradictions: list[Contradiction] = []
         self.seconds = 0.0
-        self._all_proven = True
+        self._all_verified = True
         self.replayed: Agreement | None = None
         self._whole: Agreement | None = None
         self._loaded: tuple[Tensor, Grid] | None = None
@@ -101,9 +101,9 @@ class Witness:
             self._loaded = (original if same else channel, grid)
         elif _could_move(transform, self._before[1], grid):
             agreement = self._compare_step(transform, channel, grid)
-            self._all_proven &= agreement.verdict == "proven"
+            self._all_verified &= agreement.verdict == "verified"
             words = f"{agreement.verdict} ({agreement.score:.2f} against {agreement.rival_score:.2f} nats {agreement.rival})"
-            if agreement.verdict == "refuted":
+            if agreement.verdict == "mismatch":
                 invertible = isinstance(transform, InvertibleTransform)
                 name = type(transform).__name__
                 self.contradictions.append(Contradiction(number, name, agreement, invertible))
@@ -130,19 +130,19 @@ class Witness:
         # MONAI's own transforms are known to track, and what shares most of its information with the image before it
         # lies where it lay. Any other stranger gets the long look.
         known = type(transform).__module__.startswith("monai.") or agreement.score > 0.6 * samples.information
-        if agreement.verdict != "proven" or not known:
+        if agreement.verdict != "verified" or not known:
             samples = Samples(channel, self._points)
             agreement = compare(samples, origin, tracked, exhaustive=False)
             agreement = search(samples, channel, origin, tracked, agreement)
-            if agreement.verdict == "undecided" and not samples.empty:
+            if agreement.verdict == "inconclusive" and not samples.empty:
                 agreement = warped(samples, origin, tracked) or agreement
         return agreement
 
     def conclude(self) -> Agreement:
         """The whole chain: network input against the loaded volume, every rival tried.
 
-        ``proven`` also where the whole is too far from its origin in intensities to decide, but every step that could
-        move voxels was proven against the one before it.
+        ``verified`` also where the whole is too far from its origin in intensities to decide, but every step that could
+        move voxels was verified against the one before it.
         """
         if self._whole is None:
             with self._timed():
@@ -155,9 +155,9 @@ class Witness:
         tracked = np.linalg.inv(loaded_grid.affine) @ grid.affine
         samples = Samples(image, self._points)
         whole = compare(samples, loaded, tracked, exhaustive=True)
-        if whole.verdict != "proven" and self._all_proven and not samples.empty:
-            whole = Agreement("proven", whole.score, whole.rival, whole.rival_score, "step by step")
-        elif whole.verdict == "undecided" and self.contradictions:
+        if whole.verdict != "verified" and self._all_verified and not samples.empty:
+            whole = Agreement("verified", whole.score, whole.rival, whole.rival_score, "step by step")
+        elif whole.verdict == "inconclusive" and self.contradictions:
             whole = search(samples, image, loaded, tracked, whole)
         return whole
 

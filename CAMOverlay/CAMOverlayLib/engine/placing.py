@@ -54,7 +54,7 @@ def choose_way(trail: Trail, wanted: str = "auto") -> Way:
         raise PlacementError(f"There is no inverse '{wanted}'. Use auto, affine or operations.")
     witness = trail.witness
     whole = witness.conclude()
-    if whole.verdict == "proven" or (whole.verdict == "undecided" and not witness.contradictions):
+    if whole.verdict == "verified" or (whole.verdict == "inconclusive" and not witness.contradictions):
         return Way("operations" if wanted == "operations" else "affine", True, whole)
     if wanted == "affine" or not all(c.invertible for c in witness.contradictions):
         raise refuse(witness.contradictions, whole)
@@ -65,7 +65,7 @@ def choose_way(trail: Trail, wanted: str = "auto") -> Way:
         except PlacementError as error:
             raise refuse(witness.contradictions, whole) from error
         replayed = witness.conclude_replay(trail.solid(restored)[0])
-    if replayed.verdict != "proven":
+    if replayed.verdict != "verified":
         raise refuse(witness.contradictions, whole)
     return Way("operations", False, replayed)
 
@@ -143,13 +143,13 @@ def _box(centre: np.ndarray, shape: tuple[int, ...], affine: np.ndarray, reach: 
 
 def _words(way: Way) -> str:
     agreement = way.agreement
-    figures = f"{agreement.score:.2f} nats, the best rival ({agreement.rival}) {agreement.rival_score:.2f}"
-    if agreement.verdict != "proven":
+    figures = f"mutual information {agreement.score:.2f} nats; the best alternative ({agreement.rival}) {agreement.rival_score:.2f}"
+    if agreement.verdict != "verified":
         if not agreement.score:
-            return f"Placement undecided: nothing to compare, {agreement.rival}."
-        return f"Placement undecided: the volume is too symmetric or too empty to tell ({figures})."
+            return f"Alignment inconclusive: nothing to compare, {agreement.rival}."
+        return f"Alignment inconclusive: the volume is too symmetric or too empty to tell ({figures})."
     if way.inverse == "operations" and not way.affine_holds:
-        return f"Placement proven by replaying the saved operations on the volume itself: agreement {figures}."
+        return f"Alignment verified by replaying the saved operations on the volume itself: {figures}."
     if agreement.kind == "step by step":
-        return f"Placement proven step by step; over the whole chain intensities differ too much ({figures})."
-    return f"Placement proven: the network's input agrees with the volume by {figures}."
+        return f"Alignment verified step by step; over the whole chain intensities differ too much ({figures})."
+    return f"Alignment verified: {figures}."

@@ -218,8 +218,8 @@ def put_back(
         fields.append(placed)
     placement = placements[hottest]
     if len(heats) > 1:
-        proven = sum(p.verdict == "proven" for p in placements.values())
-        words = f"{placement.words} That is picture {hottest + 1}; {proven} of {len(heats)} pictures are proven."
+        verified = sum(p.verdict == "verified" for p in placements.values())
+        words = f"{placement.words} That is picture {hottest + 1}; {verified} of {len(heats)} pictures are verified."
         seconds = sum(p.seconds for p in placements.values())
         placement = dataclasses.replace(placement, words=words, seconds=seconds)
     return Overlay(array, placement, FieldOfView(float(np.mean(shares)), _common_planes(fields, stack)))

@@ -148,7 +148,7 @@ def said(prediction: Prediction, most: int = 4) -> str:
 
 def verdict(result: Result) -> str:
     """The placement's verdict. The sign says it without the colour, the colour without reading."""
-    sign, color = ("✓", "#3a9d4f") if result.placement.verdict == "proven" else ("?", "#d08700")
+    sign, color = ("✓", "#3a9d4f") if result.placement.verdict == "verified" else ("?", "#d08700")
     warnings = "".join(f"<br><b style='color:#d08700'>!</b> {escape(words)}" for words in result.warnings)
     return f"<b style='color:{color}'>{sign}</b> {escape(result.placement.words)}{warnings}"
 

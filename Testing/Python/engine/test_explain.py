@@ -183,7 +183,7 @@ def test_real_volumes(real_volume, export_nifti, make_bundle, tmp_path):
     heatmap = np.load(result.heatmap.path)
     assert np.isfinite(heatmap).all() and heatmap.max() > 0.5
     assert 0 < result.field_of_view.share <= 1 and (heatmap > 0).mean() <= result.field_of_view.share + 1e-6
-    assert result.placement.verdict == "proven", result.placement
+    assert result.placement.verdict == "verified", result.placement
 
 
 @pytest.mark.parametrize("path", [DEMO_VOLUME, *real_volumes()], ids=lambda p: p.name.split(".")[0])
@@ -191,7 +191,7 @@ def test_the_demo_bundle_is_in_place_on_every_volume(path, export_nifti, tmp_pat
     ask = request(export_nifti(path), DEMO_BUNDLE, tmp_path, target="bright lesion", verify=True)
     result = explain(ask)
     placement = result.placement
-    assert (placement.verdict, placement.inverse) == ("proven", "affine") and placement.score > placement.rival_score
+    assert (placement.verdict, placement.inverse) == ("verified", "affine") and placement.score > placement.rival_score
     # Within one voxel of each other, the diagonal neighbours included.
     assert placement.peak_distance <= np.linalg.norm(nibabel.load(path).affine[:3, :3])
     assert placement.difference < 0.4  # interpolating twice lowers a peak that lies between the input's voxels

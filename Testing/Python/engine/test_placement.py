@@ -209,7 +209,7 @@ def test_no_false_alarm_and_a_green_verdict(path):
     for name, steps in WELL_BEHAVED.items():
         chain = Compose([*LOAD, *LAZY], lazy=True) if steps == "lazy" else Compose([*LOAD, *steps])
         verdicts[name] = choose_way(run_chain(chain, [path])).agreement.verdict
-    assert set(verdicts.values()) == {"proven"}, verdicts
+    assert set(verdicts.values()) == {"verified"}, verdicts
 
 
 def test_a_well_behaved_stranger_is_believed():
@@ -221,13 +221,13 @@ def test_a_well_behaved_stranger_is_believed():
 
     trail = run_chain(Compose([*LOAD, silently("HonestFlip", honest_flip), Resized(IMAGE, (50, 60, 50))]), [DEMO])
     way = choose_way(trail)
-    assert (way.inverse, way.agreement.verdict) == ("affine", "proven")
+    assert (way.inverse, way.agreement.verdict) == ("affine", "verified")
 
 
 def test_an_invertible_warp_is_replayed():
     trail = run_chain(Compose([*LOAD, RAS, Warpd(IMAGE), Resized(IMAGE, (60, 70, 60))]), [DEMO])
     way = choose_way(trail)
-    assert (way.inverse, way.affine_holds, way.agreement.verdict) == ("operations", False, "proven")
+    assert (way.inverse, way.affine_holds, way.agreement.verdict) == ("operations", False, "verified")
     # Where the warp moved the volume's centre to in the network's input, and back.
     voxel = np.array([60, 80, 60])
     volume = np.zeros(trail.volume_grid.shape, np.float32)
@@ -238,7 +238,7 @@ def test_an_invertible_warp_is_replayed():
     heat = Compose(trail.transforms[2:])(data)[IMAGE].as_tensor()[0]
     placed, placement = place(heat, trail, way)
     assert np.abs(np.array(placed.peak) - voxel).max() <= 2
-    assert placement.verdict == "proven" and "replaying" in placement.words
+    assert placement.verdict == "verified" and "replaying" in placement.words
     with pytest.raises(PlacementError, match="Warpd"):
         choose_way(trail, "affine")
 
@@ -247,7 +247,7 @@ def test_a_transform_that_records_itself_but_not_in_the_affine_is_replayed():
     """MONAI's Transposed leaves the affine as it was, but it can be inverted, and the volume says that it was."""
     trail = run_chain(Compose([*LOAD, Transposed(IMAGE, (0, 3, 2, 1)), Resized(IMAGE, (40, 50, 40))]), [DEMO])
     way = choose_way(trail)
-    assert (way.inverse, way.affine_holds, way.agreement.verdict) == ("operations", False, "proven")
+    assert (way.inverse, way.affine_holds, way.agreement.verdict) == ("operations", False, "verified")
 
 
 class BrokenWarpd(Warpd):
@@ -273,7 +273,7 @@ def symmetric_ball(path):
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "constant", "empty"])
-def test_what_cannot_be_decided_is_never_called_proven(tmp_path, kind):
+def test_what_cannot_be_decided_is_never_called_verified(tmp_path, kind):
     if kind == "symmetric":
         path = symmetric_ball(tmp_path / "v.nii")
     else:
@@ -281,9 +281,9 @@ def test_what_cannot_be_decided_is_never_called_proven(tmp_path, kind):
         path = write_nifti(Volume(array, np.eye(4), "v"), tmp_path / "v.nii")
     trail = run_chain(Compose([*LOAD, Flipd(IMAGE, 0)]), [path])
     way = choose_way(trail)
-    assert way.agreement.verdict == "undecided"
+    assert way.agreement.verdict == "inconclusive"
     _, placement = place(torch.ones(4, 4, 4), trail, way)
-    assert "undecided" in placement.words
+    assert "inconclusive" in placement.words
 
 
 @pytest.mark.parametrize("path", VOLUMES, ids=lambda p: p.name.split(".")[0])
@@ -320,7 +320,7 @@ def test_the_cost_of_looking_is_told(tmp_path):
     choose_way(trail)
     assert 0 < trail.witness.seconds < 5
     evidence = [s.evidence for s in trail.steps]
-    assert evidence[0] == evidence[1] == "" and evidence[2].startswith("proven") and "nats" in evidence[3]
+    assert evidence[0] == evidence[1] == "" and evidence[2].startswith("verified") and "nats" in evidence[3]
 
 
 def test_the_geometry_of_the_demo_is_the_hard_one():

@@ -149,7 +149,7 @@ def test_chains_of_every_form(make_bundle, ask, kind):
             {"_target_": "Resized", "keys": keys, "spatial_size": [32, 32, 32]},
         ]  # fmt: skip
     result, heat = ask(make_bundle(network=network, chain=chain, channels=channels), count)
-    assert heat.std() > 0 and result.placement.verdict == "proven"
+    assert heat.std() > 0 and result.placement.verdict == "verified"
 
 
 def test_weights_where_a_handler_loads_them_from(make_bundle):
@@ -246,7 +246,7 @@ def test_a_bundle_with_its_own_network_and_its_own_transform(make_bundle, ask, t
     network = Bundle(folder, trust=True).bare_network()
     torch.save(network.state_dict(), folder / "models/model.pt")
     result, heat = ask(folder, inverse=inverse, verify=True)
-    assert heat.std() > 0 and result.placement.verdict == "proven" and result.layer == "stage2"
+    assert heat.std() > 0 and result.placement.verdict == "verified" and result.layer == "stage2"
     assert result.steps[-1].name == "OwnFlipd" and result.steps[-1].recorded
     assert result.placement.peak_distance <= np.linalg.norm(result.activation_spacing)
 
@@ -280,7 +280,7 @@ def explained(folder, files, tmp_path, **options):
     (tmp_path / "out").mkdir(exist_ok=True)
     result = explain(Request(tuple(files), str(folder), str(tmp_path / "out"), trust=True, **options))
     heat = np.load(result.heatmap.path)
-    assert heat.std() > 0 and np.isfinite(heat).all() and result.placement.verdict == "proven"
+    assert heat.std() > 0 and np.isfinite(heat).all() and result.placement.verdict == "verified"
     return result, heat
 
 

@@ -48,7 +48,7 @@ def test_from_opening_to_the_overlay_in_three_views(host, demoVolume, cold, pane
     for view in VIEWS:
         assert color(host.sliceImage(view)) > 60, f"the overlay should be seen in {view}"
     assert demo_lesion().distance(overlays.peakWorld(node)) < 20
-    assert "bright lesion" in ui.predictionLabel.text and "Placement proven" in ui.placementLabel.text
+    assert "bright lesion" in ui.predictionLabel.text and "Alignment verified" in ui.placementLabel.text
     assert "One activation covers" in ui.resolutionLabel.text
     bars = [ui.classTable.cellWidget(row, 1).value for row in range(ui.classTable.rowCount)]
     assert len(bars) == 3 and bars[1] == max(bars) > 900

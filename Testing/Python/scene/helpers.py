@@ -135,7 +135,7 @@ def makeResult(heatmap: VolumeFile, **changes) -> Result:
         network_input_shape=(96, 96, 96),
         applied="",
         field_of_view=FieldOfView(0.8, ((1.0, 0.0, 0.0, 1.5, 7.5),)),
-        placement=Placement("proven", "Placement proven.", 1.1, "mirrored along I", 0.6, "affine", 0.1),
+        placement=Placement("verified", "Alignment verified.", 1.1, "mirrored along I", 0.6, "affine", 0.1),
         steps=(),
         warnings=("a \"quoted\" <warning> & more;\nsecond line: 100%",),
         timings={"forward": 0.5},

@@ -70,7 +70,7 @@ def test_a_volume_that_is_no_overlay_is_refused():
 def test_the_picture_outlines_the_region_and_tells_the_verdict(tmp_path):
     volume, node, result = explained(tmp_path, BOX, "axis-aligned")
     footer = picture._words(volume, node)[2]
-    assert any("Placement proven" in line for line in footer) and any("Outlined: the" in line for line in footer)
+    assert any("Alignment verified" in line for line in footer) and any("Outlined: the" in line for line in footer)
     words = picture.drawPicture(volume, node, "", "", []).pixels
     whole = makeResult(result.heatmap, field_of_view=FieldOfView(1.0, ()))
     overlay.setProvenance(node, whole, volume)
