@@ -5,19 +5,21 @@ VENV   ?= .venv
 OUTPUT ?= output/demo
 PY      = $(VENV)/bin/python
 PIP     = $(PY) -m pip install --quiet --disable-pip-version-check -c Testing/constraints.txt
-# Tests under SlicerHost: there is one Slicer in a process, so each of these gets its own.
-HOSTED  = Testing/Python/slicerhost Testing/Python/panel Testing/Python/worker/test_qt.py
 PINS    = pyproject.toml CAMOverlay/Resources/requirements.txt Testing/constraints.txt
 
-.PHONY: demo test test-bundles desk screenshot bench bench-localisation demo-bundle clean
+.PHONY: demo test campaign test-bundles desk screenshot bench bench-localisation demo-bundle clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/cam-overlay demo --output $(OUTPUT)
 
+# Every group of tests, each in a process of its own; the last line counts them all. Random cases are the same every time.
 test: $(VENV)/.test
-	QT_QPA_PLATFORM=offscreen $(PY) Testing/SlicerHost/system_libraries.py
-	$(PY) -m pytest $(HOSTED:%=--ignore=%)
-	for part in $(HOSTED); do $(PY) -m pytest $$part || exit 1; done
+	$(PY) Testing/run_tests.py
+
+# The tests that draw random cases, with other ones: CAMPAIGN times as many as in `make test`; a failure prints how to repeat it.
+CAMPAIGN ?= 20
+campaign: $(VENV)/.test
+	CAMPAIGN=$(CAMPAIGN) $(PY) Testing/run_tests.py
 
 # The three bundles of ../shared/bundles, unmodified but for random weights, on the volumes of ../shared/data: half an hour.
 test-bundles: $(VENV)/.test

@@ -41,7 +41,7 @@ from monai.transforms import (
     Spacingd,
 )
 from monai.transforms.utils import allow_missing_keys_mode
-from support import real_volumes
+from support import examples, real_volumes
 
 IMAGE = "image"
 LOAD = [LoadImaged(IMAGE), EnsureChannelFirstd(IMAGE)]
@@ -182,7 +182,7 @@ BOTH = pytest.mark.parametrize("place", [place_by_affine, place_by_operations])
 
 
 @BOTH
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(affine=affines)
 def test_the_peak_comes_back_to_its_voxel_in_any_geometry(write, place, affine):
     trail = run_chain(Compose([*LOAD, *SPATIAL]), [write(affine)])
@@ -231,7 +231,7 @@ def test_no_padding_mode_paints_outside_the_field_of_view(write, place, padding)
     assert outside.sum() > 0.8 * outside.size and not placed.array[outside].any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(affine=affines, other=affines)
 def test_the_field_of_view_is_that_of_its_definition(affine, other):
     volume, grid = Grid((7, 8, 9), affine), Grid((6, 5, 7), other)

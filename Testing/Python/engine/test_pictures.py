@@ -16,6 +16,7 @@ from CAMOverlayLib.request import Request, TargetSpec, VolumeFile
 from geometries import GEOMETRIES, blob
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import examples
 
 CHAIN = [
     {"_target_": "LoadImaged", "keys": "image"},
@@ -45,7 +46,7 @@ def ask(file, bundle, tmp_path, **options):
     return result, np.load(result.heatmap.path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(
     affine=st.sampled_from(list(GEOMETRIES.values())),
     shape=st.tuples(*[st.integers(2, 7)] * 3),

@@ -17,6 +17,7 @@ from CAMOverlayLib.scene.exported import ExportedVolumes
 import slicer
 import slicer.util
 import vtk
+from support import examples
 from scene.helpers import (
     GEOMETRIES, affine, blob, makeHeatmap, makeVector, makeVolume, nodeIDs, putUnderTransform, realVolumes, rotation,
 )  # fmt: skip
@@ -46,7 +47,7 @@ shears = st.tuples(*[st.floats(-0.6, 0.6)] * 3)
 signs = st.sampled_from([1, -1])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(
     dtype=st.sampled_from(SCALAR_TYPES), shape=st.tuples(*[st.integers(1, 6)] * 3), data=st.data(), spacing=spacings,
     angle=angles, origin=origins, shear=shears, sign=signs, permutation=st.permutations([0, 1, 2]),

@@ -19,8 +19,9 @@ from CAMOverlayLib.worker.protocol import (
     decode,
     encode,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import examples
 
 EYE = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
 MESSAGES = [
@@ -87,6 +88,7 @@ def test_what_is_no_message_is_quoted(line):
     assert line.decode("utf-8", "replace").strip()[:10].replace("\x00", "·") in str(caught.value)
 
 
+@settings(max_examples=examples(100))
 @given(st.binary(max_size=200))
 def test_no_line_does_any_other_harm(line):
     try:
@@ -95,6 +97,7 @@ def test_no_line_does_any_other_harm(line):
         pass
 
 
+@settings(max_examples=examples(100))
 @given(st.lists(st.sampled_from(MESSAGES), max_size=5), st.lists(st.integers(0, 600), max_size=8))
 def test_lines_are_the_same_however_the_stream_is_cut(messages, cuts):
     stream = b"".join(map(encode, messages))
