@@ -1,7 +1,8 @@
 """Runs every group of tests in a process of its own, all of them whatever happens, and counts everything.
 
 There is one Slicer per process, so what runs under SlicerHost needs processes of its own. A group that ends early, by a
-crash of a library say, counts as one failure, and the others still run.
+crash of a library say, counts as one failure, and the others still run. As many groups run side by side as there are
+cores, at most two, and each computes with its share of them: small tensors gain nothing by being split among threads.
 
     python Testing/run_tests.py [pytest options]
 """
@@ -12,30 +13,37 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TESTS = "Testing/Python"
-HOSTED = [f"{TESTS}/slicerhost", f"{TESTS}/panel", f"{TESTS}/worker/test_qt.py"]
-GROUPS = [[TESTS, *(f"--ignore={folder}" for folder in HOSTED)], *([folder] for folder in HOSTED)]
+ENGINE = f"{TESTS}/engine"
+HOSTED = [f"{TESTS}/panel", f"{TESTS}/slicerhost", f"{TESTS}/worker/test_qt.py"]
+GROUPS = [[ENGINE], [TESTS, *(f"--ignore={folder}" for folder in (ENGINE, *HOSTED))], *([folder] for folder in HOSTED)]
+SIDE_BY_SIDE = max(1, min(2, os.cpu_count() or 1))
 
 NO_TESTS = 5
 """pytest's exit code where options such as ``-k`` leave nothing of a group."""
 
 
-def run(group: list[str], options: list[str]) -> dict[str, int]:
-    """How many tests of a group passed, failed and were skipped."""
+def run(group: list[str], options: list[str]) -> tuple[str, dict[str, int]]:
+    """What the tests of a group printed, and how many passed, failed and were skipped."""
+    threads = str(max(1, (os.cpu_count() or 1) // SIDE_BY_SIDE))
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        code = subprocess.run(
-            [sys.executable, "-m", "pytest", *group, f"--junitxml={report}", *options], cwd=REPOSITORY
-        ).returncode
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *group, f"--junitxml={report}", *options], cwd=REPOSITORY,
+            env=os.environ | {"OMP_NUM_THREADS": threads}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace",
+        )  # fmt: skip
         counts = read(report)
-    if code not in (0, NO_TESTS) and not counts["failed"]:
-        print(f"{group[0]} ended with exit code {code} before its tests did.", flush=True)
+    words = f"\n== {group[0]}\n{done.stdout}"
+    if done.returncode not in (0, NO_TESTS) and not counts["failed"]:
+        words += f"{group[0]} ended with exit code {done.returncode} before its tests did.\n"
         counts["failed"] += 1
-    return counts
+    return words, counts
 
 
 def read(report: Path) -> dict[str, int]:
@@ -54,9 +62,11 @@ def main(options: list[str]) -> int:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     subprocess.run([sys.executable, "Testing/SlicerHost/system_libraries.py"], cwd=REPOSITORY)
     total = {"passed": 0, "failed": 0, "skipped": 0}
-    for group in GROUPS:
-        for name, count in run(group, options).items():
-            total[name] += count
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        for words, counts in pool.map(lambda group: run(group, options), GROUPS):
+            print(words, flush=True)
+            for name, count in counts.items():
+                total[name] += count
     print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped", flush=True)
     return 1 if total["failed"] or not total["passed"] else 0
 
