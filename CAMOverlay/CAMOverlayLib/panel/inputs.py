@@ -36,7 +36,7 @@ class InputsSection:
         ui.bundleSelector.retrieveHistory()
         # The text changes with every key; the folder is read when typing pauses.
         self._pause = qt.QTimer()
-        self._pause.singleShot = True
+        self._pause.setSingleShot(True)
         self._pause.interval = 300
         self._pause.timeout.connect(self._readBundle)
         ui.bundleSelector.currentPathChanged.connect(self._onPathChanged)
