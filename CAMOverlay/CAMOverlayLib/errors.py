@@ -49,6 +49,10 @@ class MethodError(CAMOverlayError):
     """The method is unknown, or cannot explain this kind of model."""
 
 
+class NetworkError(BundleError):
+    """The network failed on its input, or answered with NaN, infinite values, or something that is not a tensor."""
+
+
 class DeviceError(CAMOverlayError):
     """The device does not exist, or has too little memory."""
 

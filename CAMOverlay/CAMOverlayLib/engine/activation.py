@@ -7,6 +7,7 @@ left as it was found: no hooks, no gradients, same ``requires_grad``, same mode.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import LayerError
+from ..errors import CAMOverlayError, Cancelled, LayerError, NetworkError, root_cause
 from .views import View, find_view
 
 INPUT = "the network's input"
@@ -44,18 +45,60 @@ class Pass:
     def gradients(self, score: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Gradient of a scalar made of ``output`` with respect to activations, 1×C×spatial; of all of them by default.
 
-        The graph is kept: other scores, of other classes, can follow.
+        The graph is kept: other scores, of other classes, can follow. A layer that the score does not depend on has a
+        gradient of zeros, as long as it depends on one of the others.
+
+        Raises:
+            LayerError: the score depends on none of the layers, so there is no gradient, which is not the same as a
+                gradient of zeros.
+            NetworkError: a gradient holds NaN or infinite values.
         """
         names = list(self.tensors if layers is None else layers)
+        if not names:
+            return {}
         tensors = [self.tensors[name] for name in names]
-        if names and score.requires_grad:
+        found: tuple[Tensor | None, ...] = (None,) * len(names)
+        if score.requires_grad:
             found = torch.autograd.grad(score, tensors, retain_graph=True, allow_unused=True)
-        else:
-            found = (None,) * len(names)
+        if all(gradient is None for gradient in found):
+            raise LayerError(
+                f"There is no gradient at {_listed(names)}: the network's output does not depend on it in a way that can "
+                "be differentiated. Choose another layer, or a method that needs no gradient (Eigen-CAM, Score-CAM, "
+                "occlusion)."
+            )
+        for name, gradient in zip(names, found, strict=True):
+            if gradient is not None:
+                require_finite(gradient, f"The gradient at {_listed([name])}")
         return {
             name: self.views[name].to_map(torch.zeros_like(tensor) if gradient is None else gradient)
             for name, tensor, gradient in zip(names, tensors, found, strict=True)
         }
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(name if name == INPUT else f"layer '{name}'" for name in names)
+
+
+def require_finite(values: Tensor, what: str) -> None:
+    """Refuse NaN and infinite values: a heatmap made of them would say nothing.
+
+    Args:
+        values: of any shape.
+        what: the subject of the sentence, such as "The network's output".
+
+    Raises:
+        NetworkError: names how many there are and where they may come from.
+    """
+    # One sum instead of a mask of the whole: it is finite only where everything is, but for an overflow of the sum.
+    if not values.is_floating_point() or bool(torch.isfinite(values.sum())):
+        return
+    bad = int((~torch.isfinite(values)).sum())
+    if bad:
+        raise NetworkError(
+            f"{what} holds {bad} values that are NaN or infinite, out of {values.numel()}. Check that the weights are "
+            "those of this network and are finite, that the input is scaled as in training, and compute without mixed "
+            "precision."
+        )
 
 
 def forward_to_layers(network: nn.Module, image: Tensor, layers: Sequence[str]) -> Pass:
@@ -66,9 +109,23 @@ def forward_to_layers(network: nn.Module, image: Tensor, layers: Sequence[str]) 
         layers: names in ``network.named_modules()``, or :data:`INPUT`; none at all is a plain forward pass without a
             graph.
 
+    A network that switches gradients off for itself (``no_grad``, ``inference_mode``, ``set_grad_enabled``) is run a
+    second time with them kept on.
+
     Raises:
-        LayerError: a layer did not run, or its output is no map over the image.
+        LayerError: a layer did not run, or its output is no map over the image; or the output depends on none of the
+            layers in a way that can be differentiated.
+        NetworkError: the output holds NaN or infinite values.
     """
+    forward = _forward_once(network, image, layers)
+    if layers and not forward.output.requires_grad:
+        with gradients_kept_on():
+            forward = _forward_once(network, image, layers)
+    require_finite(forward.output.detach(), f"The output of the network {type(network).__name__}")
+    return forward
+
+
+def _forward_once(network: nn.Module, image: Tensor, layers: Sequence[str]) -> Pass:
     tensors: dict[str, Tensor] = {}
     views: dict[str, View] = {}
 
@@ -96,21 +153,102 @@ def forward_to_layers(network: nn.Module, image: Tensor, layers: Sequence[str]) 
     if INPUT in layers:
         tensors[INPUT], views[INPUT] = image.detach().requires_grad_(), View()
         given = tensors[INPUT]
-    with frozen(network), torch.set_grad_enabled(bool(layers)), hooked(hooks):
+    with frozen(network), torch.inference_mode(False), torch.set_grad_enabled(bool(layers)), hooked(hooks):
         # A copy, as behind a layer: a network may overwrite what it was given.
-        output = first_tensor(network(given.clone() if given.requires_grad else given))
+        output = run_network(network, given.clone() if given.requires_grad else given)
     for name in layers:
         if name not in tensors:
             raise LayerError(f"Layer '{name}' did not run when the network was applied. Choose another one.")
     return Pass(output, {name: tensors[name] for name in layers}, views)
 
 
+@contextlib.contextmanager
+def gradients_kept_on() -> Iterator[None]:
+    """Whatever the code in a block does to switch gradients off has no effect, as a context or as a decorator.
+
+    ``no_grad``, ``enable_grad`` and ``set_grad_enabled`` all go through one function of torch; ``inference_mode`` is a
+    context of its own.
+    """
+    switch, enter, leave = torch._C._set_grad_enabled, torch.inference_mode.__enter__, torch.inference_mode.__exit__
+    with torch.inference_mode(False), torch.enable_grad():
+        torch._C._set_grad_enabled = lambda mode: None
+        torch.inference_mode.__enter__ = lambda self: None
+        torch.inference_mode.__exit__ = lambda self, *error: None
+        try:
+            yield
+        finally:
+            torch._C._set_grad_enabled = switch
+            torch.inference_mode.__enter__, torch.inference_mode.__exit__ = enter, leave
+
+
+def run_network(network: nn.Module, images: Tensor) -> Tensor:
+    """Call the network: B×C×spatial to the first tensor of what it returns.
+
+    Whatever it raises is told as the network's own failure, so that nothing else is blamed on it and it on nothing else.
+
+    Raises:
+        NetworkError: its own code failed, or it returned no tensor.
+    """
+    try:
+        return first_tensor(network(images))
+    except (CAMOverlayError, Cancelled):
+        raise
+    except (Exception, SystemExit) as error:
+        cause = root_cause(error)
+        if is_out_of_memory(cause):
+            raise
+        reason = (str(cause).strip().splitlines() or ["no reason given"])[0][:300].rstrip(". ")
+        raise NetworkError(
+            f"The network {type(network).__name__} failed on an input of shape {tuple(images.shape)}: "
+            f"{type(cause).__name__}: {reason}{_place(cause)}. If the input does not suit it, let the preprocessing end "
+            "with the size and the channels that it was trained with (Resized, DivisiblePadd)."
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a library ran out of memory, on whatever device."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        words in str(error) for words in ("allocate memory", "out of memory")
+    )
+
+
+def _place(error: BaseException) -> str:
+    """Where the network's own code was, in words: the last frame that is neither PyTorch's nor this package's."""
+    found, trace = "", error.__traceback__
+    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    libraries = os.path.dirname(os.path.abspath(torch.__file__))
+    while trace is not None:
+        path = trace.tb_frame.f_code.co_filename
+        if not os.path.abspath(path).startswith((own, libraries)) and not path.startswith("<"):
+            found = f" ({os.path.basename(path)}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    return found
+
+
+def differentiable(network: nn.Module, images: Tensor) -> Tensor:
+    """The network's first output; where gradients are wanted and it switched them off, once more with them kept on."""
+    output = run_network(network, images)
+    if torch.is_grad_enabled() and images.requires_grad and not output.requires_grad:
+        with gradients_kept_on():
+            output = run_network(network, images)
+    return output
+
+
 def first_tensor(output: Any) -> Tensor:
-    """The first tensor of a network's output: itself, or the head of a tuple, list or dictionary."""
+    """The first tensor of a network's output: itself, or the head of a tuple, list or dictionary.
+
+    Raises:
+        NetworkError: there is none.
+    """
     if isinstance(output, Tensor):
         return output
-    values = output.values() if isinstance(output, dict) else output
-    return first_tensor(next(iter(values)))
+    values = list(output.values() if isinstance(output, dict) else output) if isinstance(output, (dict, list, tuple)) else []
+    if not values:
+        raise NetworkError(
+            f"The network returned {type(output).__name__} and no tensor, so there is nothing to explain. Explain the part "
+            "of it that returns class scores or a map of them."
+        )
+    return first_tensor(values[0])
 
 
 @contextlib.contextmanager

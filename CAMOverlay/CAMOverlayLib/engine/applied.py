@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from monai.inferers import Inferer
+from monai.inferers import Inferer, SlidingWindowInferer
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ..errors import BundleError
 from ..request import Prediction
-from .activation import Pass, first_tensor, forward_to_layers, frozen
+from .activation import Pass, forward_to_layers, frozen, require_finite, run_network
 from .inverse import to_input_grid
 from .methods import Case, Method
+from .methods.gradcam import weighted_sum
 from .methods.method import Step
 from .targets import Goal
 
@@ -88,7 +90,9 @@ class Windows:
     The inferer is asked twice to do what it does, so that cutting, padding and blending are its own: first for the
     prediction, with the network; then for the map, with what explains one window. The maps are therefore blended with
     the very weights of the predictions. In each window the target is the same as in the whole, over the part of its
-    region that lies in that window; a window that has none of it adds nothing.
+    region that lies in that window. Where a method weighs channels (Grad-CAM and its kin), the weights are found in a
+    first round over all windows and are the same for all: a window's own weights would grow with how much of the target
+    lies in it, and of two equal lesions the one at a window's border would come out weaker.
 
     Args:
         image: 1×C×spatial, on the network's device.
@@ -112,10 +116,11 @@ class Windows:
 
             def predict(windows: Tensor, *_: object, **__: object) -> Tensor:
                 progress.window(windows.shape[0])
-                return first_tensor(self.network(windows))
+                return run_network(self.network, windows)
 
             with frozen(self.network), torch.no_grad():
                 self._output = self._inferer(self.image, predict)
+            require_finite(self._output, f"The output of the network {type(self.network).__name__}")
         return self._output
 
     def heat(
@@ -125,35 +130,50 @@ class Windows:
         Args:
             blocks: one block an activation instead of interpolating between them.
         """
-        progress = _Progress(step, self.count)
-        coarse: list[tuple[int, ...]] = [tuple(self.sample.shape[2:])]
-        # The region travels as one more channel, so that the inferer cuts it as it cuts the image; what it pads is
-        # outside of it.
         outside = float(getattr(self._inferer, "cval", 0.0))
         region = torch.ones(self.image.shape[2:]) if goal.region is None else goal.region.float()
         region = _resized(region, tuple(self.image.shape[2:])).to(self.image)[None, None] + outside
-
-        def explain(windows: Tensor, *_: object, **__: object) -> Tensor:
-            return torch.stack([explain_one(window) for window in windows])
-
-        def explain_one(window: Tensor) -> Tensor:
-            number = progress.window(1)
-            image, where = window[None, :-1].contiguous(), window[-1] > outside + 0.5
-            if method.of_target and not where.any():
-                return torch.zeros_like(window[:1])
-            forward = forward_to_layers(self.network, image, layers)
-            here = dataclasses.replace(goal, region=_resized(where.float(), tuple(forward.output.shape[2:])) > 0.5)
-            case = Case(self.network, image, forward, tuple(layers), prediction, here, progress.within(number))
-            raw = method.compute(case).float()
-            coarse[0] = tuple(raw.shape)
-            return to_input_grid(raw, tuple(window.shape[1:]), blocks)
-
-        values = self._inferer(torch.cat([self.image, region], 1), explain)[0, 0].clamp(min=0)
-        activation, stride = list(coarse[0]), [n / m for n, m in zip(self.sample.shape[2:], coarse[0])]
+        # The region travels as one more channel, so that the inferer cuts it as it cuts the image; what it pads is
+        # outside of it.
+        given = torch.cat([self.image, region], 1)
+        run = _WindowRun(self.network, method, tuple(layers), prediction, self._goal(method, prediction, goal), outside + 0.5, self.centred)
+        if method.channels is None:
+            values = self._each(given, lambda window, within: run.explain(window, within, blocks), step, 1)
+        else:
+            self._each(given, lambda window, within: run.gather(window), step, 2)
+            values = self._each(given, lambda window, within: run.weigh(window, blocks), step, 2, second=True)
+        coarse = run.coarse or tuple(self.sample.shape[2:])
+        activation, stride = list(coarse), [n / m for n, m in zip(self.sample.shape[2:], coarse)]
         if len(stride) < values.ndim:  # slices of a volume: one activation is one slice thick
             activation.insert(self._inferer.spatial_dim, 1)
             stride.insert(self._inferer.spatial_dim, 1.0)
-        return Heat(values, tuple(activation), tuple(stride))
+        return Heat(values.clamp(min=0), tuple(activation), tuple(stride))
+
+    def _goal(self, method: Method, prediction: Prediction, goal: Goal) -> Goal:
+        """The goal as the method has it, decided once on the answer for the whole and not in each window."""
+        if self._output is None:
+            return goal
+        return method.goal(Case(self.network, self.image, Pass(self._output, {}, {}), (), prediction, goal))
+
+    def _each(self, given: Tensor, explain: Callable, step: Step, rounds: int, second: bool = False) -> Tensor:
+        """What ``explain`` makes of every window (C×spatial), blended: spatial."""
+        progress = _Progress(step, self.count, rounds, self.count if second else 0)
+
+        def windows_to_maps(windows: Tensor, *_: object, **__: object) -> Tensor:
+            maps = []
+            for window in windows:
+                number = progress.window(1)
+                maps.append(explain(window, progress.within(number)))
+            return torch.stack(maps)
+
+        return self._inferer(given, windows_to_maps)[0, 0]
+
+    @property
+    def centred(self) -> bool:
+        """The inferer itself puts a smaller answer into the centre of its window (HoVerNet), instead of taking it as one
+        of a coarser grid over the whole window."""
+        own = getattr(type(self._inferer), "process_output", None)
+        return own is not None and own is not getattr(SlidingWindowInferer, "process_output", None)
 
     def _survey(self) -> tuple[Tensor, int]:
         """The first window, and how many there are."""
@@ -188,25 +208,139 @@ def apply(network: nn.Module, image: Tensor, inferer: Inferer | None, keep: bool
     if inferer is None:
         return Whole(network, image, keep)
     windows = Windows(network, image, inferer)
-    return Whole(network, image, keep) if windows.sample.shape == image.shape else windows
+    whole = windows.count == 1 and windows.sample.shape == image.shape and not windows.centred
+    return Whole(network, image, keep) if whole else windows
+
+
+class _WindowRun:
+    """One map made window by window. Every window comes as C+1×spatial, the target's region as its last channel.
+
+    Args:
+        inside: what the region's channel exceeds inside the region.
+        centred: a smaller answer is one for the window's centre.
+
+    Attributes:
+        coarse: shape of the activation grid of a window, once one was seen.
+    """
+
+    def __init__(
+        self, network: nn.Module, method: Method, layers: tuple[str, ...], prediction: Prediction, goal: Goal,
+        inside: float, centred: bool,
+    ) -> None:  # fmt: skip
+        self._network, self._method, self._layers = network, method, layers
+        self._prediction, self._goal = prediction, goal
+        self._inside, self._centred = inside, centred
+        self._sums: Tensor | float = 0.0
+        self._windows = self._gathered = 0
+        self._kept: dict[int, Tensor] = {}
+        self._room = KEPT_BYTES
+        self._weighed = 0
+        self.coarse: tuple[int, ...] = ()
+        self._answer: tuple[int, ...] = ()
+
+    def explain(self, window: Tensor, step: Step, blocks: bool) -> Tensor:
+        """The map of a method that looks at each window for itself: 1×spatial. Without any of the target it is 0."""
+        image, where = self._split(window)
+        if self._method.of_target and not where.any():
+            return self._nothing(window)
+        case = self._case(image, where, step)
+        return self._on_window(self._method.compute(case).float(), window, blocks)
+
+    def gather(self, window: Tensor) -> Tensor:
+        """Add what a window contributes to the weights that all windows share; returns 0 in the shape of a map."""
+        image, where = self._split(window)
+        number, self._windows = self._windows, self._windows + 1
+        if self._method.of_target and not where.any():
+            return self._nothing(window)
+        case = self._case(image, where)
+        (layer,) = self._layers
+        activation = case.forward.activations[layer].detach()
+        gradient = case.gradients()[layer] if self._method.of_target else None
+        self._sums = self._sums + self._method.channels.sums(activation, gradient)
+        self._gathered += 1
+        self._keep(number, activation)
+        return self._nothing(window)
+
+    def weigh(self, window: Tensor, blocks: bool) -> Tensor:
+        """The window's channels with the weights of the whole: 1×spatial."""
+        number, self._weighed = self._weighed, self._weighed + 1
+        image, where = self._split(window)
+        if self._method.of_target and not where.any():
+            return self._nothing(window)  # it cannot have contributed to the target
+        activation = self._kept.pop(number, None)
+        if activation is None:
+            (layer,) = self._layers
+            forward = forward_to_layers(self._network, image, self._layers)
+            activation = forward.activations[layer].detach()
+        self.coarse = tuple(activation.shape[2:])
+        places = self._gathered * math.prod(self.coarse)
+        weights = self._method.channels.weights(self._sums, places).to(activation)
+        return self._on_window(weighted_sum(weights, activation).float(), window, blocks)
+
+    def _split(self, window: Tensor) -> tuple[Tensor, Tensor]:
+        return window[None, :-1].contiguous(), window[-1] > self._inside
+
+    def _case(self, image: Tensor, where: Tensor, step: Step = lambda number, count, words: None) -> Case:
+        forward = forward_to_layers(self._network, image, self._layers)
+        self._answer = tuple(forward.output.shape[2:])
+        fit = _centre if self._centred else _resized
+        here = dataclasses.replace(self._goal, region=fit(where.float(), self._answer) > 0.5)
+        return Case(self._network, image, forward, self._layers, self._prediction, here, step)
+
+    def _keep(self, number: int, activation: Tensor) -> None:
+        size = activation.numel() * activation.element_size()
+        if size <= self._room:
+            self._room -= size
+            self._kept[number] = activation
+
+    def _on_window(self, raw: Tensor, window: Tensor, blocks: bool) -> Tensor:
+        self.coarse = tuple(raw.shape)
+        fine = to_input_grid(raw, tuple(window.shape[1:]), blocks)
+        return _centre(fine[0], self._answer)[None] if self._centred and self._answer else fine
+
+    def _nothing(self, window: Tensor) -> Tensor:
+        if not self._centred:
+            return torch.zeros_like(window[:1])
+        if not self._answer:
+            with frozen(self._network), torch.no_grad():
+                self._answer = tuple(run_network(self._network, self._split(window)[0]).shape[2:])
+        return window.new_zeros((1, *self._answer))
+
+
+KEPT_BYTES = 256 * 2**20
+"""Activations of windows that are kept from the first round to the second; those beyond it are computed again."""
+
+
+def _centre(values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The middle of an array (spatial) in the shape of a smaller one."""
+    starts = [(n - m) // 2 for n, m in zip(values.shape, shape, strict=True)]
+    return values[tuple(slice(a, a + m) for a, m in zip(starts, shape))]
 
 
 class _Progress:
-    """Counts windows, and tells of the steps inside one as parts of it."""
+    """Counts windows, and tells of the steps inside one as parts of it.
 
-    def __init__(self, step: Step, count: int) -> None:
-        self._step, self._count, self._done = step, max(1, count), 0
+    Args:
+        rounds: how many times all windows come by; ``done`` are those that did.
+    """
+
+    def __init__(self, step: Step, count: int, rounds: int = 1, done: int = 0) -> None:
+        self._step, self._windows, self._done = step, max(1, count), done
+        self._count = self._windows * rounds
 
     def window(self, number: int) -> int:
         begun = self._done
-        self._step(begun, self._count, f"window {begun + 1} of {self._count}")
+        self._step(begun, self._count, self._words(begun))
         self._done += number
         return begun
 
     def within(self, window: int) -> Step:
         return lambda number, count, words: self._step(
-            window * max(1, count) + number, self._count * max(1, count), f"window {window + 1} of {self._count}: {words}"
+            window * max(1, count) + number, self._count * max(1, count), f"{self._words(window)}: {words}"
         )
+
+    def _words(self, begun: int) -> str:
+        return f"window {begun % self._windows + 1} of {self._windows}"
 
 
 def _resized(values: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..errors import BundleError, CAMOverlayError, DeviceError, root_cause
+from ..errors import CAMOverlayError, Cancelled, DeviceError, MethodError, root_cause
 from ..request import STAGES, Progress, Request, Result, TransformStep
+from .activation import is_out_of_memory
 from .allocation import freed_memory_kept
-from .applied import Applied, Whole, Windows, apply
+from .applied import Applied, Heat, Whole, Windows, apply
 from .channels import on_one_grid
 from .compiled import is_compiled, refuse_layers
 from .device import choose_device
@@ -32,7 +33,7 @@ from .model import Model
 from .places import Places
 from .placing import choose_way
 from .prepared import Prepared, parts, prepare, put_back
-from .targets import combine, make_goals, predict
+from .targets import check_early, combine, make_goals, predict
 from .trail import Trail
 from .trail_files import write_trail
 from .volume import Volume, read_volume, save_array
@@ -95,6 +96,8 @@ def explain_model(
         CAMOverlayError: one of its kinds.
     """
     method = find_method(request.method)
+    masks: dict = {}
+    check_early(request.target, model.info.classes, volumes[0].array.shape[:3], masks)
     device = next(model.network.parameters(), torch.empty(0)).device
 
     with clock.stage("preprocess") as step:
@@ -107,23 +110,22 @@ def explain_model(
         ways = [choose_way(trail, request.inverse) for trail in prepared.trails]
         count = len(prepared.trails)
 
-    with clock.stage("forward") as step, _running(model, request.mixed):
+    with clock.stage("forward") as step, _running(model, request.mixed, _inferer_words(model)):
 
         def apply_network() -> list[Applied]:
             return [apply(model.network, image.to(device), model.inferer, keep=count == 1) for image in prepared.images]
 
         applied = memory.applied(model, volumes, request.slices, request.mixed, apply_network)
-        layers = _choose_layers(method, request.layer, model, applied[0], memory)
+        layers, finer = _choose_layers(method, request.layer, model, applied[0], memory)
         outputs = [one.answer(layers, parts(step, n, count)) for n, one in enumerate(applied)]
         info = model.info
         prediction = combine([predict(o, info.classes, model.independent, model.regression) for o in outputs])
-        masks: dict = {}
         places = [
             Places(prepared.grid, trail.input_grid, way.affine_holds, masks) for trail, way in zip(prepared.trails, ways)
         ]
         goals = make_goals(outputs, request.target, prediction, places)
 
-    with clock.stage("backward") as step, _running(model, request.mixed):
+    with clock.stage("backward") as step, _running(model, request.mixed, method.title):
         heats = [
             one.heat(method, layers, prediction, goal, parts(step, n, count), request.blocks) if goal else None
             for n, (one, goal) in enumerate(zip(applied, goals, strict=True))
@@ -164,14 +166,21 @@ def explain_model(
         field_of_view=overlay.field_of_view,
         placement=overlay.placement,
         steps=_with_inverse(trail, ways[hottest].inverse),
-        warnings=(*notes, *goal.warnings, *_warnings(magnitude, goal.target.name, where)),
+        warnings=(
+            *notes,
+            # Pictures of one volume may each have something to say.
+            *dict.fromkeys(warning for goal in goals if goal for warning in goal.warnings),
+            *_warnings(magnitude, goal.target.name, where),
+            *_resolution(trail.input_grid.shape, heat, finer if method.name != "refined" else None),
+        ),
         timings=clock.seconds,
         versions=versions(),
     )
 
 
-def _choose_layers(method: Method, wanted: str | None, model: Model, applied: Applied, memory: Memory) -> tuple[str, ...]:
-    """The layers that the method needs, at the layer asked for or at the default one.
+def _choose_layers(method: Method, wanted: str | None, model: Model, applied: Applied, memory: Memory
+) -> tuple[tuple[str, ...], str | None]:
+    """The layers that the method needs, at the layer asked for or at the default one; and a finer layer, if any.
 
     To know the default takes a forward pass. To need no second one, a pass over a smaller input says which layer it
     will most likely be; the real pass is cut there and tells whether that was right.
@@ -181,7 +190,7 @@ def _choose_layers(method: Method, wanted: str | None, model: Model, applied: Ap
         MethodError: the network is compiled, and the method needs layers.
     """
     if method.layers is no_layer:
-        return ()
+        return (), None
     network, sample = model.network, applied.sample
     if is_compiled(network):
         raise refuse_layers(method.title)
@@ -192,10 +201,16 @@ def _choose_layers(method: Method, wanted: str | None, model: Model, applied: Ap
             return list_layers(network, sample, receptive=False)
         with watching(network, sample) as watched:
             output = applied.answer(method.layers(likely, likely.find(wanted)), lambda number, count, words: None)
-        return watched.table(output)
+        return watched.table(output, likely.unused)
 
     table = memory.table(model, sample, look)
-    return method.layers(table, table.find(wanted))
+    chosen = table.find(wanted)
+    stages = table.stages_to(chosen)
+    return method.layers(table, chosen), stages[-2].name if len(stages) > 1 else None
+
+
+def _inferer_words(model: Model) -> str:
+    return f"The inferer {type(model.inferer).__name__}" if model.inferer is not None else "The forward pass"
 
 
 def _applied_words(prepared: Prepared, applied: Applied) -> str:
@@ -243,38 +258,33 @@ class Clock:
 
 
 @contextmanager
-def _running(model: Model, mixed: bool) -> Iterator[None]:
-    """For the time that the network runs: fast, in mixed precision if asked for, and what it raises in words.
+def _running(model: Model, mixed: bool, doing: str) -> Iterator[None]:
+    """For the time that the network runs: fast, in mixed precision if asked for, and what is raised around it in words.
+
+    What the network itself raises comes with its own words (:func:`run_network`).
+
+    Args:
+        doing: who works with the network meanwhile, as the subject of a sentence.
 
     Raises:
         DeviceError: too little memory.
-        BundleError: the network does not take its input.
+        MethodError: whatever works with the network failed.
     """
     device = next(model.network.parameters(), torch.empty(0)).device
     try:
         with freed_memory_kept(), torch.autocast(device.type, torch.float16 if device.type == "cuda" else torch.bfloat16, enabled=mixed):
             yield
-    except CAMOverlayError:
+    except (CAMOverlayError, Cancelled):
         raise
-    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+    except Exception as error:
         cause = root_cause(error)
-        if isinstance(cause, torch.OutOfMemoryError) or "allocate memory" in str(cause) or "out of memory" in str(cause):
+        if is_out_of_memory(cause):
             raise DeviceError(f"{str(device).upper()} has too little memory for this network on this input.") from error
-        if not _inside_network(cause):
-            raise
-        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-        raise BundleError(
-            f"The network {type(model.network).__name__} does not take its input: {reason} Let the preprocessing end "
-            "with the size and the channels that it was trained with (Resized, DivisiblePadd), or let it slide a window."
+        reason = (str(cause).strip().splitlines() or ["no reason given"])[0][:300].rstrip(". ")
+        raise MethodError(
+            f"{doing} failed on the network {type(model.network).__name__}: {type(cause).__name__}: {reason}. Choose another "
+            "method or layer; the network alone runs."
         ) from error
-
-
-def _inside_network(error: BaseException) -> bool:
-    """Whether the traceback ends in code that is not this package's."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    return last is not None and "CAMOverlayLib" not in last.tb_frame.f_code.co_filename
 
 
 def _with_inverse(trail: Trail, inverse: str) -> tuple[TransformStep, ...]:
@@ -295,6 +305,22 @@ def _warnings(magnitude: float, target: str, layer: str) -> tuple[str, ...]:
     if magnitude > 0:
         return ()
     return (f"No evidence for '{target}' at layer {layer}: the heatmap is 0 everywhere.",)
+
+
+FEW_ACTIVATIONS = 3
+"""Along the longest axis: with fewer a map is a blot."""
+
+
+def _resolution(shape: tuple[int, ...], heat: Heat, finer: str | None) -> tuple[str, ...]:
+    """A warning where the map is so coarse that it hardly says where."""
+    counts = [n / s for n, s in zip(shape, solid(heat.stride, 1.0)) if n > 1]
+    if not counts or max(counts) >= FEW_ACTIVATIONS:
+        return ()
+    remedy = f" Take an earlier layer, such as {finer}, or the method refined." if finer else ""
+    return (
+        "This map has hardly any resolution: what the network saw is "
+        f"{' × '.join(f'{n:.1f}' for n in counts)} activations.{remedy}",
+    )
 
 
 def versions() -> dict[str, str]:

@@ -22,13 +22,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import CAMOverlayError, LayerError
-from .activation import first_tensor, forward_to_layers, frozen, hooked
+from ..errors import LayerError, NetworkError
+from .activation import forward_to_layers, frozen, hooked, run_network
 from .receptive import ReceptiveFields
 from .views import find_view
 
 PASSIVE = ("Dropout", "Identity", "ConstantPad", "Flatten")
 """Beginnings of the names of modules that pass on what they got: never a choice, though they can be asked for."""
+
+POOLING = "Pool"
+"""In the name of a module that only averages or picks: the layer before it says the same and says it more finely."""
 
 SIDE_BRANCH = 8
 """A layer with less than this part of the network's most channels is no stage of it (a pooled side branch, a head)."""
@@ -71,6 +74,8 @@ class LayerTable:
 
     layers: tuple[Layer, ...]
     default: str
+    unused: frozenset[str] = frozenset()
+    """Layers that were found not to lead to the network's output, so that they have no gradient."""
 
     def has(self, name: str | None) -> bool:
         """Whether :meth:`find` finds it."""
@@ -108,7 +113,7 @@ class LayerTable:
         most = max((layer.shape[0] for layer in self.layers if layer.layout == "channels first"), default=1)
         stages: dict[tuple[int, ...], Layer] = {}
         for layer in before:
-            if layer.kind.startswith(PASSIVE) or layer.shape[0] * SIDE_BRANCH**2 < most:
+            if layer.kind.startswith(PASSIVE) or layer.shape[0] * SIDE_BRANCH**2 < most or layer.name in self.unused:
                 continue
             level = _level(layer)
             if level != _level(chosen) and (level not in stages or layer.depth <= stages[level].depth):
@@ -129,7 +134,7 @@ def list_layers(network: nn.Module, image: Tensor, receptive: bool = True) -> La
     """
     fields = ReceptiveFields(image) if receptive else None
     with frozen(network), torch.no_grad(), watching(network, image, fields) as watched, fields or nullcontext():
-        output = first_tensor(network(image))
+        output = run_network(network, image)
     return watched.table(output)
 
 
@@ -144,11 +149,7 @@ def likely_layers(network: nn.Module, image: Tensor) -> LayerTable | None:
         return None
     try:
         return list_layers(network, small, receptive=False)
-    except CAMOverlayError as error:
-        if isinstance(error, LayerError):
-            return None
-        raise
-    except Exception:  # a network may fail in any way on a size that it was not made for
+    except (LayerError, NetworkError):  # a network may fail in any way on a size that it was not made for
         return None
 
 
@@ -188,11 +189,12 @@ class Watched:
 
         return hook
 
-    def table(self, output: Tensor) -> LayerTable:
+    def table(self, output: Tensor, unused: frozenset[str] | None = None) -> LayerTable:
         """The layers, and the default among them.
 
         Args:
             output: what the network returned in the end.
+            unused: layers that are known not to lead to it; None finds that out for the default, by passes of its own.
 
         Raises:
             LayerError: no module of the network has an output with spatial extent.
@@ -204,14 +206,24 @@ class Watched:
                 f"{tuple(image.shape)}; there is nothing that a heatmap could be made of."
             )
         layers = tuple(self._layers.values())
-        if output.ndim == image.ndim and any(n > 1 for n in output.shape[2:]):
-            inner = [layer for layer in layers if self._tensors[layer.name]() is not output]
-            default = _bottleneck(inner or list(layers))
-        elif layers[-1].layout.startswith("tokens"):
+        if layers[-1].layout.startswith("tokens") and not _is_map(output, image):
             default = _last_that_counts(self._network, image, layers)
-        else:
-            default = layers[-1]
-        return LayerTable(layers, default.name)
+            return LayerTable(layers, default.name, unused or frozenset())
+        candidates = [layer for layer in layers if self._tensors[layer.name]() is not output] or list(layers)
+        choose = _bottleneck if _is_map(output, image) else _last
+        if unused is not None:
+            return LayerTable(layers, choose([x for x in candidates if x.name not in unused] or candidates).name, unused)
+        dead: set[str] = set()
+        default = choose(candidates)
+        for _ in range(TRIES):
+            if leads_to_output(self._network, image, default.name):
+                break
+            dead |= {x.name for x in candidates if x.name == default.name or x.name.startswith(f"{default.name}.")}
+            candidates = [x for x in candidates if x.name not in dead]
+            if not candidates:
+                break
+            default = choose(candidates)
+        return LayerTable(layers, default.name, frozenset(dead))
 
 
 @contextmanager
@@ -228,8 +240,43 @@ def watching(network: nn.Module, image: Tensor, fields: ReceptiveFields | None =
         yield watched
 
 
+TRIES = 12
+"""Layers that are tried as the default, one small pass each, before the last one is taken as it is."""
+
+
+def leads_to_output(network: nn.Module, image: Tensor, name: str) -> bool:
+    """Whether the network's output depends on a layer in a way that has a gradient.
+
+    Some networks compute more than they use: levels of a pyramid that no head looks at, paths of a search space that
+    were not chosen.
+
+    Args:
+        image: 1×C×spatial; a small one will do.
+    """
+    try:
+        forward = forward_to_layers(network, image, [name])
+        forward.gradients(forward.output.float().square().sum())
+    except LayerError:
+        return False
+    except NetworkError:
+        pass  # NaN somewhere says nothing about what leads where
+    return True
+
+
+def _is_map(output: Tensor, image: Tensor) -> bool:
+    """A segmentation network's output, not a classifier's."""
+    return output.ndim == image.ndim and any(n > 1 for n in output.shape[2:])
+
+
+def _last(layers: list[Layer]) -> Layer:
+    """The last map before pooling."""
+    maps = [x for x in layers if POOLING not in x.kind]
+    return (maps or layers)[-1]
+
+
 def _bottleneck(layers: list[Layer]) -> Layer:
     """The last of the outermost modules at the coarsest resolution."""
+    layers = [x for x in layers if POOLING not in x.kind] or layers
     most = max(layer.shape[0] for layer in layers)
     main = [x for x in layers if x.shape[0] * SIDE_BRANCH >= most and not x.kind.startswith(PASSIVE)] or layers
     coarsest = min(math.prod(layer.spatial_shape) for layer in main)

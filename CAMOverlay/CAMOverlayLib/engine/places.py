@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -61,7 +64,7 @@ class Places:
 
     def _read(self, mask: VolumeFile | str) -> tuple[np.ndarray, np.ndarray, str]:
         if mask not in self.masks:
-            self.masks[mask] = _read_mask(mask)
+            self.masks[mask] = read_mask(mask)
         return self.masks[mask]
 
     def of_voxel(self, voxel: tuple[int, ...], shape: tuple[int, ...]) -> tuple[Tensor, str]:
@@ -85,6 +88,8 @@ class Places:
 
     def _of(self, point: np.ndarray, shape: tuple[int, ...], words: str) -> tuple[Tensor, str]:
         self._require_affine()
+        if not np.isfinite(point).all():
+            raise TargetError(f"{words[0].upper()}{words[1:]} is not a place: a coordinate is NaN or infinite.")
         whole = solid(shape)
         output = activation_grid(whole, self.network_input)
         index = tuple(int(n) for n in np.rint(np.linalg.inv(output.affine) @ point)[:3])
@@ -104,15 +109,26 @@ class Places:
             )
 
 
-def _read_mask(mask: VolumeFile | str) -> tuple[np.ndarray, np.ndarray, str]:
-    """Voxels, affine and name, of an exported array file or of an image file."""
+DEFLATE = 1100
+"""Bytes that one compressed byte can stand for at most."""
+
+
+def read_mask(mask: VolumeFile | str) -> tuple[np.ndarray, np.ndarray, str]:
+    """Voxels, affine and name, of an exported array file or of an image file.
+
+    Raises:
+        TargetError: it cannot be read, is not 3-D, holds colours, or is empty.
+    """
     path = mask.path if isinstance(mask, VolumeFile) else mask
     try:
         if isinstance(mask, VolumeFile) and path.endswith(".npy"):
             array, affine, name = np.load(path, mmap_mode="r", allow_pickle=False), np.array(mask.affine), mask.name
         else:
-            image = nibabel.load(path)
+            image = nibabel.load(Path(path).expanduser())
+            _require_plausible(image, path)
             array, affine, name = np.asarray(image.dataobj), image.affine, Path(path).name
+    except TargetError:
+        raise
     except Exception as error:  # nibabel raises many kinds
         raise TargetError(f"Mask '{path}' cannot be read ({error}). Give an image file, such as .nii.gz.") from error
     if array.ndim != 3:
@@ -120,3 +136,15 @@ def _read_mask(mask: VolumeFile | str) -> tuple[np.ndarray, np.ndarray, str]:
     if not array.any():
         raise TargetError(f"Mask '{name}' is empty: every voxel is 0. Draw a region first.")
     return array, affine, name
+
+
+def _require_plausible(image: Any, path: str) -> None:
+    """Nothing is allocated for a header that promises what its file cannot hold."""
+    dtype = image.get_data_dtype()
+    if dtype.fields is not None or dtype.kind not in "biuf":
+        raise TargetError(f"Mask '{path}' holds colours or compound voxels ({dtype}); a label map of numbers is needed.")
+    promised = math.prod(image.shape) * dtype.itemsize
+    if promised > DEFLATE * max(1, os.path.getsize(Path(path).expanduser())):
+        raise TargetError(
+            f"Mask '{path}' is damaged: its header promises {promised / 1e9:.1f} GB, which its file cannot hold. Export it again."
+        )

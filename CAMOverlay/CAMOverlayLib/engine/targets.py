@@ -14,16 +14,18 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..errors import NotSeenError, TargetError
 from ..request import Prediction, Target, TargetSpec, VolumeFile
-from .places import Places
+from .places import Places, read_mask
 
 NEAREST = 1e-3
 """Share of the voxels that stands in where none is predicted as the class: those where its score comes nearest."""
@@ -56,7 +58,7 @@ def predict(output: Tensor, classes: tuple[str, ...], independent: bool, regress
         scores = scores.cpu().double()  # a few numbers cost nothing, and not every device has double precision
     probabilities = _probabilities(scores, sigmoid)
     averaged = _averaged(probabilities)
-    return Prediction(
+    found = Prediction(
         classes=names,
         outputs=_averaged(scores),
         probabilities=averaged,
@@ -64,6 +66,7 @@ def predict(output: Tensor, classes: tuple[str, ...], independent: bool, regress
         index=max(range(count), key=averaged.__getitem__),
         voxels=_count_voxels(scores[0], sigmoid) if spatial else (),
     )
+    return dataclasses.replace(found, index=choose_target(None, found))
 
 
 def combine(predictions: Sequence[Prediction]) -> Prediction:
@@ -76,13 +79,14 @@ def combine(predictions: Sequence[Prediction]) -> Prediction:
         return tuple(sum(column) / len(rows) for column in zip(*rows))
 
     probabilities = average([p.probabilities for p in predictions])
-    return dataclasses.replace(
+    found = dataclasses.replace(
         first,
         outputs=average([p.outputs for p in predictions]),
         probabilities=probabilities,
         index=first.index if first.activation == "none" else max(range(len(probabilities)), key=probabilities.__getitem__),
         voxels=tuple(sum(column) for column in zip(*(p.voxels for p in predictions))),
     )
+    return dataclasses.replace(found, index=choose_target(None, found))
 
 
 def _count_voxels(scores: Tensor, sigmoid: bool) -> tuple[int, ...]:
@@ -103,9 +107,13 @@ def is_regression(network: nn.Module, metadata: dict[str, Any]) -> bool:
 
     if isinstance(network, Regressor) and not isinstance(network, Classifier):
         return True
-    outputs = (metadata.get("network_data_format") or {}).get("outputs") or {}
-    said = [str(o.get(key, "")).casefold() for o in outputs.values() if isinstance(o, dict) for key in ("type", "format")]
-    return any(word.startswith("regress") for word in said)
+    form = metadata.get("network_data_format")
+    outputs = form.get("outputs") if isinstance(form, dict) else None
+    # Only the first output is explained; a second one may be a regression beside it, as HoVerNet's distances are.
+    first = next(iter(outputs.values()), None) if isinstance(outputs, dict) else None
+    return isinstance(first, dict) and any(
+        str(first.get(key, "")).casefold().startswith("regress") for key in ("type", "format")
+    )
 
 
 def _probabilities(scores: Tensor, sigmoid: bool) -> Tensor:
@@ -150,6 +158,44 @@ def understand(wanted: int | str | TargetSpec | None, prediction: Prediction) ->
     return spec
 
 
+def check_early(
+    wanted: int | str | TargetSpec | None, classes: Sequence[str], shape: Sequence[int], masks: dict
+) -> None:
+    """Refuse what can be known to be wrong before the network runs: a form that is not a target's, a class name that
+    is not there, a voxel outside the volume, a mask that cannot be read.
+
+    Args:
+        classes: names as far as they are known; none at all says nothing.
+        shape: of the volume, I×J×K.
+        masks: gets the mask that was read, so that nobody reads it twice.
+
+    Raises:
+        TargetError: says what is wrong.
+    """
+    names = tuple(classes)
+    known = Prediction(names, (0.0,) * len(names), (0.0,) * len(names), "softmax", 0)
+    try:
+        spec = understand(wanted, known)
+    except TargetError:
+        if isinstance(wanted, str) and "@" in wanted:
+            _where(wanted.rpartition("@")[2])  # raises where the place itself is wrong
+        asked = [wanted.output, wanted.minus] if isinstance(wanted, TargetSpec) else [wanted]
+        # Numbers beyond the names may exist, and stand-ins such as “class 3” are named later.
+        if names and all(isinstance(a, str) and not _STAND_IN.search(a) or a is None for a in asked):
+            raise
+        for value in asked:
+            if value is not None and not isinstance(value, str):
+                _as_index(value)
+        return
+    if spec.voxel is not None and any(not 0 <= v < n for v, n in zip(spec.voxel, shape)):
+        raise TargetError(f"Voxel {tuple(spec.voxel)} is outside the volume, whose shape is {tuple(shape)}.")
+    if spec.mask is not None:
+        masks[spec.mask] = read_mask(spec.mask)
+
+
+_STAND_IN = re.compile(r"(class|output) [0-9]+|^[^@]*[0-9]", re.IGNORECASE)
+
+
 def choose_target(wanted: int | str | None, prediction: Prediction) -> int:
     """Index of the class to explain: by index, by name (any case), or the predicted one.
 
@@ -163,8 +209,8 @@ def choose_target(wanted: int | str | None, prediction: Prediction) -> int:
         return _most_voxels(prediction) if any(prediction.voxels) else prediction.index
     names = prediction.classes
     listed = ", ".join(f"{i} {n}" for i, n in enumerate(names))
-    if isinstance(wanted, int) or wanted.lstrip("-").isdecimal():
-        index = int(wanted)
+    index = _as_index(wanted)
+    if index is not None:
         if not 0 <= index < len(names):
             raise TargetError(f"There is no class {index}; the network has {len(names)}: {listed}.")
         return index
@@ -174,6 +220,27 @@ def choose_target(wanted: int | str | None, prediction: Prediction) -> int:
         hint = f" Did you mean '{near[0]}'?" if near else ""
         raise TargetError(f"There is no class '{wanted}'; the network has {listed}.{hint}")
     return matches[0]
+
+
+def _as_index(wanted: Any) -> int | None:
+    """A class given as a number, NumPy's among them, or as the text of one; None for a name.
+
+    Raises:
+        TargetError: neither a whole number nor a name.
+    """
+    if isinstance(wanted, str):
+        return int(wanted) if _WHOLE.fullmatch(wanted.strip()) else None
+    if isinstance(wanted, (bool, np.bool_)):
+        raise TargetError(f"{wanted} is not a class. Give its number or its name.")
+    try:
+        if float(wanted) == int(wanted):
+            return int(wanted)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise TargetError(f"{str(wanted)[:60]!r} is not a class. Give its number or its name.")
+
+
+_WHOLE = re.compile(r"-?[0-9]{1,9}")
 
 
 def _most_voxels(prediction: Prediction) -> int:
@@ -194,7 +261,7 @@ def _difference(words: str, prediction: Prediction) -> tuple[int | str, int | st
         return None
     for place in (i for i, letter in enumerate(words) if letter == "-"):
         pair = words[:place].strip(), words[place + 1 :].strip()
-        if all(side.isdecimal() or _named(side, prediction) for side in pair):
+        if all(_WHOLE.fullmatch(side) or _named(side, prediction) for side in pair):
             return pair
     return None
 
@@ -210,11 +277,13 @@ def _where(words: str) -> dict[str, Any]:
     try:
         if kind == "mask" and value.strip():
             return {"mask": value.strip()}
-        if kind in ("voxel", "ras") and len(numbers) == 3:
-            return {kind: tuple(map(int if kind == "voxel" else float, numbers))}
+        if kind in ("voxel", "ras") and len(numbers) == 3 and len(value) < 200:
+            place = tuple(map(int if kind == "voxel" else float, numbers))
+            if all(map(math.isfinite, place)):
+                return {kind: place}
     except ValueError:
         pass
-    raise TargetError(f"'@{words}' is no place. Write @voxel=I,J,K (whole numbers), @ras=R,A,S (mm) or @mask=FILE.")
+    raise TargetError(f"'@{words}' is not a place. Write @voxel=I,J,K (whole numbers), @ras=R,A,S (mm) or @mask=FILE.")
 
 
 # The number -------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A network applied window by window: the maps are blended as the predictions are."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -61,26 +62,108 @@ def test_the_prediction_is_the_inferers_own(mode, shape):
 
 @pytest.mark.parametrize("mode", ["constant", "gaussian"])
 def test_maps_are_blended_with_the_importance_of_the_predictions(mode):
-    """The map of every window computed here by hand, blended by MONAI's own function."""
+    """The map of every window computed here by hand, blended by MONAI's own function. The channels' weights are the mean
+    gradient over all windows."""
     network, image = Local().eval(), image_of((48, 40, 44))
     inferer = SlidingWindowInferer((24, 24, 24), sw_batch_size=2, overlap=0.5, mode=mode)
     heat, output = heat_of(apply(network, image, inferer))
     region = output.argmax(1)[:, None].float()
 
-    def by_hand(both):
-        maps = []
+    weights = []
+
+    def gradients(both):
         for window in both:
             x, where = window[None, :1], window[1] > 0.5
             activation = network.features(x).detach().requires_grad_()
             score = network.head(activation)[0, 1][where].sum()
-            (gradient,) = torch.autograd.grad(score, activation)
-            cam = (gradient.mean((2, 3, 4), keepdim=True) * activation).sum(1, keepdim=True).relu().detach()
-            maps.append(nn.functional.interpolate(cam, (24, 24, 24), mode="trilinear", align_corners=False))
-        return torch.cat(maps)
+            weights.append(torch.autograd.grad(score, activation)[0].mean((2, 3, 4), keepdim=True))
+        return both[:, :1]
 
-    expected = inferer(torch.cat([image, region], 1), by_hand)[0, 0]
+    def by_hand(both):
+        common = torch.cat(weights).mean(0, keepdim=True)
+        cam = (common * network.features(both[:, :1])).sum(1, keepdim=True).relu().detach()
+        return nn.functional.interpolate(cam, (24, 24, 24), mode="trilinear", align_corners=False)
+
+    given = torch.cat([image, region], 1)
+    inferer(given, gradients)
+    expected = inferer(given, by_hand)[0, 0]
     torch.testing.assert_close(heat.values, expected, rtol=1e-4, atol=1e-5 * float(expected.max()))
     assert heat.activation == (6, 6, 6) and heat.stride == (4, 4, 4)
+
+
+class Lookup(nn.Module):
+    """Sees one voxel at a time, so windows and the whole must agree; with two channels that the classes use otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv3d(1, 3, 1), nn.ReLU())
+        self.head = nn.Conv3d(3, 2, 1)
+        with torch.no_grad():
+            self.features[0].weight[:] = torch.tensor([1.0, -1.0, 0.5]).view(3, 1, 1, 1, 1)
+            self.features[0].bias[:] = torch.tensor([0.0, 0.3, 0.1])
+            self.head.weight[:] = torch.tensor([[-1.0, 0.5, 0.0], [1.0, -0.5, 0.2]]).view(2, 3, 1, 1, 1)
+            self.head.bias[:] = torch.tensor([0.4, -0.4])
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
+WEIGHING = ["gradcam", "xgradcam", "gradcampp", "finercam", "eigencam", "hirescam", "layercam"]
+
+
+@pytest.mark.parametrize("window, overlap, mode", [(24, 0, "constant"), (32, 0.25, "constant"), (24, 0.5, "gaussian")])
+@pytest.mark.parametrize("method", WEIGHING)
+def test_two_equal_lesions_are_equally_hot_wherever_windows_end(method, window, overlap, mode):
+    """One lesion inside a window and one that windows cut: with weights per window the cut one comes out weaker."""
+    network = Lookup().eval()
+    image = 0.05 * torch.rand((1, 1, 72, 40, 40), generator=torch.Generator().manual_seed(0))
+    for start in (6, 20):  # the second lies across the border at 24
+        image[..., start : start + 8, 8:16, 8:16] = 1.0
+    image[..., 50:51, 30:31, 30:31] = 1.0  # a window with hardly any of the target
+    whole, _ = heat_of(Whole(network, image), method, layers=("features",))
+    found, _ = heat_of(apply(network, image, SlidingWindowInferer((window,) * 3, 2, overlap, mode=mode)), method, layers=("features",))
+    map_, reference = found.values / found.values.max(), whole.values / whole.values.max()
+    for place in (slice(6, 14), slice(20, 28)):
+        lesion = map_[place, 8:16, 8:16]
+        assert float(lesion.min()) == pytest.approx(1, abs=0.02) and float(lesion.max()) == pytest.approx(1, abs=0.02)
+    assert float(map_[50, 30, 30]) == pytest.approx(float(reference[50, 30, 30]), abs=0.02)
+
+
+class Centre(nn.Module):
+    """Copies pixels, but answers for the centre of its window only, as valid convolutions do (HoVerNet)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Identity()
+        self.head = nn.Conv2d(1, 2, 9, bias=False)
+        with torch.no_grad():
+            self.head.weight.zero_()
+            self.head.weight[1, 0, 4, 4] = 1.0
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (48, 40)], ids=["one window", "many windows"])
+@pytest.mark.parametrize("place", [(10, 9), (15, 20), (24, 27)])
+def test_an_answer_for_the_centre_of_a_window_keeps_its_place(size, place):
+    from monai.apps.pathology.inferers import SlidingWindowHoVerNetInferer
+
+    network = Centre().eval()
+    image = 0.1 + torch.rand((1, 1, *size), generator=torch.Generator().manual_seed(0))
+    inferer = SlidingWindowHoVerNetInferer((32, 32), 2, 1 - 24 / 32, extra_input_padding=(4, 4, 4, 4))
+    applied = apply(network, image, inferer)
+    assert isinstance(applied, Windows)
+    calm = lambda *a: None  # noqa: E731
+    output = applied.answer(("features",), calm)
+    torch.testing.assert_close(output[0, 1], image[0, 0])
+    region = torch.zeros(size, dtype=torch.bool)
+    region[place] = True
+    goal = dataclasses.replace(make_goal(output, 1, predict(output, (), False)), region=region)
+    heat = applied.heat(find_method("hirescam"), ("features",), predict(output, (), False), goal, calm)
+    assert heat.values.shape == size
+    assert np.unravel_index(int(heat.values.argmax()), size) == place
+    assert float(heat.values.sum()) == pytest.approx(float(image[0, 0][place]), rel=1e-4)
 
 
 def seam(heat, interval, axis):
@@ -147,11 +230,14 @@ def test_a_network_for_slices_of_a_prepared_volume():
     assert output.shape == (1, 2, 24, 12, 24) and heat.values.shape == (24, 12, 24) and applied.count == 12
     assert heat.activation == (12, 1, 12) and heat.stride == (2, 1, 2)
     region = output.argmax(1)[0]
-    for j in (2, 6):  # each slice by itself
-        activation = network[1](network[0](image[..., j, :])).detach().requires_grad_()
-        score = network[2](activation)[0, 1][region[:, j] == 1].sum()
-        (gradient,) = torch.autograd.grad(score, activation)
-        cam = (gradient.mean((2, 3), keepdim=True) * activation).sum(1, keepdim=True).relu().detach()
+    activations = [network[1](network[0](image[..., j, :])).detach().requires_grad_() for j in range(12)]
+    with_target = [j for j in range(12) if bool((region[:, j] == 1).any())]
+    scores = sum(network[2](activations[j])[0, 1][region[:, j] == 1].sum() for j in with_target)
+    gradients = torch.autograd.grad(scores, [activations[j] for j in with_target])
+    weights = torch.cat(gradients).mean((0, 2, 3))[None, :, None, None]  # one set for the volume
+    for j in (2, 6):
+        assert j in with_target
+        cam = (weights * activations[j]).sum(1, keepdim=True).relu().detach()
         expected = nn.functional.interpolate(cam, (24, 24), mode="bilinear", align_corners=False)[0, 0]
         torch.testing.assert_close(heat.values[:, j], expected, rtol=1e-4, atol=1e-6)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .method import Case, Method
+from .method import Case, ChannelWeights, Method
 
 
 def eigen_cam(activation: Tensor) -> Tensor:
@@ -30,6 +30,18 @@ def eigen_cam(activation: Tensor) -> Tensor:
     return (projected * (-1 if along < 0 else 1)).view(activation.shape[2:]).to(activation).relu()
 
 
+def _gram(activation: Tensor, gradient: Tensor | None) -> Tensor:
+    """C×C: what the channels have in common, summed over places."""
+    channels = activation[0].flatten(1).cpu().double()
+    return channels @ channels.T
+
+
+def _direction(gram: Tensor, places: int) -> Tensor:
+    """The principal direction, turned as in :func:`eigen_cam`."""
+    direction = torch.linalg.eigh(gram).eigenvectors[:, -1]
+    return direction * (-1 if float(direction @ gram.sum(1)) < 0 else 1)
+
+
 def _compute(case: Case) -> Tensor:
     (layer,) = case.layers
     return eigen_cam(case.forward.activations[layer].detach())
@@ -42,4 +54,5 @@ METHOD = Method(
     "What the layer's channels have in common; the same map for every class.",
     _compute,
     of_target=False,
+    channels=ChannelWeights(_gram, _direction),
 )

@@ -15,15 +15,18 @@ STRENGTH = 0.6
 """γ of the paper: 0 is Grad-CAM, 1 leaves only the difference."""
 
 
-def _compute(case: Case) -> Tensor:
+def finer(case: Case) -> Goal:
     """Zhang et al. 2025: the target is y_c − γ y_d, with d the class whose output comes nearest to that of c.
 
     Raises:
         MethodError: there is no other class.
     """
     other = most_similar(case)
-    goal = case.goal.minus(other, STRENGTH, case.prediction.classes[other])
-    return GRADCAM.compute(dataclasses.replace(case, goal=goal))
+    return case.goal.minus(other, STRENGTH, case.prediction.classes[other])
+
+
+def _compute(case: Case) -> Tensor:
+    return GRADCAM.compute(dataclasses.replace(case, goal=finer(case)))
 
 
 def most_similar(case: Case) -> int:
@@ -49,4 +52,6 @@ METHOD = Method(
     "Zhang et al. 2025, https://arxiv.org/abs/2501.11309",
     "Grad-CAM of the target minus 0.6 times the class most like it: what tells the two apart.",
     _compute,
+    channels=GRADCAM.channels,
+    goal=finer,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .method import at_layer
+from .method import ChannelWeights, at_layer
 
 
 def grad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
@@ -30,4 +30,5 @@ METHOD = at_layer(
     "Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391",
     "Channels of the layer, each weighted by how much the target rises with it on average; as coarse as the layer.",
     grad_cam,
+    ChannelWeights(lambda activation, gradient: gradient.flatten(2).sum(2)[0], lambda sums, places: sums / places),
 )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .gradcam import weighted_sum
-from .method import at_layer
+from .method import ChannelWeights, at_layer
 
 
 def grad_cam_pp(activation: Tensor, gradient: Tensor) -> Tensor:
@@ -22,10 +22,15 @@ def grad_cam_pp(activation: Tensor, gradient: Tensor) -> Tensor:
     Returns:
         spatial, ≥ 0, in the unit of the target summed over places.
     """
+    return weighted_sum(_sums(activation, gradient), activation)
+
+
+def _sums(activation: Tensor, gradient: Tensor) -> Tensor:
+    """The weights: C. They are sums over places, so those of several windows add up."""
     total = activation.flatten(2).sum(2).view(*activation.shape[:2], *[1] * (activation.ndim - 2))
     below = 2 + gradient * total
     alpha = torch.where(below == 0, 0, 1 / below)
-    return weighted_sum((alpha * gradient.relu()).flatten(2).sum(2)[0], activation)
+    return (alpha * gradient.relu()).flatten(2).sum(2)[0]
 
 
 METHOD = at_layer(
@@ -34,4 +39,5 @@ METHOD = at_layer(
     "Chattopadhyay et al. 2018, https://arxiv.org/abs/1710.11063",
     "Grad-CAM with weights that let several or small objects of one class count alike.",
     grad_cam_pp,
+    ChannelWeights(_sums, lambda sums, places: sums),
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ...errors import MethodError
@@ -43,7 +44,23 @@ class Case:
 
     def gradients(self) -> dict[str, Tensor]:
         """Of the goal, at every layer of the case, 1×C×spatial."""
-        return self.forward.gradients(self.goal(self.forward.output).sum(), self.layers)
+        with torch.inference_mode(False), torch.enable_grad():  # the caller's own mode may be off
+            return self.forward.gradients(self.goal(self.forward.output).sum(), self.layers)
+
+
+@dataclass(frozen=True)
+class ChannelWeights:
+    """How a method weighs the channels of a layer, in terms of sums over places, so that several windows of one volume
+    share one set of weights: a window's own would grow with how much of the target lies in it.
+
+    Attributes:
+        sums: of an activation and its gradient, both 1×C×spatial: a tensor whose sum over windows is all that the
+            weights need. The gradient is None for a method whose map is the same for every target.
+        weights: of that sum and the number of places in all windows: one weight per channel, shape C.
+    """
+
+    sums: Callable[[Tensor, Tensor | None], Tensor]
+    weights: Callable[[Tensor, int], Tensor]
 
 
 def the_layer(table: LayerTable, chosen: Layer) -> tuple[str, ...]:
@@ -71,6 +88,8 @@ class Method:
         long: many passes through the network; reports its progress.
         of_target: the map is of the target; False where it is the same for every target.
         weigh: of those that need no more than one layer's activation and gradient, both 1×C×spatial: these to the map.
+        channels: of those whose map is a weighted sum of one layer's channels: how these are weighed.
+        goal: the number that the method explains, where it is not the goal as it was asked for.
     """
 
     name: str
@@ -82,16 +101,25 @@ class Method:
     long: bool = False
     of_target: bool = True
     weigh: Callable[[Tensor, Tensor], Tensor] | None = None
+    channels: ChannelWeights | None = None
+    goal: Callable[[Case], Goal] = lambda case: case.goal
 
 
-def at_layer(name: str, title: str, paper: str, description: str, weigh: Callable[[Tensor, Tensor], Tensor]) -> Method:
+def at_layer(
+    name: str,
+    title: str,
+    paper: str,
+    description: str,
+    weigh: Callable[[Tensor, Tensor], Tensor],
+    channels: ChannelWeights | None = None,
+) -> Method:
     """A method that makes one layer's activation and gradient, both 1×C×spatial, into a map."""
 
     def compute(case: Case) -> Tensor:
         (layer,) = case.layers
         return weigh(case.forward.activations[layer].detach(), case.gradients()[layer])
 
-    return Method(name, title, paper, description, compute, weigh=weigh)
+    return Method(name, title, paper, description, compute, weigh=weigh, channels=channels)
 
 
 def library(package: str, module: str, title: str) -> Any:

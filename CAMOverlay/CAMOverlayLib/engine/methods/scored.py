@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ..activation import first_tensor, frozen, not_inplace
+from ..activation import differentiable, frozen, not_inplace
 from .method import Case
 
 
@@ -29,7 +29,7 @@ class Scored(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         self._case.step(min(self._done, self._passes), self._passes, self._words)
         self._done += images.shape[0]
-        return self._case.goal(first_tensor(self.network(images)))[:, None]
+        return self._case.goal(differentiable(self.network, images))[:, None]
 
 
 @contextlib.contextmanager
@@ -42,7 +42,8 @@ def scored(case: Case, passes: int, words: str, seed: int | None = None) -> Iter
     modules = list(case.network.modules())
     hooks = [(m, name, set(vars(m)[name])) for m in modules for name in _HOOKS if name in vars(m)]
     devices = [case.image.device] if case.image.is_cuda else []
-    with frozen(case.network), not_inplace(case.network), torch.random.fork_rng(devices, enabled=seed is not None):
+    modes = torch.inference_mode(False), torch.enable_grad()  # the caller's own may be off
+    with modes[0], modes[1], frozen(case.network), not_inplace(case.network), torch.random.fork_rng(devices, enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
         try:

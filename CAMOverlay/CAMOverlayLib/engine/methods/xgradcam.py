@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .gradcam import weighted_sum
-from .method import at_layer
+from .method import ChannelWeights, at_layer
 
 
 def xgrad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
@@ -18,10 +18,17 @@ def xgrad_cam(activation: Tensor, gradient: Tensor) -> Tensor:
     Returns:
         spatial, ≥ 0, in the unit of the target. A channel that is silent everywhere counts nothing.
     """
-    total = activation.flatten(2).sum(2)
-    explained = (activation * gradient).flatten(2).sum(2)
-    weights = torch.where(total == 0, 0, explained / total)
-    return weighted_sum(weights[0], activation)
+    return weighted_sum(_weights(_sums(activation, gradient)), activation)
+
+
+def _sums(activation: Tensor, gradient: Tensor) -> Tensor:
+    """2×C: the channels' sums over places, with the gradient as a factor and without."""
+    return torch.cat([(activation * gradient).flatten(2).sum(2), activation.flatten(2).sum(2)])
+
+
+def _weights(sums: Tensor, places: int = 1) -> Tensor:
+    explained, total = sums
+    return torch.where(total == 0, 0, explained / total)
 
 
 METHOD = at_layer(
@@ -30,4 +37,5 @@ METHOD = at_layer(
     "Fu et al. 2020, https://arxiv.org/abs/2008.02312",
     "Grad-CAM with each channel's gradient averaged where the channel is active.",
     xgrad_cam,
+    ChannelWeights(_sums, _weights),
 )
