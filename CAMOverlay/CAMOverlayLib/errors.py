@@ -4,9 +4,25 @@ They cross the border between the computation and Slicer by class name and messa
 console and the command line all show the same sentence.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 
 class CAMOverlayError(Exception):
-    """Base class: whatever goes wrong in a way that the user can mend."""
+    """Base class: whatever goes wrong in a way that the user can fix.
+
+    Attributes:
+        setting: field of a :class:`CAMOverlayLib.request.Request` that would fix it, such as ``device``; empty where
+            there is none. The sentence names no option of any program: each face says what the field is called there.
+    """
+
+    setting = ""
+
+    def __init__(self, message: str = "", *, setting: str = "") -> None:
+        super().__init__(message)
+        if setting:
+            self.setting = setting
 
 
 class VolumeError(CAMOverlayError):
@@ -19,6 +35,8 @@ class BundleError(CAMOverlayError):
 
 class UntrustedBundleError(BundleError):
     """The bundle's configuration runs code, and the caller has not said that it trusts it."""
+
+    setting = "trust"
 
 
 class WeightsError(BundleError):
@@ -65,12 +83,51 @@ class WorkerError(CAMOverlayError):
     """The process that computes could not start, ended early, or answered with something that is not an answer."""
 
 
-class Cancelled(CAMOverlayError):
-    """The run was cancelled; nothing was changed."""
+class Cancelled(BaseException):
+    """The run was cancelled; nothing was changed.
+
+    No error and no ``Exception``, like ``KeyboardInterrupt``: code that expects a failure, of this package, of a
+    library or of a bundle, must not take the end of a run for one and go on.
+    """
+
+
+def causes(error: BaseException | None, context: bool = False) -> Iterator[BaseException]:
+    """An exception and what led to it, the first cause last; each once, also where they cause each other in a circle.
+
+    Args:
+        context: go on with what was being handled where no cause is named.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or (error.__context__ if context else None)
 
 
 def root_cause(error: BaseException) -> BaseException:
     """The error that a chain of ``raise … from …`` began with: libraries wrap the one that says what happened."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
+    *_, first = causes(error)
+    return first
+
+
+LONGEST = 2000
+"""Characters of a message from elsewhere that a person is shown."""
+
+
+def reason(error: BaseException, longest: int = 300) -> str:
+    """What an exception of a library says, in one line of at most ``longest`` characters; its kind where it says nothing.
+
+    An exception of a bundle may fail while it is printed, hold megabytes, or characters that move a terminal's cursor.
+    """
+    try:
+        text = str(error)
+    except Exception:
+        text = ""
+    return one_line(text, longest) or type(error).__name__
+
+
+def one_line(text: str, longest: int = LONGEST) -> str:
+    """A text with its line breaks as blanks, without control characters, and cut where it is too long."""
+    text = " ".join(text[: 4 * longest].split())
+    text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -1,23 +1,38 @@
 """What crosses the border between Slicer and the computation: a request, progress events, a result, and array files.
 
 Everything here is a small frozen dataclass that turns into JSON and back. Arrays never do: they stay in ``.npy``
-files that both sides map into memory. This module needs nothing but the standard library.
+files that both sides map into memory. This module needs nothing but the standard library, and NumPy scalars, arrays
+and paths become plain values as soon as they are in a record.
 
 Conventions: arrays are indexed I, J, K; affines map voxel indices (I, J, K, 1) to RAS millimetres.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
+import os
 import types
 import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import Any, TypeVar
+
+from .errors import TargetError
 
 Affine = tuple[tuple[float, float, float, float], ...]
 """4×4, row by row: voxel index (I, J, K, 1) → RAS millimetres."""
 
+SCHEMA = 2
+"""Version of :class:`Request` and :class:`Result`. 1, which did not say so, called the verdicts proven, undecided and
+refuted. A field that is added later needs a default, and then no new version."""
+
 Record = TypeVar("Record", bound="JsonRecord")
+
+
+class SpoiltRecord(ValueError):
+    """A text or dictionary that is not a record of this kind; says which field is wrong and what was found there."""
 
 
 class JsonRecord:
@@ -27,39 +42,176 @@ class JsonRecord:
         return asdict(self)  # type: ignore[call-overload]
 
     def to_json(self, indent: int | None = None) -> str:
-        # Strict JSON: a NaN would be unreadable to other programs, so it is an error here and not there.
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False, ensure_ascii=False)
+        """Raises ValueError where a number is NaN or infinite: other programs could not read it."""
+        values = self.to_dict()
+        try:
+            return json.dumps(values, indent=indent, allow_nan=False, ensure_ascii=False)
+        except ValueError:
+            where = next(_not_finite(values), "")
+            raise ValueError(f"{type(self).__name__}.{where} is not finite, which JSON cannot say") from None
 
     @classmethod
     def from_dict(cls: type[Record], values: dict[str, Any]) -> Record:
-        hints = typing.get_type_hints(cls)
-        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-        return cls(**{name: _restore(hints[name], value) for name, value in values.items() if name in known})
+        """A record from what JSON had. Fields that it does not know are left out, those with a default may be missing.
+
+        Raises:
+            SpoiltRecord: a field is missing or of another type.
+        """
+        return _record(cls, values, cls.__name__)
 
     @classmethod
-    def from_json(cls: type[Record], text: str) -> Record:
-        return cls.from_dict(json.loads(text))
+    def from_json(cls: type[Record], text: str | bytes) -> Record:
+        """As :meth:`from_dict`; raises SpoiltRecord where it is no JSON either."""
+        try:
+            values = json.loads(text)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise SpoiltRecord(f"{cls.__name__} is not JSON ({error})") from None
+        return cls.from_dict(values)
 
 
-def _restore(hint: Any, value: Any) -> Any:
-    """A JSON value in the type that the annotation names: records, and tuples instead of lists."""
-    if value is None:
-        return None
+def _not_finite(value: Any, where: str = "") -> typing.Iterator[str]:
+    """Where in a value the numbers are that JSON cannot say."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield where
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _not_finite(inner, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, (list, tuple)):
+        for number, inner in enumerate(value):
+            yield from _not_finite(inner, f"{where}[{number}]")
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _record(cls: type, values: Any, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise _spoilt(where, f"a {cls.__name__}", values)
+    values = getattr(cls, "_migrated", dict)(values)
+    hints, given = _hints(cls), {}
+    for one in fields(cls):
+        if one.name in values:
+            given[one.name] = _restore(hints[one.name], values[one.name], f"{where}.{one.name}")
+        elif one.default is dataclasses.MISSING and one.default_factory is dataclasses.MISSING:
+            raise SpoiltRecord(f"{where}.{one.name} is missing")
+    record = cls(**given)
+    if problem := getattr(record, "_problem", lambda: "")():
+        raise SpoiltRecord(f"{where}: {problem}")
+    return record
+
+
+def _restore(hint: Any, value: Any, where: str) -> Any:
+    """A JSON value in the type that the annotation names: records, and tuples instead of lists.
+
+    Raises:
+        SpoiltRecord: it is of another type.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
     if origin in (typing.Union, types.UnionType):
-        candidates = [a for a in arguments if a is not type(None)]
-        record = next((a for a in candidates if is_dataclass(a)), None)
-        if record is not None and isinstance(value, dict):
-            return _restore(record, value)
-        return _restore(candidates[0], value) if len(candidates) == 1 else value
+        return _one_of(arguments, value, where)
     if origin is tuple:
-        inner = arguments[0] if len(arguments) == 2 and arguments[1] is Ellipsis else None
-        if inner is None and len(arguments) == len(value):
-            return tuple(_restore(a, v) for a, v in zip(arguments, value))
-        return tuple(_restore(inner or arguments[0], v) for v in value)
-    if is_dataclass(hint) and isinstance(value, dict):
-        return hint.from_dict(value)  # type: ignore[attr-defined]
+        if not isinstance(value, (list, tuple)):
+            raise _spoilt(where, "a list", value)
+        any_length = len(arguments) == 2 and arguments[1] is Ellipsis
+        kinds = [arguments[0]] * len(value) if any_length else arguments
+        if len(kinds) != len(value):
+            raise _spoilt(where, f"a list of {len(kinds)}", value)
+        return tuple(_restore(kind, inner, f"{where}[{n}]") for n, (kind, inner) in enumerate(zip(kinds, value)))
+    if origin is dict:
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise _spoilt(where, "an object", value)
+        return {key: _restore(arguments[1], inner, f"{where}.{key}") for key, inner in value.items()}
+    if is_dataclass(hint):
+        return value if isinstance(value, hint) else _record(hint, value, where)
+    return _plain_value(hint, value, where)
+
+
+def _one_of(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    """The value in the first of several types that takes it; the complaint is that of the only one that could."""
+    if value is None and type(None) in kinds:
+        return None
+    kinds = tuple(kind for kind in kinds if kind is not type(None))
+    if isinstance(value, dict):
+        kinds = tuple(kind for kind in kinds if is_dataclass(kind)) or kinds
+    if len(kinds) == 1:
+        return _restore(kinds[0], value, where)
+    for kind in kinds:
+        try:
+            return _restore(kind, value, where)
+        except SpoiltRecord:
+            pass
+    raise _spoilt(where, " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds), value)
+
+
+def _plain_value(kind: type, value: Any, where: str) -> Any:
+    """A bool, whole number, number or text as itself: ``True`` is no number, and a number is finite."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is float and number:
+        try:
+            converted = float(value)
+        except OverflowError:
+            converted = math.inf
+        if math.isfinite(converted):
+            return converted
+    elif kind is int and number and (isinstance(value, int) or value.is_integer()):
+        return int(value)
+    elif kind in (bool, str) and isinstance(value, kind):
+        return value
+    names = {float: "a finite number", int: "a whole number", bool: "true or false", str: "text"}
+    raise _spoilt(where, names.get(kind, str(kind)), value)
+
+
+def _spoilt(where: str, wanted: str, value: Any) -> SpoiltRecord:
+    found = repr(value) if isinstance(value, (bool, int, float, type(None))) else type(value).__name__
+    return SpoiltRecord(f"{where} is {found[:60]} where {wanted} belongs")
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can say it: scalars and arrays of NumPy and torch as numbers, paths as text, lists as tuples.
+
+    What is none of these comes back as it is.
+    """
+    if isinstance(value, (str, bool, int, float, type(None))) and type(value) in (str, bool, int, float, type(None)):
+        return value
+    if isinstance(value, dict):
+        return {plain(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return tuple(plain(inner) for inner in value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist") and hasattr(value, "shape"):  # also of a NumPy scalar and of a tensor
+        return plain(value.tolist())
     return value
+
+
+def _made_plain(record: Any) -> None:
+    """Plain values in a frozen record that is being made."""
+    for one in fields(record):
+        value = getattr(record, one.name)
+        if (converted := plain(value)) is not value:
+            object.__setattr__(record, one.name, converted)
+
+
+def _class_of(value: Any, where: str) -> Any:
+    """A class as index, name or None.
+
+    Raises:
+        TargetError: anything else: ``True`` is not class 1, and no class lies between two.
+    """
+    if value is None or (isinstance(value, (int, str)) and not isinstance(value, bool)):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise TargetError(f"{where} is {str(value)[:60]!r}, a {type(value).__name__}, and no class. Give its index or its name.")
+
+
+def absolute(path: str) -> str:
+    """A path that means the same in every process: ``~`` is the user's folder, and relative is to the one of now."""
+    return os.path.abspath(os.path.expanduser(path))
 
 
 @dataclass(frozen=True)
@@ -72,6 +224,12 @@ class VolumeFile(JsonRecord):
     path: str
     affine: Affine
     name: str = "volume"
+
+    def __post_init__(self) -> None:
+        _made_plain(self)
+
+    def _problem(self) -> str:
+        return "" if len(self.affine) == 4 else f"the affine has {len(self.affine)} rows where 4 belong"
 
 
 @dataclass(frozen=True)
@@ -92,6 +250,32 @@ class TargetSpec(JsonRecord):
     mask: VolumeFile | str | None = None
     voxel: tuple[int, int, int] | None = None
     ras: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises TargetError where a class is no index or name, or a place is not three numbers."""
+        _made_plain(self)
+        object.__setattr__(self, "output", _class_of(self.output, "The target"))
+        object.__setattr__(self, "minus", _class_of(self.minus, "The class to compare with"))
+        object.__setattr__(self, "voxel", _three(self.voxel, int, "The voxel", "Give three whole numbers, I, J and K."))
+        object.__setattr__(self, "ras", _three(self.ras, float, "The point", "Give three numbers, RAS in mm."))
+
+    def absolute(self) -> TargetSpec:
+        """The same with a mask's file by its absolute path."""
+        return dataclasses.replace(self, mask=absolute(self.mask)) if isinstance(self.mask, str) else self
+
+
+def _three(value: Any, kind: type, where: str, remedy: str) -> Any:
+    """Three numbers of a kind, or None.
+
+    Raises:
+        TargetError: anything else.
+    """
+    if value is None:
+        return None
+    try:
+        return _restore(tuple[kind, kind, kind], value, where)  # type: ignore[valid-type]
+    except SpoiltRecord:
+        raise TargetError(f"{where} is {str(value)[:60]}. {remedy}") from None
 
 
 @dataclass(frozen=True)
@@ -117,6 +301,7 @@ class Request(JsonRecord):
             ``sagittal``; None takes a volume of one slice as it is, and cuts any other axially.
         configs: the bundle's configuration files, relative to its root, where they are not named as usual.
         mixed: run the network in mixed precision, where the device is faster so.
+        schema: version of this record.
     """
 
     volumes: tuple[VolumeFile, ...]
@@ -134,6 +319,31 @@ class Request(JsonRecord):
     slices: str | None = None
     configs: tuple[str, ...] = ()
     mixed: bool = False
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        """Raises TargetError where the target is no index, name or TargetSpec."""
+        _made_plain(self)
+        if not isinstance(self.target, TargetSpec):
+            object.__setattr__(self, "target", _class_of(self.target, "The target"))
+
+    def absolute(self) -> Request:
+        """The same with every path absolute, so that it means the same in another process."""
+        target = self.target
+        if isinstance(target, TargetSpec):
+            target = target.absolute()
+        elif isinstance(target, str) and "@" in target:
+            words, _, where = target.rpartition("@")
+            kind, _, path = where.partition("=")
+            if kind.strip().casefold() == "mask" and path.strip():
+                target = f"{words}@mask={absolute(path.strip())}"
+        return dataclasses.replace(
+            self,
+            bundle=self.bundle and absolute(self.bundle),
+            trail_folder=self.trail_folder and absolute(self.trail_folder),
+            output_folder=self.output_folder and absolute(self.output_folder),
+            target=target,
+        )
 
 
 STAGES = {
@@ -276,6 +486,7 @@ class Result(JsonRecord):
         steps: the preprocessing, one transform after the other.
         timings: seconds a stage, in the order of :data:`STAGES`.
         versions: of every library that took part.
+        schema: version of this record.
     """
 
     heatmap: VolumeFile
@@ -301,3 +512,32 @@ class Result(JsonRecord):
     warnings: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    @classmethod
+    def _migrated(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """The fields as of this version, of a result that an earlier one wrote."""
+        version = values.get("schema", 1)
+        if version == 1 and isinstance(values.get("placement"), dict):
+            placement = dict(values["placement"])
+            for old, new in (("proven", "verified"), ("undecided", "inconclusive"), ("refuted", "mismatch")):
+                if placement.get("verdict") == old:
+                    placement["verdict"] = new
+                if isinstance(placement.get("words"), str):
+                    placement["words"] = placement["words"].replace(f"Placement {old}", f"Alignment {new}")
+            values = values | {"placement": placement}
+        return values | {"schema": SCHEMA if version == 1 else version}
+
+    def _problem(self) -> str:
+        """What does not fit together, so that no reader of the result has to ask again; empty where all does."""
+        prediction = self.prediction
+        count = len(prediction.classes)
+        if not 0 < count == len(prediction.outputs) == len(prediction.probabilities):
+            return f"there are {count} classes, {len(prediction.outputs)} outputs, {len(prediction.probabilities)} probabilities"
+        if prediction.voxels and len(prediction.voxels) != count:
+            return f"there are {count} classes and voxels of {len(prediction.voxels)}"
+        if not 0 <= prediction.index < count or not 0 <= self.target.index < count:
+            return f"class {prediction.index} is predicted and {self.target.index} explained, of {count}"
+        if prediction.activation not in ("softmax", "sigmoid", "none"):
+            return f"the activation is {prediction.activation[:40]!r}"
+        return next((f"step {n} has an affine of {len(s.affine)} rows" for n, s in enumerate(self.steps) if len(s.affine) != 4), "")

@@ -12,7 +12,6 @@ it, the run ends in one error that says what, the process is gone, and the next 
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 import shutil
@@ -22,10 +21,25 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import CAMOverlayError, Cancelled, WorkerError
-from ..request import STAGES, Progress, Request, Result, VolumeFile
+from ..errors import CAMOverlayError, Cancelled, WorkerError, reason
+from ..request import STAGES, Progress, Request, Result, VolumeFile, plain
+from . import processes
 from .interpreter import LIBRARY, child_environment, find_python
-from .protocol import Answer, Call, Cancel, Failure, Hello, Lines, Message, ProtocolError, Ready, Report, decode, encode
+from .protocol import (
+    PROTOCOL,
+    Answer,
+    Call,
+    Cancel,
+    Failure,
+    Hello,
+    Lines,
+    Message,
+    ProtocolError,
+    Ready,
+    Report,
+    decode,
+    encode,
+)
 from .transport import Exit, Transport, default_transport
 
 GRACE = 0.6
@@ -45,12 +59,13 @@ class Run:
         error: why it failed, once failed or cancelled.
     """
 
-    def __init__(self, worker: Worker, call: Call, finish, on_progress, on_result, on_error) -> None:
+    def __init__(self, worker: Worker, call: Call, line: bytes, finish, on_progress, on_result, on_error) -> None:
         self.state = "waiting"
         self.progress = Progress("import", 0.0, STAGES["import"])
         self.value: Any = None
         self.error: BaseException | None = None
         self.call = call
+        self.line = line  # the call as it is sent
         self.sent = self.heard = self.retry = False
         self.cancelled_at: float | None = None
         self._worker = worker
@@ -96,19 +111,19 @@ class Run:
         if self.cancelled_at is None:
             try:
                 self._on_progress(progress)
-            except Exception as error:  # the caller's way to end a run; a slot could not raise it
+            except (Exception, Cancelled) as error:  # the caller's way to end a run; a slot could not raise it
                 self.error = error
                 self.cancel()
 
     def succeed(self, answer: dict[str, Any]) -> None:
         try:
             self.value = self._finish(answer)
-        except CAMOverlayError as error:
+        except (CAMOverlayError, Cancelled) as error:
             self.fail(error)
             return
         except Exception as error:
             traceback.print_exc()
-            self.fail(WorkerError(f"The result cannot be used: {type(error).__name__}: {error}."))
+            self.fail(WorkerError(f"The result cannot be used: {type(error).__name__}: {reason(error)}."))
             return
         self._end("done")
         _tell(self._on_result, self.value)
@@ -159,6 +174,7 @@ class Worker:
         self._lines = Lines()
         self._log = bytearray()
         self._greeting = 0
+        self._launched = 0  # the process that greeted, where it is not the child but the child's
         self._verdict: str | None = None  # why it is being ended
         self._run: Run | None = None
         self._next: Run | None = None
@@ -173,7 +189,7 @@ class Worker:
         """Process id, 0 if there is no process."""
         if self._phase == OFF:
             return 0
-        return self.hello.pid if self.hello else self._transport.pid
+        return self._launched or self._transport.pid
 
     @property
     def ready(self) -> bool:
@@ -196,7 +212,7 @@ class Worker:
         python = find_python(self.python)
         self._phase, self.hello, self._verdict, self._lines = STARTING, None, None, Lines()
         self._log.clear()
-        self._greeting = 0
+        self._greeting = self._launched = 0
         self._silent, self._ticked = 0.0, time.monotonic()
         command = [python, "-m", "CAMOverlayLib.worker", str(self._hang_after)]
         self._transport.start(command, child_environment(python), str(LIBRARY), self)
@@ -221,10 +237,18 @@ class Worker:
             on_progress: raising from it ends the run.
 
         Raises:
-            WorkerError: there is no such Python.
+            WorkerError: there is no such Python, or the payload holds something that cannot be sent. Nothing was
+                started then, and a run that is under way goes on.
         """
+        call = Call(str(next(self._numbers)), operation, plain(payload), folders)
+        try:
+            line = encode(call)
+        except (TypeError, ValueError) as error:
+            raise WorkerError(
+                f"The request cannot be sent to the computation process: {reason(error)}. Give plain numbers and text."
+            ) from error
         self.start()
-        run = Run(self, Call(str(next(self._numbers)), operation, payload, folders), finish, on_progress, on_result, on_error)
+        run = Run(self, call, line, finish, on_progress, on_result, on_error)
         if self._run is None:
             self._begin(run)
         else:
@@ -238,10 +262,7 @@ class Worker:
         self, request: Request, *, finish: Callable[[Result], Any] = lambda result: result, **options: Any
     ) -> Run:
         """Explain; the run's value is what ``finish`` makes of the :class:`Result`. Options as in :meth:`call`."""
-        # The process has another working directory.
-        trail = request.trail_folder and os.path.abspath(request.trail_folder)
-        bundle = os.path.abspath(os.path.expanduser(request.bundle))
-        request = dataclasses.replace(request, bundle=bundle, trail_folder=trail)
+        request = request.absolute()  # the process has another working directory
 
         def whole(answer: dict[str, Any]) -> Any:
             return finish(self._whole_result(answer))
@@ -278,7 +299,7 @@ class Worker:
 
     def _send(self, run: Run) -> None:
         run.sent, run.state = True, "running"
-        self._transport.write(encode(run.call))
+        self._transport.write(run.line)
 
     def _cancel(self, run: Run) -> None:
         if run is self._next:
@@ -334,6 +355,7 @@ class Worker:
         run = self._run
         if isinstance(message, Hello) and self._phase == STARTING:
             self.hello, self._phase = message, LOADING
+            self._greet(message)
         elif isinstance(message, Ready) and self._phase == LOADING:
             self._phase = READY
             if run is not None and not run.sent:
@@ -353,6 +375,15 @@ class Worker:
                 self._end_run(lambda: run.fail(error))
             else:
                 self._end_run(lambda: run.succeed(message.value))
+
+    def _greet(self, hello: Hello) -> None:
+        if hello.protocol != PROTOCOL:
+            self._give_up(
+                f"The computation process speaks version {hello.protocol} of the exchange and this program version "
+                f"{PROTOCOL}: the extension was updated while Slicer ran. Restart Slicer."
+            )
+        elif hello.pid != self._transport.pid and processes.belongs(hello.pid, self._transport.pid):
+            self._launched = hello.pid  # PythonSlicer is a launcher: the process is its child
 
     def on_log(self, data: bytes) -> None:
         self._log += data
@@ -410,12 +441,11 @@ class Worker:
 
     def _kill(self) -> None:
         self._phase = ENDING
-        launched = self.hello.pid if self.hello else 0
-        if launched and launched != self._transport.pid:  # PythonSlicer is a launcher: the process is its child
-            try:
-                os.kill(launched, getattr(signal, "SIGKILL", signal.SIGTERM))
-            except OSError:
-                pass
+        child = self._transport.pid
+        if self._launched and processes.belongs(self._launched, child):  # asked again: numbers are given anew
+            processes.kill(self._launched)
+        elif self.hello is not None and self.hello.pid == child > 1:  # with whatever it started itself
+            processes.kill(child)
         self._transport.kill()
 
     def _describe(self, end: Exit, phase: str, rest: bytes) -> str:
@@ -456,9 +486,8 @@ class Worker:
         try:
             result = Result.from_dict(answer)
             _check_array(result.heatmap)
-        except (TypeError, KeyError, ValueError, AttributeError, EOFError, OSError) as error:
-            reason = "fields are missing" if isinstance(error, TypeError) else error
-            raise self._with_log(f"The computation process returned a result that is not whole: {reason}.") from None
+        except (TypeError, ValueError, AttributeError, EOFError, OSError) as error:
+            raise self._with_log(f"The computation process returned a result that is not whole: {reason(error)}.") from None
         return result
 
 

@@ -14,8 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import errors
-from ..errors import CAMOverlayError, WorkerError
+from ..errors import CAMOverlayError, Cancelled, WorkerError, one_line
 from ..request import JsonRecord, Progress
+
+PROTOCOL = 1
+"""Version of these messages. The worker's files may be newer than the code that a running Slicer has in memory."""
+
+LONGEST_MESSAGE = 20_000
+"""Characters of a failure: an exception of a bundle may hold megabytes, and nobody reads more."""
 
 LONGEST_LINE = 16 << 20
 """Bytes. Far above any answer, since arrays never come this way, and far below what would hurt Slicer."""
@@ -47,12 +53,13 @@ class Cancel(JsonRecord):
 
 @dataclass(frozen=True)
 class Hello(JsonRecord):
-    """The process has started: who it is, and the versions of the packages that it will load."""
+    """The process has started: who it is, the versions of the packages that it will load, and of its messages."""
 
     pid: int
     python: str
     executable: str
     versions: dict[str, str] = field(default_factory=dict)
+    protocol: int = 1
 
 
 @dataclass(frozen=True)
@@ -89,9 +96,9 @@ class Failure(JsonRecord):
     kind: str
     message: str
 
-    def error(self) -> CAMOverlayError:
+    def error(self) -> CAMOverlayError | Cancelled:
         kind = getattr(errors, self.kind, None)
-        known = isinstance(kind, type) and issubclass(kind, CAMOverlayError)
+        known = isinstance(kind, type) and issubclass(kind, (CAMOverlayError, Cancelled))
         return (kind if known else WorkerError)(self.message)  # type: ignore[misc]
 
 
@@ -113,7 +120,10 @@ def encode(message: Message) -> bytes:
         ValueError, TypeError: it contains something that JSON cannot say, such as NaN. Nothing is half-written then.
     """
     body = {"type": type(message).__name__.lower(), **message.to_dict()}
-    return json.dumps(body, allow_nan=False).encode("ascii") + b"\n"
+    try:
+        return json.dumps(body, allow_nan=False).encode("ascii") + b"\n"
+    except RecursionError:
+        raise ValueError("it is nested too deeply, or contains itself") from None
 
 
 def decode(line: bytes) -> Message:
@@ -124,7 +134,7 @@ def decode(line: bytes) -> Message:
     """
     try:
         body = json.loads(line)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError):  # of bytes that are no text as well
         raise ProtocolError(f"{excerpt(line)!r} is not JSON") from None
     kind = body.get("type") if isinstance(body, dict) else None
     cls = _TYPES.get(kind) if isinstance(kind, str) else None
@@ -132,8 +142,8 @@ def decode(line: bytes) -> Message:
         raise ProtocolError(f"{excerpt(line)!r} is no message that is known here")
     try:
         return cls.from_dict(body)  # type: ignore[return-value]
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise ProtocolError(f"{excerpt(line)!r} is not a whole '{kind}' message ({error})") from None
+    except (ValueError, CAMOverlayError) as error:
+        raise ProtocolError(f"{excerpt(line)!r} is not a whole '{kind}' message ({one_line(str(error), 200)})") from None
 
 
 def excerpt(line: bytes, most: int = 80) -> str:

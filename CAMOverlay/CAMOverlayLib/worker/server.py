@@ -13,6 +13,7 @@ import importlib.util
 import os
 import platform
 import queue
+import re
 import shutil
 import signal
 import sys
@@ -22,9 +23,25 @@ import traceback
 import warnings
 
 from .. import errors
-from ..errors import CAMOverlayError, Cancelled, DeviceError, WorkerError
+from ..errors import CAMOverlayError, Cancelled, DeviceError, WorkerError, causes, reason
 from ..request import STAGES, Progress
-from .protocol import Answer, Beat, Call, Cancel, Failure, Hello, Lines, Message, Ready, Report, decode, encode
+from . import processes
+from .protocol import (
+    LONGEST_MESSAGE,
+    PROTOCOL,
+    Answer,
+    Beat,
+    Call,
+    Cancel,
+    Failure,
+    Hello,
+    Lines,
+    Message,
+    Ready,
+    Report,
+    decode,
+    encode,
+)
 
 NEEDED = ("numpy", "torch", "monai", "nibabel")
 BEAT = 1.0
@@ -45,11 +62,15 @@ def main(hang_after: float = 60.0) -> int:
         channel.send(Failure("", "WorkerError", missing_packages(missing)))
         return 1
     step_back()
+    processes.lead_a_group()
     server = Server(channel, hang_after)
     threading.Thread(target=server.listen, args=(requests,), daemon=True).start()
     threading.Thread(target=server.beat, daemon=True).start()
-    versions = {name: importlib.metadata.version(name) for name in NEEDED}
-    channel.send(Hello(os.getpid(), platform.python_version(), sys.executable, versions))
+    versions = {name: version_of(name) for name in NEEDED}
+    channel.send(Hello(os.getpid(), platform.python_version(), sys.executable, versions, PROTOCOL))
+    if old := too_old(versions):
+        channel.send(Failure("", "WorkerError", old))
+        return 1
     return server.work()
 
 
@@ -75,6 +96,30 @@ def step_back() -> None:
     faulthandler.enable()  # a crash in C++ leaves its place in the log
     warnings.simplefilter("ignore", FutureWarning)
     warnings.simplefilter("ignore", DeprecationWarning)
+
+
+def version_of(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:  # built in place, without metadata
+        return ""
+
+
+OLDEST = {"torch": (2, 5), "monai": (1, 4)}
+"""The oldest versions that have what is used here: ``torch.OutOfMemoryError``, MONAI's transforms with ``lazy``."""
+
+
+def too_old(versions: dict[str, str]) -> str:
+    """A sentence about what must be newer; empty where all is new enough, or does not say how old it is."""
+    for name, least in OLDEST.items():
+        found = tuple(map(int, re.findall(r"\d+", versions.get(name, ""))[:2]))
+        if found and found < least:
+            wanted = ".".join(map(str, least))
+            return (
+                f"The Python {sys.executable} has {name} {versions[name]}; {wanted} or later is needed. Update it with "
+                f"'{sys.executable} -m pip install --upgrade {name}', or choose another Python."
+            )
+    return ""
 
 
 def missing_packages(missing: list[str]) -> str:
@@ -136,9 +181,9 @@ class Server:
             operations = Operations(self._check)
         except Exception as error:
             traceback.print_exc()
-            message = f"The Python {sys.executable} cannot load the libraries ({type(error).__name__}: {error}). "
+            message = f"The Python {sys.executable} cannot load the libraries ({type(error).__name__}: {reason(error)}). "
             short = out_of_memory(error) is not None
-            message += "There is not enough memory: close other programs." if short else "Mend it or choose another Python."
+            message += "There is not enough memory: close other programs." if short else "Repair it or choose another Python."
             self._channel.send(Failure("", "WorkerError", message))
             return 1
         self._channel.send(Ready())
@@ -149,7 +194,7 @@ class Server:
                 value = self._operation(operations, call)(call.payload, self._report)
                 self._channel.send(Answer(call.run, value))
             except BaseException as error:  # a bundle's code may raise anything, SystemExit too
-                self._channel.send(self._failure(call.run, error))
+                self._channel.send(self._told(call.run, error))
             self._running = ""
 
     def _operation(self, operations, call: Call):
@@ -171,23 +216,39 @@ class Server:
         self._reported = (progress.stage, now)
         self._channel.send(Report(self._running, progress))
 
+    def _told(self, run: str, error: BaseException) -> Failure:
+        """A failure, whatever the error is: one that cannot be printed must not end the process, nor one of 50 MB."""
+        try:
+            failure = self._failure(run, error)
+        except BaseException as second:
+            failure = Failure(run, "WorkerError", f"The computation failed unexpectedly: {type(error).__name__}: {reason(second)}")
+        text = failure.message
+        if len(text) > LONGEST_MESSAGE:
+            text = text[:LONGEST_MESSAGE] + f"… ({len(text)} characters)"
+        return Failure(failure.run, failure.kind, text)
+
     def _failure(self, run: str, error: BaseException) -> Failure:
         if run in self._cancelled:  # wherever it was thrown, and whatever a library made of it
             return Failure(run, "Cancelled", "The run was cancelled; nothing was changed.")
         stage = STAGES.get(self._stage, self._stage)
-        if not isinstance(error, DeviceError) and (reason := out_of_memory(error)) is not None:
+        if not isinstance(error, DeviceError) and (short := out_of_memory(error)) is not None:
             error = DeviceError(
-                f"Not enough memory ({stage}): {reason}. Close other programs, or crop or resample the volume."
+                f"Not enough memory ({stage}): {short}. Close other programs, or crop or resample the volume."
             )
-        if isinstance(error, CAMOverlayError):
+        if isinstance(error, (CAMOverlayError, Cancelled)):
             kind = next(c.__name__ for c in type(error).__mro__ if getattr(errors, c.__name__, None) is c)
             return Failure(run, kind, str(error))
-        lines = "".join(traceback.format_exception(type(error), error, error.__traceback__)).strip().splitlines()
-        print(*lines, sep="\n", file=sys.stderr)
+        try:
+            lines = "".join(traceback.format_exception(type(error), error, error.__traceback__)).strip().splitlines()
+        except Exception:  # its own text fails
+            lines = []
+        lines = [line[:500] for line in lines]
+        print(*lines[-200:], sep="\n", file=sys.stderr)
         return Failure(
             run,
             "WorkerError",
-            f"The computation failed unexpectedly ({stage}): {type(error).__name__}: {error}\n" + "\n".join(lines[-8:]),
+            f"The computation failed unexpectedly ({stage}): {type(error).__name__}: {reason(error, 1000)}\n"
+            + "\n".join(lines[-8:]),
         )
 
     # Listening thread.
@@ -214,6 +275,7 @@ class Server:
                 shutil.rmtree(folder, ignore_errors=True)
             if not any(os.path.exists(folder) for folder in self._folders):
                 break
+        processes.end_group()
         os._exit(0)
 
     # Beating thread.
@@ -229,9 +291,8 @@ class Server:
 def out_of_memory(error: BaseException | None) -> str | None:
     """What an exception, or what caused it, says of a lack of memory; None if it is about something else."""
     found = None
-    while error is not None:  # the cause says it best; what libraries wrap around it also quotes it
-        text = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        if isinstance(error, MemoryError) or "allocate memory" in text or "failed to map segment" in text:
+    for one in causes(error, context=True):  # the cause says it best; what libraries wrap around it also quotes it
+        text = reason(one) if reason(one) != type(one).__name__ else ""
+        if isinstance(one, MemoryError) or "allocate memory" in text or "failed to map segment" in text:
             found = text.rpartition("DefaultCPUAllocator: ")[2].rstrip(".") or "the system gave no more"
-        error = error.__cause__ or error.__context__
     return found
