@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .bundle_files import read_configs
+from .bounded import checked, read_values
 from .bundle_writer import DEFAULT_CHAIN, PROGRAMS, ModelDescription, code_to_trust, write_bundle
 from .errors import BundleError, CAMOverlayError, UntrustedBundleError, WeightsError
 from .request import Result
@@ -25,8 +25,9 @@ ONLY_WITH_NETWORK = (
 )  # fmt: skip
 
 TRUST_HELP = (
-    "the model may run its code: you know where it comes from. Needed for every bundle; with --network only where that "
-    "is a Python file, or where arguments or transforms hold $ expressions or anything that is not MONAI's"
+    "the model may run its code: you know where it comes from. Needed for every bundle; with --network for everything "
+    "but MONAI's own networks and transforms with plain values: for Python files, classes of other packages, compiled "
+    "networks, $ expressions, and arguments that name something to import, open or write"
 )
 
 
@@ -198,21 +199,25 @@ def _arguments(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
     if text.startswith("@"):
-        path = Path(text[1:]).expanduser()
-        if not path.is_file():
+        try:
+            path = Path(text[1:]).expanduser()
+            there = path.is_file()
+        except (OSError, ValueError, RuntimeError):  # too long, or the home of nobody
+            path, there = Path(text[1:200]), False
+        if not there:
             raise BundleError(f"The file '{path}' of --network-args does not exist. Give a JSON or YAML file.")
-        arguments, text = read_configs(path.parent, [path])[0], str(path)
+        arguments, text = read_values(path), str(path)
     else:
         try:
-            arguments = json.loads(text)
-        except ValueError as error:
+            arguments = checked(json.loads(text), "--network-args")
+        except (ValueError, RecursionError) as error:
             raise BundleError(
-                f"--network-args {shlex.quote(text)} is not JSON: {error}. Give an object in quotes, such as "
+                f"--network-args {shlex.quote(text[:200])} is not JSON: {error}. Give an object in quotes, such as "
                 '\'{"spatial_dims": 3, "in_channels": 1, "out_channels": 2}\', or @FILE.'
             ) from error
     if not isinstance(arguments, dict):
         raise BundleError(
-            f"--network-args {text} is a {type(arguments).__name__}, not an object. "
+            f"--network-args {text[:200]} is a {type(arguments).__name__}, not an object. "
             'Give names with values, such as \'{"spatial_dims": 3}\'.'
         )
     return arguments
@@ -247,7 +252,7 @@ def assumptions(options: argparse.Namespace) -> tuple[str, ...]:
 
 def _needs_trust(folder: Path) -> bool:
     code = code_to_trust(folder)
-    return bool(code.targets or code.expressions or code.scripts)
+    return any(vars(code).values())
 
 
 def _ready(folder: Path, options: argparse.Namespace, trust: bool) -> None:
