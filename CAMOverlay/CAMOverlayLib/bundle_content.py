@@ -22,7 +22,11 @@ CODE = (".py", ".pyw", ".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib", ".pth", 
 PROGRAMS = (".ts", ".pt2")
 """Compiled networks, which are programs too: TorchScript can write files, exported programs hold pickles and machine code."""
 
-Signature = tuple[tuple, ...]
+RECORDS = (b".log", b".csv")
+"""Endings of files that runs write beside the bundle's own."""
+
+Signature = tuple
+"""Folder, then name, kind, link and stamp of everything in it."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,17 @@ def _entry(path: bytes, name: bytes, linked: bool) -> Entry:
 
 def signature(folder: Path) -> Signature:
     """What changes whenever anything in the bundle changes, told without reading any file."""
-    return tuple((str(folder), *(_signed(entry) for entry in entries(folder))))
+    return (str(folder), *(_signed(entry) for entry in entries(folder) if _counts(entry)))
+
+
+def _counts(entry: Entry) -> bool:
+    """A folder is what is in it: bundles make empty ones for their results."""
+    return entry.kind != "folder" or bool(entry.link)
+
+
+def essential(signed: Signature) -> Signature:
+    """The signature without what bundles write about their own runs, which changes nothing of what they are."""
+    return tuple(one for one in signed if isinstance(one, str) or not one[0].endswith(RECORDS) and b".tfevents." not in one[0])
 
 
 def _signed(entry: Entry) -> tuple:
@@ -146,7 +160,8 @@ class ContentHash:
     def _look(self) -> Generator[None, None, Signature]:
         found: list = [str(self.folder)]
         for entry in entries(self.folder):
-            found.append(_signed(entry))
+            if _counts(entry):
+                found.append(_signed(entry))
             yield
         return tuple(found)
 
