@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import difflib
 import json
+import re
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator
@@ -162,7 +163,8 @@ def _in_the_users_words(folder: Path, options: argparse.Namespace) -> Iterator[N
     try:
         yield
     except CAMOverlayError as error:
-        words = str(error).replace(str(folder / "models" / "model.pt"), str(options.weights or "random weights"))
+        weights = re.escape(str(folder / "models" / "model.pt")) + r"(?!\w)"  # and not the beginning of model.pt2
+        words = re.sub(weights, lambda _: str(options.weights or "random weights"), str(error))
         raise type(error)(words.replace(str(folder), options.network)) from error
 
 
@@ -186,7 +188,7 @@ def described(options: argparse.Namespace) -> ModelDescription:
         weights=options.weights,
         preprocessing=options.preprocessing,
         classes=_names(options.classes),
-        channels=int(channels) if channels.isdecimal() else None,
+        channels=int(channels) if channels.isdecimal() and len(channels) < 10 else None,
         channel_names=() if channels.isdecimal() else _names(channels),
         window=_window(options.window),
         overlap=0.25 if options.overlap is None else options.overlap,
