@@ -6,15 +6,19 @@ what a bundle is, what it would run, and by which hash it is recognised.
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .bounded import MOST_VALUES, RawText, checked, read_bytes, read_text, read_values
+from .bundle_content import ContentHash, code_files, content_hash, signature
 from .errors import BundleError
+
+__all__ = ["MOST_VALUES", "ContentHash", "content_hash", "read_bytes", "signature"]  # what others find here
 
 SUFFIXES = (".json", ".yaml", ".yml")
 MAIN = ("inference", "infer", "predict")
@@ -44,19 +48,32 @@ class BundleInfo:
 
 @dataclass(frozen=True)
 class Code:
-    """What a configuration would run, for the one who has to decide whether to trust it."""
+    """What a configuration would run, for the one who has to decide whether to trust it. All of it in one line each,
+    without characters that a terminal would obey.
+
+    Attributes:
+        targets: classes and functions that are imported and called, also where an argument names them.
+        expressions: Python expressions.
+        scripts: files of code in the bundle, and links that lead out of it.
+        programs: compiled networks in it.
+        raw: lines of configurations that nothing here can read (YAML without PyYAML): what they run is in there.
+    """
 
     targets: tuple[str, ...]
     expressions: tuple[str, ...]
     scripts: tuple[str, ...]
+    programs: tuple[str, ...] = ()
+    raw: tuple[str, ...] = ()
 
     def summary(self, most: int = 3) -> str:
         parts = [
-            f"{len(values)} {kind} ({', '.join(values[:most])}{', …' if len(values) > most else ''})"
+            f"{len(values)} {kind} ({', '.join(v[:120] for v in values[:most])}{', …' if len(values) > most else ''})"
             for kind, values in (
                 ("components", self.targets),
                 ("expressions", self.expressions),
                 ("Python files of its own", self.scripts),
+                ("compiled networks", self.programs),
+                ("lines of YAML that only PyYAML can read", self.raw),
             )
             if values
         ]
@@ -75,10 +92,16 @@ def config_files(folder: Path, chosen: Sequence[str] = ()) -> tuple[Path, ...]:
     Raises:
         BundleError: the folder is not a bundle, or a chosen file is not there.
     """
-    if not folder.is_dir():
-        raise BundleError(f"'{folder}' is not a folder. Give the root of a MONAI bundle.")
+    try:
+        there = folder.is_dir()
+    except (OSError, ValueError):  # too long, or not a path at all
+        there = False
+    if not there:
+        raise BundleError(f"'{shown(str(folder))}' is not a folder. Give the root of a MONAI bundle.")
     if chosen:
         files = tuple(folder / name for name in chosen)
+        if outside := [name for name in chosen if not _inside(folder, name)]:
+            raise BundleError(f"The configuration '{outside[0]}' is not in the bundle '{folder}'. Put it there.")
         if missing := [str(f) for f in files if not f.is_file()]:
             raise BundleError(f"The configuration '{missing[0]}' does not exist. Name it relative to the bundle's root.")
         return files
@@ -94,7 +117,7 @@ def config_files(folder: Path, chosen: Sequence[str] = ()) -> tuple[Path, ...]:
         )
     main = ranked[0]
     others = [p for p in there if not p.stem.startswith((*OTHER_JOBS, *MAIN))]
-    return (*_needed(main, {p: _text(p) for p in (main, *others)}), main)
+    return (*_needed(main, {p: read_text(p) for p in (main, *others)}), main)
 
 
 def _needed(main: Path, texts: dict[Path, str]) -> list[Path]:
@@ -121,17 +144,10 @@ def _defined(text: str, suffix: str) -> set[str]:
     if suffix == ".json":
         try:
             values = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return set()
         return set(values) if isinstance(values, dict) else set()
     return set(re.findall(r"""^["']?([A-Za-z_]\w*)["']?\s*:""", text, re.MULTILINE))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(f"'{path}' cannot be read as a configuration: {error}") from error
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
@@ -143,9 +159,10 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     path = folder / "configs" / "metadata.json"
     if not path.is_file():
         return {}
+    text = read_text(path)
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        metadata = checked(json.loads(text), path)
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"'{path}' is not valid JSON: {error}") from error
     if not isinstance(metadata, dict):
         raise BundleError(f"'{path}' holds a {type(metadata).__name__}, an object is needed.")
@@ -169,103 +186,144 @@ def info_of(folder: Path, metadata: dict[str, Any]) -> BundleInfo:
 
 
 def code_of(folder: Path, config: Any) -> Code:
-    """Everything in a configuration that would be imported, called or evaluated, and the bundle's own Python files."""
-    targets: list[str] = []
-    expressions: list[str] = []
+    """Everything in a configuration that would be imported, called or evaluated, and the bundle's own files of code.
 
-    def walk(node: Any) -> None:
+    Args:
+        config: one configuration, or a list of them as :func:`read_configs` gives it.
+
+    Raises:
+        BundleError: the folder cannot be looked through.
+    """
+    found = _Listing(config if isinstance(config, list) else [config])
+    scripts, programs = code_files(folder)
+    parts = (found.targets, found.expressions, scripts, programs, found.raw)
+    return Code(*(tuple(dict.fromkeys(map(shown, part))) for part in parts))
+
+
+class _Listing:
+    """What configurations would run, references followed as far as they are plain."""
+
+    def __init__(self, configs: list[Any]) -> None:
+        self.targets: list[str] = []
+        self.expressions: list[str] = []
+        self.raw: list[str] = []
+        self._configs = configs
+        for config in configs:
+            if isinstance(config, RawText):
+                self.raw += [line for line in config.splitlines() if line.strip()]
+            else:
+                self._walk(config, "")
+
+    def _walk(self, node: Any, where: str) -> None:
         if isinstance(node, dict):
-            if "_target_" in node:
-                targets.append(str(node["_target_"]))
-            for value in node.values():
-                walk(value)
-        elif isinstance(node, list):
+            target = node.get("_target_")
+            if target is not None:
+                self.targets.append(self._named(target))
+            for key, value in node.items():
+                if key != "_target_" or not isinstance(value, str):
+                    self._walk(value, f"{target}({key}" if target is not None else where)
+        elif isinstance(node, (list, tuple)):
             for value in node:
-                walk(value)
-        elif isinstance(node, str) and node.startswith("$"):
-            expressions.append(node[1:])
+                self._walk(value, where)
+        elif isinstance(node, str):
+            if node.startswith("$"):
+                self.expressions.append(node[1:])
+            elif where and _DOTTED.fullmatch(self._followed(node)):  # MONAI may import what an argument names
+                self.targets.append(f"{where}={self._named(node)})")
 
-    walk(config)
-    scripts = sorted(str(p.relative_to(folder)) for p in folder.rglob("*.py"))
-    return Code(tuple(dict.fromkeys(targets)), tuple(dict.fromkeys(expressions)), tuple(scripts))
+    def _named(self, target: Any) -> str:
+        end = self._followed(target)
+        return str(target) if end == target else f"{target} = {end}"
+
+    def _followed(self, value: Any) -> str:
+        """What a reference (``@name``, ``%name``) comes to in the end."""
+        for _ in range(20):
+            if not (isinstance(value, str) and re.fullmatch(r"[@%]\w+((::|#)\w+)*", value)):
+                break
+            found = next((f for c in reversed(self._configs) if (f := _at(c, value[1:])) is not None), None)
+            if found is None:
+                break
+            value = found
+        return value if isinstance(value, str) else str(value)[:200]
+
+
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+
+
+def _at(node: Any, name: str) -> Any:
+    for part in re.split("::|#", name):
+        if isinstance(node, dict) and part in node:
+            node = node[part]
+        elif isinstance(node, list) and part.isdecimal() and int(part) < len(node):
+            node = node[int(part)]
+        else:
+            return None
+    return node
+
+
+def shown(text: str, most: int = 500) -> str:
+    """A text in one line, with what a terminal or a window would obey written out, and cut where it is too long."""
+    cut = text if len(text) <= most else text[: most - 1] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in cut)
 
 
 def read_configs(folder: Path, files: Sequence[Path]) -> list[Any]:
     """Configurations as they are written, and those that their macros (``%file.json#key``) copy from.
 
-    Without PyYAML, which Slicer's Python may lack, a YAML file is read line by line, just well enough to list what it
-    would run.
+    Without PyYAML, which Slicer's Python may lack, a YAML file is given as :class:`RawText`.
 
     Raises:
-        BundleError: one is not valid.
+        BundleError: one is not valid, or copies from a file outside the bundle, which nobody would notice to change.
     """
     waiting, read = list(files), {}
     while waiting:
         path = waiting.pop(0)
-        if path not in read:
-            read[path] = _read_config(path)
-            named = re.findall(r"%([\w./-]+\.(?:json|ya?ml))", _text(path))
-            waiting += [p for n in named for p in (folder / n, path.parent / n) if p.is_file()]
+        if path in read:
+            continue
+        read[path] = read_values(path)
+        for name in _copied_from(read[path]):
+            if not _inside(folder, name):
+                raise BundleError(
+                    f"'{path}' copies from '{shown(name, 120)}', which is not in the bundle. Put that file into the bundle."
+                )
+            waiting += [p for p in (folder / name, path.parent / name) if p.is_file()]
+        if len(read) > 1000:
+            raise BundleError(f"'{folder}' has more than 1000 configurations. Give the root of a MONAI bundle.")
     return list(read.values())
 
 
-def _read_config(path: Path) -> Any:
-    try:
-        text = _text(path)
-        if path.suffix == ".json":
-            return json.loads(text)
-        try:
-            import yaml
-        except ImportError:
-            return _listed(text)
-        return yaml.safe_load(text)
-    except BundleError:
-        raise
-    except Exception as error:  # json and yaml raise many kinds
-        raise BundleError(f"'{path}' cannot be read as a configuration: {error}") from error
+def _copied_from(content: Any) -> list[str]:
+    """The files that macros name, however they are written: MONAI looks for the ending anywhere after a ``%``."""
+    found, waiting = [], [content]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            waiting += node.values()
+        elif isinstance(node, (list, tuple)):
+            waiting += node
+        elif isinstance(node, RawText):
+            found += re.findall(r"%([^\s\"'#:]+\.(?:json|ya?ml))", node, re.IGNORECASE)
+        elif isinstance(node, str) and node.startswith("%"):
+            found += re.findall(r".*\.(?:json|ya?ml)", node[1:], re.IGNORECASE)[:1]
+    return found
 
 
-def _listed(yaml: str) -> list[Any]:
-    """The components and expressions in a YAML text, in the form that :func:`code_of` reads."""
-    targets = re.findall(r"""_target_["']?\s*:\s*["']?([^\s"',}#]+)""", yaml)
-    expressions = re.findall(r"""(?:[:\-,\[]\s+|\[)["']?(\$[^\n]*?)["']?\s*$""", yaml, re.MULTILINE)
-    return [*({"_target_": target} for target in targets), *expressions]
-
-
-def content_hash(folder: Path) -> str:
-    """SHA-256 over everything that can run: configurations, scripts and weights, with their names."""
-    hasher = ContentHash(folder)
-    for _ in hasher.steps():
-        pass
-    return hasher.value
-
-
-class ContentHash:
-    """The hash of a bundle's content in small steps, for a caller that must stay responsive meanwhile.
-
-    Args:
-        folder: the bundle's root.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.value = ""
-
-    def steps(self) -> Iterator[None]:
-        """Every step takes a few milliseconds; ``value`` is known after the last."""
-        digest = hashlib.sha256()
-        for path in sorted(p for p in self.folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
-            # With the size, so that no byte can move from one file's end to the next one's name.
-            digest.update(f"{path.relative_to(self.folder).as_posix()}\0{path.stat().st_size}\0".encode())
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-                    yield
-        self.value = digest.hexdigest()
+def _inside(folder: Path, name: str) -> bool:
+    """Whether a path is one in the folder, whichever links there are on the way: those in the folder are looked into."""
+    root = os.path.abspath(folder)
+    path = os.path.join(root, name)
+    if ".." in Path(name).parts:
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+    return Path(path).is_relative_to(root) or Path(path).is_relative_to(os.path.realpath(root))
 
 
 def _channel_names(channel_def: Any) -> tuple[str, ...]:
     if not isinstance(channel_def, dict):
         return ()
-    by_index = {int(index): str(name) for index, name in channel_def.items()}
+    try:
+        by_index = {int(index): str(name) for index, name in channel_def.items()}
+    except (TypeError, ValueError):
+        return ()
+    if max(by_index, default=0) > 4096:
+        return ()
     return tuple(by_index.get(i, f"class {i}") for i in range(max(by_index, default=-1) + 1))

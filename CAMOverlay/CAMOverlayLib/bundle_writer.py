@@ -25,8 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .bundle_files import Code, code_of, read_configs
+from .bounded import MOST_VALUES, read_bytes, read_values
+from .bundle_files import Code, code_of
 from .errors import BundleError, OutputError, WeightsError
+from .plain_parts import needs_trust
 
 DEFAULT_CHAIN = (
     {"_target_": "LoadImaged", "keys": "image"},
@@ -49,10 +51,6 @@ PROGRAMS = (".ts", ".pt2")
 
 _IN_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>\w+)")
 _MACRO = re.compile(r"%(?P<file>.*\.(?:json|yaml|yml))(?:(?:::|#)(?P<id>.*))?", re.IGNORECASE)
-
-# A class of MONAI's. A bare name in lower case could be any module or built-in function, and a longer path could go
-# through a module that MONAI imports (monai.utils.module.os.system).
-_BUILT_IN = re.compile(r"(monai\.(transforms|inferers|networks\.(nets|blocks|layers))\.)?[A-Z]\w*")
 
 
 @dataclass(frozen=True)
@@ -145,19 +143,15 @@ def write_bundle(
 
 
 def code_to_trust(folder: Path) -> Code:
-    """What a bundle written here would run that is neither MONAI's own nor the network that the user named.
+    """What a bundle written here holds that is not one of MONAI's own parts with plain values; see ``plain_parts``.
 
-    That is: expressions, Python files, and transforms or parts of the network from other packages.
+    That is: expressions, Python files, classes of other packages, arguments that name something to import, open or
+    write, and compiled networks, whose program is not known.
     """
-    config = json.loads((folder / "configs" / "inference.json").read_text(encoding="utf-8"))
-    code = code_of(folder, config)
-    if "network_def" not in config:
-        return Code(tuple(t for t in code.targets if not _BUILT_IN.fullmatch(t)), code.expressions, code.scripts)
-    network = config["network_def"]["_target_"]
-    inner = code_of(folder, {**config, "network_def": {**config["network_def"], "_target_": "Network"}}).targets
-    foreign = tuple(target for target in inner if not _BUILT_IN.fullmatch(target))
-    own = (network,) if network.startswith("scripts.") else ()
-    return Code(own + foreign, code.expressions, code.scripts)
+    config = read_values(folder / "configs" / "inference.json")
+    components, expressions = needs_trust(config)
+    held = code_of(folder, None)
+    return Code(components, expressions, held.scripts, held.programs)
 
 
 # The description ------------------------------------------------------------------------------------------------------
@@ -221,7 +215,12 @@ def _config(model: ModelDescription, scripts: _Scripts) -> dict[str, Any]:
     """What the model says goes before what the file with its preprocessing says besides."""
     here = Path.cwd()
     arguments = scripts.gather(_with_files(dict(model.arguments), here), here)
-    network = {} if model.is_program else {"network_def": {"_target_": scripts.target(model.network, here), **arguments}}
+    if orders := [str(key) for key in arguments if str(key).startswith("_") or not str(key).isidentifier()]:
+        raise BundleError(
+            f"The network's arguments hold '{orders[0][:80]}', which is not the name of an argument. "
+            "Give names and values; the class is what --network says."
+        )
+    network = {} if model.is_program else {"network_def": {**arguments, "_target_": scripts.target(model.network, here)}}
     config: dict[str, Any] = {
         "bundle_root": ".",
         **network,
@@ -301,13 +300,32 @@ def _is_reference(value: Any) -> bool:
     return isinstance(value, str) and value[:1] in ("@", "%", "$")
 
 
-def _with_files(node: Any, folder: Path, within: tuple[Path, ...] = ()) -> Any:
+class _Room:
+    """How many values a configuration may still grow to: files that copy each other would fill any memory."""
+
+    def __init__(self) -> None:
+        self.left = MOST_VALUES
+
+    def take(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise BundleError(
+                f"The configuration grows to more than {MOST_VALUES} values by its references. Write out what is meant."
+            )
+
+
+def _with_files(node: Any, folder: Path, within: tuple[Path, ...] = (), room: _Room | None = None) -> Any:
     """The configuration with what it takes from other files (``%file.yaml::key``) in it: these do not come along."""
+    room = room or _Room()
+    room.take()
     if isinstance(node, dict):
-        return {key: _with_files(value, folder, within) for key, value in node.items()}
+        return {key: _with_files(value, folder, within, room) for key, value in node.items()}
     if isinstance(node, list):
-        return [_with_files(value, folder, within) for value in node]
+        return [_with_files(value, folder, within, room) for value in node]
     if not isinstance(node, str) or (macro := _MACRO.fullmatch(node)) is None:
+        if isinstance(node, str) and node.startswith("%") and not re.fullmatch(r"%[\w:#+\-]+", node):
+            # MONAI would take it for a file all the same, and read that once it runs.
+            raise BundleError(f"{node[:120]!r} is not a reference that can be followed. Write %FILE.yaml::KEY, or the value.")
         return node
     path = (folder / macro["file"]).resolve()
     if path in within:
@@ -318,7 +336,7 @@ def _with_files(node: Any, folder: Path, within: tuple[Path, ...] = ()) -> Any:
             content = content[int(key) if isinstance(content, list) else key]
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise BundleError(f"'{node}' refers to '{key}', which '{path}' does not have there.") from error
-    return _with_files(content, path.parent, (*within, path))
+    return _with_files(content, path.parent, (*within, path), room)
 
 
 def _read(path: Path, what: str) -> Any:
@@ -328,7 +346,7 @@ def _read(path: Path, what: str) -> Any:
         raise BundleError(f"The {what} '{path}' is neither .yaml nor .json. Write it as one of these.")
     if path.suffix.lower() != ".json" and importlib.util.find_spec("yaml") is None:
         raise BundleError(f"Reading '{path}' needs PyYAML, which is not installed. Install it, or give a JSON file.")
-    return read_configs(path.parent, [path])[0]
+    return read_values(path)
 
 
 def _as_json(content: Any, model: ModelDescription) -> str:
@@ -489,8 +507,8 @@ def _check_file(path: Path, name: str, text: str) -> None:
     if not path.is_file():
         raise BundleError(f"'{text}' is in a Python file that does not exist: '{path}'. Correct the path.")
     try:
-        tree = ast.parse(path.read_bytes(), str(path))
-    except (SyntaxError, ValueError) as error:
+        tree = ast.parse(read_bytes(path), str(path))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise BundleError(f"'{path}' is not a Python file that can be read: {error}. Correct it.") from error
     defined = [n.name for n in tree.body if isinstance(n, (ast.ClassDef, ast.FunctionDef))]
     assigned = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}

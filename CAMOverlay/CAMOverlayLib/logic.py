@@ -96,6 +96,7 @@ class OverlayLogic:
         method: str = "gradcam",
         device: str = "auto",
         trust: bool = False,
+        trustedHash: str | None = None,
         inverse: str = "auto",
         verify: bool = False,
         blocks: bool = False,
@@ -133,6 +134,7 @@ class OverlayLogic:
             method: name of the method.
             device: ``auto``, ``cpu`` or ``cuda``.
             trust: you know where the bundle comes from; its configuration can run code.
+            trustedHash: instead of it the hash of the content that you trust; any other content is refused.
             inverse: how the heatmap goes back: ``auto``, or ``affine`` or ``operations`` to force one way.
             verify: go back both ways and report how far apart they are.
             blocks: one block an activation instead of interpolation between them.
@@ -164,7 +166,8 @@ class OverlayLogic:
             return self.worker.explain(
                 _request(
                     exported, bundlePath, folder, target=target, minus=minus, mask=mask, segment=segment, label=label,
-                    point=point, slices=slices, layer=layer, method=method, device=device, trust=trust, inverse=inverse,
+                    point=point, slices=slices, layer=layer, method=method, device=device, trust=trust,
+                    trustedHash=trustedHash, inverse=inverse,
                     verify=verify, blocks=blocks, mixed=mixed, configs=tuple(configs), trailFolder=trailFolder,
                 ),
                 finish=show,
@@ -234,10 +237,12 @@ class OverlayLogic:
 
 def _request(
     exported: ExportedVolumes, bundlePath: str | Path, folder: str, *,
-    target: int | str | TargetSpec | None = None, trailFolder: str | Path | None = None, **settings: Any,
+    target: int | str | TargetSpec | None = None, trailFolder: str | Path | None = None,
+    trustedHash: str | None = None, **settings: Any,
 ) -> Request:  # fmt: skip
     asked = {name: settings.pop(name, None) for name in ("minus", "mask", "segment", "label", "point")}
     target = targetAt(target, exported.nodes[0], folder, **asked)
     settings["layer"] = settings.get("layer") or None
     trail = str(trailFolder) if trailFolder is not None else None
-    return Request(exported.files, str(bundlePath), folder, target=target, trail_folder=trail, **settings)
+    return Request(exported.files, str(bundlePath), folder, target=target, trail_folder=trail, trusted_hash=trustedHash,
+                   **settings)

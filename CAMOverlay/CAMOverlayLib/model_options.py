@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import difflib
 import json
+import re
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .bundle_files import read_configs
+from .bounded import checked, read_values
 from .bundle_writer import DEFAULT_CHAIN, PROGRAMS, ModelDescription, code_to_trust, write_bundle
 from .errors import BundleError, CAMOverlayError, UntrustedBundleError, WeightsError
 from .request import Result
@@ -25,8 +26,9 @@ ONLY_WITH_NETWORK = (
 )  # fmt: skip
 
 TRUST_HELP = (
-    "the model may run its code: you know where it comes from. Needed for every bundle; with --network only where that "
-    "is a Python file, or where arguments or transforms hold $ expressions or anything that is not MONAI's"
+    "the model may run its code: you know where it comes from. Needed for every bundle; with --network for everything "
+    "but MONAI's own networks and transforms with plain values: for Python files, classes of other packages, compiled "
+    "networks, $ expressions, and arguments that name something to import, open or write"
 )
 
 
@@ -161,7 +163,8 @@ def _in_the_users_words(folder: Path, options: argparse.Namespace) -> Iterator[N
     try:
         yield
     except CAMOverlayError as error:
-        words = str(error).replace(str(folder / "models" / "model.pt"), str(options.weights or "random weights"))
+        weights = re.escape(str(folder / "models" / "model.pt")) + r"(?!\w)"  # and not the beginning of model.pt2
+        words = re.sub(weights, lambda _: str(options.weights or "random weights"), str(error))
         raise type(error)(words.replace(str(folder), options.network)) from error
 
 
@@ -185,7 +188,7 @@ def described(options: argparse.Namespace) -> ModelDescription:
         weights=options.weights,
         preprocessing=options.preprocessing,
         classes=_names(options.classes),
-        channels=int(channels) if channels.isdecimal() else None,
+        channels=int(channels) if channels.isdecimal() and len(channels) < 10 else None,
         channel_names=() if channels.isdecimal() else _names(channels),
         window=_window(options.window),
         overlap=0.25 if options.overlap is None else options.overlap,
@@ -198,21 +201,25 @@ def _arguments(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
     if text.startswith("@"):
-        path = Path(text[1:]).expanduser()
-        if not path.is_file():
+        try:
+            path = Path(text[1:]).expanduser()
+            there = path.is_file()
+        except (OSError, ValueError, RuntimeError):  # too long, or the home of nobody
+            path, there = Path(text[1:200]), False
+        if not there:
             raise BundleError(f"The file '{path}' of --network-args does not exist. Give a JSON or YAML file.")
-        arguments, text = read_configs(path.parent, [path])[0], str(path)
+        arguments, text = read_values(path), str(path)
     else:
         try:
-            arguments = json.loads(text)
-        except ValueError as error:
+            arguments = checked(json.loads(text), "--network-args")
+        except (ValueError, RecursionError) as error:
             raise BundleError(
-                f"--network-args {shlex.quote(text)} is not JSON: {error}. Give an object in quotes, such as "
+                f"--network-args {shlex.quote(text[:200])} is not JSON: {error}. Give an object in quotes, such as "
                 '\'{"spatial_dims": 3, "in_channels": 1, "out_channels": 2}\', or @FILE.'
             ) from error
     if not isinstance(arguments, dict):
         raise BundleError(
-            f"--network-args {text} is a {type(arguments).__name__}, not an object. "
+            f"--network-args {text[:200]} is a {type(arguments).__name__}, not an object. "
             'Give names with values, such as \'{"spatial_dims": 3}\'.'
         )
     return arguments
@@ -247,7 +254,7 @@ def assumptions(options: argparse.Namespace) -> tuple[str, ...]:
 
 def _needs_trust(folder: Path) -> bool:
     code = code_to_trust(folder)
-    return bool(code.targets or code.expressions or code.scripts)
+    return any(vars(code).values())
 
 
 def _ready(folder: Path, options: argparse.Namespace, trust: bool) -> None:

@@ -286,7 +286,9 @@ class Request(JsonRecord):
         volumes: the input volume; further ones are further channels, in the bundle's order.
         bundle: folder of the MONAI bundle.
         output_folder: existing folder for the array files of the result; the caller owns it.
-        trust: the caller trusts the bundle, whose configuration can run code.
+        trust: the caller trusts the bundle, whose configuration can run code, whatever is in it by now.
+        trusted_hash: instead of it the hash of the content that is trusted (``bundle_files.content_hash``); what is
+            there is compared with it before and after it is loaded, and anything else is refused.
         target: class index, class name, or None for the predicted class; in words also ``a-b`` and ``a@voxel=I,J,K``
             (``ras=``, ``mask=``), or a :class:`TargetSpec`.
         layer: name of the layer as in ``named_modules()``, or None for the automatic choice.
@@ -319,6 +321,7 @@ class Request(JsonRecord):
     slices: str | None = None
     configs: tuple[str, ...] = ()
     mixed: bool = False
+    trusted_hash: str | None = None
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:

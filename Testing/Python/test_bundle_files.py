@@ -40,15 +40,13 @@ def test_real_bundles_too(name):
 
 
 @pytest.mark.parametrize("style", [False, None, True])
-def test_yaml_without_pyyaml_lists_the_same(tmp_path, monkeypatch, style):
+def test_yaml_without_pyyaml_is_shown_as_it_is(tmp_path, monkeypatch, style):
     path = tmp_path / "inference.yaml"
     path.write_text(yaml.safe_dump(CONFIG, default_flow_style=style, width=30))
-    expected = bundle_files.code_of(tmp_path, bundle_files.read_configs(tmp_path, [path]))
     monkeypatch.setitem(sys.modules, "yaml", None)
     listed = bundle_files.code_of(tmp_path, bundle_files.read_configs(tmp_path, [path]))
-    assert set(listed.targets) == set(expected.targets) == {"monai.networks.nets.UNet", "Compose", "LoadImaged"}
-    assert all(any(e in l for l in listed.expressions) for e in expected.expressions)
-    assert not any("and more" in e for e in listed.expressions)
+    assert listed.raw == tuple(dict.fromkeys(path.read_text().splitlines()))
+    assert "YAML" in listed.summary()
 
 
 def test_no_byte_moves_between_files_unnoticed(tmp_path):

@@ -168,8 +168,10 @@ def test_python_files_come_along_under_names_of_their_own(tmp_path):
 )
 def test_what_is_not_monais_needs_trust(tmp_path, target, foreign):
     chain = chain_file(tmp_path / "chain.yaml", [{"_target_": target, "keys": "image"}])
-    folder = write_bundle(ModelDescription("my_package.nets.Mine", preprocessing=chain), tmp_path / "bundle")
+    folder = write_bundle(ModelDescription("DenseNet", ARGUMENTS, preprocessing=chain), tmp_path / "bundle")
     assert code_to_trust(folder).targets == ((target,) if foreign else ())
+    mine = write_bundle(ModelDescription("my_package.nets.Mine"), tmp_path / "mine")
+    assert code_to_trust(mine).targets == ("my_package.nets.Mine",)
 
 
 def test_the_kind_of_output_is_written_so_that_the_engine_reads_it(tmp_path):

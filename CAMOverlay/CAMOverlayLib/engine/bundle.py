@@ -8,11 +8,9 @@ Reading it (:mod:`CAMOverlayLib.bundle_files`) runs nothing. Everything that run
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import re
-import sys
 from collections.abc import Hashable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,11 +22,13 @@ from monai.inferers import Inferer, SimpleInferer
 from monai.transforms import Compose
 
 from .. import bundle_files
+from ..bundle_content import Signature, essential
 from ..bundle_files import BundleInfo, Code
 from ..errors import BundleError, UntrustedBundleError, root_cause
 from .changed_since import bring_up_to_date
 from .compiled import SUFFIXES as PROGRAMS
 from .compiled import load_compiled
+from .isolation import at_home, forget_bundles
 from .model import Model
 from .targets import is_regression
 from .weights import load_weights
@@ -48,15 +48,25 @@ class Bundle:
         folder: the bundle's root.
         trust: the caller trusts the bundle's code.
         configs: its configuration files, relative to the root, where they are not named as usual; later ones win.
+        trusted_hash: instead of ``trust`` the hash of the content that is trusted; any other content is not.
 
     Raises:
         BundleError: not a bundle, or its files are not valid JSON or YAML.
     """
 
-    def __init__(self, folder: Path | str, trust: bool = False, configs: Sequence[str] = ()) -> None:
-        self.folder = Path(folder).expanduser().resolve()
-        self.trust = trust
+    def __init__(
+        self, folder: Path | str, trust: bool = False, configs: Sequence[str] = (), trusted_hash: str | None = None
+    ) -> None:
+        try:
+            self.folder = Path(folder).expanduser().resolve()
+        except (OSError, ValueError, RuntimeError) as error:  # too long, NUL, or the home of nobody
+            raise BundleError(f"'{str(folder)[:200]}' is not a folder: {error}. Give the root of a MONAI bundle.") from error
+        self.trust = trust or bool(trusted_hash)
+        self._trusted_hash = trusted_hash
+        # Before anything is read: what is hashed later is then what was read here.
+        self._signature_read = self._signature() if self.folder.is_dir() else ()
         self.config_files = bundle_files.config_files(self.folder, configs)
+        bundle_files.read_configs(self.folder, self.config_files)  # within bounds, and nothing from elsewhere
         self.metadata = bundle_files.read_metadata(self.folder)
         self._parser = ConfigParser()
         try:
@@ -66,7 +76,7 @@ class Bundle:
             raise BundleError(f"'{names}' cannot be read as a configuration: {error}") from error
         self._parser["bundle_root"] = str(self.folder)
         bring_up_to_date(self._parser.config)
-        self._evaluated = False
+        self._evaluated = self._known_as_trusted = False
 
     # What can be known without running anything.
 
@@ -84,30 +94,46 @@ class Bundle:
         """SHA-256 over everything that can run: configurations, scripts and weights, with their names."""
         return bundle_files.content_hash(self.folder)
 
-    @property
-    def signature(self) -> tuple[tuple[str, int, int], ...]:
-        """Name, size and time of change of every file: whether anything changed, told without reading it."""
-        files = sorted(p for p in self.folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
-        return tuple((str(p.relative_to(self.folder)), (s := p.stat()).st_size, s.st_mtime_ns) for p in files)
+    def _signature(self) -> Signature:
+        try:
+            return essential(bundle_files.signature(self.folder))
+        except OSError as error:
+            raise BundleError(f"The bundle '{self.folder}' cannot be read: {error.strerror or error}.") from error
 
     @property
     def source(self) -> Hashable:
         """What two bundles share only if they are the same in every file and read in the same way."""
-        return (str(self.folder), self.config_files, self.signature)
+        return (str(self.folder), self.config_files, self._signature_read)
 
     # What runs the bundle's code.
 
     def require_trust(self) -> None:
-        """Raise unless the caller trusts the bundle.
+        """Raise unless the caller trusts the bundle, as it is now.
 
         Raises:
-            UntrustedBundleError: naming what would run.
+            UntrustedBundleError: naming what would run; or the content is not the one that is trusted.
         """
+        if self._trusted_hash and not self._known_as_trusted:
+            if self.content_hash != self._trusted_hash:
+                raise self._changed()
+            self._known_as_trusted = True
+        if self._trusted_hash:
+            self._require_unchanged()
         if not self.trust:
             raise UntrustedBundleError(
                 f"Bundle '{self.folder}' runs code when it is used: {self.code.summary()}. "
                 "If you know where it comes from, say so with --trust (trust=True in Python)."
             )
+
+    def _require_unchanged(self) -> None:
+        if self._trusted_hash and self._signature() != self._signature_read:
+            raise self._changed()
+
+    def _changed(self) -> UntrustedBundleError:
+        return UntrustedBundleError(
+            f"The bundle '{self.folder}' is not the one that was trusted: its content has changed since. "
+            "Look at what it runs, and trust it anew."
+        )
 
     def model(self, device: torch.device) -> Model:
         """Everything that an explanation needs.
@@ -147,10 +173,13 @@ class Bundle:
         program = self._program()
         if program is not None:
             self.require_trust()
-            return load_compiled(program, device)
+            loaded = load_compiled(program, device)
+            self._require_unchanged()
+            return loaded
         network, weights = self.bare_network(), self.weights_file()
         if weights.is_file() or not self._loads_itself():
             load_weights(network, weights)
+            self._require_unchanged()
         return network.to(device).eval()
 
     def bare_network(self) -> torch.nn.Module:
@@ -240,7 +269,7 @@ class Bundle:
         From the last transform that fixes a size, or the metadata's ``spatial_shape`` where that is numbers;
         ``otherwise`` along every axis where neither says.
         """
-        channels = self.info.channels or 1
+        channels = self.info.channels if isinstance(self.info.channels, int) and self.info.channels > 0 else 1
         sizes = [getattr(t, "spatial_size", None) for t in _inner(self.preprocessing())]
         fixed = [s for s in sizes if isinstance(s, (tuple, list)) and all(isinstance(n, int) and n > 0 for n in s)]
         shape = tuple(fixed[-1]) if fixed else self.info.spatial_shape
@@ -257,11 +286,20 @@ class Bundle:
     def _evaluate(self, key: str) -> Any:
         self.require_trust()
         if not self._evaluated:
-            _forget_scripts()  # another bundle's, or this one's before its author changed them
+            forget_bundles()  # another one's modules, or this one's before its author changed them
             self._evaluated = True
-        with _importing_from(self.folder), _working_in(self.folder):
+        with at_home(self.folder), _working_in(self.folder):
             try:
-                return self._parser.get_parsed_content(key)
+                content = self._parser.get_parsed_content(key)
+                self._require_unchanged()
+                return content
+            except UntrustedBundleError:
+                raise
+            except (SystemExit, GeneratorExit) as error:  # of the bundle's code: it must not end what called it
+                raise BundleError(
+                    f"'{key}' of bundle '{self.info.name}' does not evaluate: it ends the program ({error!r}). "
+                    "Take that out of its code."
+                ) from error
             except Exception as error:
                 cause = root_cause(error)
                 reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
@@ -284,7 +322,7 @@ def _inner(chain: Compose) -> Iterator[Any]:
     """A chain's transforms, and the array transform inside each dictionary transform."""
     for transform in chain.flatten().transforms:
         yield transform
-        yield from (v for k, v in vars(transform).items() if k in ("resizer", "cropper", "padder", "transform"))
+        yield from (v for k, v in getattr(transform, "__dict__", {}).items() if k in ("resizer", "cropper", "padder", "transform"))
 
 
 def _mentions(node: Any, key: str, value: Any) -> bool:
@@ -293,30 +331,13 @@ def _mentions(node: Any, key: str, value: Any) -> bool:
     return isinstance(node, list) and any(_mentions(v, key, value) for v in node)
 
 
-def _forget_scripts() -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
-        del sys.modules[name]
-    importlib.invalidate_caches()
-
-
-@contextlib.contextmanager
-def _importing_from(folder: Path) -> Iterator[None]:
-    """Let ``scripts.…`` in a configuration mean this bundle's own package."""
-    for name, module in list(sys.modules.items()):
-        origin = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), None)
-        if name.split(".")[0] == "scripts" and (origin is None or not Path(origin).is_relative_to(folder)):
-            del sys.modules[name]
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-
-
 @contextlib.contextmanager
 def _working_in(folder: Path) -> Iterator[None]:
     """Bundles are run from their root, so paths in a configuration may be relative to it."""
-    before = os.getcwd()
+    try:
+        before = os.getcwd()
+    except OSError:  # it is gone
+        before = os.path.sep
     os.chdir(folder)
     try:
         yield

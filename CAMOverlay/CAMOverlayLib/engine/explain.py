@@ -25,6 +25,7 @@ from .channels import on_one_grid
 from .compiled import is_compiled, refuse_layers
 from .device import choose_device
 from .grid import solid
+from .isolation import at_home, leaves_no_trace
 from .layers import LayerTable, likely_layers, list_layers, watching
 from .memory import Memory
 from .methods import Method, find_method
@@ -44,6 +45,7 @@ Report = Callable[[Progress], None]
 BEGINS = {"volume": 0.02, "bundle": 0.10, "preprocess": 0.15, "forward": 0.45, "backward": 0.65, "inverse": 0.70, "write": 0.95}
 
 
+@leaves_no_trace
 def explain(request: Request, report: Report = lambda progress: None, memory: Memory | None = None) -> Result:
     """Explain what a bundle's network makes of a volume.
 
@@ -66,16 +68,18 @@ def explain(request: Request, report: Report = lambda progress: None, memory: Me
         volumes, notes = on_one_grid([read_volume(file) for file in request.volumes])
 
     with clock.stage("bundle"):
-        model = memory.model(request.bundle, request.trust, request.configs, device)
+        model = memory.model(request.bundle, request.trust, request.configs, device, request.trusted_hash)
 
     try:
-        return explain_model(model, volumes, request, clock, memory, notes)
+        with at_home(model.folder):  # what its transforms and its network import when they are called
+            return explain_model(model, volumes, request, clock, memory, notes)
     except DeviceError as error:
         if device.type == "cpu":
             raise
         note = f"{error} The CPU computed it instead."
-    model = memory.model(request.bundle, request.trust, request.configs, torch.device("cpu"))
-    return explain_model(model, volumes, request, clock, memory, (*notes, note))
+    model = memory.model(request.bundle, request.trust, request.configs, torch.device("cpu"), request.trusted_hash)
+    with at_home(model.folder):
+        return explain_model(model, volumes, request, clock, memory, (*notes, note))
 
 
 def explain_model(

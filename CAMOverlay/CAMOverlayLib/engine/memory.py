@@ -1,6 +1,6 @@
 """What stays warm between explanations, so that another class, method or layer is not another start.
 
-Everything is kept under a key made of content: the bundle's files by size and time of change, the volume's voxels and
+Everything is kept under a key made of content: the bundle's files by size, number and times of change (that of the file itself too, which cannot be set), the volume's voxels and
 affine by hash. What changed in the slightest is therefore another thing, and the old one falls out when its place is
 needed. A worker keeps one :class:`Memory` for its life; a single command needs none.
 """
@@ -59,13 +59,15 @@ class Memory:
         self._tables: Shelf[LayerTable] = Shelf(8)
         self._applied: Shelf[list[Applied]] = Shelf(1)
 
-    def model(self, folder: str, trust: bool, configs: Sequence[str], device: torch.device) -> Model:
-        """A bundle's chain and network.
+    def model(
+        self, folder: str, trust: bool, configs: Sequence[str], device: torch.device, trusted_hash: str | None = None
+    ) -> Model:
+        """A bundle's chain and network; with ``trusted_hash`` only if that is the hash of its content.
 
         Raises:
             BundleError, UntrustedBundleError, WeightsError
         """
-        bundle = Bundle(folder, trust, configs)
+        bundle = Bundle(folder, trust, configs, trusted_hash)
         bundle.require_trust()
 
         def make() -> Model:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -27,7 +26,7 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
         raise WeightsError(f"The weights '{path}' do not exist. Download the bundle with its weights, or put them there.")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file raises many kinds
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(
             f"The weights '{path}' cannot be read safely: {reason} Save the network's state_dict() alone."
@@ -38,7 +37,11 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
     wanted = network.state_dict()
     best = max((_strip(c, wanted) for c in candidates), key=lambda weights: len(weights.keys() & wanted.keys()))
     _check(best, wanted, path, type(network).__name__)
-    network.load_state_dict(dict(best))
+    try:
+        network.load_state_dict(dict(best))
+    except Exception as error:  # complex, meta, sparse or nested tensors
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise WeightsError(f"The weights '{path}' cannot be loaded: {reason}. Save ordinary tensors.") from error
 
 
 def _state_dicts(node: Any, depth: int = 0) -> Iterator[Weights]:

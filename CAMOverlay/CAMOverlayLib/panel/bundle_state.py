@@ -11,6 +11,9 @@ from slicer.i18n import tr as _
 from ..bundle_files import BundleInfo, Code, code_of, config_files, info_of, read_configs, read_metadata
 from ..errors import BundleError
 
+MOST_CHANNELS = 64
+"""A row of the panel each."""
+
 
 @dataclass(frozen=True)
 class BundleState:
@@ -24,10 +27,15 @@ class BundleState:
     @classmethod
     def read(cls, path: str) -> BundleState:
         """Read a folder. Never raises: what is wrong with it is in ``problem``."""
-        folder = Path(os.path.expanduser(path)).resolve()
+        folder = Path(path)
         try:
+            folder = Path(os.path.expanduser(path)).resolve()
             configs = read_configs(folder, config_files(folder))
-            return cls(folder, info_of(folder, read_metadata(folder)), code_of(folder, configs))
+            info = info_of(folder, read_metadata(folder))
+            if isinstance(info.channels, int) and info.channels > MOST_CHANNELS:
+                sentence = _("The network takes {count} channels; more than {most} volumes cannot be chosen here.")
+                return cls(folder, problem=sentence.format(count=info.channels, most=MOST_CHANNELS))
+            return cls(folder, info, code_of(folder, configs))
         except BundleError as error:
             return cls(folder, problem=str(error))
         except Exception as error:  # metadata may have any shape
@@ -36,7 +44,8 @@ class BundleState:
     @property
     def channels(self) -> int:
         """Number of volumes that the network wants."""
-        return max(1, int(self.info.channels or 1)) if self.info else 1
+        count = self.info.channels if self.info else None
+        return max(1, count) if isinstance(count, int) else 1
 
     def describe(self) -> str:
         """What the bundle is: its name in one line, what it takes and gives in the next."""

@@ -10,7 +10,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..bundle_files import Code, ContentHash, content_hash
+from ..bundle_content import ContentHash, Signature
+from ..bundle_files import Code, shown
+from ..errors import BundleError
 from .bundle_state import BundleState
 
 KEY = "CAMOverlay/TrustedBundles"
@@ -29,28 +31,22 @@ def remember(contentHash: str, folder: Path) -> None:
 
 def isTrustedFolder(folder: str | Path) -> bool:
     """The same for a folder, in one go: for the Python console, where waiting is expected."""
-    return isTrusted(_known.get(Path(folder)) or content_hash(Path(folder)))
+    return isTrusted(hashOf(folder))
 
 
-class _KnownHashes:
-    """Hashes of folders that did not change since, as far as names, sizes and times of their files tell."""
-
-    def __init__(self) -> None:
-        self._hashes: dict[tuple, str] = {}
-
-    @staticmethod
-    def _signature(folder: Path) -> tuple:
-        files = sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
-        return (str(folder), *((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files))
-
-    def get(self, folder: Path) -> str:
-        return self._hashes.get(self._signature(folder), "")
-
-    def put(self, folder: Path, contentHash: str) -> None:
-        self._hashes[self._signature(folder)] = contentHash
+def hashOf(folder: str | Path) -> str:
+    """The hash of a folder's content, in one go; empty where there is no such content."""
+    hashing = ContentHash(Path(folder), _known)
+    try:
+        for _step in hashing.steps():
+            pass
+    except (OSError, BundleError):
+        return ""
+    return hashing.value
 
 
-_known = _KnownHashes()
+_known: dict[Signature, str] = {}
+"""Hashes of folders as they were, by a signature that was taken before the folder was read."""
 
 
 class Hashing:
@@ -64,7 +60,7 @@ class Hashing:
 
     def __init__(self, folder: Path, onDone: Callable[[str], None], onError: Callable[[str], None]) -> None:
         self._folder, self._onDone, self._onError = folder, onDone, onError
-        self._hash = ContentHash(folder)
+        self._hash = ContentHash(folder, _known)
         self._steps: Iterator[None] | None = self._hash.steps()
         qt.QTimer.singleShot(0, self._go)
 
@@ -76,20 +72,15 @@ class Hashing:
             return
         until = time.monotonic() + SLICE
         try:
-            known = _known.get(self._folder)
-            while not known and time.monotonic() < until:
-                try:
-                    next(self._steps)
-                except StopIteration:
-                    known = self._hash.value
-                    _known.put(self._folder, known)
-        except OSError as error:
+            while time.monotonic() < until:
+                next(self._steps)
+        except StopIteration:
             self._steps = None
-            self._onError(_("The bundle cannot be read: {error}").format(error=error))
-            return
-        if known:
+            self._onDone(self._hash.value)
+        except Exception as error:  # files of any kind may be there, and a slot cannot raise
             self._steps = None
-            self._onDone(known)
+            reason = str(error) if isinstance(error, BundleError) else getattr(error, "strerror", None) or str(error)
+            self._onError(_("The bundle cannot be read: {error}").format(error=reason))
         else:
             qt.QTimer.singleShot(0, self._go)
 
@@ -100,12 +91,14 @@ def ask(bundle: BundleState, contentHash: str) -> bool:
     box.setIcon(qt.QMessageBox.Warning)
     box.windowTitle = _("Trust this bundle?")
     box.textFormat = qt.Qt.PlainText  # the names in it are the bundle's, and must not look like the question's own
-    name = bundle.info.name if bundle.info else bundle.folder.name
+    name = shown(bundle.info.name if bundle.info else bundle.folder.name, 80)
     box.text = _("The bundle “{name}” runs code of its own on this computer, with everything that you may do.").format(name=name)
     box.informativeText = _(
         "Folder: {folder}\nIt runs {summary}.\n\n"
         "Go on if you know where it comes from. The answer is kept until any of its files changes."
-    ).format(folder=bundle.folder, summary=bundle.code.summary(4) if bundle.code else _("unknown code"))
+    ).format(
+        folder=shown(str(bundle.folder), 200), summary=shown(bundle.code.summary(4), 800) if bundle.code else _("unknown code")
+    )
     if bundle.code:
         box.detailedText = listing(bundle.code) + f"\nSHA-256 {contentHash}\n"
     accept = box.addButton(_("Trust and run"), qt.QMessageBox.AcceptRole)
@@ -120,13 +113,22 @@ def ask(bundle: BundleState, contentHash: str) -> bool:
     return trusted
 
 
+MOST_LINES = 2000
+
+
 def listing(code: Code) -> str:
-    """All that would run, one a line."""
+    """All that would run, one a line, as far as a window can show it."""
     parts = []
     for title, values in (
         (_("Components that are imported and called:"), code.targets),
         (_("Expressions that are evaluated:"), code.expressions),
-        (_("Python files of its own:"), code.scripts),
+        (_("Files of code of its own, and links:"), code.scripts),
+        (_("Compiled networks:"), code.programs),
+        (_("YAML as it is written (without PyYAML it cannot be read here):"), code.raw),
     ):
-        parts.append("\n".join([title, *(f"    {value}" for value in values or [_("none")])]))
+        if values or code.raw is not values:
+            lines = [f"    {value}" for value in values[:MOST_LINES] or [_("none")]]
+            if len(values) > MOST_LINES:
+                lines.append("    " + _("… and {count} more").format(count=len(values) - MOST_LINES))
+            parts.append("\n".join([title, *lines]))
     return "\n".join(parts) + "\n"

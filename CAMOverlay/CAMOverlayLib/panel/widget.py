@@ -43,6 +43,7 @@ class Panel(VTKObservationMixin):
         self._guiTag: Any = None
         self._run: Any = None
         self._hashing: trust.Hashing | None = None
+        self._trustedHash: str | None = None
         self._listing: Any = None
         self._notes: list[str] = []
         self._explained: tuple | None = None
@@ -195,6 +196,7 @@ class Panel(VTKObservationMixin):
             if problem:
                 self._finish(problem)
             else:
+                self._trustedHash = contentHash  # what was shown is what may run, whatever is there by then
                 then()
 
         def onError(problem: str) -> None:
@@ -225,7 +227,7 @@ class Panel(VTKObservationMixin):
                 layer=parameters.layer or None,
                 method=parameters.method,
                 device=parameters.device,
-                trust=True,
+                trustedHash=self._trustedHash,
                 overlayVolume=parameters.overlayVolume,
                 opacity=parameters.opacity,
                 onProgress=self.progress.report,
@@ -345,7 +347,7 @@ class Panel(VTKObservationMixin):
             if not isinstance(error, Cancelled):
                 self.progress.say(str(error).partition("\n")[0])
 
-        payload = {"bundle": str(bundle.folder), "trust": True}
+        payload = {"bundle": str(bundle.folder), "trusted_hash": self._trustedHash}
         try:
             self._listing = self.logic.worker.call("inspect", payload, on_result=onResult, on_error=onError)
         except CAMOverlayError as error:

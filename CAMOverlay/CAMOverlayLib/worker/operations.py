@@ -30,6 +30,7 @@ class Operations:
         from ..engine.memory import Memory
 
         self.memory = Memory()
+        self._bundle: Any = None  # the one whose code has run here
         spare_a_core(torch)
         # So that a cancel is heard within a layer's time, and the warm process need not be killed for it.
         register_module_forward_pre_hook(lambda _module, _inputs: check())
@@ -39,6 +40,24 @@ class Operations:
             "versions": self.versions,
         }
 
+    def fits(self, payload: dict[str, Any]) -> bool:
+        """Whether this process may do it. It runs the code of one bundle, as that was when it was first run: whatever
+        code leaves behind in a process (modules, patched functions, threads) then meets no other bundle."""
+        from ..bundle_content import essential, signature
+        from ..engine.isolation import left_behind
+        from ..errors import BundleError
+
+        folder = payload.get("bundle")
+        if not folder or not (payload.get("trust") or payload.get("trusted_hash")):
+            return True
+        try:
+            bundle = essential(signature(os.path.realpath(os.path.expanduser(folder))))
+        except (OSError, ValueError, TypeError, BundleError):
+            return True  # there is nothing to run, and the operation says why
+        if self._bundle is None:
+            self._bundle = bundle
+        return bundle == self._bundle and not left_behind
+
     def explain(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
         """A Request in, a Result out."""
         from ..engine.explain import explain
@@ -46,17 +65,24 @@ class Operations:
         return explain(Request.from_dict(payload), report, self.memory).to_dict()
 
     def inspect(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
-        """What a bundle is. In: ``bundle``, ``trust``, perhaps ``configs``. Out: ``info``, ``code``, ``content_hash``, and of a trusted one
+        """What a bundle is. In: ``bundle``, ``trust`` or ``trusted_hash``, perhaps ``configs``. Out: ``info``, ``code``, ``content_hash``, and of a trusted one
         ``transforms`` (names) and ``layers`` (name, kind, shape, stride, receptive_field, layout) with the ``default``
         and the last of every resolution, ``stages``, among them. ``methods`` says what there is: name, title, paper,
         description."""
         from ..engine.bundle import Bundle
 
         report(Progress("bundle", 0.0, "Reading the bundle"))
-        bundle = Bundle(payload["bundle"], bool(payload.get("trust")), payload.get("configs") or ())
+        bundle = Bundle(
+            payload["bundle"], bool(payload.get("trust")), payload.get("configs") or (), payload.get("trusted_hash")
+        )
         answer = {"info": asdict(bundle.info), "code": asdict(bundle.code), "content_hash": bundle.content_hash}
         answer["methods"] = self.methods()
-        return answer | self._evaluated(bundle, report) if bundle.trust else answer
+        if not bundle.trust:
+            return answer
+        from ..engine.isolation import at_home, leaves_no_trace
+
+        with at_home(bundle.folder):
+            return answer | leaves_no_trace(self._evaluated)(bundle, report)
 
     def _evaluated(self, bundle: Any, report: ReportProgress) -> dict[str, Any]:
         import torch

@@ -36,8 +36,10 @@ def test_the_result_is_that_of_the_engine_in_this_process(worker, fault_bundle, 
 
 
 def test_the_process_stays_warm(worker, fault_bundle, ask):
-    pid, bundle = worker.pid, fault_bundle()
-    for _ in range(3):
+    bundle = fault_bundle()
+    explain(worker, ask(bundle)).wait(60)  # perhaps in a new process: it runs the code of one bundle only
+    pid = worker.pid
+    for _ in range(2):
         explain(worker, ask(bundle)).wait(60)
     assert worker.pid == pid
     started = time.monotonic()
