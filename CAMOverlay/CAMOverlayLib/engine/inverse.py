@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
 from ..errors import PlacementError, root_cause
-from ..field_of_view import Region, slabs_of
+from ..field_of_view import Region, Unbounded, slabs_of
 from .grid import Grid
 from .trail import Trail
 
@@ -39,7 +39,7 @@ class Placed:
     """A heatmap on the original volume's grid: float32, I×J×K, Fortran order; and what the network saw of it."""
 
     array: np.ndarray
-    region: Region
+    region: Region | Unbounded
 
     @property
     def peak(self) -> tuple[int, int, int]:
@@ -55,9 +55,12 @@ def peak_of(array: np.ndarray) -> tuple[int, int, int]:
 
 
 def field_of_view(trail: Trail) -> Region:
-    """What the network saw of the volume: the intersection of every step's grid."""
+    """What the network saw of the volume: the intersection of all grids that its voxels were on.
+
+    A lazy chain plans crops and pads and resamples once; what such a plan leaves out on its way was never cut off.
+    """
     volume = trail.volume_grid
-    slabs = [s for grid in trail.grids[1:] for s in slabs_of(volume.shape, grid.index_from(volume), grid.shape)]
+    slabs = [s for _, grid in trail.executed for s in slabs_of(volume.shape, grid.index_from(volume), grid.shape)]
     return Region(volume.shape, {(*s.normal.round(9), round(s.low, 6), round(s.high, 6)): s for s in slabs}.values())
 
 
@@ -206,15 +209,16 @@ def place_by_operations(heat: Tensor, trail: Trail, blocks: bool = False, affine
     """
     on_input = as_network_input(to_input_grid(heat, trail.input_grid.shape, blocks), trail)
     evidence = float(on_input.max()) > 0
-    restored = invert_chain(on_input, trail)
+    restored = invert_chain(on_input, trail, affine_holds)
     array = np.asfortranarray(trail.solid(restored)[0].float().cpu().numpy())
     if affine_holds:
         region = field_of_view(trail)
         region.clear_outside(array)
     else:
         ones = as_network_input(torch.ones(1, *trail.input_grid.shape), trail)
-        array *= trail.solid(invert_chain(ones, trail))[0].numpy() > 0.5
-        region = Region(trail.volume_grid.shape, ())
+        seen = trail.solid(invert_chain(ones, trail, lazily=False))[0].numpy() > 0.5
+        array *= seen
+        region = Unbounded(trail.volume_grid.shape, int(np.count_nonzero(seen)))
     if evidence and not array.any():
         raise PlacementError(
             "The inverse of the preprocessing returned nothing but zeros although the heatmap has evidence. "
@@ -242,11 +246,12 @@ def as_network_input(heat: Tensor, trail: Trail) -> MetaTensor:
     )
 
 
-def invert_chain(heat: MetaTensor, trail: Trail) -> MetaTensor:
+def invert_chain(heat: MetaTensor, trail: Trail, lazily: bool = True) -> MetaTensor:
     """The chain's own inverse, which must begin on the network input's grid and end on the volume's.
 
     Args:
         heat: 1×I×J×K (1×I×J of a flat chain) on the network input's grid, with its affine and its operations, which are consumed.
+        lazily: see :func:`undo_steps`.
 
     Raises:
         PlacementError: the affine or the operations are not those of the network input, inverting fails, or it ends
@@ -266,8 +271,12 @@ def invert_chain(heat: MetaTensor, trail: Trail) -> MetaTensor:
             f"{len(trail.image.applied_operations)}. Give it a deep copy of all of them."
         )
     restored = heat
-    for _, restored in undo_steps(heat, trail):
+    for _, restored in undo_steps(heat, trail, lazily):
         pass
+    loaded = trail.grids[0]
+    if not _near(loaded, trail.volume_grid) and _near(trail.grid_of(restored), loaded):
+        # A loader that crops or turns cannot be inverted, but says in the affine what it did.
+        restored = _resampled(restored, trail, loaded, trail.volume_grid, len(restored.applied_operations))
     _require_near(
         trail.grid_of(restored),
         trail.volume_grid,
@@ -278,8 +287,12 @@ def invert_chain(heat: MetaTensor, trail: Trail) -> MetaTensor:
     return restored
 
 
-def undo_steps(heat: MetaTensor, trail: Trail) -> Iterator[tuple[int, MetaTensor]]:
+def undo_steps(heat: MetaTensor, trail: Trail, lazily: bool = True) -> Iterator[tuple[int, MetaTensor]]:
     """Undo the chain's invertible transforms one by one, last first, as ``Compose.inverse`` does.
+
+    Args:
+        lazily: what was executed as one lazy resampling is undone as one, by its affine. One after the other, its
+            crops would cut off what the one resampling never did.
 
     Yields:
         the number of the step that was undone, and the map on the grid from before it.
@@ -287,12 +300,21 @@ def undo_steps(heat: MetaTensor, trail: Trail) -> Iterator[tuple[int, MetaTensor
     Raises:
         PlacementError: a transform cannot undo what it did.
     """
-    chain, data = trail.chain, heat if trail.key is None else {trail.key: heat}
-    for number, transform in reversed(list(enumerate(trail.transforms))):
+    chain, image, number = trail.chain, heat, len(trail.transforms) - 1
+    groups = {last: first for first, last in trail.lazily} if lazily else {}
+    for number in range(number, -1, -1):
+        transform, key = trail.transforms[number], trail.keys[number]
+        if any(first <= number < last for last, first in groups.items()):
+            continue
+        if (first := groups.get(number, 0)) > 0:
+            yield first, (image := _resampled(image, trail, trail.grids[number], trail.grids[first - 1], trail.records[first - 1]))
+            continue
         if not isinstance(transform, InvertibleTransform):
             continue
+        # Before images were merged, the image had the name of the first of them.
+        data = image if key is None else {key: image}
         try:
-            with allow_missing_keys_mode(transform) if trail.key is not None else nullcontext():
+            with allow_missing_keys_mode(transform) if key is not None else nullcontext():
                 data = apply_transform(transform.inverse, data, chain.map_items, chain.unpack_items, lazy=False)
         except Exception as error:
             cause = root_cause(error)
@@ -301,17 +323,38 @@ def undo_steps(heat: MetaTensor, trail: Trail) -> Iterator[tuple[int, MetaTensor
                 f"{type(cause).__name__}: {cause}. Each transform that moves voxels must be an InvertibleTransform that "
                 "records itself."
             ) from error
-        yield number, data if trail.key is None else data[trail.key]
+        image = data if key is None else data[key]
+        yield number, image
+
+
+def _resampled(heat: MetaTensor, trail: Trail, source: Grid, target: Grid, records: int) -> MetaTensor:
+    """A map (1×I×J×K of the chain) on another grid by the affine alone, with the first so many of its operations."""
+    region = Region(target.shape, slabs_of(target.shape, source.index_from(target), source.shape))
+    values = torch.from_numpy(resample(trail.solid(heat)[0], source, target, region))[None]
+    return MetaTensor(
+        values[..., 0] if trail.flat else values,
+        affine=trail.affine_of(target),
+        applied_operations=deepcopy(heat.applied_operations[:records]),
+    )
+
+
+def _drift(found: Grid, wanted: Grid) -> float:
+    """How far the corners of two grids of one shape are apart, in mm."""
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*wanted.shape, 1]
+    return float(np.linalg.norm((found.affine - wanted.affine)[:3] @ corners.T, axis=0).max())
+
+
+def _near(found: Grid, wanted: Grid) -> bool:
+    # A quarter of a voxel: rounding in long chains stays far below, a lost affine or an unrecorded flip far above.
+    return tuple(found.shape) == wanted.shape and _drift(found, wanted) <= 0.25 * wanted.spacing.min()
 
 
 def _require_near(found: Grid, wanted: Grid, problem: str, remedy: str) -> None:
     shape = tuple(int(n) for n in found.shape)
     if shape != wanted.shape:
         raise PlacementError(f"{problem}: it has {shape} voxels instead of {wanted.shape}. {remedy}")
-    corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])]).T
-    drift = np.linalg.norm((found.affine - wanted.affine)[:3] @ corners, axis=0).max()
-    # A quarter of a voxel: rounding in long chains stays far below, a lost affine or an unrecorded flip far above.
-    if drift > 0.25 * np.linalg.norm(wanted.affine[:3, :3], axis=0).min():
+    if not _near(found, wanted):
+        drift = _drift(found, wanted)
         raise PlacementError(
             f"{problem}: it is up to {drift:.1f} mm off, with the affine {np.round(found.affine, 3).tolist()} instead "
             f"of {np.round(wanted.affine, 3).tolist()}. {remedy}"

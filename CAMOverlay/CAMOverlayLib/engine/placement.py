@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,8 @@ class Contradiction:
     name: str
     agreement: Agreement
     invertible: bool
+    before: Tensor | None = field(default=None, repr=False, compare=False)
+    """One channel of the image before it, to see whether a replay undoes the step."""
 
     def sentence(self) -> str:
         done = {
@@ -64,9 +66,10 @@ class Witness:
     """Sees the image after every step.
 
     Args:
-        original: the volume as it was loaded (I×J×K, any type, mapped from a file at best); what the first step returns
-            is held in memory where it is not given.
+        original: the voxels of the original volume (I×J×K, any type, mapped from a file at best).
         picture: what is seen is one of many pictures, so a quarter of the samples must do.
+        grid: where they are. With both the loader is a step like any other, compared with the original; without them
+            what the first step returns is taken for the original, and held in memory.
 
     Attributes:
         contradictions: steps that the voxels contradict, in order.
@@ -74,16 +77,18 @@ class Witness:
         replayed: the outcome of replaying the saved operations on the volume, where that was tried.
     """
 
-    def __init__(self, original: Tensor | None = None, picture: bool = False) -> None:
-        self._original = original
+    def __init__(self, original: Tensor | None = None, picture: bool = False, grid: Grid | None = None) -> None:
         self._points, self._step_points = (POINTS // 4, STEP_POINTS // 4) if picture else (POINTS, STEP_POINTS)
         self.contradictions: list[Contradiction] = []
         self.seconds = 0.0
         self._all_verified = True
+        self._compared = False
         self.replayed: Agreement | None = None
         self._whole: Agreement | None = None
-        self._loaded: tuple[Tensor, Grid] | None = None
-        self._before: tuple[Tensor, Grid] | None = None
+        known = original is not None and grid is not None
+        self._loaded: tuple[Tensor, Grid] | None = (original, grid) if known else None
+        self._before = self._loaded
+        self._nothing_seen = True
 
     def look(self, number: int, transform: Any, image: MetaTensor, grid: Grid) -> str:
         """Compare the image after a step with the last one seen; returns the outcome in a few words."""
@@ -95,20 +100,27 @@ class Witness:
 
     def _look(self, number: int, transform: Any, channel: Tensor, grid: Grid) -> str:
         words = ""
+        first, self._nothing_seen = self._nothing_seen, False
         if self._before is None:
-            original = self._original
-            same = original is not None and tuple(original.shape) == grid.shape
-            self._loaded = (original if same else channel, grid)
-        elif _could_move(transform, self._before[1], grid):
+            self._loaded = (channel, grid)
+        elif self._first_differs(channel, grid) if first else _could_move(transform, self._before[1], grid):
             agreement = self._compare_step(transform, channel, grid)
+            self._compared = True
             self._all_verified &= agreement.verdict == "verified"
             words = f"{agreement.verdict} ({agreement.score:.2f} against {agreement.rival_score:.2f} nats {agreement.rival})"
             if agreement.verdict == "mismatch":
                 invertible = isinstance(transform, InvertibleTransform)
                 name = type(transform).__name__
-                self.contradictions.append(Contradiction(number, name, agreement, invertible))
+                self.contradictions.append(Contradiction(number, name, agreement, invertible, self._before[0]))
         self._before = (channel, grid)
         return words
+
+    def _first_differs(self, channel: Tensor, grid: Grid) -> bool:
+        """Whether the loader returned anything but the original as it is: its kind says nothing, its reader may be anyone's."""
+        assert self._before is not None
+        original, original_grid = self._before
+        in_place = np.allclose(original_grid.index_from(grid), np.eye(4), atol=1e-3)
+        return not in_place or not same_voxels(channel, original)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -155,7 +167,7 @@ class Witness:
         tracked = np.linalg.inv(loaded_grid.affine) @ grid.affine
         samples = Samples(image, self._points)
         whole = compare(samples, loaded, tracked, exhaustive=True)
-        if whole.verdict != "verified" and self._all_verified and not samples.empty:
+        if whole.verdict == "inconclusive" and self._all_verified and self._compared and not samples.empty:
             whole = Agreement("verified", whole.score, whole.rival, whole.rival_score, "step by step")
         elif whole.verdict == "inconclusive" and self.contradictions:
             whole = search(samples, image, loaded, tracked, whole)
@@ -168,9 +180,36 @@ class Witness:
             self.replayed = compare(Samples(restored, self._points), self._loaded[0], np.eye(4), exhaustive=True)
         return self.replayed
 
+    def undone(self, contradiction: Contradiction, given: Tensor, restored: Tensor) -> bool:
+        """Whether undoing a contradicted step brought the image back to how it was before that step.
+
+        An inverse that leaves the voxels as they are (the default one of ``Lambda``) undoes nothing, however much the
+        image resembles the one before.
+
+        Args:
+            given: one channel (I×J×K) of what the inverse was given, and ``restored`` of what it returned.
+        """
+        before, claimed = contradiction.before, contradiction.agreement
+        if before is None or restored.shape != before.shape or same_voxels(restored, given):
+            return False
+        with self._timed():
+            found = compare(Samples(restored, self._points), before, np.eye(4), exhaustive=True)
+        # Better than the step as it was tracked, by half the way to the best explanation of it at the least.
+        return found.verdict == "verified" and found.score > (claimed.score + claimed.rival_score) / 2
+
     def forget(self) -> None:
         """Let go of the images; what was concluded stays."""
-        self._loaded = self._before = self._original = None
+        self._loaded = self._before = None
+        self.contradictions[:] = [replace(c, before=None) for c in self.contradictions]
+
+
+def same_voxels(one: Tensor, other: Tensor) -> bool:
+    """Whether two images (I×J×K, of any types and orders in memory) hold the same values in the same places."""
+    if one.shape != other.shape:
+        return False
+    # Sixteen slices at a time, so that neither order in memory is read against the grain, and no copy is as large.
+    parts = range(0, one.shape[-1], 16)
+    return all(torch.equal(one[..., k : k + 16].cpu().float(), other[..., k : k + 16].cpu().float()) for k in parts)
 
 
 def refuse(contradictions: list[Contradiction], whole: Agreement) -> PlacementError:

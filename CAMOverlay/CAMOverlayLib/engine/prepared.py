@@ -119,14 +119,14 @@ def _picture_through_chain(
         CAMOverlayError: none of them; what the likeliest one met.
     """
     first: CAMOverlayError | None = None
-    for number, (write, flat) in enumerate(picture_writers(pictures, model.info.channels)):
+    for number, (write, flat, geometry) in enumerate(picture_writers(pictures, model.info.channels)):
         if works not in (None, number):
             continue
         try:
             with _scratch(folder) as scratch:
                 trail = run_chain(
                     model.chain, write(scratch), None, keep_images, _witnessed(pictures[0]), grid_of(pictures[0]), flat,
-                    model.image_key,
+                    model.image_key, geometry,
                 )  # fmt: skip
             return number, trail, network_input(trail, model)
         except OutputError:

@@ -101,7 +101,8 @@ def picture_writers(pictures: Sequence[Volume], channels: int | None):
     millimetres; last comes a volume of one slice, for chains that squeeze it themselves.
 
     Returns:
-        functions from a folder to the files; and whether the chain gets them without a third axis.
+        functions from a folder to the files; whether the chain gets them without a third axis; and whether the files
+        carry the picture's geometry.
     """
     colours = len(pictures) == 1 and pictures[0].components > 1
     grey_as_colour = len(pictures) == 1 and not colours and channels == 3
@@ -129,9 +130,9 @@ def picture_writers(pictures: Sequence[Volume], channels: int | None):
 
         return write
 
-    ways = [(nifti(False), True), (nifti(True), False)]
+    ways = [(nifti(False), True, True), (nifti(True), False, True)]
     if all(a.dtype == np.uint8 for a in arrays) and _has_pillow():
-        ways.insert(0 if colours or grey_as_colour else 1, (png, True))
+        ways.insert(0 if colours or grey_as_colour else 1, (png, True, False))
     return ways
 
 

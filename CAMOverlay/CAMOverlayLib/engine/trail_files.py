@@ -32,7 +32,7 @@ def write_trail(heat: Tensor, trail: Trail, way: Way, folder: Path) -> None:
         if tuple(values.shape[-3:]) == grid.shape:  # not while a lazy chain only plans
             channel = values[0] if values.ndim > 3 else values
             _write(channel, grid, folder / _name("forward", number, trail))
-    backward = _undone(heat, trail) if way.inverse == "operations" else _resampled(heat, trail)
+    backward = _undone(heat, trail, way) if way.inverse == "operations" else _resampled(heat, trail)
     for number, array in backward:
         _write(array, trail.grids[number], folder / _name("backward", number, trail))
 
@@ -41,17 +41,17 @@ def _resampled(heat: Tensor, trail: Trail):
     """The heatmap on every step's grid, by one resampling each, 0 where later steps cropped away."""
     source = activation_grid(tuple(heat.shape), trail.input_grid)
     for number, grid in enumerate(trail.grids):
-        later = trail.grids[number + 1 :]
+        later = [g for step, g in trail.executed if step > number]
         slabs = [s for g in later for s in slabs_of(grid.shape, g.index_from(grid), g.shape)]
         yield number, torch.from_numpy(resample(heat, source, grid, Region(grid.shape, slabs)))
 
 
-def _undone(heat: Tensor, trail: Trail):
+def _undone(heat: Tensor, trail: Trail, way: Way):
     """The heatmap as replaying the saved operations leaves it on every step's grid."""
     on_input = as_network_input(to_input_grid(heat, trail.input_grid.shape), trail)
     last = len(trail.grids) - 1
     yield last, trail.solid(on_input)[0].clone()
-    for number, undone in undo_steps(on_input, trail):
+    for number, undone in undo_steps(on_input, trail, way.affine_holds):
         if number > 0:  # the map is on the grid from before this step
             yield number - 1, trail.solid(undone)[0].clone()
 
