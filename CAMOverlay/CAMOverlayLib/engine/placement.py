@@ -40,7 +40,9 @@ class Contradiction:
     agreement: Agreement
     invertible: bool
     before: Tensor | None = field(default=None, repr=False, compare=False)
-    """One channel of the image before it, to see whether a replay undoes the step."""
+    tracked: np.ndarray | None = field(default=None, repr=False, compare=False)
+    """One channel of the image before it, and 4×4 from voxel index after it to before it as the affine has it, to see
+    whether a replay undoes the step."""
 
     def sentence(self) -> str:
         done = {
@@ -111,7 +113,9 @@ class Witness:
             if agreement.verdict == "mismatch":
                 invertible = isinstance(transform, InvertibleTransform)
                 name = type(transform).__name__
-                self.contradictions.append(Contradiction(number, name, agreement, invertible, self._before[0]))
+                before, before_grid = self._before
+                tracked = before_grid.index_from(grid)
+                self.contradictions.append(Contradiction(number, name, agreement, invertible, before, tracked))
         self._before = (channel, grid)
         return words
 
@@ -189,13 +193,14 @@ class Witness:
         Args:
             given: one channel (I×J×K) of what the inverse was given, and ``restored`` of what it returned.
         """
-        before, claimed = contradiction.before, contradiction.agreement
-        if before is None or restored.shape != before.shape or same_voxels(restored, given):
+        before, tracked = contradiction.before, contradiction.tracked
+        if before is None or tracked is None or restored.shape != before.shape or same_voxels(restored, given):
             return False
         with self._timed():
             found = compare(Samples(restored, self._points), before, np.eye(4), exhaustive=True)
-        # Better than the step as it was tracked, by half the way to the best explanation of it at the least.
-        return found.verdict == "verified" and found.score > (claimed.score + claimed.rival_score) / 2
+            # What later steps blurred is blurred in both: against that, the inverse must have brought it nearer.
+            still = compare(Samples(given, self._points), before, tracked, exhaustive=False)
+        return found.verdict == "verified" and found.score > 1.1 * still.score + 0.02
 
     def forget(self) -> None:
         """Let go of the images; what was concluded stays."""
