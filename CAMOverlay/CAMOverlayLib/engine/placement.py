@@ -7,7 +7,7 @@ input with the volume as it was loaded. A step that the voxels contradict is nam
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -68,10 +68,11 @@ class Witness:
     """Sees the image after every step.
 
     Args:
-        original: the voxels of the original volume (I×J×K, any type, mapped from a file at best).
+        original: the volume (I×J×K, any type, mapped from a file at best), or one for each channel, all on one grid.
+            The first step, which loads it, is compared with it as any other step is with the one before. Where it is
+            not given, what the first step returns must be believed, and is held in memory.
         picture: what is seen is one of many pictures, so a quarter of the samples must do.
-        grid: where they are. With both the loader is a step like any other, compared with the original; without them
-            what the first step returns is taken for the original, and held in memory.
+        original_grid: where ``original`` lies; None where that is what the first step says, if the shapes agree.
 
     Attributes:
         contradictions: steps that the voxels contradict, in order.
@@ -79,17 +80,24 @@ class Witness:
         replayed: the outcome of replaying the saved operations on the volume, where that was tried.
     """
 
-    def __init__(self, original: Tensor | None = None, picture: bool = False, grid: Grid | None = None) -> None:
+    def __init__(
+        self,
+        original: Tensor | Sequence[Tensor] | None = None,
+        picture: bool = False,
+        original_grid: Grid | None = None,
+    ) -> None:
+        originals = [original] if isinstance(original, Tensor) else list(original or ())
+        self._originals = originals
         self._points, self._step_points = (POINTS // 4, STEP_POINTS // 4) if picture else (POINTS, STEP_POINTS)
         self.contradictions: list[Contradiction] = []
         self.seconds = 0.0
-        self._all_verified = True
-        self._compared = False
+        self._compared: list[Agreement] = []
         self.replayed: Agreement | None = None
         self._whole: Agreement | None = None
-        known = original is not None and grid is not None
-        self._loaded: tuple[Tensor, Grid] | None = (original, grid) if known else None
-        self._before = self._loaded
+        self._loaded: tuple[Tensor, Grid] | None = None
+        self._before: tuple[Tensor, Grid] | None = None
+        if originals and original_grid is not None:
+            self._loaded = self._before = (originals[0], original_grid)
         self._nothing_seen = True
 
     def look(self, number: int, transform: Any, image: MetaTensor, grid: Grid) -> str:
@@ -104,11 +112,11 @@ class Witness:
         words = ""
         first, self._nothing_seen = self._nothing_seen, False
         if self._before is None:
-            self._loaded = (channel, grid)
+            same = bool(self._originals) and tuple(self._originals[0].shape) == grid.shape
+            self._loaded = (self._originals[0] if same else channel, grid)
         elif self._first_differs(channel, grid) if first else _could_move(transform, self._before[1], grid):
             agreement = self._compare_step(transform, channel, grid)
-            self._compared = True
-            self._all_verified &= agreement.verdict == "verified"
+            self._compared.append(agreement)
             words = f"{agreement.verdict} ({agreement.score:.2f} against {agreement.rival_score:.2f} nats {agreement.rival})"
             if agreement.verdict == "mismatch":
                 invertible = isinstance(transform, InvertibleTransform)
@@ -157,8 +165,8 @@ class Witness:
     def conclude(self) -> Agreement:
         """The whole chain: network input against the loaded volume, every rival tried.
 
-        ``verified`` also where the whole is too far from its origin in intensities to decide, but every step that could
-        move voxels was verified against the one before it.
+        ``mismatch`` where any step is contradicted. ``verified`` also where the whole is too far from its origin in
+        intensities to decide, but every step that could move voxels was verified against the one before it.
         """
         if self._whole is None:
             with self._timed():
@@ -171,10 +179,12 @@ class Witness:
         tracked = np.linalg.inv(loaded_grid.affine) @ grid.affine
         samples = Samples(image, self._points)
         whole = compare(samples, loaded, tracked, exhaustive=True)
-        if whole.verdict == "inconclusive" and self._all_verified and self._compared and not samples.empty:
-            whole = Agreement("verified", whole.score, whole.rival, whole.rival_score, "step by step")
-        elif whole.verdict == "inconclusive" and self.contradictions:
-            whole = search(samples, image, loaded, tracked, whole)
+        if self.contradictions:
+            # What a step did stands, whatever the whole looks like: later steps may blur it, nothing undoes it.
+            return replace(self.contradictions[0].agreement, verdict="mismatch")
+        step_by_step = bool(self._compared) and all(a.verdict == "verified" for a in self._compared)
+        if whole.verdict == "inconclusive" and step_by_step and not samples.empty:
+            whole = replace(whole, verdict="verified", kind="step by step")
         return whole
 
     def conclude_replay(self, restored: Tensor) -> Agreement:
@@ -205,6 +215,7 @@ class Witness:
     def forget(self) -> None:
         """Let go of the images; what was concluded stays."""
         self._loaded = self._before = None
+        self._originals = []
         self.contradictions[:] = [replace(c, before=None) for c in self.contradictions]
 
 
