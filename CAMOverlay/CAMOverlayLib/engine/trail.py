@@ -27,6 +27,7 @@ from monai.utils import CommonKeys
 from ..errors import PlacementError, PreprocessingError, root_cause
 from ..request import TransformStep
 from .grid import Grid
+from .needs import advice, what_went_wrong
 from .placement import Witness
 from .volume import affine_rows
 
@@ -136,7 +137,7 @@ def run_chain(
                 if number == len(transforms) - 1:
                     data = apply_pending_transforms(data, None, chain.overrides)
         except Exception as error:
-            raise PreprocessingError(_failure(name, number, error, image)) from error
+            raise PreprocessingError(_failure(transform, number, error, image, keys, given)) from error
         seconds = time.perf_counter() - started
         if isinstance(made := getattr(transform, "name", None), str) and isinstance(data, dict) and made in data:
             keys = (made, *keys)  # ConcatItems: from here on that is the image
@@ -300,11 +301,12 @@ def _spacing(grid: Grid) -> tuple[float, ...]:
     return tuple(float(s) for s in affine_to_spacing(grid.affine))
 
 
-def _failure(name: str, number: int, error: Exception, image: MetaTensor | None) -> str:
+def _failure(
+    transform: Any, number: int, error: Exception, image: MetaTensor | None, keys: Sequence[str], given: Sequence[str]
+) -> str:
     cause = root_cause(error)
-    reason = str(cause).strip().splitlines()[0] if str(cause).strip() else "no reason given"
-    given = f" on an image of shape {tuple(image.shape)}" if image is not None else ""
+    shape = f" on an image of shape {tuple(image.shape)}" if image is not None else ""
     return (
-        f"Transform {number + 1} of the preprocessing, {name}, failed{given}: {type(cause).__name__}: {reason}. "
-        "Check that the volume is of the kind the bundle was trained on."
+        f"Transform {number + 1} of the preprocessing, {type(transform).__name__}, failed{shape}: "
+        f"{what_went_wrong(cause).rstrip('.')}. {advice(transform, cause, image, keys, given)}"
     )
