@@ -223,7 +223,9 @@ class Bundle:
         if usual.is_file():
             return usual
         # Some bundles name a checkpoint by training run; where there is one file only, it is meant.
-        there = sorted(p for p in (self.folder / "models").glob("*") if p.suffix in CHECKPOINTS)
+        # (A file that the configuration mentions elsewhere is something else, such as the architecture of a search.)
+        text = json.dumps(self._parser.config, default=str)
+        there = sorted(p for p in (self.folder / "models").glob("*") if p.suffix in CHECKPOINTS and p.name not in text)
         return there[0] if len(there) == 1 else named[0] if named else usual
 
     @property

@@ -54,9 +54,8 @@ def what_went_wrong(cause: BaseException) -> str:
     if isinstance(cause, ModuleNotFoundError) and cause.name:
         return f"it needs the Python package '{cause.name.partition('.')[0]}', which is not installed here."
     text = without_colours(str(cause))
-    if named := re.search(r"(torchvision|einops|itk|transformers|segment_anything|cv2|skimage|matplotlib|timm)\b[^.]*"
-                          r"(not (?:installed|found|available)|required|No module)", text):  # fmt: skip
-        return f"it needs the Python package '{named[1]}', which is not installed here."
+    if named := re.search(r"No module named '([\w.]+)'|[Pp]ackage '?(\w+)'? is not installed|[Pp]lease install (\w+)", text):
+        return f"it needs the Python package '{(named[1] or named[2] or named[3]).partition('.')[0]}', which is not installed here."
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if isinstance(cause, OSError) and re.search(r"urlopen|getaddrinfo|Name or service|HTTP", text):
         return f"it wants to download something, and there is no connection ({lines[0]})."
