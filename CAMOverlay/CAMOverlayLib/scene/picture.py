@@ -133,9 +133,10 @@ def _seenWords(result: Result) -> list[str]:
     seen = result.field_of_view
     if seen.share > 0.9995:
         return []
+    share = f"{100 * seen.share:.{1 if seen.share > 0.99 else 0}f} %"
     if seen.planes:
-        return [f"Outlined: the {seen.share:.0%} of the volume's voxels that the network saw"]
-    return [f"The network saw {seen.share:.0%} of the volume's voxels; they have no simple outline"]
+        return [f"Outlined: the {share} of the volume's voxels that the network saw"]
+    return [f"The network saw {share} of the volume's voxels; they have no simple outline"]
 
 
 def _answer(result: Result) -> str:
@@ -238,7 +239,9 @@ def _caption(plane: Plane, inputVolume: slicer.vtkMRMLScalarVolumeNode, through:
         return f"{plane.name}   {_position(axis, through[axis])} mm"
     count = inputVolume.GetImageData().GetDimensions()[plane.axis]
     number = round(float(indexFromWorld(inputVolume, np.asarray([through]))[0][plane.axis])) + 1
-    return f"Slice {min(max(number, 1), count)} of {count} ({'IJK'[plane.axis]}), oblique {plane.name.lower()}"
+    if count == 1:
+        return f"Oblique {plane.name.lower()}"
+    return f"Oblique {plane.name.lower()}   slice {min(max(number, 1), count)} of {count} ({'IJK'[plane.axis]})"
 
 
 def _panel(
