@@ -248,17 +248,12 @@ def _print_model(model: GivenModel) -> None:
 
 
 def _print_layers(bundle: Bundle) -> None:
-    import torch
+    from .engine.listing import layers_of
 
-    from .engine.compiled import is_compiled
-    from .engine.layers import list_layers
-
-    network = bundle.network(torch.device("cpu"))
-    if is_compiled(network):
+    network, shape, table = layers_of(bundle)
+    if table is None:
         print("layers    none: the network is compiled, and nothing inside it can be reached")
         return
-    shape = bundle.input_shape()
-    table = list_layers(network, torch.zeros(1, *shape))
     print(f"layers, for an input of {' × '.join(map(str, shape))}: channels × size, stride, receptive field in voxels")
     stages = {layer.name for layer in table.stages}
     order = {name: number for number, name in enumerate(dict(network.named_modules()))}

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.data.utils import affine_to_spacing, to_affine_nd
-from monai.transforms import Compose, LoadImage, LoadImaged, MapTransform, Transform
+from monai.transforms import Compose, MapTransform, Transform
 from monai.transforms.lazy.functional import apply_pending_transforms, apply_pending_transforms_in_order
 from monai.transforms.lazy.utils import (
     affine_from_pending,
@@ -34,12 +34,10 @@ from monai.utils import CommonKeys, LazyAttr
 from ..errors import PlacementError, PreprocessingError, root_cause
 from ..request import TransformStep
 from .grid import Grid
+from .needs import advice, what_went_wrong
 from .placement import Witness, same_voxels
 from .volume import affine_rows
 
-
-CLICKS = ("foreground", "background", "guidance", "points", "point_coords", "point_labels", "click", "clicks")
-"""Keys under which interactive networks get what a user clicked."""
 
 ANSWERS = ("label", "labels", "seg", "mask", "pred")
 """Keys that training and evaluation need, and nobody has when asking."""
@@ -178,7 +176,7 @@ def run_chain(
             for overrides in link.ends:
                 data = apply_pending_transforms(data, None, overrides)
         except Exception as error:
-            raise PreprocessingError(_failure(transform, number, error, image, data, files)) from error
+            raise PreprocessingError(_failure(transform, number, error, image, keys, given)) from error
         seconds = time.perf_counter() - started
         if pending and settled is not None and not settled.pending_operations:
             # Executed before this step began: what was planned so far is an image of its own, and is looked at as one.
@@ -486,32 +484,12 @@ def _spacing(grid: Grid) -> tuple[float, ...]:
     return tuple(float(s) for s in affine_to_spacing(grid.affine))
 
 
-def _failure(transform: Any, number: int, error: Exception, image: MetaTensor | None, data: Any, files: Sequence[Path]) -> str:
-    cause, name = root_cause(error), type(transform).__name__
-    reason = str(cause).strip().splitlines()[0] if str(cause).strip() else "no reason given"
-    given = f" on an image of shape {tuple(image.shape)}" if image is not None else ""
-    failed = f"Transform {number + 1} of the preprocessing, {name}, failed{given}: {type(cause).__name__}: {reason}."
-    wanted = cause.args[0] if isinstance(cause, KeyError) and cause.args else None
-    if isinstance(data, dict) and isinstance(wanted, str) and (wanted in reason) and wanted not in data:
-        return f"{failed} {_what_is_missing(wanted.split(chr(39))[1] if chr(39) in wanted else wanted, data, files)}"
-    for key in _keys(transform):
-        if isinstance(data, dict) and key not in data:
-            return f"{failed} {_what_is_missing(key, data, files)}"
-    if image is None and number == 0 and not isinstance(transform, (LoadImage, LoadImaged)):
-        return f"{failed} The chain gets the path of a file, and this transform loads none. Let it begin with LoadImaged."
-    return f"{failed} Check that the volume is of the kind the bundle was trained on."
-
-
-def _what_is_missing(key: str, data: dict, files: Sequence[Path]) -> str:
-    """What to give besides, of a chain that needs more than an image."""
-    if key in CLICKS:
-        return f"The chain needs clicks or points ('{key}') of a user besides the image, which cannot be given here."
-    count = "one file" if len(files) == 1 else f"{len(files)} files"
+def _failure(
+    transform: Any, number: int, error: Exception, image: MetaTensor | None, keys: Sequence[str], given: Sequence[str]
+) -> str:
+    cause = root_cause(error)
+    shape = f" on an image of shape {tuple(image.shape)}" if image is not None else ""
     return (
-        f"The chain needs '{key}' besides {', '.join(repr(str(k)) for k in data)}, and was given {count}. If '{key}' is an "
-        "image or a mask, give its file as a further volume, in the order in which the chain loads them."
+        f"Transform {number + 1} of the preprocessing, {type(transform).__name__}, failed{shape}: "
+        f"{what_went_wrong(cause).rstrip('.')}. {advice(transform, cause, image, keys, given)}"
     )
-
-
-def _keys(transform: Any) -> tuple[str, ...]:
-    return tuple(str(k) for k in transform.keys) if isinstance(transform, MapTransform) else ()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..errors import WeightsError
+from .needs import what_went_wrong
 
 Weights = Mapping[str, torch.Tensor]
 
@@ -28,9 +29,8 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(
-            f"The weights '{path}' cannot be read safely: {reason} Save the network's state_dict() alone."
+            f"The weights '{path}' cannot be read safely: {what_went_wrong(error).rstrip('.')}. Save the network's state_dict() alone."
         ) from error
     candidates = list(_state_dicts(checkpoint))
     if not candidates:
