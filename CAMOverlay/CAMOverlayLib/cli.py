@@ -195,7 +195,10 @@ def _print_summary(result: Result, output: Path) -> None:
     print(f"target       {result.target.description}")
     if result.applied:
         print(f"network      applied to {result.applied}")
-    print(f"peak         voxel {result.peak}, RAS {_mm(result.peak_ras)} mm")
+    if result.peak is not None and result.peak_ras is not None:
+        print(f"peak         voxel {result.peak}, RAS {_mm(result.peak_ras)} mm")
+    else:
+        print("peak         none: the heatmap is 0 everywhere")
     print(f"resolution   one activation is {' × '.join(f'{s:.1f}' for s in result.activation_spacing)} mm")
     print(f"alignment    {result.placement.words.removeprefix('Alignment ')}")
     if result.placement.difference is not None:
@@ -294,7 +297,8 @@ def run_demo(options: argparse.Namespace) -> None:
     result = explain_files([str(DEMO_VOLUME)], output, {"bundle": DEMO_BUNDLE, "trust": True})
     _print_summary(result, output)
     print(f"lesion       {lesion.kind}, RAS {_mm(lesion.centre)} mm, radius {lesion.radius:.1f} mm")
-    print(f"distance     {lesion.distance(result.peak_ras):.1f} mm from the heatmap's peak to the lesion's centre")
+    if result.peak_ras is not None:
+        print(f"distance     {lesion.distance(result.peak_ras):.1f} mm from the heatmap's peak to the lesion's centre")
 
 
 # Files and progress ------------------------------------------------------------------------------------------------------

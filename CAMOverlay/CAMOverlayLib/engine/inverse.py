@@ -42,16 +42,48 @@ class Placed:
     region: Region | Unbounded
 
     @property
-    def peak(self) -> tuple[int, int, int]:
-        """Voxel (I, J, K) of the largest value."""
+    def peak(self) -> tuple[int, int, int] | None:
+        """Voxel (I, J, K) of the largest value; None of a map that is 0 everywhere."""
         return peak_of(self.array)
 
 
-def peak_of(array: np.ndarray) -> tuple[int, int, int]:
-    """Voxel (I, J, K) of the largest value of an array in Fortran order."""
-    # Asked for as it lies in memory, without a copy.
-    i, j, k = np.unravel_index(int(array.ravel(order="K").argmax()), array.shape, order="F")
+def peak_of(array: np.ndarray) -> tuple[int, int, int] | None:
+    """Voxel (I, J, K) of the largest value of an array in Fortran order; None where that is not above 0.
+
+    Where neighbouring voxels share it, the one of them that is nearest to their centre; of several such plateaus the
+    largest one's.
+    """
+    flat = array.ravel(order="K")  # as it lies in memory, without a copy
+    most = flat[int(flat.argmax())]
+    if not most > 0:
+        return None
+    plateau = _largest_part(np.flatnonzero(flat == most), array.shape)
+    index = np.stack(np.unravel_index(plateau, array.shape, order="F"), 1)
+    nearest = np.square(index - index.mean(0)).sum(1).argmin()
+    i, j, k = index[nearest]
     return int(i), int(j), int(k)
+
+
+def _largest_part(members: np.ndarray, shape: tuple[int, ...], most: int = 200) -> np.ndarray:
+    """Of voxels (indices into an array in Fortran order, ascending) the largest connected part, of ``most`` at most that
+    are looked at."""
+    strides = (1, shape[0], shape[0] * shape[1])
+    left, best = members, members[:1]
+    for _ in range(most):
+        if len(left) <= len(best):
+            break
+        part = frontier = left[:1]
+        left = left[1:]
+        while len(frontier) and len(left):
+            beside = []
+            for size, stride in zip(shape, strides, strict=True):
+                position = frontier // stride % size
+                beside += [frontier[position > 0] - stride, frontier[position < size - 1] + stride]
+            frontier = np.intersect1d(np.concatenate(beside), left)
+            left = np.setdiff1d(left, frontier, assume_unique=True)
+            part = np.concatenate([part, frontier])
+        best = part if len(part) > len(best) else best
+    return best
 
 
 def field_of_view(trail: Trail) -> Region:
@@ -95,16 +127,36 @@ def place_by_affine(heat: Tensor, trail: Trail, blocks: bool = False) -> Placed:
 def resample(heat: Tensor, source: Grid, target: Grid, region: Region, blocks: bool = False) -> np.ndarray:
     """``heat`` on grid ``source`` at the voxels of ``target`` within ``region``; float32, Fortran order, 0 elsewhere.
 
-    Beyond the outermost activation centres the map keeps their value up to the edge of the field of view.
+    A voxel that is larger than an activation shows the average over its extent: the one point at its centre would miss
+    what lies beside it. Beyond the outermost activation centres the map keeps their value up to the edge of the field of view.
     """
     out = np.zeros(target.shape, dtype=np.float32, order="F")
     mapping = source.index_from(target)
+    heat = _averaged(heat, np.linalg.norm(mapping[:3, :3], axis=1))
     axes = _aligned_axes(mapping)
     if axes is not None and not region.oblique:
         _resample_separably(heat, mapping, axes, region, out, blocks)
     else:
         _resample_obliquely(heat, mapping, region, out, blocks)
     return out
+
+
+def _averaged(heat: Tensor, widths: np.ndarray) -> Tensor:
+    """The map as moving averages over so many activations along each axis, edge values going on beyond the edge; as it
+    is along an axis where that is one or less."""
+    for axis, width in enumerate(widths):
+        count = heat.shape[axis]
+        if width <= 1 + 1e-6 or count == 1:
+            continue
+        reach = int(np.ceil(width / 2))
+        offset = np.arange(-reach, reach + 1)
+        share = np.clip(np.minimum(offset + 0.5, width / 2) - np.maximum(offset - 0.5, -width / 2), 0, None) / width
+        weights = np.zeros((count, count), np.float32)
+        rows = np.arange(count)
+        for n, s in zip(offset, share, strict=True):
+            np.add.at(weights, (rows, np.clip(rows + n, 0, count - 1)), s)
+        heat = torch.movedim(torch.tensordot(torch.from_numpy(weights), heat.detach().float().cpu(), ([1], [axis])), 0, axis)
+    return heat
 
 
 def _aligned_axes(mapping: np.ndarray) -> tuple[int, ...] | None:

@@ -107,7 +107,8 @@ def place(heat: Tensor, trail: Trail, way: Way, verify: bool = False, blocks: bo
     if other is not None:
         difference = float(np.abs(placed.array - other.array).max())
         reach = float(activation_grid(tuple(heat.shape), trail.input_grid).spacing.max())
-        peak_distance = hot_spot_gap(placed, other, trail.volume_grid.affine, reach)
+        if placed.peak is not None and other.peak is not None:
+            peak_distance = hot_spot_gap(placed, other, trail.volume_grid.affine, reach)
     agreement = way.agreement
     placement = Placement(
         verdict=agreement.verdict,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import BundleError, CAMOverlayError, OutputError, VolumeError
+from ..errors import BundleError, CAMOverlayError, OutputError, PlacementError, VolumeError
 from ..field_of_view import Slab
 from ..request import FieldOfView, Placement
 from .grid import Grid
@@ -176,15 +176,20 @@ def network_input(trail: Trail, model: Model) -> Tensor:
 
 @dataclass(frozen=True)
 class Overlay:
-    """A heatmap on the volume's grid (float32, I×J×K, Fortran order), and how sure and how complete it is."""
+    """A heatmap on the volume's grid (float32, I×J×K, Fortran order), and how sure and how complete it is.
+
+    Its largest value is 1, or it is 0 everywhere. ``scale`` is what that value was of the maps' largest one: less than
+    1 where that one lies between voxels, or is averaged with the rest of its voxel, or outside of the volume.
+    """
 
     array: np.ndarray
     placement: Placement
     field_of_view: FieldOfView
+    scale: float = 1.0
 
     @property
-    def peak(self) -> tuple[int, int, int]:
-        """Voxel (I, J, K) of the largest value."""
+    def peak(self) -> tuple[int, int, int] | None:
+        """Voxel (I, J, K) of the largest value; None of a map that is 0 everywhere."""
         return peak_of(self.array)
 
 
@@ -204,7 +209,8 @@ def put_back(
     stack = prepared.stack
     if stack is None:
         placed, placement = place(heats[0], prepared.trails[0], ways[0], verify, blocks)
-        return Overlay(placed.array, placement, FieldOfView(placed.region.share, placed.region.planes))
+        field_of_view = FieldOfView(placed.region.share, placed.region.planes)
+        return _normalised(placed.array, placement, field_of_view, prepared.volume)
     array = np.zeros(prepared.volume.shape, dtype=np.float32, order="F")
     target = stack.view(array)
     hottest = max(range(len(heats)), key=lambda n: float(heats[n].max()) if heats[n] is not None else -1.0)
@@ -222,14 +228,39 @@ def put_back(
         words = f"{placement.words} That is picture {hottest + 1}; {verified} of {len(heats)} pictures are verified."
         seconds = sum(p.seconds for p in placements.values())
         placement = dataclasses.replace(placement, words=words, seconds=seconds)
-    return Overlay(array, placement, FieldOfView(float(np.mean(shares)), _common_planes(fields, stack)))
+    field_of_view = FieldOfView(float(np.mean(shares)), _common_planes(fields, stack))
+    return _normalised(array, placement, field_of_view, prepared.volume)
 
 
-def _common_planes(placed: Sequence[Placed], stack: Stack) -> tuple[tuple[float, ...], ...]:
-    """The planes of all pictures in voxel indices of the volume, where they are the same for all; none otherwise."""
-    first = placed[0].region.planes
-    if any(len(p.region.planes) != len(first) or not np.allclose(p.region.planes, first) for p in placed[1:]):
-        return ()
+def _normalised(array: np.ndarray, placement: Placement, field_of_view: FieldOfView, volume: Volume) -> Overlay:
+    """The overlay with 1 as its largest value.
+
+    Raises:
+        PlacementError: the map has not the volume's shape.
+    """
+    if array.shape != volume.shape:
+        raise PlacementError(
+            f"The heatmap came back with {array.shape} voxels, and the volume has {volume.shape}: a transform of the "
+            "preprocessing changed the image's size and says otherwise. Check its affine and its inverse."
+        )
+    scale = float(array.max())
+    if scale > 0 and scale != 1:
+        array /= np.float32(scale)
+        # Rounding must not leave the largest value beside 1.
+        np.minimum(array, 1, out=array)
+        if placement.difference is not None:
+            placement = dataclasses.replace(placement, difference=placement.difference / scale)
+    return Overlay(array, placement, field_of_view, scale)
+
+
+def _common_planes(placed: Sequence[Placed], stack: Stack) -> tuple[tuple[float, ...], ...] | None:
+    """The planes of all pictures in voxel indices of the volume; None where they are not the same for all."""
+    found_of = [p.region.planes for p in placed]
+    first = found_of[0]
+    if any(planes is None for planes in found_of):
+        return None
+    if any(len(planes) != len(first) or not np.allclose(planes, first) for planes in found_of[1:]):
+        return None
     found = []
     for slab in placed[0].region.slabs:
         normal, offset = slab.normal @ stack.to_stack[:3, :3], float(slab.normal @ stack.to_stack[:3, 3])
