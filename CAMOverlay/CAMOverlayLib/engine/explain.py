@@ -164,7 +164,7 @@ def explain_model(
         field_of_view=overlay.field_of_view,
         placement=overlay.placement,
         steps=_with_inverse(trail, ways[hottest].inverse),
-        warnings=(*notes, *goal.warnings, *_warnings(magnitude, goal.target.name, where, overlay.scale)),
+        warnings=(*notes, *prepared.notes, *goal.warnings, *_warnings(magnitude, goal.target.name, where, overlay.scale)),
         timings=clock.seconds,
         versions=versions(),
     )

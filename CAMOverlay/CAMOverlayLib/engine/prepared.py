@@ -12,14 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import BundleError, CAMOverlayError, OutputError, PlacementError, VolumeError
+from ..errors import BundleError, CAMOverlayError, OutputError, PlacementError, PreprocessingError, VolumeError
 from ..field_of_view import Slab
 from ..request import FieldOfView, Placement
+from .chance import generators_restored, note, same_draws
 from .grid import Grid
 from .inverse import peak_of
 from .methods.method import Step
@@ -27,7 +29,7 @@ from .model import Model
 from .placing import Placed, Way, choose_way, place
 from .slices import Stack, cut, grid_of, picture_writers
 from .trail import Trail, run_chain
-from .volume import Volume, write_nifti
+from .volume import Volume, native, write_nifti
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,14 @@ class Prepared:
         trails: one, or one a picture.
         images: what the network gets of each, 1×C×spatial.
         stack: how the volume was cut; None where it was not.
+        notes: what the user should know of the chain.
     """
 
     volume: Volume
     trails: tuple[Trail, ...]
     images: tuple[Tensor, ...]
     stack: Stack | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def grid(self) -> Grid:
@@ -83,13 +87,17 @@ def prepare(
     with _scratch(folder) as scratch:
         files = [write_nifti(v, scratch / f"channel_{i}.nii") for i, v in enumerate(volumes)]
         volume = volumes[0]
-        trail = run_chain(
-            model.chain, files, step, keep_images, _witnessed(volume), grid_of(volume), image_key=model.image_key
-        )
-    image = network_input(trail, model)
+        try:
+            trail = _through_chain(
+                model, files, step, keep_images, _witnessed(volume), grid_of(volume), image_key=model.image_key
+            )
+            image = network_input(trail, model)
+        except (PreprocessingError, PlacementError, BundleError) as error:
+            _require_channels(model, volumes, error)
+            raise
     choose_way(trail)
     trail.witness.forget()
-    return Prepared(volume, (trail,), (image,))
+    return Prepared(volume, (trail,), (image,), notes=note(trail.transforms))
 
 
 def _prepare_pictures(
@@ -107,7 +115,32 @@ def _prepare_pictures(
         trail.witness.forget()
         trails.append(trail)
         images.append(image)
-    return Prepared(volumes[0], tuple(trails), tuple(images), stacks[0])
+    return Prepared(volumes[0], tuple(trails), tuple(images), stacks[0], note(trails[0].transforms))
+
+
+def _through_chain(model: Model, *arguments: Any, **options: Any) -> Trail:
+    """:func:`run_chain`, with the same draws each time where the chain draws at random."""
+    seed = 0 if model.folder else None  # a bundle has no state that its user could have set
+    with generators_restored(seed):
+        return run_chain(same_draws(model.chain, seed), *arguments, **options)
+
+
+def _require_channels(model: Model, volumes: Sequence[Volume], error: Exception) -> None:
+    """Where a chain failed on another number of volumes than the network has channels, that is what is said.
+
+    Asked only then: a chain may well make several channels of one volume.
+
+    Raises:
+        VolumeError: as many volumes were not given.
+    """
+    expected, given = model.info.channels, sum(v.components for v in volumes)
+    if expected is None or expected == given or isinstance(error, PlacementError):
+        return
+    names = ", ".join(model.info.channel_names)
+    raise VolumeError(
+        f"Bundle '{model.info.name}' expects {expected} channel(s){f' ({names})' if names else ''}, {given} given, and "
+        f"its preprocessing makes no more of them: {error} Give one volume a channel, in that order."
+    ) from error
 
 
 def _picture_through_chain(
@@ -119,14 +152,14 @@ def _picture_through_chain(
         CAMOverlayError: none of them; what the likeliest one met.
     """
     first: CAMOverlayError | None = None
-    for number, (write, flat, geometry) in enumerate(picture_writers(pictures, model.info.channels)):
+    for number, (write, flat, written) in enumerate(picture_writers(pictures, model.info.channels)):
         if works not in (None, number):
             continue
         try:
             with _scratch(folder) as scratch:
-                trail = run_chain(
-                    model.chain, write(scratch), None, keep_images, _witnessed(pictures[0]), grid_of(pictures[0]), flat,
-                    model.image_key, geometry,
+                trail = _through_chain(
+                    model, write(scratch), None, keep_images, _witnessed(pictures[0]), grid_of(pictures[0]), flat,
+                    model.image_key, written,
                 )  # fmt: skip
             return number, trail, network_input(trail, model)
         except OutputError:
@@ -139,7 +172,7 @@ def _picture_through_chain(
 
 def _witnessed(volume: Volume) -> torch.Tensor:
     """I×J×K: what the chain's first channel is compared with."""
-    array = volume.array if volume.components == 1 else volume.array[..., 0]
+    array = native(volume.array if volume.components == 1 else volume.array[..., 0])
     if not array.flags.writeable or any(s < 0 for s in array.strides):
         array = np.array(array)  # a turned picture; torch knows no negative strides
     return torch.from_numpy(array)
@@ -276,8 +309,9 @@ def _scratch(folder: str) -> Iterator[Path]:
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix="scratch-") as path:
             yield Path(path)
-    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-        if str(folder) not in str(error.filename):
+    except OSError as error:
+        # Of this folder only: what the chain reads elsewhere is its own affair.
+        if error.filename is None or str(folder) not in str(error.filename):
             raise
         raise OutputError(f"Cannot write to '{folder}': {error.strerror}. Choose another output folder.") from error
 

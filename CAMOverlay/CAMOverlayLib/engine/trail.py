@@ -115,7 +115,7 @@ def run_chain(
     grid: Grid | None = None,
     flat: bool = False,
     image_key: str | None = None,
-    geometry: bool = True,
+    written: np.ndarray | None = None,
 ) -> Trail:
     """Run a chain on image files, one transform at a time.
 
@@ -128,7 +128,7 @@ def run_chain(
         grid: where they really are, as their file may not be able to say it; None believes the loader.
         flat: the files are pictures, I×J, so the chain is one for pictures.
         image_key: the key of the network's input, where the bundle names it.
-        geometry: the files carry the affine of ``grid``; picture files know no millimetres.
+        written: the affine (4×4) that the files carry, where that is not the grid's: a picture file knows no millimetres.
 
     Raises:
         PreprocessingError: a transform failed; its name and its reason are in the message.
@@ -198,7 +198,7 @@ def run_chain(
                 "applied_operations (MetaTensor.copy_meta_from) and add to them."
             )
         if not grids and grid is not None:
-            frame = _frame(grid, image, original, geometry)
+            frame = _frame(grid, image, original, grid.affine if written is None else written)
         before = grids[-1] if grids else None
         after = _grid_after(image, image_before, before or grid, frame, flat)
         if not pending:
@@ -398,25 +398,23 @@ def _solid(shape: tuple[int, ...], flat: bool) -> tuple[int, ...]:
     return (*shape[:2], 1) if flat else shape
 
 
-def _frame(grid: Grid, loaded: MetaTensor, original: torch.Tensor | None, geometry: bool) -> np.ndarray:
+def _frame(grid: Grid, loaded: MetaTensor, original: torch.Tensor | None, written: np.ndarray) -> np.ndarray:
     """From the loader's world to the patient.
 
-    A file that carries the volume's geometry speaks of the patient, and so must its loader: whatever other affine comes
-    back says where the loader put the voxels. Only of a file that knows no millimetres, or where the voxels came back
-    as they are, is the loader's affine another name for the same place.
+    The file's world is known, as it was written here; and whatever other affine comes back says where the loader put the
+    voxels. Only where they came back as they are is the loader's affine another name for the same place.
 
     Args:
         grid: of the volume, and ``original`` its voxels, where they are at hand.
-        geometry: the file carries it.
+        written: the affine that the file carries.
     """
     affine = to_affine_nd(3, np.asarray(loaded.affine, dtype=np.float64))
-    if np.allclose(affine, grid.affine, rtol=1e-4, atol=1e-3):
-        return np.eye(4)
-    if not geometry:  # MONAI's readers of pictures: column and row are the axes, a pixel is the unit
-        return grid.affine
-    if original is not None and _as_it_was(loaded.as_tensor(), original) and not _same_box(grid, affine):
+    known = np.eye(4) if written is grid.affine else grid.affine @ np.linalg.inv(written)
+    if np.allclose(affine, written, rtol=1e-4, atol=1e-3):
+        return known
+    if original is not None and _as_it_was(loaded.as_tensor(), original) and not _same_box(grid.shape, affine, written):
         return grid.affine @ np.linalg.inv(affine)
-    return np.eye(4)
+    return known
 
 
 def _as_it_was(loaded: torch.Tensor, original: torch.Tensor) -> bool:
@@ -428,12 +426,11 @@ def _as_it_was(loaded: torch.Tensor, original: torch.Tensor) -> bool:
     return any(tuple(way.shape) == shape and same_voxels(way, original) for way in ways)
 
 
-def _same_box(grid: Grid, affine: np.ndarray) -> bool:
-    """Whether an affine places the same voxels in the same box, mirrored or turned: then a symmetric image cannot tell."""
-    ends = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*(np.array(grid.shape) - 1), 1]
-    corners = [np.round((m @ ends.T)[:3].T, 2) for m in (grid.affine, affine)]
-    one, other = (sorted(map(tuple, c + 0.0)) for c in corners)
-    return bool(np.allclose(one, other, atol=0.05))
+def _same_box(shape: tuple[int, ...], one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two affines place voxels in the same box, mirrored or turned: of a symmetric image nothing tells them apart."""
+    ends = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*(np.array(shape) - 1), 1]
+    corners = [sorted(map(tuple, np.round((m @ ends.T)[:3].T, 2) + 0.0)) for m in (one, other)]
+    return bool(np.allclose(*corners, atol=0.05))
 
 
 def _records(image: MetaTensor | None) -> int:
