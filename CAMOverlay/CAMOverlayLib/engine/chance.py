@@ -1,8 +1,8 @@
 """Transforms that draw at random: drawn the same way each time, and left as they were found.
 
 An explanation is an answer to one question, so asking twice must give the same one. A bundle's draws begin at a fixed
-seed; those of a chain in memory go on from the state that the caller left them in, on a copy, so that neither they nor
-the global generators are any further afterwards.
+seed; those of a chain in memory go on from the state that the caller left them in, on a copy. The global generators
+begin at a fixed seed, and go on afterwards from where they were.
 """
 
 from __future__ import annotations
@@ -44,15 +44,14 @@ def same_draws(chain: Compose, seed: int | None) -> Compose:
 
 
 @contextmanager
-def generators_restored(seed: int | None) -> Iterator[None]:
-    """The global generators as they were, afterwards; in between from a seed on, where one is given."""
+def generators_restored(seed: int) -> Iterator[None]:
+    """The global generators from a seed on, and afterwards as they were."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
-            if seed is not None:
-                random.seed(seed)
-                np.random.seed(seed)
-                torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.default_generator.manual_seed(seed)  # the CPU's, which is the one that is restored
             yield
     finally:
         random.setstate(python)

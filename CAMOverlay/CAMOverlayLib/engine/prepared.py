@@ -121,7 +121,7 @@ def _prepare_pictures(
 def _through_chain(model: Model, *arguments: Any, **options: Any) -> Trail:
     """:func:`run_chain`, with the same draws each time where the chain draws at random."""
     seed = 0 if model.folder else None  # a bundle has no state that its user could have set
-    with generators_restored(seed):
+    with generators_restored(seed=0):
         return run_chain(same_draws(model.chain, seed), *arguments, **options)
 
 

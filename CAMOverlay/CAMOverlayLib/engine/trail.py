@@ -191,6 +191,11 @@ def run_chain(
             keys = (made, *keys)  # ConcatItems: from here on that is the image
             data = _adopted(data, made, transform, data_before, transforms[number + 1 :])
         key, image = _find_image(data, keys, name, image_key)
+        if 0 in (shape := tuple(int(n) for n in image.peek_pending_shape())) or not image.numel():
+            raise PreprocessingError(
+                f"Transform {number + 1} of the preprocessing, {name}, leaves no voxel of the image (shape "
+                f"{shape}). Check that the volume holds what it looks for, such as a foreground above its threshold."
+            )
         if _records(image) < recorded_before:
             raise PlacementError(
                 f"Transform {number + 1} of the preprocessing, {name}, dropped the image's history: "
