@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import bundle_metadata
 from .bounded import MOST_VALUES, RawText, checked, read_bytes, read_text, read_values
 from .bundle_content import ContentHash, code_files, content_hash, signature
 from .errors import BundleError
@@ -34,7 +35,7 @@ class BundleInfo:
     Attributes:
         channels: input channels, or None where the metadata does not say.
         spatial_shape: expected input size of the network as written (numbers, or strings such as ``16*n``).
-        classes: names of the output channels by index, from ``channel_def``; empty where not given.
+        classes: names of the output channels by index (``channel_def``, ``label_def``); empty where not given.
     """
 
     name: str
@@ -171,17 +172,15 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 def info_of(folder: Path, metadata: dict[str, Any]) -> BundleInfo:
     """What the metadata of a bundle says."""
-    data_format = metadata.get("network_data_format", {})
-    inputs = next(iter(data_format.get("inputs", {}).values()), {})
-    outputs = next(iter(data_format.get("outputs", {}).values()), {})
+    inputs = bundle_metadata.described(metadata, "inputs")
     return BundleInfo(
         name=str(metadata.get("name", folder.name)),
         version=str(metadata.get("version", "")),
         task=str(metadata.get("task", "")),
-        channels=inputs.get("num_channels"),
-        channel_names=_channel_names(inputs.get("channel_def")),
-        spatial_shape=tuple(inputs.get("spatial_shape", ())),
-        classes=_channel_names(outputs.get("channel_def")),
+        channels=bundle_metadata.channel_count(inputs),
+        channel_names=bundle_metadata.channel_names(inputs),
+        spatial_shape=bundle_metadata.spatial_shape(inputs),
+        classes=bundle_metadata.class_names(metadata),
     )
 
 
@@ -315,15 +314,3 @@ def _inside(folder: Path, name: str) -> bool:
     if ".." in Path(name).parts:
         return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
     return Path(path).is_relative_to(root) or Path(path).is_relative_to(os.path.realpath(root))
-
-
-def _channel_names(channel_def: Any) -> tuple[str, ...]:
-    if not isinstance(channel_def, dict):
-        return ()
-    try:
-        by_index = {int(index): str(name) for index, name in channel_def.items()}
-    except (TypeError, ValueError):
-        return ()
-    if max(by_index, default=0) > 4096:
-        return ()
-    return tuple(by_index.get(i, f"class {i}") for i in range(max(by_index, default=-1) + 1))

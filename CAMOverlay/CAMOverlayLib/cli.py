@@ -195,7 +195,10 @@ def _print_summary(result: Result, output: Path) -> None:
     print(f"target       {result.target.description}")
     if result.applied:
         print(f"network      applied to {result.applied}")
-    print(f"peak         voxel {result.peak}, RAS {_mm(result.peak_ras)} mm")
+    if result.peak is not None and result.peak_ras is not None:
+        print(f"peak         voxel {result.peak}, RAS {_mm(result.peak_ras)} mm")
+    else:
+        print("peak         none: the heatmap is 0 everywhere")
     print(f"resolution   one activation is {' × '.join(f'{s:.1f}' for s in result.activation_spacing)} mm")
     print(f"alignment    {result.placement.words.removeprefix('Alignment ')}")
     if result.placement.difference is not None:
@@ -248,17 +251,12 @@ def _print_model(model: GivenModel) -> None:
 
 
 def _print_layers(bundle: Bundle) -> None:
-    import torch
+    from .engine.listing import layers_of
 
-    from .engine.compiled import is_compiled
-    from .engine.layers import list_layers
-
-    network = bundle.network(torch.device("cpu"))
-    if is_compiled(network):
+    network, shape, table = layers_of(bundle)
+    if table is None:
         print("layers    none: the network is compiled, and nothing inside it can be reached")
         return
-    shape = bundle.input_shape()
-    table = list_layers(network, torch.zeros(1, *shape))
     print(f"layers, for an input of {' × '.join(map(str, shape))}: channels × size, stride, receptive field in voxels")
     stages = {layer.name for layer in table.stages}
     order = {name: number for number, name in enumerate(dict(network.named_modules()))}
@@ -299,7 +297,8 @@ def run_demo(options: argparse.Namespace) -> None:
     result = explain_files([str(DEMO_VOLUME)], output, {"bundle": DEMO_BUNDLE, "trust": True})
     _print_summary(result, output)
     print(f"lesion       {lesion.kind}, RAS {_mm(lesion.centre)} mm, radius {lesion.radius:.1f} mm")
-    print(f"distance     {lesion.distance(result.peak_ras):.1f} mm from the heatmap's peak to the lesion's centre")
+    if result.peak_ras is not None:
+        print(f"distance     {lesion.distance(result.peak_ras):.1f} mm from the heatmap's peak to the lesion's centre")
 
 
 # Files and progress ------------------------------------------------------------------------------------------------------

@@ -103,6 +103,23 @@ class Region:
         return self.count() / max(1, int(np.prod(self.shape)))
 
 
+@dataclass(frozen=True)
+class Unbounded:
+    """Voxels of a volume that no planes bound, such as what a warp left: how many they are is all that is known."""
+
+    shape: tuple[int, ...]
+    voxels: int
+    planes: None = None
+
+    def count(self) -> int:
+        return self.voxels
+
+    @property
+    def share(self) -> float:
+        """Of the volume's voxels."""
+        return self.voxels / max(1, int(np.prod(self.shape)))
+
+
 def slabs_of(shape: Sequence[int], mapping: np.ndarray, grid_shape: Sequence[int]) -> list[Slab]:
     """The six planes of a grid in voxel indices of a volume, without those that the whole volume lies within.
 

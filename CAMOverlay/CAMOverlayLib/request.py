@@ -466,11 +466,12 @@ class FieldOfView(JsonRecord):
     Attributes:
         share: of the volume's voxels.
         planes: pairs of parallel planes in voxel indices; a voxel (i, j, k) was seen if ``low ≤ a·i + b·j + c·k ≤
-            high`` for each (a, b, c, low, high). None at all means the whole volume.
+            high`` for each (a, b, c, low, high). An empty tuple means the whole volume; None that no planes can say it,
+            as each picture was cropped in its own way, or what was seen came back through a warp.
     """
 
     share: float
-    planes: tuple[tuple[float, ...], ...] = ()
+    planes: tuple[tuple[float, ...], ...] | None = ()
 
 
 @dataclass(frozen=True)
@@ -480,7 +481,8 @@ class Result(JsonRecord):
     Attributes:
         heatmap: float32 in [0, 1], shape and affine of the (first) input volume; 0 where the network never saw.
         magnitude: raw value that 1.0 in the heatmap stands for, so ``heatmap * magnitude`` of two runs can be compared.
-        peak: voxel (I, J, K) of the heatmap's largest value, and ``peak_ras`` the same in RAS mm.
+        peak: voxel (I, J, K) of the heatmap's largest value, the middle one where neighbours share it, and ``peak_ras``
+            the same in RAS mm; None where the heatmap is 0 everywhere.
         activation_shape: the activation grid (of one window, or picture), and ``activation_spacing`` its spacing in mm
             of the original volume.
         applied: how the network was applied where not to the whole at once: in windows, or picture by picture.
@@ -494,8 +496,8 @@ class Result(JsonRecord):
 
     heatmap: VolumeFile
     magnitude: float
-    peak: tuple[int, int, int]
-    peak_ras: tuple[float, float, float]
+    peak: tuple[int, int, int] | None
+    peak_ras: tuple[float, float, float] | None
     prediction: Prediction
     target: Target
     layer: str

@@ -25,11 +25,12 @@ from .. import bundle_files
 from ..bundle_content import Signature, essential
 from ..bundle_files import BundleInfo, Code
 from ..errors import BundleError, UntrustedBundleError, root_cause
-from .changed_since import bring_up_to_date
+from .changed_since import as_it_was_written, bring_up_to_date, without_download
 from .compiled import SUFFIXES as PROGRAMS
 from .compiled import load_compiled
 from .isolation import at_home, forget_bundles
 from .model import Model
+from .needs import answers_with_image, needs_more, refusal, what_went_wrong
 from .targets import is_regression
 from .weights import load_weights
 
@@ -135,12 +136,23 @@ class Bundle:
             "Look at what it runs, and trust it anew."
         )
 
+    def require_explainable(self) -> None:
+        """Raise where the bundle's own files say that it cannot be explained, before anything of it is evaluated.
+
+        Raises:
+            UntrustedBundleError, BundleError
+        """
+        self.require_trust()
+        if sentence := refusal(self.info.name, self._parser.config, self.metadata):
+            raise BundleError(sentence)
+
     def model(self, device: torch.device) -> Model:
         """Everything that an explanation needs.
 
         Raises:
             UntrustedBundleError, BundleError, WeightsError
         """
+        self.require_explainable()
         network = self.network(device)
         return Model(
             source=self.source,
@@ -152,7 +164,7 @@ class Bundle:
             inferer=self.inferer(),
             image_key=self.image_key,
             independent=self.outputs_are_independent,
-            regression=is_regression(network, self.metadata),
+            regression=is_regression(network, self.metadata) or answers_with_image(self.metadata),
         )
 
     def preprocessing(self) -> Compose:
@@ -176,7 +188,9 @@ class Bundle:
             loaded = load_compiled(program, device)
             self._require_unchanged()
             return loaded
-        network, weights = self.bare_network(), self.weights_file()
+        weights = self.weights_file()
+        with without_download() if weights.is_file() else contextlib.nullcontext():  # they replace what it would fetch
+            network = self.bare_network()
         if weights.is_file() or not self._loads_itself():
             load_weights(network, weights)
             self._require_unchanged()
@@ -214,6 +228,12 @@ class Bundle:
         inferer = self._evaluate(key)
         if not isinstance(inferer, Inferer):
             raise BundleError(f"'{key}' of bundle '{self.info.name}' is a {type(inferer).__name__}, not an Inferer of MONAI.")
+        if more := needs_more(inferer):
+            raise BundleError(
+                f"The inferer {type(inferer).__name__} asks for more than an image and a network ({', '.join(more)}): clicks or "
+                "prompts of a user, which an explanation has not. Name a configuration with an inferer that takes the image "
+                "alone (--config), such as SlidingWindowInferer."
+            )
         return None if type(inferer) is SimpleInferer else inferer
 
     def weights_file(self) -> Path:
@@ -232,7 +252,9 @@ class Bundle:
         if usual.is_file():
             return usual
         # Some bundles name a checkpoint by training run; where there is one file only, it is meant.
-        there = sorted(p for p in (self.folder / "models").glob("*") if p.suffix in CHECKPOINTS)
+        # (A file that the configuration mentions elsewhere is something else, such as the architecture of a search.)
+        text = json.dumps(self._parser.config, default=str)
+        there = sorted(p for p in (self.folder / "models").glob("*") if p.suffix in CHECKPOINTS and p.name not in text)
         return there[0] if len(there) == 1 else named[0] if named else usual
 
     @property
@@ -250,7 +272,10 @@ class Bundle:
     def _first_of(self, keys: Sequence[str]) -> str:
         found = next((key for key in keys if self._has(key)), None)
         if found is None:
-            there = ", ".join(k for k in self._parser.config if not k.startswith("_"))
+            if sentence := refusal(self.info.name, self._parser.config, self.metadata):
+                raise BundleError(sentence)
+            names = [k for k in self._parser.config if not k.startswith("_")]
+            there = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
             raise BundleError(
                 f"{self.config_files[-1]} has no '{keys[0]}'; it defines {there}. Is this an inference config? "
                 "Name the right ones with --config."
@@ -290,7 +315,8 @@ class Bundle:
             self._evaluated = True
         with at_home(self.folder), _working_in(self.folder):
             try:
-                content = self._parser.get_parsed_content(key)
+                with as_it_was_written(self.folder):
+                    content = self._parser.get_parsed_content(key)
                 self._require_unchanged()
                 return content
             except UntrustedBundleError:
@@ -301,8 +327,7 @@ class Bundle:
                     "Take that out of its code."
                 ) from error
             except Exception as error:
-                cause = root_cause(error)
-                reason = f"{type(cause).__name__}: {cause}".splitlines()[0]
+                reason = what_went_wrong(root_cause(error))
                 raise BundleError(f"'{key}' of bundle '{self.info.name}' does not evaluate: {reason}") from error
 
 

@@ -27,12 +27,20 @@ def on_one_grid(volumes: Sequence[Volume]) -> tuple[list[Volume], tuple[str, ...
     first, *others = volumes
     found, notes = [first], []
     for other in others:
-        if other.shape == first.shape and np.allclose(other.affine, first.affine, atol=1e-3):
-            found.append(other)
+        if other.shape == first.shape and _same_place(other, first):
+            # Rounding between series is no other grid; MONAI's loaders want the very same affine all the same.
+            found.append(dataclasses.replace(other, affine=first.affine))
         else:
             found.append(_resampled(other, first))
             notes.append(f"Channel '{other.name}' was resampled to the grid of '{first.name}', {first.shape} voxels.")
     return found, tuple(notes)
+
+
+def _same_place(one: Volume, other: Volume) -> bool:
+    """Whether no voxel of two volumes of one shape lies more than a hundredth of a voxel apart."""
+    ends = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*other.shape, 1]
+    apart = np.linalg.norm((one.affine - other.affine)[:3] @ ends.T, axis=0).max()
+    return bool(apart <= 0.01 * np.linalg.norm(other.affine[:3, :3], axis=0).min())
 
 
 def _resampled(volume: Volume, like: Volume) -> Volume:

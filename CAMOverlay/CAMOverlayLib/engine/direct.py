@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from .explain import Clock, explain_model
 from .memory import Memory
 from .model import Model
 from .targets import is_regression
-from .volume import Volume, check_volume
+from .volume import Volume, check_volume, forms_note, native
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,7 @@ def explain_in(
     clock = Clock(report)
     with clock.stage("volume"):
         on_grid, notes = on_one_grid(volumes)
+        notes = (*(note for volume in volumes for note in volume.notes), *notes)
     request = Request((), "", folder, trust=True, device=str(where), **settings)
     return explain_model(described, on_grid, request, clock, Memory(), notes)
 
@@ -164,16 +165,25 @@ def _with_loader(preprocessing: Any) -> Compose:
             raise PreprocessingError(
                 f"The preprocessing is a {type(preprocessing).__name__}, not a chain. Give a Compose of MONAI transforms."
             )
-        chain = Compose(several)
-    transforms = chain.flatten().transforms
+        chain = Compose()
+        chain.transforms = tuple(several)
+    transforms = list(_leaves(chain.transforms))
     if any(isinstance(t, (LoadImage, LoadImaged)) for t in transforms):
         return chain
     first = next((t for t in transforms if isinstance(t, MapTransform)), None)
     loader = LoadImage(image_only=True) if first is None else LoadImaged(first.keys, image_only=True)
-    return Compose(
-        [loader, chain], map_items=chain.map_items, unpack_items=chain.unpack_items, lazy=chain.lazy,
-        overrides=chain.overrides,
-    )  # fmt: skip
+    whole = copy.copy(chain)
+    whole.transforms = (loader, *chain.transforms)
+    return whole
+
+
+def _leaves(transforms: Sequence[Any]) -> Iterator[Any]:
+    """The transforms, inner chains taken apart. (``Compose`` and its ``flatten`` would seed random ones anew.)"""
+    for transform in transforms:
+        if isinstance(transform, Compose):
+            yield from _leaves(transform.transforms)
+        else:
+            yield transform
 
 
 def _read(source: Any, number: int) -> Volume:
@@ -185,19 +195,28 @@ def _read(source: Any, number: int) -> Volume:
     name = f"volume {number + 1}"
     if isinstance(source, (str, Path)):
         try:
-            source, name = nibabel.load(source), Path(source).name.split(".")[0]
+            source, name = nibabel.load(Path(source).expanduser()), Path(source).name.split(".")[0]
         except Exception as error:  # nibabel raises many kinds
             raise VolumeError(f"'{source}' cannot be read ({error}). Give an image file, such as .nii.gz.") from error
     if hasattr(source, "dataobj"):
-        array, affine = np.asarray(source.dataobj), source.affine
+        array, affine, notes = np.asarray(source.dataobj), source.affine, forms_note(source, name)
+        if array.ndim == 4 and array.shape[3] > 1:
+            raise VolumeError(
+                f"'{name}' is a series of {array.shape[3]} volumes ({array.shape}); extract one 3-D volume (a time point "
+                "or a channel) and pass that."
+            )
         array = array[..., 0, :] if array.ndim == 5 and array.shape[3] == 1 else array  # colour, as NIfTI has it
         array = array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
     elif isinstance(source, tuple) and len(source) == 2:
-        array, affine = np.asarray(source[0]), source[1]
+        array, affine, notes = np.asarray(source[0]), source[1], ()
     else:
         raise VolumeError(
             f"A {type(source).__name__} is no volume. Give a path, a nibabel image, or a pair of array and affine."
         )
-    volume = Volume(array, np.array(affine, dtype=np.float64), name)
+    try:
+        affine = np.array(affine, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise VolumeError(f"The affine of '{name}' is no 4×4 matrix of numbers ({error}).") from error
+    volume = Volume(native(array), affine, name, notes)
     check_volume(volume)
     return volume

@@ -140,7 +140,7 @@ def explain_model(
         overlay = put_back(prepared, ways, values, request.verify, request.blocks, step)
 
     volume, peak = prepared.volume, overlay.peak
-    hottest = prepared.piece_at(peak)
+    hottest = prepared.piece_at(peak) if peak is not None else 0
     heat, goal = heats[hottest] or next(h for h in heats if h), goals[hottest] or next(g for g in goals if g)
     trail = prepared.trails[hottest]
     where = " × ".join(layers) or "the network's input"
@@ -151,9 +151,9 @@ def explain_model(
 
     return Result(
         heatmap=heatmap,
-        magnitude=magnitude,
+        magnitude=magnitude * overlay.scale if overlay.scale else magnitude,
         peak=peak,
-        peak_ras=volume.to_ras(peak),
+        peak_ras=None if peak is None else volume.to_ras(peak),
         prediction=prediction,
         target=goal.target,
         layer=where,
@@ -172,9 +172,10 @@ def explain_model(
         steps=_with_inverse(trail, ways[hottest].inverse),
         warnings=(
             *notes,
+            *prepared.notes,
             # Pictures of one volume may each have something to say.
             *dict.fromkeys(warning for goal in goals if goal for warning in goal.warnings),
-            *_warnings(magnitude, goal.target.name, where),
+            *_warnings(magnitude, goal.target.name, where, overlay.scale),
             *_resolution(trail.input_grid.shape, heat, finer if method.name != "refined" else None),
         ),
         timings=clock.seconds,
@@ -305,7 +306,9 @@ def _with_inverse(trail: Trail, inverse: str) -> tuple[TransformStep, ...]:
     return tuple(steps)
 
 
-def _warnings(magnitude: float, target: str, layer: str) -> tuple[str, ...]:
+def _warnings(magnitude: float, target: str, layer: str, scale: float) -> tuple[str, ...]:
+    if magnitude > 0 and not scale > 0:
+        return (f"All evidence for '{target}' lies outside of the volume, in what the preprocessing padded.",)
     if magnitude > 0:
         return ()
     return (f"No evidence for '{target}' at layer {layer}: the heatmap is 0 everywhere.",)

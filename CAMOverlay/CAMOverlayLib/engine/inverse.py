@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
 from ..errors import PlacementError, root_cause
-from ..field_of_view import Region, slabs_of
+from ..field_of_view import Region, Unbounded, slabs_of
 from .grid import Grid
 from .trail import Trail
 
@@ -39,25 +39,60 @@ class Placed:
     """A heatmap on the original volume's grid: float32, I×J×K, Fortran order; and what the network saw of it."""
 
     array: np.ndarray
-    region: Region
+    region: Region | Unbounded
 
     @property
-    def peak(self) -> tuple[int, int, int]:
-        """Voxel (I, J, K) of the largest value."""
+    def peak(self) -> tuple[int, int, int] | None:
+        """Voxel (I, J, K) of the largest value; None of a map that is 0 everywhere."""
         return peak_of(self.array)
 
 
-def peak_of(array: np.ndarray) -> tuple[int, int, int]:
-    """Voxel (I, J, K) of the largest value of an array in Fortran order."""
-    # Asked for as it lies in memory, without a copy.
-    i, j, k = np.unravel_index(int(array.ravel(order="K").argmax()), array.shape, order="F")
+def peak_of(array: np.ndarray) -> tuple[int, int, int] | None:
+    """Voxel (I, J, K) of the largest value of an array in Fortran order; None where that is not above 0.
+
+    Where neighbouring voxels share it, the one of them that is nearest to their centre; of several such plateaus the
+    largest one's.
+    """
+    flat = array.ravel(order="K")  # as it lies in memory, without a copy
+    most = flat[int(flat.argmax())]
+    if not most > 0:
+        return None
+    plateau = _largest_part(np.flatnonzero(flat == most), array.shape)
+    index = np.stack(np.unravel_index(plateau, array.shape, order="F"), 1)
+    nearest = np.square(index - index.mean(0)).sum(1).argmin()
+    i, j, k = index[nearest]
     return int(i), int(j), int(k)
 
 
+def _largest_part(members: np.ndarray, shape: tuple[int, ...], most: int = 200) -> np.ndarray:
+    """Of voxels (indices into an array in Fortran order, ascending) the largest connected part, of ``most`` at most that
+    are looked at."""
+    strides = (1, shape[0], shape[0] * shape[1])
+    left, best = members, members[:1]
+    for _ in range(most):
+        if len(left) <= len(best):
+            break
+        part = frontier = left[:1]
+        left = left[1:]
+        while len(frontier) and len(left):
+            beside = []
+            for size, stride in zip(shape, strides, strict=True):
+                position = frontier // stride % size
+                beside += [frontier[position > 0] - stride, frontier[position < size - 1] + stride]
+            frontier = np.intersect1d(np.concatenate(beside), left)
+            left = np.setdiff1d(left, frontier, assume_unique=True)
+            part = np.concatenate([part, frontier])
+        best = part if len(part) > len(best) else best
+    return best
+
+
 def field_of_view(trail: Trail) -> Region:
-    """What the network saw of the volume: the intersection of every step's grid."""
+    """What the network saw of the volume: the intersection of all grids that its voxels were on.
+
+    A lazy chain plans crops and pads and resamples once; what such a plan leaves out on its way was never cut off.
+    """
     volume = trail.volume_grid
-    slabs = [s for grid in trail.grids[1:] for s in slabs_of(volume.shape, grid.index_from(volume), grid.shape)]
+    slabs = [s for _, grid in trail.executed for s in slabs_of(volume.shape, grid.index_from(volume), grid.shape)]
     return Region(volume.shape, {(*s.normal.round(9), round(s.low, 6), round(s.high, 6)): s for s in slabs}.values())
 
 
@@ -92,16 +127,36 @@ def place_by_affine(heat: Tensor, trail: Trail, blocks: bool = False) -> Placed:
 def resample(heat: Tensor, source: Grid, target: Grid, region: Region, blocks: bool = False) -> np.ndarray:
     """``heat`` on grid ``source`` at the voxels of ``target`` within ``region``; float32, Fortran order, 0 elsewhere.
 
-    Beyond the outermost activation centres the map keeps their value up to the edge of the field of view.
+    A voxel that is larger than an activation shows the average over its extent: the one point at its centre would miss
+    what lies beside it. Beyond the outermost activation centres the map keeps their value up to the edge of the field of view.
     """
     out = np.zeros(target.shape, dtype=np.float32, order="F")
     mapping = source.index_from(target)
+    heat = _averaged(heat, np.linalg.norm(mapping[:3, :3], axis=1))
     axes = _aligned_axes(mapping)
     if axes is not None and not region.oblique:
         _resample_separably(heat, mapping, axes, region, out, blocks)
     else:
         _resample_obliquely(heat, mapping, region, out, blocks)
     return out
+
+
+def _averaged(heat: Tensor, widths: np.ndarray) -> Tensor:
+    """The map as moving averages over so many activations along each axis, edge values going on beyond the edge; as it
+    is along an axis where that is one or less."""
+    for axis, width in enumerate(widths):
+        count = heat.shape[axis]
+        if width <= 1 + 1e-6 or count == 1:
+            continue
+        reach = int(np.ceil(width / 2))
+        offset = np.arange(-reach, reach + 1)
+        share = np.clip(np.minimum(offset + 0.5, width / 2) - np.maximum(offset - 0.5, -width / 2), 0, None) / width
+        weights = np.zeros((count, count), np.float32)
+        rows = np.arange(count)
+        for n, s in zip(offset, share, strict=True):
+            np.add.at(weights, (rows, np.clip(rows + n, 0, count - 1)), s)
+        heat = torch.movedim(torch.tensordot(torch.from_numpy(weights), heat.detach().float().cpu(), ([1], [axis])), 0, axis)
+    return heat
 
 
 def _aligned_axes(mapping: np.ndarray) -> tuple[int, ...] | None:
@@ -206,15 +261,16 @@ def place_by_operations(heat: Tensor, trail: Trail, blocks: bool = False, affine
     """
     on_input = as_network_input(to_input_grid(heat, trail.input_grid.shape, blocks), trail)
     evidence = float(on_input.max()) > 0
-    restored = invert_chain(on_input, trail)
+    restored = invert_chain(on_input, trail, affine_holds)
     array = np.asfortranarray(trail.solid(restored)[0].float().cpu().numpy())
     if affine_holds:
         region = field_of_view(trail)
         region.clear_outside(array)
     else:
         ones = as_network_input(torch.ones(1, *trail.input_grid.shape), trail)
-        array *= trail.solid(invert_chain(ones, trail))[0].numpy() > 0.5
-        region = Region(trail.volume_grid.shape, ())
+        seen = trail.solid(invert_chain(ones, trail, lazily=False))[0].numpy() > 0.5
+        array *= seen
+        region = Unbounded(trail.volume_grid.shape, int(np.count_nonzero(seen)))
     if evidence and not array.any():
         raise PlacementError(
             "The inverse of the preprocessing returned nothing but zeros although the heatmap has evidence. "
@@ -242,11 +298,12 @@ def as_network_input(heat: Tensor, trail: Trail) -> MetaTensor:
     )
 
 
-def invert_chain(heat: MetaTensor, trail: Trail) -> MetaTensor:
+def invert_chain(heat: MetaTensor, trail: Trail, lazily: bool = True) -> MetaTensor:
     """The chain's own inverse, which must begin on the network input's grid and end on the volume's.
 
     Args:
         heat: 1×I×J×K (1×I×J of a flat chain) on the network input's grid, with its affine and its operations, which are consumed.
+        lazily: see :func:`undo_steps`.
 
     Raises:
         PlacementError: the affine or the operations are not those of the network input, inverting fails, or it ends
@@ -266,8 +323,12 @@ def invert_chain(heat: MetaTensor, trail: Trail) -> MetaTensor:
             f"{len(trail.image.applied_operations)}. Give it a deep copy of all of them."
         )
     restored = heat
-    for _, restored in undo_steps(heat, trail):
+    for _, restored in undo_steps(heat, trail, lazily):
         pass
+    loaded = trail.grids[0]
+    if not _near(loaded, trail.volume_grid) and _near(trail.grid_of(restored), loaded):
+        # A loader that crops or turns cannot be inverted, but says in the affine what it did.
+        restored = _resampled(restored, trail, loaded, trail.volume_grid, len(restored.applied_operations))
     _require_near(
         trail.grid_of(restored),
         trail.volume_grid,
@@ -278,8 +339,12 @@ def invert_chain(heat: MetaTensor, trail: Trail) -> MetaTensor:
     return restored
 
 
-def undo_steps(heat: MetaTensor, trail: Trail) -> Iterator[tuple[int, MetaTensor]]:
+def undo_steps(heat: MetaTensor, trail: Trail, lazily: bool = True) -> Iterator[tuple[int, MetaTensor]]:
     """Undo the chain's invertible transforms one by one, last first, as ``Compose.inverse`` does.
+
+    Args:
+        lazily: what was executed as one lazy resampling is undone as one, by its affine. One after the other, its
+            crops would cut off what the one resampling never did.
 
     Yields:
         the number of the step that was undone, and the map on the grid from before it.
@@ -287,12 +352,21 @@ def undo_steps(heat: MetaTensor, trail: Trail) -> Iterator[tuple[int, MetaTensor
     Raises:
         PlacementError: a transform cannot undo what it did.
     """
-    chain, data = trail.chain, heat if trail.key is None else {trail.key: heat}
-    for number, transform in reversed(list(enumerate(trail.transforms))):
+    chain, image, number = trail.chain, heat, len(trail.transforms) - 1
+    groups = {last: first for first, last in trail.lazily} if lazily else {}
+    for number in range(number, -1, -1):
+        transform, key = trail.transforms[number], trail.keys[number]
+        if any(first <= number < last for last, first in groups.items()):
+            continue
+        if (first := groups.get(number, 0)) > 0:
+            yield first, (image := _resampled(image, trail, trail.grids[number], trail.grids[first - 1], trail.records[first - 1]))
+            continue
         if not isinstance(transform, InvertibleTransform):
             continue
+        # Before images were merged, the image had the name of the first of them.
+        data = image if key is None else {key: image}
         try:
-            with allow_missing_keys_mode(transform) if trail.key is not None else nullcontext():
+            with allow_missing_keys_mode(transform) if key is not None else nullcontext():
                 data = apply_transform(transform.inverse, data, chain.map_items, chain.unpack_items, lazy=False)
         except Exception as error:
             cause = root_cause(error)
@@ -301,17 +375,38 @@ def undo_steps(heat: MetaTensor, trail: Trail) -> Iterator[tuple[int, MetaTensor
                 f"{type(cause).__name__}: {cause}. Each transform that moves voxels must be an InvertibleTransform that "
                 "records itself."
             ) from error
-        yield number, data if trail.key is None else data[trail.key]
+        image = data if key is None else data[key]
+        yield number, image
+
+
+def _resampled(heat: MetaTensor, trail: Trail, source: Grid, target: Grid, records: int) -> MetaTensor:
+    """A map (1×I×J×K of the chain) on another grid by the affine alone, with the first so many of its operations."""
+    region = Region(target.shape, slabs_of(target.shape, source.index_from(target), source.shape))
+    values = torch.from_numpy(resample(trail.solid(heat)[0], source, target, region))[None]
+    return MetaTensor(
+        values[..., 0] if trail.flat else values,
+        affine=trail.affine_of(target),
+        applied_operations=deepcopy(heat.applied_operations[:records]),
+    )
+
+
+def _drift(found: Grid, wanted: Grid) -> float:
+    """How far the corners of two grids of one shape are apart, in mm."""
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*wanted.shape, 1]
+    return float(np.linalg.norm((found.affine - wanted.affine)[:3] @ corners.T, axis=0).max())
+
+
+def _near(found: Grid, wanted: Grid) -> bool:
+    # A quarter of a voxel: rounding in long chains stays far below, a lost affine or an unrecorded flip far above.
+    return tuple(found.shape) == wanted.shape and _drift(found, wanted) <= 0.25 * wanted.spacing.min()
 
 
 def _require_near(found: Grid, wanted: Grid, problem: str, remedy: str) -> None:
     shape = tuple(int(n) for n in found.shape)
     if shape != wanted.shape:
         raise PlacementError(f"{problem}: it has {shape} voxels instead of {wanted.shape}. {remedy}")
-    corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])]).T
-    drift = np.linalg.norm((found.affine - wanted.affine)[:3] @ corners, axis=0).max()
-    # A quarter of a voxel: rounding in long chains stays far below, a lost affine or an unrecorded flip far above.
-    if drift > 0.25 * np.linalg.norm(wanted.affine[:3, :3], axis=0).min():
+    if not _near(found, wanted):
+        drift = _drift(found, wanted)
         raise PlacementError(
             f"{problem}: it is up to {drift:.1f} mm off, with the affine {np.round(found.affine, 3).tolist()} instead "
             f"of {np.round(wanted.affine, 3).tolist()}. {remedy}"

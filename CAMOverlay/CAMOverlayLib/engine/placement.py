@@ -7,9 +7,9 @@ input with the volume as it was loaded. A step that the voxels contradict is nam
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,10 @@ class Contradiction:
     name: str
     agreement: Agreement
     invertible: bool
+    before: Tensor | None = field(default=None, repr=False, compare=False)
+    tracked: np.ndarray | None = field(default=None, repr=False, compare=False)
+    """One channel of the image before it, and 4×4 from voxel index after it to before it as the affine has it, to see
+    whether a replay undoes the step."""
 
     def sentence(self) -> str:
         done = {
@@ -64,9 +68,11 @@ class Witness:
     """Sees the image after every step.
 
     Args:
-        original: the volume as it was loaded (I×J×K, any type, mapped from a file at best); what the first step returns
-            is held in memory where it is not given.
+        original: the volume (I×J×K, any type, mapped from a file at best), or one for each channel, all on one grid.
+            The first step, which loads it, is compared with it as any other step is with the one before. Where it is
+            not given, what the first step returns must be believed, and is held in memory.
         picture: what is seen is one of many pictures, so a quarter of the samples must do.
+        original_grid: where ``original`` lies; None where that is what the first step says, if the shapes agree.
 
     Attributes:
         contradictions: steps that the voxels contradict, in order.
@@ -74,16 +80,25 @@ class Witness:
         replayed: the outcome of replaying the saved operations on the volume, where that was tried.
     """
 
-    def __init__(self, original: Tensor | None = None, picture: bool = False) -> None:
-        self._original = original
+    def __init__(
+        self,
+        original: Tensor | Sequence[Tensor] | None = None,
+        picture: bool = False,
+        original_grid: Grid | None = None,
+    ) -> None:
+        originals = [original] if isinstance(original, Tensor) else list(original or ())
+        self._originals = originals
         self._points, self._step_points = (POINTS // 4, STEP_POINTS // 4) if picture else (POINTS, STEP_POINTS)
         self.contradictions: list[Contradiction] = []
         self.seconds = 0.0
-        self._all_verified = True
+        self._compared: list[Agreement] = []
         self.replayed: Agreement | None = None
         self._whole: Agreement | None = None
         self._loaded: tuple[Tensor, Grid] | None = None
         self._before: tuple[Tensor, Grid] | None = None
+        if originals and original_grid is not None:
+            self._loaded = self._before = (originals[0], original_grid)
+        self._nothing_seen = True
 
     def look(self, number: int, transform: Any, image: MetaTensor, grid: Grid) -> str:
         """Compare the image after a step with the last one seen; returns the outcome in a few words."""
@@ -95,20 +110,29 @@ class Witness:
 
     def _look(self, number: int, transform: Any, channel: Tensor, grid: Grid) -> str:
         words = ""
+        first, self._nothing_seen = self._nothing_seen, False
         if self._before is None:
-            original = self._original
-            same = original is not None and tuple(original.shape) == grid.shape
-            self._loaded = (original if same else channel, grid)
-        elif _could_move(transform, self._before[1], grid):
+            same = bool(self._originals) and tuple(self._originals[0].shape) == grid.shape
+            self._loaded = (self._originals[0] if same else channel, grid)
+        elif self._first_differs(channel, grid) if first else _could_move(transform, self._before[1], grid):
             agreement = self._compare_step(transform, channel, grid)
-            self._all_verified &= agreement.verdict == "verified"
+            self._compared.append(agreement)
             words = f"{agreement.verdict} ({agreement.score:.2f} against {agreement.rival_score:.2f} nats {agreement.rival})"
             if agreement.verdict == "mismatch":
                 invertible = isinstance(transform, InvertibleTransform)
                 name = type(transform).__name__
-                self.contradictions.append(Contradiction(number, name, agreement, invertible))
+                before, before_grid = self._before
+                tracked = before_grid.index_from(grid)
+                self.contradictions.append(Contradiction(number, name, agreement, invertible, before, tracked))
         self._before = (channel, grid)
         return words
+
+    def _first_differs(self, channel: Tensor, grid: Grid) -> bool:
+        """Whether the loader returned anything but the original as it is: its kind says nothing, its reader may be anyone's."""
+        assert self._before is not None
+        original, original_grid = self._before
+        in_place = np.allclose(original_grid.index_from(grid), np.eye(4), atol=1e-3)
+        return not in_place or not same_voxels(channel, original)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -141,8 +165,8 @@ class Witness:
     def conclude(self) -> Agreement:
         """The whole chain: network input against the loaded volume, every rival tried.
 
-        ``verified`` also where the whole is too far from its origin in intensities to decide, but every step that could
-        move voxels was verified against the one before it.
+        ``mismatch`` where any step is contradicted. ``verified`` also where the whole is too far from its origin in
+        intensities to decide, but every step that could move voxels was verified against the one before it.
         """
         if self._whole is None:
             with self._timed():
@@ -155,10 +179,12 @@ class Witness:
         tracked = np.linalg.inv(loaded_grid.affine) @ grid.affine
         samples = Samples(image, self._points)
         whole = compare(samples, loaded, tracked, exhaustive=True)
-        if whole.verdict != "verified" and self._all_verified and not samples.empty:
-            whole = Agreement("verified", whole.score, whole.rival, whole.rival_score, "step by step")
-        elif whole.verdict == "inconclusive" and self.contradictions:
-            whole = search(samples, image, loaded, tracked, whole)
+        if self.contradictions:
+            # What a step did stands, whatever the whole looks like: later steps may blur it, nothing undoes it.
+            return replace(self.contradictions[0].agreement, verdict="mismatch")
+        step_by_step = bool(self._compared) and all(a.verdict == "verified" for a in self._compared)
+        if whole.verdict == "inconclusive" and step_by_step and not samples.empty:
+            whole = replace(whole, verdict="verified", kind="step by step")
         return whole
 
     def conclude_replay(self, restored: Tensor) -> Agreement:
@@ -168,9 +194,38 @@ class Witness:
             self.replayed = compare(Samples(restored, self._points), self._loaded[0], np.eye(4), exhaustive=True)
         return self.replayed
 
+    def undone(self, contradiction: Contradiction, given: Tensor, restored: Tensor) -> bool:
+        """Whether undoing a contradicted step brought the image back to how it was before that step.
+
+        An inverse that leaves the voxels as they are (the default one of ``Lambda``) undoes nothing, however much the
+        image resembles the one before.
+
+        Args:
+            given: one channel (I×J×K) of what the inverse was given, and ``restored`` of what it returned.
+        """
+        before, tracked = contradiction.before, contradiction.tracked
+        if before is None or tracked is None or restored.shape != before.shape or same_voxels(restored, given):
+            return False
+        with self._timed():
+            found = compare(Samples(restored, self._points), before, np.eye(4), exhaustive=True)
+            # What later steps blurred is blurred in both: against that, the inverse must have brought it nearer.
+            still = compare(Samples(given, self._points), before, tracked, exhaustive=False)
+        return found.verdict == "verified" and found.score > 1.1 * still.score + 0.02
+
     def forget(self) -> None:
         """Let go of the images; what was concluded stays."""
-        self._loaded = self._before = self._original = None
+        self._loaded = self._before = None
+        self._originals = []
+        self.contradictions[:] = [replace(c, before=None) for c in self.contradictions]
+
+
+def same_voxels(one: Tensor, other: Tensor) -> bool:
+    """Whether two images (I×J×K, of any types and orders in memory) hold the same values in the same places."""
+    if one.shape != other.shape:
+        return False
+    # Sixteen slices at a time, so that neither order in memory is read against the grain, and no copy is as large.
+    parts = range(0, one.shape[-1], 16)
+    return all(torch.equal(one[..., k : k + 16].cpu().float(), other[..., k : k + 16].cpu().float()) for k in parts)
 
 
 def refuse(contradictions: list[Contradiction], whole: Agreement) -> PlacementError:

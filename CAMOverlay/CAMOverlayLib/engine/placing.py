@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,7 @@ from .inverse import (
     invert_chain,
     place_by_affine,
     place_by_operations,
+    undo_steps,
 )
 from .placement import refuse
 from .trail import Trail
@@ -54,20 +56,39 @@ def choose_way(trail: Trail, wanted: str = "auto") -> Way:
         raise PlacementError(f"There is no inverse '{wanted}'. Use auto, affine or operations.")
     witness = trail.witness
     whole = witness.conclude()
-    if whole.verdict == "verified" or (whole.verdict == "inconclusive" and not witness.contradictions):
+    # A step that the voxels contradict stands, however well the whole agrees: the whole is tried against fewer rivals.
+    if not witness.contradictions and whole.verdict != "mismatch":
         return Way("operations" if wanted == "operations" else "affine", True, whole)
-    if wanted == "affine" or not all(c.invertible for c in witness.contradictions):
+    # A replay undoes the steps that are named; what nobody is known to have done, it cannot.
+    if wanted == "affine" or not witness.contradictions or not all(c.invertible for c in witness.contradictions):
         raise refuse(witness.contradictions, whole)
-    replayed = witness.replayed
-    if replayed is None:
+    if witness.replayed is None:
         try:
-            restored = invert_chain(as_network_input(trail.solid(trail.image)[:1].float(), trail), trail)
+            witness.replayed = _replayed(trail)
         except PlacementError as error:
             raise refuse(witness.contradictions, whole) from error
-        replayed = witness.conclude_replay(trail.solid(restored)[0])
-    if replayed.verdict != "verified":
+    if witness.replayed.verdict != "verified":
         raise refuse(witness.contradictions, whole)
-    return Way("operations", False, replayed)
+    return Way("operations", False, witness.replayed)
+
+
+def _replayed(trail: Trail) -> Agreement:
+    """The evidence for the saved operations: the network's own image, brought back by them.
+
+    Raises:
+        PlacementError: a contradicted step is not undone by its inverse, or the chain cannot be inverted.
+    """
+    witness, image = trail.witness, as_network_input(trail.solid(trail.image)[:1].float(), trail)
+    contradicted = {c.number: c for c in witness.contradictions}
+    given = image
+    for number, restored in undo_steps(deepcopy(image), trail, lazily=False):
+        found = contradicted.pop(number, None)
+        if found and not witness.undone(found, trail.solid(given)[0].float(), trail.solid(restored)[0].float()):
+            raise refuse([found], found.agreement)
+        given = restored
+    if contradicted:
+        raise refuse([*contradicted.values()], witness.conclude())
+    return witness.conclude_replay(trail.solid(invert_chain(image, trail, lazily=False))[0])
 
 
 def place(heat: Tensor, trail: Trail, way: Way, verify: bool = False, blocks: bool = False) -> tuple[Placed, Placement]:
@@ -86,7 +107,8 @@ def place(heat: Tensor, trail: Trail, way: Way, verify: bool = False, blocks: bo
     if other is not None:
         difference = float(np.abs(placed.array - other.array).max())
         reach = float(activation_grid(tuple(heat.shape), trail.input_grid).spacing.max())
-        peak_distance = hot_spot_gap(placed, other, trail.volume_grid.affine, reach)
+        if placed.peak is not None and other.peak is not None:
+            peak_distance = hot_spot_gap(placed, other, trail.volume_grid.affine, reach)
     agreement = way.agreement
     placement = Placement(
         verdict=agreement.verdict,

@@ -12,14 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import BundleError, CAMOverlayError, OutputError, VolumeError
+from ..errors import BundleError, CAMOverlayError, OutputError, PlacementError, PreprocessingError, VolumeError
 from ..field_of_view import Slab
 from ..request import FieldOfView, Placement
+from .chance import generators_restored, note, same_draws
 from .grid import Grid
 from .inverse import peak_of
 from .methods.method import Step
@@ -27,7 +29,7 @@ from .model import Model
 from .placing import Placed, Way, choose_way, place
 from .slices import Stack, cut, grid_of, picture_writers
 from .trail import Trail, run_chain
-from .volume import Volume, write_nifti
+from .volume import Volume, native, write_nifti
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,14 @@ class Prepared:
         trails: one, or one a picture.
         images: what the network gets of each, 1×C×spatial.
         stack: how the volume was cut; None where it was not.
+        notes: what the user should know of the chain.
     """
 
     volume: Volume
     trails: tuple[Trail, ...]
     images: tuple[Tensor, ...]
     stack: Stack | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def grid(self) -> Grid:
@@ -83,13 +87,17 @@ def prepare(
     with _scratch(folder) as scratch:
         files = [write_nifti(v, scratch / f"channel_{i}.nii") for i, v in enumerate(volumes)]
         volume = volumes[0]
-        trail = run_chain(
-            model.chain, files, step, keep_images, _witnessed(volume), grid_of(volume), image_key=model.image_key
-        )
-    image = network_input(trail, model)
+        try:
+            trail = _through_chain(
+                model, files, step, keep_images, _witnessed(volume), grid_of(volume), image_key=model.image_key
+            )
+            image = network_input(trail, model)
+        except (PreprocessingError, PlacementError, BundleError) as error:
+            _require_channels(model, volumes, error)
+            raise
     choose_way(trail)
     trail.witness.forget()
-    return Prepared(volume, (trail,), (image,))
+    return Prepared(volume, (trail,), (image,), notes=note(trail.transforms))
 
 
 def _prepare_pictures(
@@ -107,7 +115,32 @@ def _prepare_pictures(
         trail.witness.forget()
         trails.append(trail)
         images.append(image)
-    return Prepared(volumes[0], tuple(trails), tuple(images), stacks[0])
+    return Prepared(volumes[0], tuple(trails), tuple(images), stacks[0], note(trails[0].transforms))
+
+
+def _through_chain(model: Model, *arguments: Any, **options: Any) -> Trail:
+    """:func:`run_chain`, with the same draws each time where the chain draws at random."""
+    seed = 0 if model.folder else None  # a bundle has no state that its user could have set
+    with generators_restored(seed=0):
+        return run_chain(same_draws(model.chain, seed), *arguments, **options)
+
+
+def _require_channels(model: Model, volumes: Sequence[Volume], error: Exception) -> None:
+    """Where a chain failed on another number of volumes than the network has channels, that is what is said.
+
+    Asked only then: a chain may well make several channels of one volume.
+
+    Raises:
+        VolumeError: as many volumes were not given.
+    """
+    expected, given = model.info.channels, sum(v.components for v in volumes)
+    if expected is None or expected == given or isinstance(error, PlacementError):
+        return
+    names = ", ".join(model.info.channel_names)
+    raise VolumeError(
+        f"Bundle '{model.info.name}' expects {expected} channel(s){f' ({names})' if names else ''}, {given} given, and "
+        f"its preprocessing makes no more of them: {error} Give one volume a channel, in that order."
+    ) from error
 
 
 def _picture_through_chain(
@@ -119,14 +152,14 @@ def _picture_through_chain(
         CAMOverlayError: none of them; what the likeliest one met.
     """
     first: CAMOverlayError | None = None
-    for number, (write, flat) in enumerate(picture_writers(pictures, model.info.channels)):
+    for number, (write, flat, written) in enumerate(picture_writers(pictures, model.info.channels)):
         if works not in (None, number):
             continue
         try:
             with _scratch(folder) as scratch:
-                trail = run_chain(
-                    model.chain, write(scratch), None, keep_images, _witnessed(pictures[0]), grid_of(pictures[0]), flat,
-                    model.image_key,
+                trail = _through_chain(
+                    model, write(scratch), None, keep_images, _witnessed(pictures[0]), grid_of(pictures[0]), flat,
+                    model.image_key, written,
                 )  # fmt: skip
             return number, trail, network_input(trail, model)
         except OutputError:
@@ -139,7 +172,7 @@ def _picture_through_chain(
 
 def _witnessed(volume: Volume) -> torch.Tensor:
     """I×J×K: what the chain's first channel is compared with."""
-    array = volume.array if volume.components == 1 else volume.array[..., 0]
+    array = native(volume.array if volume.components == 1 else volume.array[..., 0])
     if not array.flags.writeable or any(s < 0 for s in array.strides):
         array = np.array(array)  # a turned picture; torch knows no negative strides
     return torch.from_numpy(array)
@@ -176,15 +209,20 @@ def network_input(trail: Trail, model: Model) -> Tensor:
 
 @dataclass(frozen=True)
 class Overlay:
-    """A heatmap on the volume's grid (float32, I×J×K, Fortran order), and how sure and how complete it is."""
+    """A heatmap on the volume's grid (float32, I×J×K, Fortran order), and how sure and how complete it is.
+
+    Its largest value is 1, or it is 0 everywhere. ``scale`` is what that value was of the maps' largest one: less than
+    1 where that one lies between voxels, or is averaged with the rest of its voxel, or outside of the volume.
+    """
 
     array: np.ndarray
     placement: Placement
     field_of_view: FieldOfView
+    scale: float = 1.0
 
     @property
-    def peak(self) -> tuple[int, int, int]:
-        """Voxel (I, J, K) of the largest value."""
+    def peak(self) -> tuple[int, int, int] | None:
+        """Voxel (I, J, K) of the largest value; None of a map that is 0 everywhere."""
         return peak_of(self.array)
 
 
@@ -204,7 +242,8 @@ def put_back(
     stack = prepared.stack
     if stack is None:
         placed, placement = place(heats[0], prepared.trails[0], ways[0], verify, blocks)
-        return Overlay(placed.array, placement, FieldOfView(placed.region.share, placed.region.planes))
+        field_of_view = FieldOfView(placed.region.share, placed.region.planes)
+        return _normalised(placed.array, placement, field_of_view, prepared.volume)
     array = np.zeros(prepared.volume.shape, dtype=np.float32, order="F")
     target = stack.view(array)
     hottest = max(range(len(heats)), key=lambda n: float(heats[n].max()) if heats[n] is not None else -1.0)
@@ -222,14 +261,39 @@ def put_back(
         words = f"{placement.words} That is picture {hottest + 1}; {verified} of {len(heats)} pictures are verified."
         seconds = sum(p.seconds for p in placements.values())
         placement = dataclasses.replace(placement, words=words, seconds=seconds)
-    return Overlay(array, placement, FieldOfView(float(np.mean(shares)), _common_planes(fields, stack)))
+    field_of_view = FieldOfView(float(np.mean(shares)), _common_planes(fields, stack))
+    return _normalised(array, placement, field_of_view, prepared.volume)
 
 
-def _common_planes(placed: Sequence[Placed], stack: Stack) -> tuple[tuple[float, ...], ...]:
-    """The planes of all pictures in voxel indices of the volume, where they are the same for all; none otherwise."""
-    first = placed[0].region.planes
-    if any(len(p.region.planes) != len(first) or not np.allclose(p.region.planes, first) for p in placed[1:]):
-        return ()
+def _normalised(array: np.ndarray, placement: Placement, field_of_view: FieldOfView, volume: Volume) -> Overlay:
+    """The overlay with 1 as its largest value.
+
+    Raises:
+        PlacementError: the map has not the volume's shape.
+    """
+    if array.shape != volume.shape:
+        raise PlacementError(
+            f"The heatmap came back with {array.shape} voxels, and the volume has {volume.shape}: a transform of the "
+            "preprocessing changed the image's size and says otherwise. Check its affine and its inverse."
+        )
+    scale = float(array.max())
+    if scale > 0 and scale != 1:
+        array /= np.float32(scale)
+        # Rounding must not leave the largest value beside 1.
+        np.minimum(array, 1, out=array)
+        if placement.difference is not None:
+            placement = dataclasses.replace(placement, difference=placement.difference / scale)
+    return Overlay(array, placement, field_of_view, scale)
+
+
+def _common_planes(placed: Sequence[Placed], stack: Stack) -> tuple[tuple[float, ...], ...] | None:
+    """The planes of all pictures in voxel indices of the volume; None where they are not the same for all."""
+    found_of = [p.region.planes for p in placed]
+    first = found_of[0]
+    if any(planes is None for planes in found_of):
+        return None
+    if any(len(planes) != len(first) or not np.allclose(planes, first) for planes in found_of[1:]):
+        return None
     found = []
     for slab in placed[0].region.slabs:
         normal, offset = slab.normal @ stack.to_stack[:3, :3], float(slab.normal @ stack.to_stack[:3, 3])
@@ -245,8 +309,9 @@ def _scratch(folder: str) -> Iterator[Path]:
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix="scratch-") as path:
             yield Path(path)
-    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-        if str(folder) not in str(error.filename):
+    except OSError as error:
+        # Of this folder only: what the chain reads elsewhere is its own affair.
+        if error.filename is None or str(folder) not in str(error.filename):
             raise
         raise OutputError(f"Cannot write to '{folder}': {error.strerror}. Choose another output folder.") from error
 

@@ -20,9 +20,9 @@ from nibabel.orientations import (
     ornt_transform,
 )
 
-from ..errors import VolumeError
+from ..errors import OutputError, VolumeError
 from .grid import Grid
-from .volume import Volume
+from .volume import Volume, write_nifti
 
 ORIENTATIONS = {"axial": ("L", "P", "S"), "coronal": ("L", "I", "A"), "sagittal": ("P", "I", "L")}
 """Where the picture's axes and the stack point: axial pictures have the patient's left on the right, front on top."""
@@ -101,7 +101,8 @@ def picture_writers(pictures: Sequence[Volume], channels: int | None):
     millimetres; last comes a volume of one slice, for chains that squeeze it themselves.
 
     Returns:
-        functions from a folder to the files; and whether the chain gets them without a third axis.
+        functions from a folder to the files; whether the chain gets them without a third axis; and the affine (4×4)
+        that the files carry, in a world of their own.
     """
     colours = len(pictures) == 1 and pictures[0].components > 1
     grey_as_colour = len(pictures) == 1 and not colours and channels == 3
@@ -115,7 +116,10 @@ def picture_writers(pictures: Sequence[Volume], channels: int | None):
         files = []
         for number, array in enumerate(arrays):
             files.append(folder / f"channel_{number}.png")
-            Image.fromarray(np.ascontiguousarray(np.swapaxes(array, 0, 1))).save(files[-1], compress_level=0)
+            try:
+                Image.fromarray(np.ascontiguousarray(np.swapaxes(array, 0, 1))).save(files[-1], compress_level=0)
+            except OSError as error:
+                raise OutputError(f"Cannot write '{files[-1]}': {error.strerror or error}. Choose another folder.") from error
         return files
 
     def nifti(thin: bool):
@@ -124,21 +128,31 @@ def picture_writers(pictures: Sequence[Volume], channels: int | None):
             for number, (array, picture) in enumerate(zip(arrays, pictures)):
                 files.append(folder / f"channel_{number}.nii")
                 values = array[:, :, None] if thin else array
-                nibabel.save(nibabel.Nifti1Image(_storable(values), picture.affine), files[-1])
+                write_nifti(Volume(values, picture.affine if thin else in_plane(picture.affine), picture.name), files[-1])
             return files
 
         return write
 
-    ways = [(nifti(False), True), (nifti(True), False)]
+    affine = pictures[0].affine
+    ways = [(nifti(False), True, in_plane(affine)), (nifti(True), False, affine)]
     if all(a.dtype == np.uint8 for a in arrays) and _has_pillow():
-        ways.insert(0 if colours or grey_as_colour else 1, (png, True))
+        ways.insert(0 if colours or grey_as_colour else 1, (png, True, np.eye(4)))
     return ways
 
 
-def _storable(array: np.ndarray) -> np.ndarray:
-    if array.dtype == bool:
-        return array.astype(np.uint8)
-    return array.astype(np.float32) if array.dtype == np.float16 else array
+def in_plane(affine: np.ndarray) -> np.ndarray:
+    """The affine for a flat file of a slice: 4×4, of which a 2-D chain reads the corner of the first two axes.
+
+    That of an axial slice is that corner. Of a coronal, sagittal or tilted slice the corner is a shadow of the slice:
+    ``Spacing`` would take a spacing for a shorter one, or for none. Such a slice gets a plane of its own, in which its
+    axes point the way that they do in the patient.
+    """
+    columns = affine[:3, :2]
+    spacing = np.linalg.norm(columns, axis=0)
+    if np.allclose(np.linalg.norm(columns[:2], axis=0), spacing, rtol=1e-4):
+        return affine
+    signs = np.sign(columns[np.abs(columns).argmax(0), [0, 1]])
+    return np.diag([*(signs * spacing), np.linalg.norm(affine[:3, 2]), 1.0])
 
 
 def _has_pillow() -> bool:

@@ -20,11 +20,12 @@ from ..request import Affine, VolumeFile
 @dataclass(frozen=True)
 class Volume:
     """Voxels and where they are: ``array`` is I×J×K, or I×J×K×C of a colour image; ``affine`` is 4×4 float64 from
-    voxel index to RAS mm."""
+    voxel index to RAS mm. ``notes`` are what the user should know of how it was read."""
 
     array: np.ndarray
     affine: np.ndarray
     name: str
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,6 +53,32 @@ class Volume:
         return float(x), float(y), float(z)
 
 
+def native(array: np.ndarray) -> np.ndarray:
+    """The array in a type that torch knows: in this machine's order of bytes, and of at most eight of them."""
+    kind = array.dtype.newbyteorder("=")
+    if kind.kind == "f" and kind.itemsize > 8:
+        kind = np.dtype(np.float64)
+    return array if array.dtype == kind else array.astype(kind)
+
+
+def forms_note(image: nibabel.Nifti1Image, name: str) -> tuple[str, ...]:
+    """Which geometry of a NIfTI file was taken, where its sform and its qform say different ones."""
+    header = image.header
+    if not hasattr(header, "get_sform"):
+        return ()
+    (sform, coded), (qform, other) = header.get_sform(coded=True), header.get_qform(coded=True)
+    if not coded or not other or sform is None or qform is None:
+        return ()
+    ends = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*image.shape[:3], 1][:4]
+    apart = float(np.linalg.norm((sform - qform)[:3] @ ends.T, axis=0).max())
+    if apart <= 0.1 * np.linalg.norm(sform[:3, :3], axis=0).min():
+        return ()
+    return (
+        f"The sform and the qform of '{name}' place it up to {apart:.1f} mm apart; the sform was taken, as MONAI does in "
+        "training.",
+    )
+
+
 def read_volume(file: VolumeFile) -> Volume:
     """The volume in an exported array file, checked.
 
@@ -63,7 +90,7 @@ def read_volume(file: VolumeFile) -> Volume:
         array = np.load(file.path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise VolumeError(f"The exported volume '{file.path}' cannot be read ({error}). Export it again.") from error
-    volume = Volume(array, np.array(file.affine, dtype=np.float64), file.name)
+    volume = Volume(native(array), np.array(file.affine, dtype=np.float64), file.name)
     check_volume(volume)
     return volume
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..errors import WeightsError
+from .needs import what_went_wrong
 
 Weights = Mapping[str, torch.Tensor]
 
@@ -27,9 +28,8 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises many kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(
-            f"The weights '{path}' cannot be read safely: {reason} Save the network's state_dict() alone."
+            f"The weights '{path}' cannot be read safely: {what_went_wrong(error).rstrip('.')}. Save the network's state_dict() alone."
         ) from error
     candidates = list(_state_dicts(checkpoint))
     if not candidates:

@@ -1,8 +1,9 @@
-"""The row Model Zoo: lists the bundles there are and downloads one, in a process of its own."""
+"""The row Model Zoo: lists the bundles there are, downloads one, and removes one again; in a process of its own."""
 
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..worker.interpreter import child_environment, own_python
+from .. import zoo
+from ..worker.interpreter import LIBRARY, child_environment, own_python
 
 FOLDER_KEY = "CAMOverlay/ZooFolder"
+LONGEST_MESSAGE = 600
 
 
 class ZooRow:
-    """List first, then Download; Cancel while something is on its way.
+    """List first, then Download; Cancel while something is on its way; Remove what was downloaded.
 
     Args:
         ui: the panel's widgets by name.
@@ -29,20 +32,32 @@ class ZooRow:
         self._onBundle = onBundle
         self._process: Any = None
         self._answered = False
+        self._bundles: list[tuple[str, str]] = []
+        self._there: dict[str, zoo.Download] = {}
+        self._parent, self._token, self._warning = "", "", ""
         ui.zooSelector.addItem(_("Not listed yet"))
         ui.zooButton.clicked.connect(self._onButton)
+        ui.zooRemoveButton.clicked.connect(self._onRemove)
+        ui.zooSelector.currentIndexChanged.connect(self._onChoice)
 
     def stop(self) -> None:
         """End what is on its way; nothing half-done stays."""
         process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.waitForFinished(1000)
-            self._showIdle()
+        if process is None:
+            return
+        process.kill()
+        process.waitForFinished(2000)
+        if self._parent:  # it was killed, so it could not clear away what it had
+            zoo.sweep(Path(self._parent), self._token)
+        self._showIdle()
 
     @property
     def _listed(self) -> bool:
         return bool(self.ui.zooSelector.enabled)
+
+    def _chosen(self) -> str:
+        index = self.ui.zooSelector.currentIndex
+        return str(self.ui.zooSelector.itemData(index) or "") if self._listed and index >= 0 else ""
 
     def _onButton(self, checked: bool = False) -> None:
         if self._process is not None:
@@ -50,9 +65,10 @@ class ZooRow:
             self._say(_("The download was cancelled."))
         elif not self._listed:
             self._say(_("Fetching the list …"))
+            self._parent = ""
             self._start(["list"])
-        else:
-            self._download(str(self.ui.zooSelector.itemData(self.ui.zooSelector.currentIndex)))
+        elif name := self._chosen():
+            self._download(name)
 
     def _download(self, name: str) -> None:
         settings = slicer.app.userSettings()
@@ -64,7 +80,27 @@ class ZooRow:
             return
         settings.setValue(FOLDER_KEY, folder)
         self._say(_("Downloading {name} …").format(name=name))
-        self._start(["download", name, folder])
+        self._parent, self._token = str(folder), uuid.uuid4().hex
+        self._start(["download", name, folder, self._token])
+
+    def _onRemove(self, checked: bool = False) -> None:
+        """Delete a bundle that was downloaded here, after asking."""
+        record = self._there.get(self._chosen())
+        if record is None or self._process is not None:
+            return
+        question = _("Remove “{name}” {version} from the disk?\n\n{folder}").format(
+            name=record.name, version=record.version, folder=record.folder
+        )
+        if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("CAM Overlay")):
+            return
+        try:
+            rest = zoo.remove(record.folder)
+        except zoo.ZooError as error:
+            self._say(str(error))
+        else:
+            kept = _("Removed; files that were not downloaded stay: {names}").format(names=", ".join(rest[:3]))
+            self._say(kept if rest else _("Removed {name} {version}.").format(name=record.name, version=record.version))
+        self._showBundles()
 
     def _start(self, arguments: list[str]) -> None:
         python = own_python()
@@ -73,12 +109,14 @@ class ZooRow:
         for key, value in child_environment(python).items():
             environment.insert(key, value)
         process.setProcessEnvironment(environment)
+        process.setWorkingDirectory(str(LIBRARY))  # Python looks there first, and finds nothing that it should not
         process.connect("readyReadStandardOutput()", self._onOutput)
         process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
         process.connect("errorOccurred(QProcess::ProcessError)", self._onFinished)
-        self._answered = False
+        self._answered, self._warning = False, ""
         self.ui.zooSelector.enabled = False if arguments[0] == "list" else self.ui.zooSelector.enabled
         self.ui.zooButton.text = _("Cancel")
+        self.ui.zooRemoveButton.enabled = False
         process.start(python, ["-m", "CAMOverlayLib.zoo", *arguments])
 
     def _onOutput(self) -> None:
@@ -94,18 +132,47 @@ class ZooRow:
         if "fraction" in message:
             self._say(_("Downloading … {share:.0%}").format(share=message["fraction"]))
             return
+        if "warning" in message:
+            self._warning = str(message["warning"])
+            return
         self._answered = True
         if "error" in message:
-            self._say(message["error"])
+            self._say(str(message["error"]))
         elif "bundles" in message:
-            self.ui.zooSelector.clear()
-            for name, version in message["bundles"]:
-                self.ui.zooSelector.addItem(f"{name} {version}", name)
-            self.ui.zooSelector.enabled = self.ui.zooSelector.count > 0
-            self._say("")
+            self._bundles = [(str(name), str(version)) for name, version in message["bundles"]]
+            self.ui.zooSelector.enabled = bool(self._bundles)
+            self._showBundles()
+            self._say("" if self._bundles else _("The Model Zoo's list names no bundle."))
         elif "folder" in message:
-            self._say(_("Downloaded to {folder}").format(folder=message["folder"]))
+            self._showBundles()
+            self._say(_("Downloaded to {folder}").format(folder=message["folder"]) + (f"\n{self._warning}" if self._warning else ""))
             self._onBundle(message["folder"])
+
+    def _showBundles(self) -> None:
+        """The list with what of it is on disk; the chosen one stays chosen."""
+        folder = str(slicer.app.userSettings().value(FOLDER_KEY) or "")
+        self._there = zoo.downloaded(Path(folder)) if folder else {}
+        chosen, selector = self._chosen(), self.ui.zooSelector
+        blocked = selector.blockSignals(True)
+        selector.clear()
+        for name, version in self._bundles:
+            record = self._there.get(name)
+            if record is None:
+                words = f"{name} {version}"
+            elif zoo.order(record.version) < zoo.order(version):
+                words = _("{name} {version} (newer than yours, {yours})").format(name=name, version=version, yours=record.version)
+            else:
+                words = _("{name} {version} (downloaded)").format(name=name, version=record.version)
+            selector.addItem(words, name)
+        names = [name for name, _version in self._bundles]
+        if not names:
+            selector.addItem(_("Not listed yet"))
+        selector.setCurrentIndex(names.index(chosen) if chosen in names else 0)
+        selector.blockSignals(blocked)
+        self._onChoice()
+
+    def _onChoice(self, index: int = 0) -> None:
+        self.ui.zooRemoveButton.enabled = self._process is None and self._chosen() in self._there
 
     def _onFinished(self, *_arguments: Any) -> None:
         if self._process is None:
@@ -114,11 +181,14 @@ class ZooRow:
         self._process = None
         if not self._answered:
             self._say(_("The Model Zoo could not be reached. Bundles on disk work without it."))
+        if self._parent:
+            zoo.sweep(Path(self._parent), self._token)  # where it crashed, or was killed by somebody else
         self._showIdle()
 
     def _showIdle(self) -> None:
         self.ui.zooButton.text = _("&Download…") if self._listed else _("&List")
+        self._onChoice()
 
     def _say(self, words: str) -> None:
-        self.ui.zooLabel.text = words
+        self.ui.zooLabel.text = words if len(words) <= LONGEST_MESSAGE else words[: LONGEST_MESSAGE - 1] + "…"
         self.ui.zooLabel.visible = bool(words)

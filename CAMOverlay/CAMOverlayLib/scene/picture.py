@@ -1,7 +1,8 @@
 """A picture of an overlay for reports: the three slices through the heatmap's peak, with everything to read them by.
 
 Slices are in world RAS and as Slicer shows them: the patient's right on the left of axial and coronal slices, anterior
-on the left of sagittal ones. All three have the same scale, so one scale bar serves them.
+on the left of sagittal ones. An oblique volume is cut along its own axes, and a picture of no patient (a photo) is shown
+as it is, without directions and millimetres. All slices have the same scale, so one scale bar serves them.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from . import colormaps
 from .canvas import Canvas, fitText
 from .core import checkVoxels
 from .overlay import OPACITY, ensureDisplay, peakWorld, resultOf, thresholdOf
-from .slices import AXES, Slice, SliceRenderer, orientationsOf
-from .volumes import indexFromWorld, peakIJK
+from .slices import AXES, Plane, Slice, SliceRenderer, isPhoto, planesOf
+from .volumes import indexFromWorld, peakIJK, worldFromIJK
 
 PAGE, PANEL = (0.075, 0.082, 0.094), (0.0, 0.0, 0.0)
 WHITE, SOFT, FAINT = (0.96, 0.96, 0.96), (0.72, 0.74, 0.77), (0.42, 0.44, 0.48)
@@ -47,6 +48,8 @@ def savePicture(
     opacity: float = OPACITY,
 ) -> Path:
     """Save the three orthogonal slices through the overlay's peak as a PNG file, of a volume of one slice that slice.
+
+    A volume that lies obliquely in the patient is cut along its own axes, as is one that the network saw slice by slice.
 
     The scene is not changed.
 
@@ -80,20 +83,20 @@ def _words(
     inputVolume: slicer.vtkMRMLScalarVolumeNode, overlayNode: slicer.vtkMRMLScalarVolumeNode
 ) -> tuple[str, str, list[str]]:
     """Title, subtitle and footer from the overlay's provenance."""
-    place = "Peak at " + "  ".join(_position(axis, mm) for axis, mm in enumerate(peakWorld(overlayNode))) + " mm"
-    place += f", voxel {peakIJK(overlayNode)}"
-    if not overlayNode.GetImageData().GetScalarRange()[1] > 0:
-        place = "No positive evidence anywhere: the heatmap is zero, and the slices go through the volume's centre"
     result = resultOf(overlayNode)
+    place = _peakWords(inputVolume, overlayNode, result)
     if result is None:
         return overlayNode.GetName(), inputVolume.GetName(), [place]
     share = _answer(result)
-    grid = " × ".join(f"{mm:.3g}" for mm in result.activation_spacing)
+    grid, unit = result.activation_spacing, "mm"
+    if isPhoto(inputVolume):
+        across = np.array(inputVolume.GetSpacing()[:2])
+        grid, unit = tuple(np.array(grid[:2]) / across), "pixels"
     return (
         f"Evidence for “{result.target.name}”",
         f"{inputVolume.GetName()}   ·   {share}",
         [
-            f"{result.method} at layer {result.layer}   ·   one activation covers {grid} mm",
+            f"{result.method} at layer {result.layer}   ·   one activation covers {' × '.join(f'{n:.3g}' for n in grid)} {unit}",
             f"{place}   ·   {result.bundle_name} {result.bundle_version}".rstrip(),
             result.placement.words,
             *_seenWords(result),
@@ -101,9 +104,39 @@ def _words(
     )
 
 
+def _peakWords(inputVolume: slicer.vtkMRMLScalarVolumeNode, overlayNode, result: Result | None) -> str:
+    """Where the peak is: in the patient and in voxels, of a photo in pixels from its upper left corner."""
+    peak = _peakOf(overlayNode, result)
+    if peak is None:
+        return "No positive evidence anywhere: the heatmap is zero, and the slices go through the volume's centre"
+    if isPhoto(inputVolume):
+        return f"Peak at column {peak[0]}, row {peak[1]}"
+    world = worldFromIJK(overlayNode, peak)
+    return "Peak at " + "  ".join(_position(axis, mm) for axis, mm in enumerate(world)) + f" mm, voxel {peak}"
+
+
+def _peakOf(overlayNode: slicer.vtkMRMLScalarVolumeNode, result: Result | None) -> tuple[int, int, int] | None:
+    """Voxel of the largest value: what the result says (the middle, where several share it) as long as the voxels bear it
+    out; None where the heatmap is zero."""
+    most = overlayNode.GetImageData().GetScalarRange()[1]
+    if not most > 0:
+        return None
+    said = getattr(result, "peak", None)
+    if said is not None and all(0 <= n < size for n, size in zip(said, overlayNode.GetImageData().GetDimensions())):
+        if overlayNode.GetImageData().GetScalarComponentAsDouble(*said, 0) >= 0.98 * most:
+            return tuple(said)
+    return peakIJK(overlayNode)
+
+
 def _seenWords(result: Result) -> list[str]:
-    share = result.field_of_view.share
-    return [] if share > 0.9995 else [f"Outlined: the {share:.0%} of the volume's voxels that the network saw"]
+    """How much of the volume the network saw; that it is outlined only where it is."""
+    seen = result.field_of_view
+    if seen.share > 0.9995:
+        return []
+    share = f"{100 * seen.share:.{1 if seen.share > 0.99 else 0}f} %"
+    if seen.planes:
+        return [f"Outlined: the {share} of the volume's voxels that the network saw"]
+    return [f"The network saw {share} of the volume's voxels; they have no simple outline"]
 
 
 def _answer(result: Result) -> str:
@@ -111,7 +144,11 @@ def _answer(result: Result) -> str:
     prediction, target = result.prediction, result.target.index
     share = _share(result, target).lstrip(", ")
     if prediction.voxels and 0 <= target < len(prediction.voxels):
-        return f"predicted in {prediction.voxels[target]:,} voxels of the output"
+        own, most = prediction.voxels[target], max(range(len(prediction.voxels)), key=prediction.voxels.__getitem__)
+        words = f"predicted in {own:,} voxels of the output"
+        # By the same count, where a voxel has one class: the class that most voxels have.
+        several = prediction.activation == "softmax" and prediction.voxels[most] > own and most < len(prediction.classes)
+        return words + (f", most often predicted: {prediction.classes[most]}, {prediction.voxels[most]:,}" if several else "")
     if prediction.activation != "softmax":
         return share
     if prediction.index == target:
@@ -144,14 +181,16 @@ def drawPicture(
 ) -> Canvas:
     """The picture that :func:`savePicture` writes, laid out from top to bottom: heading, panels, footer."""
     renderer = SliceRenderer(inputVolume, overlayNode, opacity)
-    peak = peakWorld(overlayNode)
-    orientations = orientationsOf(inputVolume)
-    scale = _scale(renderer, orientations)
-    sizes = {orientation: renderer.size(orientation, scale) for orientation in orientations}
-    panelHeight = max(height for _, height in sizes.values())
+    result = resultOf(overlayNode)
+    voxel = _peakOf(overlayNode, result)
+    peak = peakWorld(overlayNode) if voxel is None else worldFromIJK(overlayNode, voxel)
+    planes = planesOf(inputVolume, flat=_seesSlices(result))
+    scale = _scale(renderer, planes)
+    sizes = [renderer.size(plane, scale) for plane in planes]
+    panelHeight = max(height for _, height in sizes)
     # A thin slab still gets a panel wide enough for its letters.
-    widths = {orientation: max(sizes[orientation][0], 190) for orientation in orientations}
-    content = sum(widths.values()) + (len(orientations) - 1) * GAP + BAR_ROOM
+    widths = [max(width, 190) for width, _ in sizes]
+    content = sum(widths) + (len(planes) - 1) * GAP + BAR_ROOM
     panelHeight = max(panelHeight, 240)
     width = max(content, MINIMUM_WIDTH) + 2 * MARGIN
 
@@ -163,13 +202,15 @@ def drawPicture(
     page.text(MARGIN, MARGIN + 42, fitText(subtitle, SUBTITLE, text), SUBTITLE, SOFT)
 
     x = MARGIN + (width - 2 * MARGIN - content) // 2
-    for orientation in orientations:
-        rendered = renderer.render(orientation, peak, scale)
+    for number, plane in enumerate(planes):
+        rendered = renderer.render(plane, peak, scale)
         _outline(rendered, inputVolume, overlayNode)
-        _panel(page, x, top, widths[orientation], panelHeight, rendered, peak, overlayNode)
-        if orientation == orientations[0]:
-            _scaleBar(page, x, top + panelHeight, widths[orientation], scale)
-        x += widths[orientation] + GAP
+        caption = _caption(plane, inputVolume, peak)
+        _panel(page, x, top, widths[number], panelHeight, rendered, None if voxel is None else peak, caption)
+        if number == 0:
+            unit = float(inputVolume.GetSpacing()[0]) if plane.isPhoto else None
+            _scaleBar(page, x, top + panelHeight, widths[number], scale, unit)
+        x += widths[number] + GAP
     _colorBar(page, x + 8, top, panelHeight, overlayNode)
 
     for number, line in enumerate(footer):
@@ -177,37 +218,53 @@ def drawPicture(
     return page
 
 
-def _scale(renderer: SliceRenderer, orientations: Sequence[str]) -> float:
-    """Pixels a mm with which the slices side by side fill the room without exceeding it."""
-    extent = renderer.bounds[1] - renderer.bounds[0]
-    across = sum(extent[AXES[orientation][0]] for orientation in orientations)
-    up = max(extent[AXES[orientation][1]] for orientation in orientations)
-    return float(min((PANELS_WIDTH - (len(orientations) - 1) * GAP) / across, PANELS_HEIGHT / up))
+def _seesSlices(result: Result | None) -> bool:
+    """The network takes pictures, so that the volume's own slices are what it saw."""
+    return result is not None and (tuple(result.network_input_shape[2:]) in ((), (1,)) or "slice" in result.applied)
+
+
+def _scale(renderer: SliceRenderer, planes: Sequence[Plane]) -> float:
+    """Pixels per mm with which the slices side by side fill the room without exceeding it."""
+    extents = np.array([renderer.extent(plane) for plane in planes])
+    return float(min((PANELS_WIDTH - (len(planes) - 1) * GAP) / extents[:, 0].sum(), PANELS_HEIGHT / extents[:, 1].max()))
+
+
+def _caption(plane: Plane, inputVolume: slicer.vtkMRMLScalarVolumeNode, through: np.ndarray) -> str:
+    """Which slice it is: by its place in the patient, or, where it is one of the volume's own, by its number."""
+    if plane.isPhoto:
+        columns, rows, _ = inputVolume.GetImageData().GetDimensions()
+        return f"{columns} × {rows} pixels"
+    if plane.axis is None:
+        axis = AXES[plane.name][2]
+        return f"{plane.name}   {_position(axis, through[axis])} mm"
+    count = inputVolume.GetImageData().GetDimensions()[plane.axis]
+    number = round(float(indexFromWorld(inputVolume, np.asarray([through]))[0][plane.axis])) + 1
+    if count == 1:
+        return f"Oblique {plane.name.lower()}"
+    return f"Oblique {plane.name.lower()}   slice {min(max(number, 1), count)} of {count} ({'IJK'[plane.axis]})"
 
 
 def _panel(
-    page: Canvas, x: int, y: int, width: int, height: int, rendered: Slice, peak: np.ndarray, overlayNode
+    page: Canvas, x: int, y: int, width: int, height: int, rendered: Slice, peak: np.ndarray | None, caption: str
 ) -> None:
-    """One slice centred on black, with caption, orientation letters and marks around the peak."""
-    through = AXES[rendered.orientation][2]
-    caption = f"{rendered.orientation}   {_position(through, peak[through])} mm"
+    """One slice centred on black, with caption, orientation letters and marks around the peak, if there is one."""
     page.text(x, y - 9, fitText(caption, LABEL, width), LABEL, SOFT, anchor="left baseline")
     page.rectangle(x, y, width, height, PANEL)
     rows, columns = rendered.pixels.shape[:2]
     left, top = x + (width - columns) // 2, y + (height - rows) // 2
     page.paste(left, top, rendered.pixels)
 
-    column, row = rendered.pixelOf(peak)
-    if overlayNode.GetImageData().GetScalarRange()[1] > 0:
+    if peak is not None:
+        column, row = rendered.pixelOf(peak)
         _marks(page, left + column, top + row, (x, y, width, height))
-    letters = rendered.letters
-    for edge, place in {
+    places = {
         "left": (x + 10, y + height / 2, "left middle"),
         "right": (x + width - 10, y + height / 2, "right middle"),
         "top": (x + width / 2, y + 8, "center top"),
         "bottom": (x + width / 2, y + height - 10, "center baseline"),
-    }.items():
-        page.text(*place[:2], letters[edge], 20, WHITE, bold=True, anchor=place[2], shadow=True)
+    }
+    for edge, letter in rendered.letters.items():
+        page.text(*places[edge][:2], letter, 20, WHITE, bold=True, anchor=places[edge][2], shadow=True)
 
 
 def _outline(rendered: Slice, inputVolume: slicer.vtkMRMLScalarVolumeNode, overlayNode) -> None:
@@ -253,14 +310,14 @@ def _marks(page: Canvas, x: float, y: float, panel: tuple[int, int, int, int]) -
     line(x - thin / 2, y + near, x + thin / 2, y + far)
 
 
-def _scaleBar(page: Canvas, x: int, bottom: int, width: int, scale: float) -> None:
-    """A bar of a round length in mm, at most a third of the panel, in its lower left corner."""
-    lengths = [base * 10.0**power for power in range(-2, 4) for base in (1, 2, 5)]
-    length = max([mm for mm in lengths if mm * scale <= width / 3] or lengths[:1])
-    left, pixels = x + 14, round(length * scale)
+def _scaleBar(page: Canvas, x: int, bottom: int, width: int, scale: float, pixel: float | None) -> None:
+    """A bar of a round length, at most a third of the panel, in its lower left corner: in mm, or in pixels of this size."""
+    lengths = [base * 10.0**power for power in range(0 if pixel else -2, 5) for base in (1, 2, 5)]
+    length = max([n for n in lengths if n * scale * (pixel or 1) <= width / 3] or lengths[:1])
+    left, pixels = x + 14, round(length * scale * (pixel or 1))
     page.rectangle(left - 1, bottom - 18, pixels + 2, 6, PANEL, 0.6)
     page.rectangle(left, bottom - 17, pixels, 4, WHITE)
-    page.text(left, bottom - 26, f"{length:g} mm", 15, WHITE, anchor="left baseline", shadow=True)
+    page.text(left, bottom - 26, f"{length:g} {'px' if pixel else 'mm'}", 15, WHITE, anchor="left baseline", shadow=True)
 
 
 def _colorBar(page: Canvas, x: int, top: int, panelHeight: int, overlayNode) -> None:

@@ -27,7 +27,7 @@ def showFieldOfView(overlayNode: slicer.vtkMRMLScalarVolumeNode, visible: bool =
         None where it was never shown and shall not be.
 
     Raises:
-        PlacementError: the overlay carries no report, or its input volume has left the scene.
+        PlacementError: the overlay carries no report, its input volume has left the scene, or no planes bound the region.
     """
     node = overlayNode.GetNodeReference(ROLE)
     if node is None and visible:
@@ -43,6 +43,12 @@ def _makeSegmentation(overlayNode: slicer.vtkMRMLScalarVolumeNode):
         raise PlacementError(
             f"The field of view of {overlayNode.GetName()!r} is not known: it is no heatmap of this module, or its input "
             "volume has left the scene. Explain the volume again."
+        )
+    if result.field_of_view.planes is None:
+        raise PlacementError(
+            f"What the network saw of {overlayNode.GetName()!r} has no outline that could be drawn: it is "
+            f"{result.field_of_view.share:.0%} of the volume's voxels, in each slice others. Where the heatmap is above 0 "
+            "was seen."
         )
     shape = inputVolume.GetImageData().GetDimensions()
     region = Region.from_planes(shape, result.field_of_view.planes)

@@ -7,6 +7,8 @@ they look. The user's nodes, views, undo history and modified flags see nothing 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import slicer
@@ -20,6 +22,46 @@ ORIENTATIONS = ("Axial", "Coronal", "Sagittal")
 
 AXES = {"Axial": (0, 1, 2), "Coronal": (0, 2, 1), "Sagittal": (1, 2, 0)}
 """RAS axis across, RAS axis upwards, RAS axis through the slice, of each orientation."""
+PICTURE_FILES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif")
+
+
+OBLIQUE = 3.0
+"""Degrees by which a volume's axes may be off the patient's and still be cut along the patient's."""
+SECOND_LETTER = 0.34
+"""Share of a direction that earns a letter of its own: an edge 20° off the patient's right towards the front is ``RA``."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where to cut a volume, and how the slice lies on the page. All vectors are unit vectors in world RAS.
+
+    Attributes:
+        name: ``Axial``, ``Coronal`` or ``Sagittal``: what it is, or comes nearest to; ``Photo`` of a picture that is of no
+            patient, as far as its geometry says.
+        across, up: where the right and the upper edge of the slice point; they are perpendicular.
+        axis: the volume's own axis (0, 1, 2 for I, J, K) that counts such slices, None where it is cut along the patient's.
+    """
+
+    name: str
+    across: tuple[float, float, float]
+    up: tuple[float, float, float]
+    axis: int | None = None
+
+    @property
+    def normal(self) -> np.ndarray:
+        return np.cross(self.across, self.up)
+
+    @property
+    def isPhoto(self) -> bool:
+        return self.name == "Photo"
+
+
+PATIENT = {
+    "Axial": Plane("Axial", (-1, 0, 0), (0, 1, 0)),
+    "Coronal": Plane("Coronal", (-1, 0, 0), (0, 0, 1)),
+    "Sagittal": Plane("Sagittal", (0, -1, 0), (0, 0, 1)),
+}
+"""The patient's planes as Slicer shows them: the patient's right on the left of the page, in sagittal ones the front."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +69,19 @@ class Slice:
     """One rendered slice.
 
     Attributes:
-        orientation: ``Axial``, ``Coronal`` or ``Sagittal``.
+        plane: where the volume was cut.
         pixels: RGB in [0, 1], height × width × 3, first row on top.
         rasFromPixel: 4×4, from (column, row, 0, 1) to world RAS mm.
     """
 
-    orientation: str
+    plane: Plane
     pixels: np.ndarray
     rasFromPixel: np.ndarray
+
+    @property
+    def orientation(self) -> str:
+        """``Axial``, ``Coronal`` or ``Sagittal``: the patient's plane that it is, or comes nearest to."""
+        return self.plane.name
 
     def pixelOf(self, ras: np.ndarray) -> tuple[float, float]:
         """Column and row of a point in world RAS mm, perpendicularly projected on the slice."""
@@ -43,16 +90,21 @@ class Slice:
 
     @property
     def letters(self) -> dict[str, str]:
-        """Anatomical direction at the ``left``, ``right``, ``top`` and ``bottom`` edge, from the slice's geometry."""
-        right, down = directionLetter(self.rasFromPixel[:3, 0]), directionLetter(self.rasFromPixel[:3, 1])
-        opposite = dict(zip("RLAPSI", "LRPAIS"))
-        return {"left": opposite[right], "right": right, "top": opposite[down], "bottom": down}
+        """Anatomical direction at the ``left``, ``right``, ``top`` and ``bottom`` edge, from the slice's geometry; none
+        where it is of no patient. Where an edge lies between two directions it has both letters, the nearer one first."""
+        if self.plane.isPhoto:
+            return {}
+        right, down = self.rasFromPixel[:3, 0], self.rasFromPixel[:3, 1]
+        edges = {"left": -right, "right": right, "top": -down, "bottom": down}
+        return {edge: directionLetters(direction) for edge, direction in edges.items()}
 
 
-def directionLetter(direction: np.ndarray) -> str:
-    """R, L, A, P, S or I: the anatomical direction nearest to a vector in RAS."""
-    axis = int(np.argmax(np.abs(direction)))
-    return ("RAS" if direction[axis] > 0 else "LPI")[axis]
+def directionLetters(direction: np.ndarray) -> str:
+    """``R``, ``L``, ``A``, ``P``, ``S``, ``I`` or several of them: where a vector in RAS points, its largest part first."""
+    unit = np.asarray(direction, dtype=float) / np.linalg.norm(direction)
+    order = sorted(range(3), key=lambda axis: -abs(unit[axis]))
+    said = [axis for place, axis in enumerate(order) if place == 0 or abs(unit[axis]) >= SECOND_LETTER]
+    return "".join(("RAS" if unit[axis] > 0 else "LPI")[axis] for axis in said)
 
 
 class SliceRenderer:
@@ -70,7 +122,7 @@ class SliceRenderer:
         overlayNode: slicer.vtkMRMLScalarVolumeNode | None = None,
         opacity: float = 0.5,
     ) -> None:
-        self.bounds = worldBounds(inputVolume)
+        self._corners = worldCorners(inputVolume)
         self._scene = slicer.vtkMRMLScene()
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self._scene)
         self._logic = slicer.vtkMRMLSliceLogic()
@@ -84,23 +136,37 @@ class SliceRenderer:
             composite.SetForegroundVolumeID(self._copy(overlayNode).GetID())
             composite.SetForegroundOpacity(opacity)
 
-    def size(self, orientation: str, pixelsPerMm: float) -> tuple[int, int]:
+    def extent(self, plane: Plane | str) -> np.ndarray:
+        """Width and height in mm of a slice that shows the whole volume."""
+        across, up = self._bounds(_plane(plane))[:2]
+        return np.array([across[1] - across[0], up[1] - up[0]])
+
+    def size(self, plane: Plane | str, pixelsPerMm: float) -> tuple[int, int]:
         """Width and height in pixels of a slice that shows the whole volume."""
-        across, up, _ = AXES[orientation]
-        extent = (self.bounds[1] - self.bounds[0]) * pixelsPerMm
-        return max(round(extent[across]), 1), max(round(extent[up]), 1)
+        across, up = self.extent(plane) * pixelsPerMm
+        return max(round(across), 1), max(round(up), 1)
+
+    def _bounds(self, plane: Plane) -> np.ndarray:
+        """Smallest and largest position of the volume's corners across, upwards and through a plane: 3×2 in mm."""
+        positions = self._corners @ np.array([plane.across, plane.up, plane.normal]).T
+        return np.stack([positions.min(axis=0), positions.max(axis=0)], axis=1)
 
     def render(
-        self, orientation: str, through: np.ndarray, pixelsPerMm: float, size: tuple[int, int] | None = None
+        self, plane: Plane | str, through: np.ndarray, pixelsPerMm: float, size: tuple[int, int] | None = None
     ) -> Slice:
-        """The slice of an orientation through a point in world RAS mm, of the whole volume, with square pixels."""
-        width, height = size or self.size(orientation, pixelsPerMm)
-        depth = AXES[orientation][2]
-        center = self.bounds.mean(axis=0)
-        center[depth] = through[depth]
+        """The slice of a plane (or of the patient's plane of that name) through a point in world RAS mm, of the whole
+        volume, with square pixels."""
+        plane = _plane(plane)
+        width, height = size or self.size(plane, pixelsPerMm)
+        directions = np.array([plane.across, plane.up, plane.normal], dtype=float)
+        middle = self._bounds(plane).mean(axis=1)
+        middle[2] = directions[2] @ through
+        center = middle @ directions
         view = self._view
         unfinished = view.StartModify()
-        view.SetOrientation(orientation)
+        for column, direction in enumerate(directions):
+            for row in range(3):
+                view.GetSliceToRAS().SetElement(row, column, direction[row])
         view.SetDimensions(width, height, 1)
         view.SetFieldOfView(width / pixelsPerMm, height / pixelsPerMm, 1 / pixelsPerMm)
         view.SetXYZOrigin(0, 0, 0)
@@ -121,7 +187,7 @@ class SliceRenderer:
         rgba = numpy_support.vtk_to_numpy(output.GetPointData().GetScalars()).reshape(rows, columns, -1)[::-1] / 255.0
         flip = np.array([[1, 0, 0, 0], [0, -1, 0, rows - 1], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=float)
         rasFromPixel = slicer.util.arrayFromVTKMatrix(view.GetXYToRAS()) @ flip
-        return Slice(orientation, (rgba[..., :3] * rgba[..., 3:]).astype(np.float32), rasFromPixel)
+        return Slice(plane, (rgba[..., :3] * rgba[..., 3:]).astype(np.float32), rasFromPixel)
 
     def _copy(self, node: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLScalarVolumeNode:
         """The node's twin in the renderer's scene: same voxels in memory, same look, same place in the world."""
@@ -181,13 +247,82 @@ def orientationsOf(volumeNode: slicer.vtkMRMLVolumeNode) -> tuple[str, ...]:
     return tuple(name for name in ORIENTATIONS if AXES[name][2] == int(np.argmax(normal)))
 
 
-def worldBounds(volumeNode: slicer.vtkMRMLVolumeNode) -> np.ndarray:
-    """Smallest and largest world RAS of the volume's voxels including their outer halves, 2×3 in mm."""
+def planesOf(volumeNode: slicer.vtkMRMLVolumeNode, flat: bool = False) -> tuple[Plane, ...]:
+    """Where to cut a volume so that its slices show what is in them.
+
+    The patient's three planes where the volume's axes follow them; else the volume's own, each turned on the page as the
+    patient's plane that it is nearest to. Where there is one slice only, the one that shows its face; where it is a
+    picture of no patient, as its file has it.
+
+    Args:
+        flat: the network sees slices of the volume, so that those are shown even where they are a little oblique.
+    """
+    if isPhoto(volumeNode):
+        directions = _directions(volumeNode)
+        return (Plane("Photo", tuple(directions[:, 0]), tuple(-directions[:, 1]), 2),)
+    names = orientationsOf(volumeNode)
+    parent = volumeNode.GetParentTransformNode()
+    if parent is not None and not parent.IsTransformToWorldLinear():
+        return tuple(PATIENT[name] for name in names)  # its planes are bent
+    directions = _directions(volumeNode)
+    matches = _nearest(directions)
+    off = max(np.degrees(np.arccos(min(1.0, abs(directions[ras, axis])))) for axis, ras in enumerate(matches))
+    if off <= (0.1 if flat else OBLIQUE):
+        return tuple(PATIENT[name] for name in names)
+    thin = [axis for axis, size in enumerate(volumeNode.GetImageData().GetDimensions()) if size == 1]
+    own = (_ownPlane(directions, matches, name) for name in ORIENTATIONS)
+    return tuple(plane for plane in own if len(thin) != 1 or plane.axis == thin[0])
+
+
+def _ownPlane(directions: np.ndarray, matches: tuple[int, ...], name: str) -> Plane:
+    """The volume's own plane that is nearest to one of the patient's, turned on the page like that one."""
+    like, (across, up, through) = PATIENT[name], AXES[name]
+    x, y = directions[:, matches.index(across)], directions[:, matches.index(up)]
+    x, y = x * np.sign(x @ like.across), y * np.sign(y @ like.up)
+    y = y - (y @ x) * x  # of a sheared volume, within the plane
+    return Plane(name, tuple(x), tuple(y / np.linalg.norm(y)), matches.index(through))
+
+
+def _directions(volumeNode: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """3×3: where the volume's axes point in the world, as unit columns."""
+    origin = worldFromIJK(volumeNode, (0.0, 0.0, 0.0))
+    columns = np.array([worldFromIJK(volumeNode, tuple(step)) - origin for step in np.eye(3)]).T
+    return columns / np.linalg.norm(columns, axis=0)
+
+
+def _nearest(directions: np.ndarray) -> tuple[int, ...]:
+    """For each axis of the volume the RAS axis that it stands for: each one once, the best of all ways to pair them."""
+    pairs = permutations(range(3))
+    return max(pairs, key=lambda ras: sum(abs(directions[r, axis]) for axis, r in enumerate(ras)))
+
+
+def isPhoto(volumeNode: slicer.vtkMRMLVolumeNode) -> bool:
+    """Whether a volume is one picture without a place in a patient: an image file, or a geometry that nobody has set."""
+    if volumeNode.GetImageData().GetDimensions()[2] != 1:
+        return False
+    storage = volumeNode.GetStorageNode()
+    if Path((storage.GetFileName() if storage is not None else "") or "").suffix.casefold() in PICTURE_FILES:
+        return True
+    matrix = affineFromNode(volumeNode)
+    return any(np.allclose(matrix, unset, atol=1e-6) for unset in (np.eye(4), np.diag([-1.0, -1.0, 1.0, 1.0])))
+
+
+def worldCorners(volumeNode: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """World RAS of the volume's eight corners, of the voxels' outer halves: 8×3 in mm."""
     size = volumeNode.GetImageData().GetDimensions()
-    corners = [
+    return np.array([
         worldFromIJK(volumeNode, (i, j, k))
         for i in (-0.5, size[0] - 0.5)
         for j in (-0.5, size[1] - 0.5)
         for k in (-0.5, size[2] - 0.5)
-    ]
-    return np.array([np.min(corners, axis=0), np.max(corners, axis=0)])
+    ])  # fmt: skip
+
+
+def worldBounds(volumeNode: slicer.vtkMRMLVolumeNode) -> np.ndarray:
+    """Smallest and largest world RAS of the volume's voxels including their outer halves, 2×3 in mm."""
+    corners = worldCorners(volumeNode)
+    return np.array([corners.min(axis=0), corners.max(axis=0)])
+
+
+def _plane(plane: Plane | str) -> Plane:
+    return PATIENT[plane] if isinstance(plane, str) else plane

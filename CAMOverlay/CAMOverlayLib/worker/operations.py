@@ -85,18 +85,13 @@ class Operations:
             return answer | leaves_no_trace(self._evaluated)(bundle, report)
 
     def _evaluated(self, bundle: Any, report: ReportProgress) -> dict[str, Any]:
-        import torch
-
-        from ..engine.compiled import is_compiled
-        from ..engine.layers import list_layers
+        from ..engine.listing import layers_of
 
         transforms = [type(t).__name__ for t in bundle.preprocessing().flatten().transforms]
-        network = bundle.network(torch.device("cpu"))
         report(Progress("forward", 0.3, "Looking at the layers"))
-        shape = bundle.input_shape()
-        if is_compiled(network):
+        _network, shape, table = layers_of(bundle)
+        if table is None:
             return {"transforms": transforms, "input_shape": shape, "layers": [], "default": "", "stages": []}
-        table = list_layers(network, torch.zeros(1, *shape))
         return {
             "transforms": transforms,
             "input_shape": shape,

@@ -10,6 +10,8 @@ import torch
 from CAMOverlayLib.demo import DEMO_VOLUME
 from CAMOverlayLib.engine.grid import Grid
 from CAMOverlayLib.engine.inverse import (
+    peak_of,
+    resample,
     as_network_input,
     field_of_view,
     invert_chain,
@@ -265,3 +267,62 @@ def test_a_crop_without_record_is_refused(write):
 def test_a_map_without_evidence_stays_empty(write, place):
     trail = run_chain(Compose([*LOAD, *SPATIAL]), [write()])
     assert not place(torch.zeros(4, 4, 4), trail).array.any()
+
+
+# On the volume's grid --------------------------------------------------------------------------------------------------
+
+
+def average(fine, factor):
+    """Means over blocks of so many voxels along each axis."""
+    i, j, k = (n // factor for n in fine.shape)
+    return fine.reshape(i, factor, j, factor, k, factor).mean((1, 3, 5))
+
+
+@pytest.mark.parametrize("oblique", [False, True])
+def test_a_sharp_map_on_a_coarse_volume_is_averaged_over_each_voxel(oblique):
+    """One hot activation among 6³ in a voxel must not depend on where in the voxel it lies, and must not vanish."""
+    turn = np.eye(4)
+    if oblique:
+        c, s = np.cos(0.3), np.sin(0.3)
+        turn[:2, :2] = [[c, -s], [s, c]]
+    coarse = Grid((8, 8, 8), np.diag([6.0, 6, 6, 1]))
+    fine = Grid((48, 48, 48), turn @ np.array([[1, 0, 0, -2.5], [0, 1, 0, -2.5], [0, 0, 1, -2.5], [0, 0, 0, 1]]))
+    totals = []
+    for place in [(20, 20, 20), (23, 21, 18), (18, 23, 23), (22, 19, 21)]:
+        heat = torch.zeros(48, 48, 48)
+        heat[place] = 1
+        found = resample(heat, fine, coarse, Region(coarse.shape, ()))
+        centre = coarse.index_from(fine)[:3] @ [*place, 1]
+        assert np.abs(np.array(peak_of(found)) - centre).max() <= 0.6
+        totals.append(found.sum() * 6**3)
+        if not oblique:
+            np.testing.assert_allclose(found.sum(), average(heat.numpy(), 6).sum(), rtol=0.3)
+    assert min(totals) > 0.7 and max(totals) < 1.3, totals
+    smooth = torch.from_numpy(blob(fine.shape, fine.affine, fine.affine[:3] @ [22, 25, 20, 1], 9))
+    found = resample(smooth, fine, coarse, Region(coarse.shape, ()))
+    if not oblique:
+        np.testing.assert_allclose(found, average(smooth.numpy(), 6), atol=0.02)
+
+
+def test_a_map_that_is_coarser_than_the_volume_is_what_it_was(write):
+    trail = run_chain(Compose([*LOAD, Resized(IMAGE, (24, 22, 20))]), [write()])
+    heat = torch.rand(5, 5, 5, generator=torch.Generator().manual_seed(2))
+    placed = place_by_affine(heat, trail)
+    expected = torch.nn.functional.interpolate(heat[None, None], (24, 22, 20), mode="trilinear", align_corners=False)[0, 0]
+    np.testing.assert_allclose(placed.array, expected.numpy(), atol=1e-5)
+
+
+def test_a_peak_is_the_centre_of_its_plateau_and_a_zero_map_has_none():
+    array = np.zeros((20, 18, 16), np.float32, order="F")
+    assert peak_of(array) is None
+    array[15, 2, 2] = 1
+    assert peak_of(array) == (15, 2, 2)
+    array[3:10, 4:9, 6:11] = 1
+    assert peak_of(array) == (6, 6, 8)  # of the larger plateau, its middle
+    array[:] = 1
+    assert np.abs(np.array(peak_of(array)) - [9.5, 8.5, 7.5]).max() <= 0.5
+    ring = np.zeros((21, 21, 1), np.float32, order="F")
+    ring[2:19, 2:19] = 1
+    ring[5:16, 5:16] = 0.5
+    assert ring[peak_of(ring)] == 1  # a member of it, though its centre is not
+    assert peak_of(np.full((4, 4, 4), -1, np.float32, order="F")) is None

@@ -10,6 +10,8 @@ import pytest
 import torch
 from CAMOverlayLib.demo import DEMO_VOLUME as DEMO
 from CAMOverlayLib.engine.evidence import sample
+from CAMOverlayLib.engine.grid import Grid
+from CAMOverlayLib.engine.placement import Witness
 from CAMOverlayLib.engine.placing import choose_way, place
 from CAMOverlayLib.engine.trail import run_chain
 from CAMOverlayLib.engine.volume import Volume, write_nifti
@@ -337,3 +339,23 @@ def test_both_ways_to_sample_agree():
     expected = sample(image.float(), positions)
     torch.testing.assert_close(sample(image.short(), positions), expected, rtol=1e-4, atol=1e-2)
     assert 0.1 < (expected == 0).float().mean() < 0.6
+
+
+def test_what_loads_the_volume_is_compared_with_the_volume():
+    """A loader that mirrors is not believed on its own say-so: a witness knows the volume and where it lies."""
+    loaded = LoadImaged(IMAGE)({IMAGE: str(DEMO)})[IMAGE]
+    grid = Grid(tuple(loaded.shape), loaded.affine.double().numpy())
+    for change, verdict in ((lambda x: x, "verified"), (lambda x: x.flip(0), "mismatch"), (lambda x: x.flip(2), "mismatch")):
+        witness = Witness(loaded.as_tensor(), original_grid=grid)
+        made = with_meta(change(loaded.as_tensor()).contiguous()[None], loaded)
+        witness.look(0, silently("OwnLoader", change), made, grid)
+        assert witness.conclude().verdict == verdict
+        assert [c.name for c in witness.contradictions] == ["OwnLoader"] * (verdict == "mismatch")
+
+
+def test_a_contradiction_stands_whatever_the_whole_looks_like():
+    def shift(image):
+        return with_meta(image.as_tensor().roll((3, -2, 2), (1, 2, 3)), image)
+
+    trail = run_chain(Compose([*LOAD, silently("Slip", shift), ScaleIntensityd(IMAGE), Resized(IMAGE, (40, 40, 40))]), [DEMO])
+    assert trail.witness.contradictions and trail.witness.conclude().verdict == "mismatch"

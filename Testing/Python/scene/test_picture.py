@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from CAMOverlayLib.errors import OutputError, VolumeError
-from CAMOverlayLib.request import Target
+from CAMOverlayLib.request import FieldOfView, Target
 from CAMOverlayLib.scene import canvas, colormaps, core, overlay, picture, volumes
-from CAMOverlayLib.scene.slices import AXES, ORIENTATIONS, SliceRenderer, orientationsOf
+from CAMOverlayLib.scene.slices import AXES, ORIENTATIONS, PATIENT, SliceRenderer, directionLetters, isPhoto, orientationsOf, planesOf
 
 import slicer
 import slicer.util
@@ -270,6 +270,110 @@ def test_odd_proportions_still_give_a_page(tmp_path, shape, spacing):
     picture.savePicture(tmp_path / "p.png", inputVolume, node)
     height, width, _ = readPng(tmp_path / "p.png").shape
     assert 400 < height < 1200 and 1000 < width < 2200
+
+
+# Oblique volumes, slices and photographs ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("turn", [(0, 0, 0), (2, 0, 0), (0, 0, -2.5), (8, 0, 0), (17, -33, 49), (0, 40, 0)], ids=str)
+@pytest.mark.parametrize("directions", [np.eye(3), np.diag([-1, -1, 1]), np.eye(3)[[1, 2, 0]], np.diag([1, 1, -1])],
+                         ids=["RAS", "LPS", "permuted", "left-handed"])  # fmt: skip
+def test_an_oblique_volume_is_cut_along_its_own_planes(tmp_path, turn, directions):
+    """The slice through a voxel shows the voxels with the same index along one axis, no others, and all of them."""
+    matrix = affine(rotation(*turn) @ directions, (1, 1.2, 3))
+    index = np.indices(SHAPE)
+    voxel = (23, 14, 17)
+    planes = planesOf(makeVolume(np.zeros(SHAPE, np.int16), matrix))
+    assert [plane.name for plane in planes] == list(ORIENTATIONS)
+    if max(map(abs, turn)) <= 3:
+        assert planes == tuple(PATIENT.values())
+        return
+    assert sorted(plane.axis for plane in planes) == [0, 1, 2]
+    for plane in planes:
+        marked = makeVolume(np.where(index[plane.axis] == voxel[plane.axis], 1000, 0).astype(np.int16), matrix)
+        marked.GetDisplayNode().SetAutoWindowLevel(False)
+        marked.GetDisplayNode().SetWindowLevelMinMax(0, 1000)
+        marked.GetDisplayNode().SetInterpolate(False)
+        rendered = SliceRenderer(marked).render(plane, centerOf(matrix, voxel), 2.0)
+        assert (rendered.pixels[3:-3, 3:-3] > 0.95).all(), "the whole slice, edge to edge, and nothing but it"
+        direction = matrix[:3, plane.axis] / np.linalg.norm(matrix[:3, plane.axis])
+        assert abs(plane.normal @ direction) == pytest.approx(1)
+        like = PATIENT[plane.name]
+        assert plane.up @ np.array(like.up) > 0 and plane.across @ np.array(like.across) > 0
+        for edge, step in {"right": plane.across, "top": plane.up}.items():
+            assert rendered.letters[edge] == directionLetters(np.array(step))
+
+
+def test_letters_of_an_oblique_edge_name_both_directions():
+    assert directionLetters(np.array([-1, 0.1, 0.2])) == "L"
+    assert directionLetters(np.array([0.5, -0.8, 0])) == "PR"
+    assert directionLetters(np.array([1, 1, -1.01])) == "IRA"
+
+
+def test_the_slices_of_a_2D_network_are_shown_as_it_saw_them(tmp_path):
+    matrix = affine(rotation(2, 1, 0), (1, 1, 4))
+    volume = makeVolume(np.zeros(SHAPE, np.int16), matrix)
+    assert all(plane.axis is None for plane in planesOf(volume))
+    assert [plane.axis for plane in planesOf(volume, flat=True)] == [2, 1, 0]
+    node = overlay.addOverlay(makeResult(makeHeatmap(tmp_path, blob(SHAPE, matrix, centerOf(matrix)), matrix),
+                                         network_input_shape=(64, 64, 1)), volume)  # fmt: skip
+    assert picture._seesSlices(overlay.resultOf(node))
+    assert picture._caption(planesOf(volume, flat=True)[0], volume, centerOf(matrix)) == "Oblique axial   slice 18 of 30 (K)"
+
+
+@pytest.mark.parametrize("turn", [(0, 0, 0), (20, 30, 10), (60, 0, 0)], ids=str)
+def test_a_single_oblique_slice_is_no_sliver(tmp_path, turn):
+    matrix = affine(rotation(*turn), (1, 1, 5))
+    volume = makeVolume(np.full((60, 40, 1), 500, np.int16), matrix)
+    (plane,) = planesOf(volume)
+    width, height = sorted(SliceRenderer(volume).size(plane, 1.0))
+    assert (width, height) == (40, 60)
+
+
+@pytest.mark.parametrize("colours", [True, False], ids=["colours", "grey"])
+def test_a_photo_has_pixels_and_no_patient(tmp_path, colours):
+    matrix = np.diag([-1.0, -1.0, 1.0, 1.0])
+    values = np.random.default_rng(0).integers(0, 255, (60, 40, 1, 3)).astype(np.uint8)
+    photo = makeVector(values, matrix) if colours else makeVolume(values[..., 0], matrix)
+    photo.GetDisplayNode().SetAutoWindowLevel(False)
+    photo.GetDisplayNode().SetWindowLevelMinMax(0, 255)
+    heat = makeHeatmap(tmp_path, blob((60, 40, 1), matrix, centerOf(matrix, (20, 30, 0))), matrix)
+    node = overlay.addOverlay(makeResult(heat, activation_spacing=(8.0, 9.0, 1.0), peak=(20, 30, 0)), photo)
+    assert isPhoto(photo) and not isPhoto(makeVolume(values[..., 0], affine(np.eye(3), (1, 1, 1))))
+    (plane,) = planesOf(photo)
+    rendered = SliceRenderer(photo).render(plane, centerOf(matrix, (20, 30, 0)), 1.0)
+    expected = values[:, :, 0].transpose(1, 0, 2) / 255 if colours else values[:, :, 0, :1].transpose(1, 0, 2) / 255
+    np.testing.assert_allclose(rendered.pixels, np.broadcast_to(expected, (40, 60, 3)), atol=1.5 / 255)
+    assert rendered.letters == {} and picture._caption(plane, photo, centerOf(matrix)) == "60 × 40 pixels"
+    footer = picture._words(photo, node)[2]
+    assert "8 × 9 pixels" in footer[0] and "column 20, row 30" in footer[1] and not any(" mm" in line for line in footer)
+
+
+def test_the_peak_is_the_results_where_the_voxels_bear_it_out(tmp_path):
+    matrix = GEOMETRIES["axis-aligned"]
+    volume = makeVolume(np.zeros(SHAPE, np.int16), matrix)
+    plateau = np.zeros(SHAPE)
+    plateau[10:15, 10:15, 10:15] = 1
+    for said, expected in (((12, 12, 12), (12, 12, 12)), ((0, 0, 0), (10, 10, 10)), ((99, 0, 0), (10, 10, 10)), (None, (10, 10, 10))):
+        node = overlay.addOverlay(makeResult(makeHeatmap(tmp_path, plateau, matrix), peak=said), volume)
+        assert picture._peakOf(node, overlay.resultOf(node)) == expected
+    node = overlay.addOverlay(makeResult(makeHeatmap(tmp_path, 0 * plateau, matrix), peak=None), volume)
+    assert picture._peakOf(node, overlay.resultOf(node)) is None
+    assert "No positive evidence" in picture._words(volume, node)[2][1]
+    picture.savePicture(tmp_path / "zero.png", volume, node)
+
+
+@pytest.mark.parametrize(("seen", "words"), [
+    (FieldOfView(0.8, ((1.0, 0.0, 0.0, 1.5, 7.5),)), "Outlined: the 80 % of"), (FieldOfView(0.8, ()), "The network saw 80 % of"),
+    (FieldOfView(0.8, None), "The network saw 80 % of"), (FieldOfView(1.0, ()), None), (FieldOfView(1.0, None), None),
+    (FieldOfView(0.998, ((1.0, 0.0, 0.0, 0.5, 39.5),)), "Outlined: the 99.8 % of"),
+])  # fmt: skip
+def test_outlined_is_said_where_something_is(tmp_path, seen, words):
+    matrix = GEOMETRIES["axis-aligned"]
+    inputVolume, node = makeOverlay(tmp_path, matrix, centerOf(matrix), field_of_view=seen)
+    lines = [line for line in picture._words(inputVolume, node)[2] if "network saw" in line]
+    assert len(lines) == (words is not None) and all(line.startswith(words) for line in lines)
+    picture.savePicture(tmp_path / "p.png", inputVolume, node)
 
 
 def test_errors(tmp_path):
