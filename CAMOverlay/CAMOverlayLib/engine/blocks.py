@@ -174,10 +174,10 @@ def _judge(correlation: Tensor, plain: Tensor, shifts: np.ndarray, step: np.ndar
     explained = value > 0.4
     gain = claim - left[np.arange(len(best)), best]
     ahead = value - correlation.numpy()[:, here]
-    doubtful = explained & (gain > 0.35) & (ahead > 0.05) & (steps > 1.5)
+    doubtful = explained & (gain > 0.35) & (ahead > 0.08) & (steps > 1.5)
     # What was moved matches as it is; what matches only if it is filtered was filtered, and may match anywhere.
     moved = doubtful & (ahead > 0.15) & (plain.numpy()[np.arange(len(best)), best] > value - 0.08)
-    excluded = (left - claim[:, None] > 0.35) & (correlation.numpy()[:, here, None] - correlation.numpy() > 0.15)
+    excluded = (left - claim[:, None] > 0.35) & (correlation.numpy()[:, here, None] - correlation.numpy() > 0.08)
     excluded &= explained[:, None]
     share = excluded.mean(0)
     missed = length[share < 0.5]

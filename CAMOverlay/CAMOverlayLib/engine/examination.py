@@ -24,9 +24,13 @@ from .evidence import (
 DISPLACED = 0.1
 FEWEST = 8
 """Share and number of the blocks that must fit clearly better elsewhere before an image is called warped."""
-DOUBTFUL = 0.05
+MOVED = 0.025
+DOUBTFUL = 0.15
+DOUBTFUL_AND_POOR = 0.08
+POOR = 0.7
 UNEXPLAINED = 0.3
-"""Shares of doubtful and of unexplained blocks up to which an image is called verified."""
+"""An image is verified up to these shares of displaced blocks, of blocks that fit better elsewhere at least if filtered
+(fewer where the blocks correlate worse than ``POOR`` with what is claimed), and of blocks that fit nowhere."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def examine(claim: Claim, points: int, named: bool = False) -> Agreement:
         agreement = search(samples, claim.image, claim.origin, claim.tracked, agreement)
     found = [agreement] if agreement.verdict == "mismatch" and judge.stands(agreement.mapping, agreement.kind) else []
     near = around.motion_score > around.score - 0.5 * margin(fewer.count, around.score, around.score)
-    if agreement.verdict != "verified" or near or local.doubtful > DOUBTFUL:
+    if agreement.verdict != "verified" or near or local.displaced > MOVED:
         nearby = _nearby(claim, fewer, space, around, local)
         if nearby is not None and judge.stands(nearby.mapping, nearby.kind):
             found.append(nearby)
@@ -71,7 +75,7 @@ def examine(claim: Claim, points: int, named: bool = False) -> Agreement:
         if best.kind in ("turned", "rescaled", "shifted") and _bent(local) and best.mapping is not None:
             # An affine may be the best of them and still explain little: what bends has no affine.
             rest = match_blocks(claim.image, claim.origin, best.mapping, claim.spacing, fewer)
-            if _bent(rest):
+            if _bent(rest) or rest.doubtful > 0.5 * DOUBTFUL:
                 return _warped(agreement, local)
         return replace(best, verdict="mismatch", score=min(best.score, best.rival_score))
     if _bent(local):
@@ -92,7 +96,8 @@ def _bounded(agreement: Agreement, around: Surroundings, local: Local) -> Agreem
     """Verified only as far as the tests saw."""
     bounds = around.bounds
     reason = ""
-    if local.count and (local.doubtful > DOUBTFUL or local.glaring > 1):
+    doubts = DOUBTFUL if local.claimed > POOR else DOUBTFUL_AND_POOR
+    if local.count and (local.displaced > MOVED or local.doubtful > doubts or local.glaring > 1):
         reason = "some parts of it fit better elsewhere"
     elif local.count and local.unexplained > UNEXPLAINED:
         reason = "too much of it resembles nothing in the volume"
