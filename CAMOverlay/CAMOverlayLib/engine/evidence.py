@@ -386,7 +386,10 @@ def at(image: Tensor, index: Tensor) -> Tensor:
 
 
 def _quantile_bins(values: Tensor) -> Tensor:
-    """R×N values by rank in ``BINS`` bins of equal size; equal values share one."""
+    """R×N values by rank in ``BINS`` bins of equal size; equal values, as far as interpolation is exact, share one."""
+    low = values.amin(1, keepdim=True)
+    grain = (values.amax(1, keepdim=True) - low).clamp(min=1e-30) * 1e-5
+    values = ((values - low) / grain).round()
     rank = torch.searchsorted(values.sort(dim=1).values, values)
     return rank * BINS // values.shape[1]
 
