@@ -30,7 +30,7 @@ def claims_of(channels: Sequence[Tensor], origins: Sequence[Tensor], tracked: np
             samples = Samples(channel, STEP_POINTS // 4)
             origin = max(origins, key=lambda o: samples.scores(o, [tracked])[0])
         claims.append(Claim(channel, origin, tracked, spacing))
-    return _neighbouring(claims) if len(claims) > 1 and len(origins) == 1 else claims
+    return _neighbouring(claims) if len(claims) % 2 and len(claims) > 1 and len(origins) == 1 else claims
 
 
 def _neighbouring(claims: list[Claim]) -> list[Claim]:
@@ -47,7 +47,7 @@ def _neighbouring(claims: list[Claim]) -> list[Claim]:
             scores = samples.scores(claim.origin, [tracked @ s for s in shifts])
             found.append(int(steps[int(np.argmax(scores))]) if not samples.empty else 99)
         gaps = np.diff(found)
-        if gaps[0] != 0 and (gaps == gaps[0]).all() and 0 in found:
+        if 0 < abs(gaps[0]) <= 2 and (gaps == gaps[0]).all() and found[len(found) // 2] == 0:
             return [replace(c, tracked=tracked @ shifts[f + NEIGHBOURS]) for c, f in zip(claims, found)]
     return claims
 
