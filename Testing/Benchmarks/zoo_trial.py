@@ -161,6 +161,9 @@ def with_weights(folder: Path) -> None:
 
         with without_download():
             network = bundle.bare_network()
+        for parameter in network.parameters():  # a last layer that begins with zeros would hide everything before it
+            if parameter.ndim > 1 and not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.02)
         weights.parent.mkdir(parents=True, exist_ok=True)
         torch.save(network.state_dict(), weights)
 
