@@ -275,7 +275,7 @@ def _from_archive(name: str, entry: Entry, scratch: Path, report: Report) -> Pat
     if entry.checksum and digest.hexdigest() != entry.checksum:
         raise ZooError(f"The download of '{name}' is not what the Model Zoo announced. Try again.")
     if not entry.checksum:
-        print(json.dumps({"warning": f"The Model Zoo tells no checksum of '{name}': it is taken as it came."}), flush=True)
+        say(warning=f"The Model Zoo tells no checksum of '{name}': it is taken as it came.")
     unpacked = scratch / "unpacked"
     unpack(archive, unpacked, lambda share: report(0.95 + 0.05 * share))
     archive.unlink()
@@ -498,10 +498,16 @@ def _reason(error: Exception) -> str:
 USAGE = "Usage: python -m CAMOverlayLib.zoo list | download NAME FOLDER [TOKEN]"
 
 
-def main(arguments: list[str]) -> int:
-    def say(**message: Any) -> None:
+def say(**message: Any) -> None:
+    """One line to the one who asked; where nobody listens any more there is nothing left to do but to clear away."""
+    try:
         print(json.dumps(message), flush=True)
+    except OSError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115: for the flush at the end
+        sys.exit(1)
 
+
+def main(arguments: list[str]) -> int:
     try:
         if arguments == ["list"]:
             say(bundles=[[name, entry.version] for name, entry in read_list().items()])

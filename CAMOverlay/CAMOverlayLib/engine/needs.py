@@ -52,10 +52,10 @@ def answers_with_image(metadata: dict[str, Any]) -> bool:
 def what_went_wrong(cause: BaseException) -> str:
     """The kind of an error and the line of its message that says most, without the colours of a terminal."""
     if isinstance(cause, ModuleNotFoundError) and cause.name:
-        return f"it needs the Python package '{cause.name.partition('.')[0]}', which is not installed here."
+        return _install(cause.name)
     text = without_colours(str(cause))
     if named := re.search(r"No module named '([\w.]+)'|[Pp]ackage '?(\w+)'? is not installed|[Pp]lease install (\w+)", text):
-        return f"it needs the Python package '{(named[1] or named[2] or named[3]).partition('.')[0]}', which is not installed here."
+        return _install(named[1] or named[2] or named[3])
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if isinstance(cause, OSError) and re.search(r"urlopen|getaddrinfo|Name or service|HTTP", text):
         return f"it wants to download something, and there is no connection ({lines[0]})."
@@ -63,6 +63,11 @@ def what_went_wrong(cause: BaseException) -> str:
     said = next((line for line in lines if re.search(r"\b(Error|Exception)\b|WeightsUnpickler", line)), lines[0] if lines else "")
     said = re.split(r"(?<=[.!?])\s", said)[0] if len(said) > 300 else said
     return f"{type(cause).__name__}: {said}" if said else f"{type(cause).__name__}, without a reason."
+
+
+def _install(module: str) -> str:
+    package = module.partition(".")[0]
+    return f"it needs the Python package '{package}', which is not installed here. Install it into the Python that computes."
 
 
 def without_colours(text: str) -> str:
@@ -79,16 +84,16 @@ def advice(transform: Any, cause: BaseException, image: Any, keys: Sequence[str]
         keys: of the images that the chain loads, and ``given`` those that there are files for.
     """
     name = type(transform).__name__
-    if CLICKS.search(name):
-        return (
-            f"{name} needs the user's clicks or prompts, which an explanation has not. Give a configuration whose "
-            "chain works without them (--config)."
-        )
     wanted = cause.args[0] if isinstance(cause, KeyError) and cause.args else None
     if wanted in keys and wanted not in given:
         number = list(keys).index(wanted) + 1
         what = "a label mask on the same grid" if re.search("label|mask|seg", str(wanted)) else "another volume on the same grid"
         return f"The chain needs '{wanted}' as well: give {what} as file {number} of {len(keys)} ({', '.join(keys)})."
+    if CLICKS.search(name):
+        return (
+            f"{name} needs the user's clicks or prompts, which an explanation has not. Give a configuration whose "
+            "chain works without them (--config)."
+        )
     if wanted is not None:
         return f"The chain needs '{wanted}', which none of its steps makes and no file stands for ({', '.join(map(str, keys)) or 'one image'})."
     if image is None and not _loads(transform):

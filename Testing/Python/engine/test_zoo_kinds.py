@@ -226,6 +226,7 @@ OWN_STEPS = {"steps": (
     "from monai.transforms import MapTransform\n\nclass Masksd(MapTransform):\n    def __call__(self, data):\n"
     "        return dict(data) | {'image': data['image'] * (data['label'] > 0)}\n\n"
     "class AddClicksd(MapTransform):\n    def __call__(self, data):\n        raise ValueError('no points')\n\n"
+    "class AddLabelAsGuidanced(Masksd):\n    pass\n\n"
     "class Wantsd(MapTransform):\n    def __call__(self, data):\n        return data['spacing']\n"
 )}  # fmt: skip
 
@@ -233,11 +234,12 @@ OWN_STEPS = {"steps": (
 @pytest.mark.parametrize(("chain", "words"), [
     ([*LABELLED, {"_target_": "scripts.steps.Masksd", "keys": "image"}],
      r"needs 'label' as well: give a label mask on the same grid as file 2 of 2 \(image, label\)"),
+    ([*LABELLED, {"_target_": "scripts.steps.AddLabelAsGuidanced", "keys": "image"}], "needs 'label' as well: give a label mask"),
     ([*USUAL_CHAIN, {"_target_": "scripts.steps.AddClicksd", "keys": "image"}], "AddClicksd needs the user's clicks or prompts"),
     ([*USUAL_CHAIN, {"_target_": "scripts.steps.Wantsd", "keys": "image"}], "needs 'spacing', which none of its steps makes"),
     ([{"_target_": "CastToTyped", "keys": "image", "dtype": "float32"}], "no step that loads the image"),
     ([{"_target_": "LoadImage"}, {"_target_": "Transpose", "indices": [2, 0, 1, 3]}], "images of 4 dimensions, as a series over time"),
-], ids=["label", "clicks", "key", "loader", "time"])  # fmt: skip
+], ids=["label", "label as guidance", "clicks", "key", "loader", "time"])  # fmt: skip
 def test_a_step_that_fails_says_what_is_missing(make_bundle, ask, chain, words):
     folder = make_bundle(chain=chain)
     rewrite(folder, OWN_STEPS)
@@ -276,7 +278,7 @@ def test_listing_the_layers_of_a_network_that_takes_something_else(make_bundle):
 def test_messages_of_libraries_in_one_line():
     assert without_colours("\x1b[1mdo those\x1b[0m\x1b]8;;http://a\x07 steps\x00") == "do those steps"
     assert what_went_wrong(ModuleNotFoundError("No module named 'torchvision.ops'", name="torchvision.ops")) == \
-        "it needs the Python package 'torchvision', which is not installed here."  # fmt: skip
+        "it needs the Python package 'torchvision', which is not installed here. Install it into the Python that computes."  # fmt: skip
     assert "package 'torchvision'" in what_went_wrong(RuntimeError("import torchvision.models (No module named 'torchvision')."))
     torchs = "Weights only load failed. You have two options, \x1b[1mdo those steps only if you trust\x1b[0m.\n\tWeightsUnpickler error: Unsupported global: GLOBAL numpy.core"
     assert what_went_wrong(RuntimeError(torchs)) == "RuntimeError: WeightsUnpickler error: Unsupported global: GLOBAL numpy.core"
