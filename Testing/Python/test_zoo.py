@@ -60,7 +60,11 @@ def test_newer_versions_are_on_hugging_face(server, tmp_path):
     server.breaks["/MONAI/demo/resolve/2.0.0/models/model.pt"] = (50_000, 1)
     shares = []
     folder = zoo.download("demo", tmp_path / "here", shares.append)
-    assert {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != zoo.MARKER} == files
+    assert {
+        p.relative_to(folder).as_posix(): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file() and p.name != zoo.MARKER
+    } == files
     assert zoo.record_of(folder).version == "2.0.0" and shares == sorted(shares) and shares[-1] == 1
 
 
@@ -134,7 +138,12 @@ def test_no_way_leads_from_https_to_http_or_to_the_disk(monkeypatch, server, tmp
     with pytest.raises(zoo.ZooError, match="no https address"):
         zoo.download("demo", tmp_path / "here")
     monkeypatch.setattr(zoo, "LIST_URL", "https://example.invalid/list.json")
-    assert not any(map(zoo._allowed, ("http://example.invalid/", "http://127.0.0.1/a", "file:///etc/passwd", "ftp://a/b", "demo.zip", "")))
+    assert not any(
+        map(
+            zoo._allowed,
+            ("http://example.invalid/", "http://127.0.0.1/a", "file:///etc/passwd", "ftp://a/b", "demo.zip", ""),
+        )
+    )
 
 
 def test_a_missing_checksum_is_said(server, tmp_path, capsys):

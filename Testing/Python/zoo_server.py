@@ -115,7 +115,11 @@ def zipped(files, **options):
     return buffer.getvalue()
 
 
-SMALL = {"demo/configs/inference.json": b"{}", "demo/models/model.pt": os.urandom(300_000), "demo/scripts/__init__.py": b""}
+SMALL = {
+    "demo/configs/inference.json": b"{}",
+    "demo/models/model.pt": os.urandom(300_000),
+    "demo/scripts/__init__.py": b"",
+}
 
 
 def in_the_zoo(server, content, version="1.0.0", name="demo", checksum=None):

@@ -47,7 +47,7 @@ def rewrite(folder, scripts=None, **changes):
         (folder / f"scripts/{name}.py").write_text(text)
 
 
-# Written for another torch, NumPy, or machine -----------------------------------------------------------------------
+# Written for another torch, NumPy, or machine -----------------------------------------------
 
 
 @no_cuda
@@ -61,7 +61,10 @@ def test_an_architecture_file_and_cuda_as_in_the_DiNTS_bundles(make_bundle, ask)
         arch="$torch.load(@arch_path, map_location=torch.device('cuda'))",
         offset="$torch.zeros(1, device='cuda').cuda().to(torch.device('cuda:0')).to('cuda')",
         network_def={**SMALL_NETWORK, "init_features": "$int(@arch['features'][0] + float(@offset.cpu()))"},
-        preprocessing={"_target_": "Compose", "transforms": [*USUAL_CHAIN, {"_target_": "ToDeviced", "keys": "image", "device": "cuda:0"}]},
+        preprocessing={
+            "_target_": "Compose",
+            "transforms": [*USUAL_CHAIN, {"_target_": "ToDeviced", "keys": "image", "device": "cuda:0"}],
+        },
     )
     before = torch.load
     result, heat = ask(folder)
@@ -72,7 +75,11 @@ def test_another_file_than_the_bundles_own_is_loaded_as_torch_does_it(make_bundl
     folder = make_bundle()
     torch.save({"features": np.array([8])}, tmp_path / "elsewhere.pt")
     for path in (tmp_path / "elsewhere.pt", folder / "../elsewhere.pt"):
-        rewrite(folder, arch=f"$torch.load({str(path)!r})", network_def={**SMALL_NETWORK, "init_features": "$int(@arch['features'][0])"})
+        rewrite(
+            folder,
+            arch=f"$torch.load({str(path)!r})",
+            network_def={**SMALL_NETWORK, "init_features": "$int(@arch['features'][0])"},
+        )
         with pytest.raises(BundleError, match="does not evaluate.*[Uu]npick|Weights only"):
             Bundle(folder, trust=True).network(CPU)
     (folder / "models/linked.pt").symlink_to(tmp_path / "elsewhere.pt")
@@ -89,8 +96,10 @@ def test_cuda_in_a_configuration_and_in_scripts(make_bundle):
         "is_card": "$@device == 'cuda'", "list": [{"device": "cuda:0"}, "$x.cuda()"],
     }  # fmt: skip
     bring_up_to_date(config)
-    assert config["device"] == config["other_device"] == config["list"][0]["device"] == "cpu" and config["name"] == "cuda"
-    assert config["fixed"] == "$torch.device( \"cpu\" )" and config["net"] == "$@network_def.to('cpu')"
+    assert (
+        config["device"] == config["other_device"] == config["list"][0]["device"] == "cpu" and config["name"] == "cuda"
+    )
+    assert config["fixed"] == '$torch.device( "cpu" )' and config["net"] == "$@network_def.to('cpu')"
     assert config["loaded"] == "$torch.load('a', map_location='cpu')" and config["list"][1] == "$x.cpu()"
     assert config["is_card"] == "$@device == 'cuda'"  # it asks; it puts nothing there
     folder = make_bundle()
@@ -122,11 +131,14 @@ def test_names_that_numpy_lost(make_bundle, ask):
 
 def test_the_supplied_names_are_what_they_were():
     assert NUMPY["product"]([2, 3, 4]) == 24 and NUMPY["alltrue"]([1, 0]) == False and NUMPY["sometrue"]([0, 1]) == True  # noqa: E712
-    assert NUMPY["in1d"]([[1, 2], [3, 4]], [2, 3]).tolist() == [False, True, True, False] and NUMPY["trapz"]([0, 1, 2]) == 2
+    assert (
+        NUMPY["in1d"]([[1, 2], [3, 4]], [2, 3]).tolist() == [False, True, True, False]
+        and NUMPY["trapz"]([0, 1, 2]) == 2
+    )
     assert NUMPY["asfarray"]([1, 2]).dtype == np.float64 and NUMPY["cumproduct"]([1, 2, 3]).tolist() == [1, 2, 6]
 
 
-# Downloads ------------------------------------------------------------------------------------------------------------
+# Downloads -----------------------------------------------
 
 
 @pytest.fixture
@@ -142,7 +154,14 @@ def offline(monkeypatch):
     return asked
 
 
-PRETRAINED = {"_target_": "DenseNet121", "spatial_dims": 2, "in_channels": 3, "out_channels": 3, "pretrained": True, "progress": False}
+PRETRAINED = {
+    "_target_": "DenseNet121",
+    "spatial_dims": 2,
+    "in_channels": 3,
+    "out_channels": 3,
+    "pretrained": True,
+    "progress": False,
+}
 
 
 @pytest.mark.parametrize("library", ["MONAI", "as torchvision does it"])
@@ -159,7 +178,10 @@ def test_pretrained_needs_no_download_where_the_weights_are_there(make_bundle, o
             "    if pretrained:\n        net.load_state_dict(load_state_dict_from_url('https://absent.invalid/a.pth'))\n    return net\n"
         )
         rewrite(folder, {"nets": nets}, network_def={**plain, "_target_": "scripts.nets.make", "pretrained": True})
-    network, weights = Bundle(folder, trust=True).network(CPU), torch.load(folder / "models/model.pt", weights_only=True)
+    network, weights = (
+        Bundle(folder, trust=True).network(CPU),
+        torch.load(folder / "models/model.pt", weights_only=True),
+    )
     assert offline == [] and all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
     assert library == "MONAI" or network.rescales
     (folder / "models/model.pt").unlink()
@@ -182,7 +204,7 @@ def test_what_torch_does_elsewhere_is_as_before():
         del sys.modules["borrowed"]
 
 
-# What was said of it, and what is missing ---------------------------------------------------------------------------------
+# What was said of it, and what is missing -----------------------------------------------
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "config", "words"), [
@@ -203,7 +225,11 @@ def test_what_cannot_be_explained_says_why(inputs, outputs, config, words):
 
 def test_a_generative_bundle_is_refused_before_anything_is_evaluated(make_bundle, ask):
     folder = make_bundle(weights=None)
-    config = {"network_def": {"_target_": "NoSuchNetwork"}, "noise": "$1/0", "inferer": {"_target_": "DiffusionInferer"}}
+    config = {
+        "network_def": {"_target_": "NoSuchNetwork"},
+        "noise": "$1/0",
+        "inferer": {"_target_": "DiffusionInferer"},
+    }
     (folder / "configs/inference.json").write_text(json.dumps(config))
     for call in (ask, lambda f: layers_of(Bundle(f, trust=True)), lambda f: Bundle(f, trust=True).preprocessing()):
         with pytest.raises(BundleError, match="generates images, it takes none"):
@@ -213,7 +239,14 @@ def test_a_generative_bundle_is_refused_before_anything_is_evaluated(make_bundle
 def test_an_image_for_an_output_is_no_yes_or_no(make_bundle, ask):
     metadata = {"network_data_format": {"inputs": {"image": {"num_channels": 1}},
                                         "outputs": {"pred": {"type": "image", "format": "magnitude", "channel_def": {"0": "image"}}}}}  # fmt: skip
-    network = {"_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 1, "channels": [4, 8], "strides": [2]}
+    network = {
+        "_target_": "UNet",
+        "spatial_dims": 3,
+        "in_channels": 1,
+        "out_channels": 1,
+        "channels": [4, 8],
+        "strides": [2],
+    }
     result, _ = ask(make_bundle(network=network, metadata=metadata))
     assert result.prediction.activation == "none" and result.prediction.classes == ("image",)
 
@@ -265,13 +298,18 @@ def test_prompts_are_named(make_bundle, ask):
 
 def test_listing_the_layers_of_a_network_that_takes_something_else(make_bundle):
     """Sizes written as strings count; where the network does not take them, the sentence says which were tried."""
-    metadata = {"network_data_format": {"inputs": {"image": {"num_channels": "1", "spatial_shape": ["48", "48", "48"]}}}}
+    metadata = {
+        "network_data_format": {"inputs": {"image": {"num_channels": "1", "spatial_shape": ["48", "48", "48"]}}}
+    }
     folder = make_bundle(metadata=metadata, chain=USUAL_CHAIN[:3])
     assert layers_of(Bundle(folder, trust=True))[1] == (1, 48, 48, 48)
     nets = ("from monai.networks.nets import DenseNet\n\nclass Picky(DenseNet):\n    def forward(self, x):\n        if x.shape[-1] != 50:\n"
             "            raise ValueError('the size must be 50\\nand not another')\n        return super().forward(x)\n")  # fmt: skip
     rewrite(folder, {"nets": nets}, network_def={**SMALL_NETWORK, "_target_": "scripts.nets.Picky"})
-    with pytest.raises(BundleError, match="does not take the input that the bundle describes, 1 × 48 × 48 × 48: ValueError: the size must be 50"):
+    with pytest.raises(
+        BundleError,
+        match="does not take the input that the bundle describes, 1 × 48 × 48 × 48: ValueError: the size must be 50",
+    ):
         layers_of(Bundle(folder, trust=True))
 
 
@@ -279,9 +317,14 @@ def test_messages_of_libraries_in_one_line():
     assert without_colours("\x1b[1mdo those\x1b[0m\x1b]8;;http://a\x07 steps\x00") == "do those steps"
     assert what_went_wrong(ModuleNotFoundError("No module named 'torchvision.ops'", name="torchvision.ops")) == \
         "it needs the Python package 'torchvision', which is not installed here. Install it into the Python that computes."  # fmt: skip
-    assert "package 'torchvision'" in what_went_wrong(RuntimeError("import torchvision.models (No module named 'torchvision')."))
+    assert "package 'torchvision'" in what_went_wrong(
+        RuntimeError("import torchvision.models (No module named 'torchvision').")
+    )
     torchs = "Weights only load failed. You have two options, \x1b[1mdo those steps only if you trust\x1b[0m.\n\tWeightsUnpickler error: Unsupported global: GLOBAL numpy.core"
-    assert what_went_wrong(RuntimeError(torchs)) == "RuntimeError: WeightsUnpickler error: Unsupported global: GLOBAL numpy.core"
+    assert (
+        what_went_wrong(RuntimeError(torchs))
+        == "RuntimeError: WeightsUnpickler error: Unsupported global: GLOBAL numpy.core"
+    )
     assert what_went_wrong(ValueError("")) == "ValueError, without a reason."
 
 
@@ -301,10 +344,24 @@ def test_a_lone_file_that_is_something_else_is_not_taken_for_the_weights(make_bu
         Bundle(folder, trust=True).network(CPU)
 
 
-@pytest.mark.parametrize(("axis", "words"), [(0, "32 sagittal slices along I"), (1, "32 coronal slices along J"), (2, "32 axial slices along K")])
+@pytest.mark.parametrize(
+    ("axis", "words"),
+    [(0, "32 sagittal slices along I"), (1, "32 coronal slices along J"), (2, "32 axial slices along K")],
+)
 def test_which_slices_a_network_got_is_said(make_bundle, ask, axis, words):
-    network = {"_target_": "UNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2]}
-    chain = [*USUAL_CHAIN[:3], {"_target_": "Spacingd", "keys": "image", "pixdim": [1.0, 1.0, 1.0]}, {"_target_": "Resized", "keys": "image", "spatial_size": [32, 32, 32]}]
+    network = {
+        "_target_": "UNet",
+        "spatial_dims": 2,
+        "in_channels": 1,
+        "out_channels": 3,
+        "channels": [4, 8],
+        "strides": [2],
+    }
+    chain = [
+        *USUAL_CHAIN[:3],
+        {"_target_": "Spacingd", "keys": "image", "pixdim": [1.0, 1.0, 1.0]},
+        {"_target_": "Resized", "keys": "image", "spatial_size": [32, 32, 32]},
+    ]
     inferer = {"_target_": "SliceInferer", "roi_size": [32, 32], "spatial_dim": axis, "sw_batch_size": 8}
     result, heat = ask(make_bundle(network=network, chain=chain, config={"inferer": inferer}))
     assert words in result.applied.replace("oblique ", "") and "oblique" in result.applied and heat.std() > 0
