@@ -1,7 +1,7 @@
 """What ``metadata.json`` says of a network's inputs and outputs, in whatever of the usual forms it says it.
 
-Model Zoo bundles name classes under ``channel_def`` or ``label_def``, as an object by index, an object by name, or a list;
-numbers come as numbers or as strings. What does not make sense counts as not said: a bundle can be explained without it.
+Model Zoo bundles name classes under ``channel_def`` or ``label_def``, by index, by name, or as a list; numbers come as
+numbers or as strings. What does not make sense counts as not said: a bundle can be explained without it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def _pair(key: Any, value: Any) -> tuple[int | None, str]:
     """Index and name of one entry: ``"1": "liver"``, ``"liver": 1``, ``"1": {"name": "liver"}``, ``{"id": 1, "name": …}``."""
     if isinstance(value, dict):
         name = next((value[k] for k in ("name", "label", "class") if isinstance(value.get(k), str)), None)
-        own = next((n for k in ("id", "index", "value", "label") if (n := whole_number(value.get(k))) is not None), None)
+        own = next(
+            (n for k in ("id", "index", "value", "label") if (n := whole_number(value.get(k))) is not None), None
+        )
         index = own if own is not None else whole_number(key)
         return index, _plain(name if name is not None else str(key))
     index = whole_number(key)

@@ -1,4 +1,4 @@
-"""The MONAI Model Zoo: what there is, and one bundle of it on disk. A program of its own, so that no wait blocks Slicer.
+"""The MONAI Model Zoo: what there is, and one bundle of it on disk. A program of its own: no wait blocks Slicer.
 
     python -m CAMOverlayLib.zoo list                      # {"bundles": [["spleen_ct_segmentation", "0.6.0"], …]}
     python -m CAMOverlayLib.zoo download NAME FOLDER      # {"fraction": 0.3} … {"folder": "FOLDER/NAME"}
@@ -6,8 +6,8 @@
 Each line is a JSON object; what went wrong is ``{"error": "a sentence"}``. It needs nothing but the standard library.
 
 The zoo's list names for each version an archive (NVIDIA's servers) or, for newer ones, a repository on Hugging Face.
-``monai.bundle.download`` fetches both as well, but needs ``huggingface_hub`` for the second, and neither tells how far it is,
-goes on after a broken connection, compares checksums, nor bounds what an archive unpacks to.
+``monai.bundle.download`` fetches both as well, but it needs ``huggingface_hub`` for the second; it does not report its
+progress, go on after a broken connection, compare checksums, or bound what an archive unpacks to.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Download(NamedTuple):
     files: dict[str, int]
 
 
-# The list ---------------------------------------------------------------------------------------------------------------
+# The list -----------------------------------------------
 
 
 def newest(listed: Any) -> dict[str, Entry]:
@@ -110,7 +110,7 @@ def read_list() -> dict[str, Entry]:
     return newest(_json(LIST_URL, "The list of the Model Zoo"))
 
 
-# What is on disk --------------------------------------------------------------------------------------------------------
+# What is on disk -----------------------------------------------
 
 
 def downloaded(parent: Path) -> dict[str, Download]:
@@ -150,11 +150,15 @@ def remove(folder: Path) -> list[str]:
     """
     record = record_of(folder)
     if record is None:
-        raise ZooError(f"'{folder}' was not downloaded from the Model Zoo here, so it is not removed. Delete it yourself.")
+        raise ZooError(
+            f"'{folder}' was not downloaded from the Model Zoo here, so it is not removed. Delete it yourself."
+        )
     try:
         for name in record.files:
             path = folder / name
-            if not any(p.is_symlink() for p in path.parents if p.is_relative_to(folder)) and (path.is_file() or path.is_symlink()):
+            if not any(p.is_symlink() for p in path.parents if p.is_relative_to(folder)) and (
+                path.is_file() or path.is_symlink()
+            ):
                 path.unlink()
         for cache in list(folder.rglob("__pycache__")):
             if not cache.is_symlink():
@@ -162,7 +166,9 @@ def remove(folder: Path) -> list[str]:
         for path in sorted((p for p in folder.rglob("*") if p.is_dir() and not p.is_symlink()), reverse=True):
             if not any(path.iterdir()):
                 path.rmdir()
-        rest = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir() and p.name != MARKER)
+        rest = sorted(
+            p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir() and p.name != MARKER
+        )
         (folder / MARKER).unlink()
         if not rest:
             folder.rmdir()
@@ -172,7 +178,7 @@ def remove(folder: Path) -> list[str]:
 
 
 def sweep(parent: Path, token: str = "") -> None:
-    """Delete what downloads left that were killed: the one of this token, and all that nothing was written to for long."""
+    """Delete what killed downloads left: the one of this token, and all that nothing was written to for long."""
     try:
         folders = [p for p in parent.glob(SCRATCH + "*") if p.is_dir() and not p.is_symlink()]
     except OSError:
@@ -186,7 +192,7 @@ def sweep(parent: Path, token: str = "") -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-# Downloading ------------------------------------------------------------------------------------------------------------
+# Downloading -----------------------------------------------
 
 
 def download(name: str, parent: Path, report: Report = lambda fraction: None, token: str = "") -> Path:
@@ -195,7 +201,7 @@ def download(name: str, parent: Path, report: Report = lambda fraction: None, to
     An older version that was downloaded here is replaced; a folder of the user's is not.
 
     Args:
-        token: part of the name of the folder in which it is collected, so that who kills this process can clear it away.
+        token: part of the name of the folder in which it is collected, for the one who may kill this process.
 
     Raises:
         ZooError: no such bundle, no network, another content than announced, too large, or no space.
@@ -241,7 +247,9 @@ def _require_free(target: Path, entry: Entry) -> None:
     if record is None:
         raise ZooError(f"'{target}' exists already. Choose another folder, or take the bundle that is there.")
     if order(record.version) >= order(entry.version):
-        raise ZooError(f"'{target}' exists already, in the newest version {record.version}. Take the bundle that is there.")
+        raise ZooError(
+            f"'{target}' exists already, in the newest version {record.version}. Take the bundle that is there."
+        )
     own = {name for name, size in _sizes(target).items() if record.files.get(name) != size}
     if own:
         raise ZooError(
@@ -257,7 +265,9 @@ def _mark(root: Path, name: str, version: str) -> None:
 
 
 def _sizes(root: Path) -> dict[str, int]:
-    files = (p for p in sorted(root.rglob("*")) if not p.is_dir() and "__pycache__" not in p.parts and p != root / MARKER)
+    files = (
+        p for p in sorted(root.rglob("*")) if not p.is_dir() and "__pycache__" not in p.parts and p != root / MARKER
+    )
     return {p.relative_to(root).as_posix(): p.lstat().st_size for p in files}
 
 
@@ -275,7 +285,7 @@ def _from_archive(name: str, entry: Entry, scratch: Path, report: Report) -> Pat
     if entry.checksum and digest.hexdigest() != entry.checksum:
         raise ZooError(f"The download of '{name}' is not what the Model Zoo announced. Try again.")
     if not entry.checksum:
-        print(json.dumps({"warning": f"The Model Zoo tells no checksum of '{name}': it is taken as it came."}), flush=True)
+        say(warning=f"The Model Zoo tells no checksum of '{name}': it is taken as it came.")
     unpacked = scratch / "unpacked"
     unpack(archive, unpacked, lambda share: report(0.95 + 0.05 * share))
     archive.unlink()
@@ -311,14 +321,18 @@ def unpack(archive: Path, folder: Path, report: Report = lambda fraction: None) 
                 raise ZooError(f"The archive is encrypted ('{member.filename}'); bundles of the Model Zoo are not.")
             path = _safe(member.filename)
             if path is None:
-                raise ZooError(f"The archive names a file outside of itself ('{member.filename[:80]}'); nothing was unpacked.")
+                raise ZooError(
+                    f"The archive names a file outside of itself ('{member.filename[:80]}'); nothing was unpacked."
+                )
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             with zipped.open(member) as source, target.open("wb") as file:
                 while block := source.read(1 << 20):
                     done += len(block)
                     if done > most:
-                        raise ZooError("The archive holds more than it says; that is no bundle, and it was not unpacked.")
+                        raise ZooError(
+                            "The archive holds more than it says; that is no bundle, and it was not unpacked."
+                        )
                     file.write(block)
                     report(done / max(1, total))
 
@@ -329,7 +343,9 @@ def unpack(archive: Path, folder: Path, report: Report = lambda fraction: None) 
 def _repository(source: str) -> tuple[str, str] | None:
     """``owner/name`` and revision, where an address is a page of such a repository."""
     host = re.escape(HUGGING_FACE.rstrip("/"))
-    match = re.fullmatch(rf"(?:https://huggingface\.co|{host})/([\w.\-]+/[\w.\-]+?)(?:/(?:tree|resolve)/([\w.\-]+))?/?", source)
+    match = re.fullmatch(
+        rf"(?:https://huggingface\.co|{host})/([\w.\-]+/[\w.\-]+?)(?:/(?:tree|resolve)/([\w.\-]+))?/?", source
+    )
     return (match[1], match[2] or "main") if match else None
 
 
@@ -340,7 +356,9 @@ def _from_hugging_face(name: str, repository: str, revision: str, scratch: Path,
     files = list(_listed_files(name, listed))
     total = sum(size for _, size, _, _ in files)
     if total > MOST_BYTES or len(files) > MOST_FILES:
-        raise ZooError(f"'{name}' has {len(files):,} files of {_size(total)}; that is no bundle, and nothing was downloaded.")
+        raise ZooError(
+            f"'{name}' has {len(files):,} files of {_size(total)}; that is no bundle, and nothing was downloaded."
+        )
     root.mkdir()
     _require_space(root, total)
     before = 0
@@ -363,13 +381,17 @@ def _from_hugging_face(name: str, repository: str, revision: str, scratch: Path,
 def _listed_files(name: str, listed: Any) -> Iterator[tuple[PurePosixPath, int, str, str]]:
     """Path, size, kind of checksum and checksum of each file: of the content, or as git has it for small files."""
     if not isinstance(listed, list):
-        raise ZooError(f"The list of files of '{name}' is a {type(listed).__name__}, a list is needed. Try again later.")
+        raise ZooError(
+            f"The list of files of '{name}' is a {type(listed).__name__}, a list is needed. Try again later."
+        )
     for entry in listed:
         if not isinstance(entry, dict) or entry.get("type") == "directory":
             continue
         path, size, large = _safe(str(entry.get("path", ""))), entry.get("size"), entry.get("lfs")
         if path is None or not isinstance(size, int) or size < 0:
-            raise ZooError(f"The list of files of '{name}' names a file that cannot be one ('{str(entry.get('path'))[:80]}').")
+            raise ZooError(
+                f"The list of files of '{name}' names a file that cannot be one ('{str(entry.get('path'))[:80]}')."
+            )
         checksum = large.get("oid") if isinstance(large, dict) else entry.get("oid")
         if not isinstance(checksum, str) or not checksum:
             raise ZooError(f"'{path}' of '{name}' comes without a checksum, so it cannot be checked. Try again later.")
@@ -379,11 +401,14 @@ def _listed_files(name: str, listed: Any) -> Iterator[tuple[PurePosixPath, int, 
 def _safe(name: str) -> PurePosixPath | None:
     """A relative path with ``/`` that stays in its folder on every system; None where it does not."""
     parts = name.split("/")
-    odd = any(part in ("", ".", "..") or part.endswith((" ", ".")) or set(part) & set('<>:"|?*\\') or not part.isprintable() for part in parts)
+    odd = any(
+        part in ("", ".", "..") or part.endswith((" ", ".")) or set(part) & set('<>:"|?*\\') or not part.isprintable()
+        for part in parts
+    )
     return None if odd or len(name) > 400 else PurePosixPath(name)
 
 
-# The network ------------------------------------------------------------------------------------------------------------
+# The network -----------------------------------------------
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -498,10 +523,16 @@ def _reason(error: Exception) -> str:
 USAGE = "Usage: python -m CAMOverlayLib.zoo list | download NAME FOLDER [TOKEN]"
 
 
-def main(arguments: list[str]) -> int:
-    def say(**message: Any) -> None:
+def say(**message: Any) -> None:
+    """One line to the one who asked; where nobody listens any more there is nothing left to do but to clear away."""
+    try:
         print(json.dumps(message), flush=True)
+    except OSError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115: for the flush at the end
+        sys.exit(1)
 
+
+def main(arguments: list[str]) -> int:
     try:
         if arguments == ["list"]:
             say(bundles=[[name, entry.version] for name, entry in read_list().items()])

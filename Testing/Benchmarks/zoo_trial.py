@@ -27,7 +27,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="folder of bundle folders")
     parser.add_argument("--volume", type=Path, help="a NIfTI volume, of which a block from the middle is taken")
-    parser.add_argument("--picture", type=Path, help="a NIfTI volume whose middle slice 2-D networks get (default: --volume)")
+    parser.add_argument(
+        "--picture", type=Path, help="a NIfTI volume whose middle slice 2-D networks get (default: --volume)"
+    )
     parser.add_argument("--only", nargs="*", default=[], help="names of bundles")
     parser.add_argument("--size", type=int, default=96, help="voxels of the block along each axis")
     parser.add_argument("--timeout", type=float, default=600, help="seconds per bundle")
@@ -36,7 +38,9 @@ def main() -> int:
     if options.one:
         print(json.dumps(explain_one(Path(options.one), options)))
         return 0
-    bundles = sorted(p for p in options.folder.iterdir() if (p / "configs").is_dir() and (not options.only or p.name in options.only))
+    bundles = sorted(
+        p for p in options.folder.iterdir() if (p / "configs").is_dir() and (not options.only or p.name in options.only)
+    )
     if not bundles:
         parser.error(f"'{options.folder}' holds no bundle folders.")
     if options.volume is None:
@@ -52,7 +56,17 @@ def main() -> int:
 
 
 def in_a_process(bundle: Path, options: argparse.Namespace) -> tuple[str, str]:
-    command = [sys.executable, __file__, str(options.folder), "--one", str(bundle), "--volume", str(options.volume), "--size", str(options.size)]
+    command = [
+        sys.executable,
+        __file__,
+        str(options.folder),
+        "--one",
+        str(bundle),
+        "--volume",
+        str(options.volume),
+        "--size",
+        str(options.size),
+    ]
     command += ["--picture", str(options.picture)] if options.picture else []
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=options.timeout)
@@ -82,7 +96,10 @@ def explain_one(source: Path, options: argparse.Namespace) -> tuple[str, str]:
             bundle = Bundle(folder, trust=True)
             flat = len(bundle.info.spatial_shape) == 2
             image = nibabel.load(options.picture if flat and options.picture else options.volume)
-            block = tuple(slice(max(0, (n - options.size) // 2), max(0, (n - options.size) // 2) + options.size) for n in image.shape[:3])
+            block = tuple(
+                slice(max(0, (n - options.size) // 2), max(0, (n - options.size) // 2) + options.size)
+                for n in image.shape[:3]
+            )
             if flat:
                 block = (slice(None), slice(None), slice(image.shape[2] // 2, image.shape[2] // 2 + 1))
             image = image.slicer[block]
@@ -91,7 +108,10 @@ def explain_one(source: Path, options: argparse.Namespace) -> tuple[str, str]:
                 array = np.stack([np.interp(array, (array.min(), array.max()), (0, 255)).astype(np.uint8)] * 3, axis=-1)
             np.save(Path(scratch) / "volume.npy", np.asfortranarray(array))
             file = VolumeFile(str(Path(scratch) / "volume.npy"), tuple(map(tuple, image.affine.tolist())), "volume")
-            np.save(Path(scratch) / "mask.npy", np.asfortranarray((np.asarray(image.dataobj) > np.mean(image.dataobj)).astype(np.uint8)))
+            np.save(
+                Path(scratch) / "mask.npy",
+                np.asfortranarray((np.asarray(image.dataobj) > np.mean(image.dataobj)).astype(np.uint8)),
+            )
             mask = VolumeFile(str(Path(scratch) / "mask.npy"), file.affine, "mask")
             files = (file,) * files_of(bundle)
             if is_coloured(bundle):
@@ -110,10 +130,22 @@ def explain_one(source: Path, options: argparse.Namespace) -> tuple[str, str]:
             return "refused", f"{type(error).__name__}: {error}{given_one}"
         except Exception as error:  # this is what the trial looks for
             return "wrong", f"{type(error).__name__}: {error}"
-        heat = np.load(result.heatmap.path)
+        heat, zero = np.load(result.heatmap.path), ""
+        # With random weights Grad-CAM may find nothing that speaks for a class; then another class, then plain gradients.
+        others = [
+            {"target": index} for index in range(min(4, len(result.prediction.classes))) if index != result.target.index
+        ]
+        for options_ in [*others, {"method": "saliency"}]:
+            if heat.any():
+                break
+            zero += f"; no evidence for {result.target.name} by {result.method}"
+            result = explain(Request(files[:number], str(folder), str(output), trust=True, **options_))
+            heat = np.load(result.heatmap.path)
         said = f"{result.layer}, {result.target.name}, {result.prediction.activation}, {result.placement.verdict}, max {heat.max():.2f}"
-        said += f", {len(result.inputs)} files" * (len(result.inputs) > 1) + f", {result.applied}" * bool(result.applied)
-        said += f"; {' '.join(result.warnings)}" * bool(result.warnings) + given_one
+        said += f", {len(result.inputs)} files" * (len(result.inputs) > 1) + f", {result.applied}" * bool(
+            result.applied
+        )
+        said += f"; {' '.join(result.warnings)}" * bool(result.warnings) + zero + given_one
         good = heat.shape == image.shape[:3] and np.isfinite(heat).all() and heat.max() > 0
         return ("right" if good else "wrong"), said
 
@@ -130,7 +162,9 @@ def files_of(bundle: Any) -> int:
 def is_coloured(bundle: Any) -> bool:
     """The network takes a picture in colours, as its metadata names or counts its channels."""
     names = {name.casefold() for name in bundle.info.channel_names}
-    return bool({"r", "g", "b", "red", "green", "blue"} & names) or (len(bundle.info.spatial_shape) == 2 and bundle.info.channels == 3)
+    return bool({"r", "g", "b", "red", "green", "blue"} & names) or (
+        len(bundle.info.spatial_shape) == 2 and bundle.info.channels == 3
+    )
 
 
 def with_weights(folder: Path) -> None:
@@ -149,7 +183,9 @@ def with_weights(folder: Path) -> None:
             import numpy as np
 
             ones = np.ones((blocks, 3 * depths - 2), dtype=int)
-            torch.save({"arch_code_a": ones, "arch_code_c": ones, "node_a": np.ones((blocks + 1, depths), dtype=int)}, path)
+            torch.save(
+                {"arch_code_a": ones, "arch_code_c": ones, "node_a": np.ones((blocks + 1, depths), dtype=int)}, path
+            )
         bundle = Bundle(folder, trust=True)
     if not bundle.weights_file().is_file():
         bundle.require_explainable()
@@ -161,6 +197,9 @@ def with_weights(folder: Path) -> None:
 
         with without_download():
             network = bundle.bare_network()
+        for parameter in network.parameters():  # a last layer that begins with zeros would hide everything before it
+            if parameter.ndim > 1 and not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.02)
         weights.parent.mkdir(parents=True, exist_ok=True)
         torch.save(network.state_dict(), weights)
 

@@ -1,4 +1,4 @@
-"""What bundles were written for, and this MONAI, torch, NumPy or machine no longer has. The bundle's files stay as they are.
+"""What bundles were written for, and this MONAI, torch, NumPy or machine no longer has. Their files stay as they are.
 
 Each case here gives the very same network or image as before; where it would not, the bundle needs the MONAI that it
 was made with (in Slicer: *Advanced → Python*), and evaluating it says what is missing.
@@ -50,7 +50,9 @@ CUDA_DEVICE = re.compile(r"""(torch\.device\(\s*|\b(?:map_location|device)\s*=\s
 
 def bring_up_to_date(node: Any) -> None:
     """Change a configuration in place, everywhere in it."""
-    for key, value in list(node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()):
+    for key, value in list(
+        node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    ):
         if isinstance(value, str) and not torch.cuda.is_available():
             node[key] = _without_cuda(key, value)
     if isinstance(node, list):
@@ -159,7 +161,7 @@ def _keep_names_in_modules_of(folder: Path) -> None:
                     setattr(module, name, _NUMPY)
 
 
-# Downloads that a definition asks for ---------------------------------------------------------------------------------
+# Downloads that a definition asks for -----------------------------------------------
 
 
 class NotFetched(dict):

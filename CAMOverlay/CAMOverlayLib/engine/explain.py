@@ -14,6 +14,7 @@ import monai
 import nibabel
 import numpy as np
 import torch
+from monai.inferers import SliceInferer
 
 from .. import __version__
 from ..errors import CAMOverlayError, Cancelled, DeviceError, MethodError, root_cause
@@ -222,8 +223,22 @@ def _applied_words(prepared: Prepared, applied: Applied) -> str:
     """How the network was applied, where it was not to the volume as a whole."""
     words = [prepared.words()]
     if isinstance(applied, Windows):
-        words.append(f"{applied.count} windows of {' × '.join(map(str, applied.sample.shape[2:]))} voxels{applied.blend}")
+        words.append(_slices_words(prepared, getattr(applied, "_inferer", None)))
+        windows = f"{applied.count} window{'s' * (applied.count > 1)}"
+        words.append(f"{windows} of {' × '.join(map(str, applied.sample.shape[2:]))} voxels{applied.blend}")
     return ", ".join(filter(None, words))
+
+
+def _slices_words(prepared: Prepared, inferer: object) -> str:
+    """Which slices a SliceInferer cuts the network's input into, by where its axis points in the patient."""
+    axis = getattr(inferer, "spatial_dim", None)
+    if not isinstance(inferer, SliceInferer) or axis is None:
+        return ""
+    grid = prepared.trails[0].input_grid
+    direction = grid.affine[:3, axis] / np.linalg.norm(grid.affine[:3, axis])
+    name = ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(direction)))]
+    oblique = "oblique " if np.abs(direction).max() < np.cos(np.radians(10)) else ""
+    return f"{grid.shape[axis]} {oblique}{name} slices along {'IJK'[axis]} of the network's input"
 
 
 def normalise(maps: Sequence[torch.Tensor | None]) -> tuple[list[torch.Tensor | None], float]:

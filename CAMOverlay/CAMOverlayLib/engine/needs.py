@@ -26,7 +26,10 @@ def refusal(name: str, config: dict[str, Any], metadata: dict[str, Any]) -> str:
             f"Bundle '{name}' generates images, it takes none: there is no volume that a heatmap could be put on. "
             "Choose a bundle that classifies or segments an image."
         )
-    applied = [config.get("inferer"), (config.get("evaluator") or {}).get("inferer") if isinstance(config.get("evaluator"), dict) else None]
+    applied = [
+        config.get("inferer"),
+        (config.get("evaluator") or {}).get("inferer") if isinstance(config.get("evaluator"), dict) else None,
+    ]
     if any(word in " ".join(_targets(applied)).casefold() for word in DETECTORS):
         return (
             f"Bundle '{name}' detects objects: its network answers with boxes, and an inferer of its own makes them from "
@@ -52,17 +55,27 @@ def answers_with_image(metadata: dict[str, Any]) -> bool:
 def what_went_wrong(cause: BaseException) -> str:
     """The kind of an error and the line of its message that says most, without the colours of a terminal."""
     if isinstance(cause, ModuleNotFoundError) and cause.name:
-        return f"it needs the Python package '{cause.name.partition('.')[0]}', which is not installed here."
+        return _install(cause.name)
     text = without_colours(str(cause))
-    if named := re.search(r"No module named '([\w.]+)'|[Pp]ackage '?(\w+)'? is not installed|[Pp]lease install (\w+)", text):
-        return f"it needs the Python package '{(named[1] or named[2] or named[3]).partition('.')[0]}', which is not installed here."
+    if named := re.search(
+        r"No module named '([\w.]+)'|[Pp]ackage '?(\w+)'? is not installed|[Pp]lease install (\w+)", text
+    ):
+        return _install(named[1] or named[2] or named[3])
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if isinstance(cause, OSError) and re.search(r"urlopen|getaddrinfo|Name or service|HTTP", text):
         return f"it wants to download something, and there is no connection ({lines[0]})."
     # An expression's failure is told by its last line; torch's hints on files begin with what is wrong.
-    said = next((line for line in lines if re.search(r"\b(Error|Exception)\b|WeightsUnpickler", line)), lines[0] if lines else "")
+    said = next(
+        (line for line in lines if re.search(r"\b(Error|Exception)\b|WeightsUnpickler", line)),
+        lines[0] if lines else "",
+    )
     said = re.split(r"(?<=[.!?])\s", said)[0] if len(said) > 300 else said
     return f"{type(cause).__name__}: {said}" if said else f"{type(cause).__name__}, without a reason."
+
+
+def _install(module: str) -> str:
+    package = module.partition(".")[0]
+    return f"it needs the Python package '{package}', which is not installed here. Install it into the Python that computes."
 
 
 def without_colours(text: str) -> str:
@@ -79,16 +92,20 @@ def advice(transform: Any, cause: BaseException, image: Any, keys: Sequence[str]
         keys: of the images that the chain loads, and ``given`` those that there are files for.
     """
     name = type(transform).__name__
+    wanted = cause.args[0] if isinstance(cause, KeyError) and cause.args else None
+    if wanted in keys and wanted not in given:
+        number = list(keys).index(wanted) + 1
+        what = (
+            "a label mask on the same grid"
+            if re.search("label|mask|seg", str(wanted))
+            else "another volume on the same grid"
+        )
+        return f"The chain needs '{wanted}' as well: give {what} as file {number} of {len(keys)} ({', '.join(keys)})."
     if CLICKS.search(name):
         return (
             f"{name} needs the user's clicks or prompts, which an explanation has not. Give a configuration whose "
             "chain works without them (--config)."
         )
-    wanted = cause.args[0] if isinstance(cause, KeyError) and cause.args else None
-    if wanted in keys and wanted not in given:
-        number = list(keys).index(wanted) + 1
-        what = "a label mask on the same grid" if re.search("label|mask|seg", str(wanted)) else "another volume on the same grid"
-        return f"The chain needs '{wanted}' as well: give {what} as file {number} of {len(keys)} ({', '.join(keys)})."
     if wanted is not None:
         return f"The chain needs '{wanted}', which none of its steps makes and no file stands for ({', '.join(map(str, keys)) or 'one image'})."
     if image is None and not _loads(transform):

@@ -145,7 +145,10 @@ class ZooRow:
             self._say("" if self._bundles else _("The Model Zoo's list names no bundle."))
         elif "folder" in message:
             self._showBundles()
-            self._say(_("Downloaded to {folder}").format(folder=message["folder"]) + (f"\n{self._warning}" if self._warning else ""))
+            self._say(
+                _("Downloaded to {folder}").format(folder=message["folder"])
+                + (f"\n{self._warning}" if self._warning else "")
+            )
             self._onBundle(message["folder"])
 
     def _showBundles(self) -> None:
@@ -160,7 +163,9 @@ class ZooRow:
             if record is None:
                 words = f"{name} {version}"
             elif zoo.order(record.version) < zoo.order(version):
-                words = _("{name} {version} (newer than yours, {yours})").format(name=name, version=version, yours=record.version)
+                words = _("{name} {version} (newer than yours, {yours})").format(
+                    name=name, version=version, yours=record.version
+                )
             else:
                 words = _("{name} {version} (downloaded)").format(name=name, version=record.version)
             selector.addItem(words, name)

@@ -147,8 +147,12 @@ def _answer(result: Result) -> str:
         own, most = prediction.voxels[target], max(range(len(prediction.voxels)), key=prediction.voxels.__getitem__)
         words = f"predicted in {own:,} voxels of the output"
         # By the same count, where a voxel has one class: the class that most voxels have.
-        several = prediction.activation == "softmax" and prediction.voxels[most] > own and most < len(prediction.classes)
-        return words + (f", most often predicted: {prediction.classes[most]}, {prediction.voxels[most]:,}" if several else "")
+        several = (
+            prediction.activation == "softmax" and prediction.voxels[most] > own and most < len(prediction.classes)
+        )
+        return words + (
+            f", most often predicted: {prediction.classes[most]}, {prediction.voxels[most]:,}" if several else ""
+        )
     if prediction.activation != "softmax":
         return share
     if prediction.index == target:
@@ -226,7 +230,9 @@ def _seesSlices(result: Result | None) -> bool:
 def _scale(renderer: SliceRenderer, planes: Sequence[Plane]) -> float:
     """Pixels per mm with which the slices side by side fill the room without exceeding it."""
     extents = np.array([renderer.extent(plane) for plane in planes])
-    return float(min((PANELS_WIDTH - (len(planes) - 1) * GAP) / extents[:, 0].sum(), PANELS_HEIGHT / extents[:, 1].max()))
+    return float(
+        min((PANELS_WIDTH - (len(planes) - 1) * GAP) / extents[:, 0].sum(), PANELS_HEIGHT / extents[:, 1].max())
+    )
 
 
 def _caption(plane: Plane, inputVolume: slicer.vtkMRMLScalarVolumeNode, through: np.ndarray) -> str:
@@ -317,7 +323,9 @@ def _scaleBar(page: Canvas, x: int, bottom: int, width: int, scale: float, pixel
     left, pixels = x + 14, round(length * scale * (pixel or 1))
     page.rectangle(left - 1, bottom - 18, pixels + 2, 6, PANEL, 0.6)
     page.rectangle(left, bottom - 17, pixels, 4, WHITE)
-    page.text(left, bottom - 26, f"{length:g} {'px' if pixel else 'mm'}", 15, WHITE, anchor="left baseline", shadow=True)
+    page.text(
+        left, bottom - 26, f"{length:g} {'px' if pixel else 'mm'}", 15, WHITE, anchor="left baseline", shadow=True
+    )
 
 
 def _colorBar(page: Canvas, x: int, top: int, panelHeight: int, overlayNode) -> None:
