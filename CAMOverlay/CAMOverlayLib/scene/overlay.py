@@ -22,6 +22,7 @@ import slicer.util
 from ..errors import VolumeError
 from ..request import Prediction, Result
 from . import colormaps, core
+from .report import readReport
 from .volumes import importHeatmap, peakIJK, worldFromIJK
 
 OPACITY = 0.5
@@ -110,9 +111,10 @@ def isOverlay(node: Any) -> bool:
 
 
 def resultOf(overlayNode: slicer.vtkMRMLVolumeNode) -> Result | None:
-    """The result that an overlay shows, from its attributes; its heatmap has no file. None for other volumes."""
+    """The result that an overlay shows, from its attributes; its heatmap has no file. None for other volumes, and where
+    the attribute is spoilt: it came with a scene, and says what it wants."""
     report = overlayNode.GetAttribute("CAMOverlay.Report")
-    return Result.from_json(report) if report else None
+    return readReport(report) if report else None
 
 
 def predictedClasses(prediction: Prediction) -> tuple[int, ...]:
