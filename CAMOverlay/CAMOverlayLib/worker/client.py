@@ -19,10 +19,11 @@ import shutil
 import signal
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from ..errors import CAMOverlayError, Cancelled, WorkerError
+from ..pieces import Pieces, Stepper
 from ..request import STAGES, Progress, Request, Result, VolumeFile
 from .interpreter import LIBRARY, child_environment, find_python
 from .protocol import Answer, Call, Cancel, Failure, Hello, Lines, Message, ProtocolError, Ready, Report, decode, encode
@@ -58,6 +59,9 @@ class Run:
         self._on_progress: Callable[[Progress], None] = on_progress
         self._on_result: Callable[[Any], None] = on_result
         self._on_error: Callable[[BaseException], None] = on_error
+        self.settling = False  # the answer is there, and the run's value is being made of it
+        self.prepared = True
+        self._work: Stepper | None = None
 
     @property
     def ended(self) -> bool:
@@ -100,16 +104,58 @@ class Run:
                 self.error = error
                 self.cancel()
 
-    def succeed(self, answer: dict[str, Any]) -> None:
+    def prepare(self, pieces: Pieces[None]) -> None:
+        """Do what has to be done before the call is sent; what it raises at once is the caller's."""
+        self.prepared = False
+        problems: list[BaseException] = []
+
+        def ended(_value: None, error: BaseException | None) -> None:
+            self._work, self.prepared = None, error is None
+            if error is not None:
+                problems.append(error)
+            if not begun:
+                return
+            if error is None:
+                self._worker._prepared(self)
+            else:
+                self._worker._drop(self, _named(error, "The input cannot be made ready"))
+
+        begun = False
+        self._work = Stepper(pieces, ended, self._worker._transport.later)
+        self._work.step()
+        if problems:
+            raise problems[0]
+        begun = True
+
+    def settle(self, answer: dict[str, Any]) -> None:
+        """Make the run's value of the answer: at once, or in pieces where ``finish`` returns such."""
+        self.settling = True
+
+        def ended(value: Any, error: BaseException | None) -> None:
+            self._work = None
+            if error is None:
+                self._worker._end_run(lambda: self.succeed(value))
+            else:
+                self._worker._end_run(lambda: self.fail(_named(error, "The result cannot be used")))
+
         try:
-            self.value = self._finish(answer)
-        except CAMOverlayError as error:
-            self.fail(error)
-            return
+            value = self._finish(answer)
         except Exception as error:
-            traceback.print_exc()
-            self.fail(WorkerError(f"The result cannot be used: {type(error).__name__}: {error}."))
+            ended(None, error)
             return
+        if isinstance(value, Generator):
+            self._work = Stepper(value, ended, self._worker._transport.later)
+            self._work.step()
+        else:
+            ended(value, None)
+
+    @property
+    def at_work(self) -> bool:
+        """A piece of its work is being done this very moment, further up in the stack of calls."""
+        return self._work is not None and self._work.busy
+
+    def succeed(self, value: Any) -> None:
+        self.value = value
         self._end("done")
         _tell(self._on_result, self.value)
 
@@ -119,9 +165,20 @@ class Run:
         _tell(self._on_error, self.error)
 
     def _end(self, state: str) -> None:
+        if self._work is not None:
+            self._work.stop()
+            self._work = None
         for folder in self.call.folders:
             shutil.rmtree(folder, ignore_errors=True)
         self.state = state
+
+
+def _named(error: BaseException, what: str) -> CAMOverlayError:
+    """One of the package's errors, whatever was raised."""
+    if isinstance(error, CAMOverlayError):
+        return error
+    traceback.print_exception(type(error), error, error.__traceback__)
+    return WorkerError(f"{what}: {type(error).__name__}: {error}.")
 
 
 def _tell(listener: Callable[[Any], None], what: Any) -> None:
@@ -207,6 +264,7 @@ class Worker:
         payload: dict[str, Any],
         *,
         folders: tuple[str, ...] = (),
+        prepare: Pieces[None] | None = None,
         finish: Callable[[dict[str, Any]], Any] = lambda answer: answer,
         on_progress: Callable[[Progress], None] = lambda progress: None,
         on_result: Callable[[Any], None] = lambda value: None,
@@ -217,14 +275,18 @@ class Worker:
         Args:
             operation: see ``operations.Operations``.
             folders: belong to the run and are removed with everything in them when it ends, however it ends.
-            finish: makes the run's value of the answer, while the folders are still there.
+            prepare: work to do before the process is asked, in pieces; the process starts meanwhile.
+            finish: makes the run's value of the answer, while the folders are still there; perhaps in pieces too.
             on_progress: raising from it ends the run.
 
         Raises:
             WorkerError: there is no such Python.
+            what the first piece of ``prepare`` raises.
         """
         self.start()
         run = Run(self, Call(str(next(self._numbers)), operation, payload, folders), finish, on_progress, on_result, on_error)
+        if prepare is not None:
+            run.prepare(prepare)
         if self._run is None:
             self._begin(run)
         else:
@@ -255,6 +317,8 @@ class Worker:
             waiting.fail(_superseded())
         if self._run is not None and self._run.cancelled_at is None:
             self._run.cancelled_at = time.monotonic()
+        if self._run is not None and self._run.settling:
+            self._cancel(self._run)
         if self._phase != OFF:
             self._kill()
             self._transport.join(2.0)
@@ -272,9 +336,22 @@ class Worker:
         self._transport.tick(True)
         if self._phase == READY:
             run.retry = True  # the process may have died since it was last heard of
-            self._send(run)
+            if run.prepared:
+                self._send(run)
         elif self._phase != OFF:
             run.report(run.progress)
+
+    def _prepared(self, run: Run) -> None:
+        if run is self._run and self._phase == READY and not run.sent:
+            self._send(run)
+
+    def _drop(self, run: Run, error: CAMOverlayError) -> None:
+        """Fail a run that the process knows nothing of."""
+        if run is self._next:
+            self._next = None
+            run.fail(error)
+        elif run is self._run:
+            self._end_run(lambda: run.fail(error))
 
     def _send(self, run: Run) -> None:
         run.sent, run.state = True, "running"
@@ -284,7 +361,9 @@ class Worker:
         if run is self._next:
             self._next = None
             run.fail(_superseded())
-        elif run is self._run and not run.sent:
+        elif run is self._run and run.at_work:
+            self._transport.later(lambda: None if run.ended else self._cancel(run))  # it was called by that work itself
+        elif run is self._run and (run.settling or not run.sent):
             self._end_run(lambda: run.fail(Cancelled("The run was cancelled; nothing was changed.")))
         elif run is self._run:
             self._transport.write(encode(Cancel(run.call.run)))
@@ -336,12 +415,12 @@ class Worker:
             self.hello, self._phase = message, LOADING
         elif isinstance(message, Ready) and self._phase == LOADING:
             self._phase = READY
-            if run is not None and not run.sent:
+            if run is not None and not run.sent and run.prepared:
                 self._send(run)
         elif isinstance(message, Failure) and not message.run:
             self._give_up(message.message)
         elif isinstance(message, (Report, Answer, Failure)):
-            if run is None or message.run != run.call.run:
+            if run is None or run.settling or message.run != run.call.run:
                 raise ProtocolError(f"it speaks of a run '{message.run}' that it was not asked for")
             run.heard = True
             if isinstance(message, Report):
@@ -352,7 +431,7 @@ class Worker:
                 error = message.error()
                 self._end_run(lambda: run.fail(error))
             else:
-                self._end_run(lambda: run.succeed(message.value))
+                run.settle(message.value)
 
     def on_log(self, data: bytes) -> None:
         self._log += data
@@ -365,7 +444,7 @@ class Worker:
         self._silent += min(now - self._ticked, 0.5)
         self._ticked = now
         run = self._run
-        if run is None or self._phase in (OFF, ENDING):
+        if run is None or run.settling or self._phase in (OFF, ENDING):
             return
         if run.cancelled_at is not None and now - run.cancelled_at > GRACE:
             self._kill()
@@ -383,6 +462,8 @@ class Worker:
         self._transport.tick(False)
         if run is None:
             return
+        if run.settling and run.cancelled_at is None:
+            return  # its answer is here, and needs no process any more
         if run.cancelled_at is not None:
             self._end_run(lambda: run.fail(Cancelled("The run was cancelled; nothing was changed.")))
         elif run.retry and not run.heard and self._verdict is None:
