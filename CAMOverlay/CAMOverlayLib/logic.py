@@ -15,7 +15,7 @@ from typing import Any
 import slicer
 
 from .errors import VolumeError
-from .pieces import Pieces
+from .pieces import TURN, Pieces
 from .request import Progress, Request, Result, TargetSpec
 from .scene import core, overlay
 from .scene.exported import ExportedVolumes
@@ -163,6 +163,7 @@ class OverlayLogic:
                 # In pieces, with Slicer's loop turning between them; the scene changes only in the last one.
                 exported.requireInPlace()
                 image = yield from readHeatmap(result.heatmap, inputVolume, result.peak)
+                yield TURN
                 yield from exported.comparing()
                 return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity, image=image)
 

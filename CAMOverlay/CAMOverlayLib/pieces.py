@@ -1,6 +1,7 @@
 """Long work in pieces, so that an event loop can turn between them and a window stays alive.
 
-Such work is a generator that yields where it may be interrupted, a few milliseconds apart, and returns its value::
+Such work is a generator that yields where it may be interrupted, a few milliseconds apart, and returns its value. What it
+yields says whether it must be: ``TURN`` before a long piece that cannot be divided::
 
     def work():
         for chunk in chunks:
@@ -19,7 +20,9 @@ from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 Value = TypeVar("Value")
-Pieces = Generator[None, None, Value]
+Pieces = Generator[Any, None, Value]
+
+TURN = True
 
 SLICE = 0.01
 """Seconds of work between two turns of the event loop."""
@@ -63,8 +66,8 @@ class Stepper:
         until, value, error = time.perf_counter() + SLICE, None, None
         self.busy = True
         try:
-            while time.perf_counter() < until:
-                next(self._pieces)
+            while next(self._pieces) is not TURN and time.perf_counter() < until:
+                pass
         except StopIteration as end:
             self._stopped, value = True, end.value
         except Exception as problem:

@@ -344,9 +344,7 @@ def readHeatmap(
     highest = -np.inf
     for start in range(0, flat.size, step):
         chunk = flat[start : start + step]
-        # The sum of squares is infinite or NaN if any value is, and is had at the speed of memory; large values can
-        # make it infinite too.
-        if not np.isfinite(np.dot(chunk, chunk)) and not np.isfinite(chunk).all():
+        if not _finite(chunk):
             raise PlacementError("The heatmap contains NaN or infinite values, which no overlay can show; compute it again.")
         highest = max(highest, float(chunk.max()))
         yield
@@ -356,6 +354,13 @@ def readHeatmap(
     image.SetDimensions(voxels.shape)
     image.GetPointData().SetScalars(_arrayOver(flat))
     return HeatmapImage(image, highest, tuple(map(int, peak)) if found else None)
+
+
+def _finite(chunk: np.ndarray) -> bool:
+    """The sum of squares is infinite or NaN if any value is, and is had at the speed of memory; large values can make it
+    infinite too."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.dot(chunk, chunk)) or np.isfinite(chunk).all())
 
 
 def _requireShape(shape: tuple[int, ...] | None, inputVolume: slicer.vtkMRMLScalarVolumeNode) -> None:
@@ -371,10 +376,10 @@ def _requireShape(shape: tuple[int, ...] | None, inputVolume: slicer.vtkMRMLScal
 def _turned(voxels: np.ndarray, flat: np.ndarray) -> Pieces[None]:
     """Fill ``flat`` with the voxels in VTK's order, K slowest."""
     planes = flat.reshape(voxels.shape[::-1])
-    with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused afterwards
-        for k in range(voxels.shape[2]):
+    for k in range(voxels.shape[2]):
+        with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused afterwards
             planes[k] = voxels[:, :, k].T
-            yield
+        yield
 
 
 _lent: dict[int, np.ndarray] = {}
