@@ -17,6 +17,7 @@ import itertools
 import os
 import shutil
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Generator
@@ -31,6 +32,9 @@ from .transport import Exit, Transport, default_transport
 
 GRACE = 0.6
 """Seconds that a cancelled run has to stop by itself, which keeps the process warm, before it is killed."""
+
+LARGE = 200 << 20
+"""Bytes in a folder that is not removed at once."""
 
 LOG_BYTES = 64 << 10
 OFF, STARTING, LOADING, READY, ENDING = "off", "starting", "loading", "ready", "ending"
@@ -169,8 +173,22 @@ class Run:
             self._work.stop()
             self._work = None
         for folder in self.call.folders:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         self.state = state
+
+
+def _remove(folder: str) -> None:
+    """Remove a folder with everything in it. To free a gigabyte takes the system a tenth of a second, in which Slicer's
+    loop shall not stand still; that is left to a thread, which Python waits for when it ends."""
+    try:
+        with os.scandir(folder) as entries:
+            size = sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    except OSError:
+        size = 0
+    if size < LARGE:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        threading.Thread(target=shutil.rmtree, args=(folder, True)).start()
 
 
 def _named(error: BaseException, what: str) -> CAMOverlayError:

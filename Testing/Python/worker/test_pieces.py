@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 from CAMOverlayLib.errors import Cancelled, OutputError, PlacementError, WorkerError
@@ -122,3 +123,15 @@ def test_stop_ends_it(victim, where):
         victim._transport.pump(0.01)
     victim.stop()
     assert run.state == "cancelled" and work.closed and victim.pid == 0
+
+
+def test_a_large_folder_goes_without_keeping_anybody_waiting(worker, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with open(folder / "large", "wb") as file:
+        file.truncate(300 << 20)  # without its bytes
+    ask(worker, folders=(str(folder),)).wait(60)
+    end = time.monotonic() + 10
+    while folder.exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
