@@ -15,10 +15,12 @@ from typing import Any
 import slicer
 
 from .errors import VolumeError
+from .pieces import TURN, Pieces
 from .request import Progress, Request, Result, TargetSpec
 from .scene import core, overlay
 from .scene.exported import ExportedVolumes
 from .scene.places import targetAt
+from .scene.volumes import readHeatmap
 from .worker.client import Run, Worker
 
 Report = Callable[[Progress], None]
@@ -157,11 +159,15 @@ class OverlayLogic:
             self.worker = Worker()
         folder = tempfile.mkdtemp(prefix="CAMOverlay-")
         try:
-            exported = ExportedVolumes.write((inputVolume, *channels), folder, overlayVolume)
+            exported = ExportedVolumes.planned((inputVolume, *channels), folder, overlayVolume)
 
-            def show(result: Result) -> slicer.vtkMRMLScalarVolumeNode:
-                exported.requireUnchanged()
-                return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity)
+            def show(result: Result) -> Pieces[slicer.vtkMRMLScalarVolumeNode]:
+                # In pieces, with Slicer's loop turning between them; the scene changes only in the last one.
+                exported.requireInPlace()
+                image = yield from readHeatmap(result.heatmap, inputVolume, result.peak)
+                yield TURN
+                yield from exported.comparing()
+                return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity, image=image)
 
             return self.worker.explain(
                 _request(
@@ -170,6 +176,7 @@ class OverlayLogic:
                     trustedHash=trustedHash, inverse=inverse,
                     verify=verify, blocks=blocks, mixed=mixed, configs=tuple(configs), trailFolder=trailFolder,
                 ),
+                prepare=exported.writing(),
                 finish=show,
                 folders=(folder,),  # from here on the run's, which removes it however it ends
                 on_progress=onProgress,

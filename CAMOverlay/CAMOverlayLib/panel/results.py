@@ -12,6 +12,10 @@ from slicer.i18n import tr as _
 from ..request import Prediction, Result, TransformStep
 from ..scene import overlay
 
+MOST_ROWS = 1000
+"""Classes in the table: a bar for each of twenty thousand would hold the window for seconds. What is predicted is said
+above the table, whatever its number."""
+
 
 class ResultSection:
     """Shows the result that an overlay carries.
@@ -49,14 +53,14 @@ class ResultSection:
     def _showClasses(self, result: Result) -> None:
         prediction, table = result.prediction, self.ui.classTable
         table.clearContents()
-        table.setRowCount(len(prediction.classes))
+        table.setRowCount(min(len(prediction.classes), MOST_ROWS))
         # Outputs that are no probabilities have no whole that a bar could be a part of.
         areShares = prediction.activation != "none"
         title = _("Mean probability") if prediction.voxels else _("Probability")
         table.horizontalHeaderItem(1).setText(title if areShares else _("Output"))
         predicted = overlay.predictedClasses(prediction)
         values = prediction.probabilities if areShares else prediction.outputs
-        for row, (name, value) in enumerate(zip(prediction.classes, values)):
+        for row, (name, value) in enumerate(zip(prediction.classes[:MOST_ROWS], values)):
             item = qt.QTableWidgetItem(name)
             if row in predicted:
                 font = item.font()

@@ -22,9 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import slicer
 import slicer.util
 import vtk
+from vtk.util import numpy_support
 
 from ..errors import CAMOverlayError, OutputError, VolumeError
 from . import nifti, photos
@@ -150,7 +152,31 @@ def loadVolume(path: str | os.PathLike[str]) -> slicer.vtkMRMLScalarVolumeNode:
     except VolumeError:
         _removeVolume(scene, node)
         raise
+    drawable = drawableImage(node.GetImageData())
+    if drawable is not node.GetImageData():
+        node.SetAndObserveImageData(drawable)
     return node
+
+
+def drawableImage(image: vtk.vtkImageData) -> vtk.vtkImageData:
+    """The image in a voxel type that slices can be drawn of: 64-bit integers become 32-bit ones where all of them fit,
+    and doubles elsewhere; any other image is returned as it is.
+
+    Slicer reslices nothing of 64 bits that a double does not hold, and what it draws in its place is memory that
+    belongs to something else.
+    """
+    kinds = (vtk.VTK_LONG, vtk.VTK_UNSIGNED_LONG, vtk.VTK_LONG_LONG, vtk.VTK_UNSIGNED_LONG_LONG, vtk.VTK_ID_TYPE)
+    scalars = image.GetPointData().GetScalars()
+    if scalars is None or scalars.GetDataType() not in kinds or scalars.GetDataTypeSize() < 8:
+        return image
+    voxels = numpy_support.vtk_to_numpy(scalars)
+    fits = voxels.size > 0 and -(1 << 31) <= int(voxels.min()) and int(voxels.max()) < 1 << 31
+    converted = numpy_support.numpy_to_vtk(voxels.astype(np.int32 if fits else np.float64), deep=True)
+    converted.SetName(scalars.GetName() or "")
+    drawable = vtk.vtkImageData()
+    drawable.CopyStructure(image)
+    drawable.GetPointData().SetScalars(converted)
+    return drawable
 
 
 def checkVoxels(node: slicer.vtkMRMLVolumeNode, what: str, components: tuple[int, ...] = (1, 3, 4)) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import slicer
 
 from ..errors import PlacementError
+from ..pieces import Pieces, at_once
 from ..request import VolumeFile
-from .volumes import affineFromNode, exportVolume, voxelsOf
+from .volumes import affineFromNode, fileFor, sameType, sameVoxels, writeVoxels
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,32 @@ class ExportedVolumes:
         outputVolume: slicer.vtkMRMLScalarVolumeNode | None = None,
     ) -> ExportedVolumes:
         """Write the volumes to ``folder``; raises what :func:`exportVolume` raises."""
-        files = tuple(exportVolume(node, folder, f"channel-{number}") for number, node in enumerate(nodes))
+        exported = cls.planned(nodes, folder, outputVolume)
+        at_once(exported.writing())
+        return exported
+
+    @classmethod
+    def planned(
+        cls,
+        nodes: Sequence[slicer.vtkMRMLScalarVolumeNode],
+        folder: str,
+        outputVolume: slicer.vtkMRMLScalarVolumeNode | None = None,
+    ) -> ExportedVolumes:
+        """The same without the voxels, which :meth:`writing` writes; raises the VolumeErrors of :func:`exportVolume`."""
+        files = tuple(fileFor(node, folder, f"channel-{number}") for number, node in enumerate(nodes))
         return cls(tuple(nodes), files, outputVolume)
+
+    def writing(self) -> Pieces[None]:
+        """Write the voxels, in pieces.
+
+        Raises:
+            PlacementError: a volume was removed or got another size meanwhile.
+            OutputError: a file cannot be written.
+        """
+        for node, file in zip(self.nodes, self.files):
+            if not _inScene(node):
+                raise _removed(file)
+            yield from writeVoxels(node, file)
 
     def requireUnchanged(self) -> None:
         """Raise unless every node is still in the scene with the voxels and the geometry that were written.
@@ -46,30 +71,49 @@ class ExportedVolumes:
         Raises:
             PlacementError: what is different; a result would show something that the volume no longer is.
         """
+        at_once(self.comparing())
+
+    def comparing(self) -> Pieces[None]:
+        """:meth:`requireUnchanged`, in pieces. What changes while it compares is compared again."""
+        for _ in range(3):
+            self.requireInPlace()
+            stamps = self._stamps()
+            for node, file in zip(self.nodes, self.files):
+                if not (yield from sameVoxels(node, file)):
+                    self.requireInPlace()  # which knows better words where it was removed
+                    raise _edited(file)
+            if self._stamps() == stamps:
+                self.requireInPlace()
+                return
+        raise _edited(self.files[0])
+
+    def requireInPlace(self) -> None:
+        """Raise unless every node is in the scene, where it was, with as many voxels of the same type;
+        their values are not looked at."""
         for node, file in zip(self.nodes, self.files):
-            what = f"The volume '{file.name}'"
             if not _inScene(node):
-                raise PlacementError(f"{what} was removed from the scene during the run, so its heatmap was dropped.")
+                raise _removed(file)
             if not np.allclose(affineFromNode(node), file.affine, rtol=0, atol=1e-6):
-                raise PlacementError(f"{what} was moved or its geometry edited during the run. Apply again.")
-            if not _sameVoxels(node, file):
-                raise PlacementError(f"{what} was edited during the run, so its heatmap was dropped. Apply again.")
+                raise PlacementError(f"The volume '{file.name}' was moved or its geometry edited during the run. Apply again.")
+            if not sameType(node, file):
+                raise _edited(file)
         if self.outputVolume is not None and not _inScene(self.outputVolume):
             raise PlacementError("The output volume was removed during the run. Choose another one and apply again.")
+
+    def _stamps(self) -> list[int]:
+        """Times of change of the images; who has none is found by the comparison."""
+        return [node.GetImageData().GetMTime() if node.GetImageData() is not None else 0 for node in self.nodes]
+
+
+def _removed(file: VolumeFile) -> PlacementError:
+    return PlacementError(f"The volume '{file.name}' was removed from the scene during the run, so its heatmap was dropped.")
+
+
+def _edited(file: VolumeFile) -> PlacementError:
+    return PlacementError(f"The volume '{file.name}' was edited during the run, so its heatmap was dropped. Apply again.")
 
 
 def _inScene(node: slicer.vtkMRMLNode) -> bool:
     # By the object, not its ID: a scene that is loaded meanwhile may use the ID for something else.
     return bool(node.GetScene() is not None and node.GetScene().IsNodePresent(node))
 
-
-def _sameVoxels(node: slicer.vtkMRMLScalarVolumeNode, file: VolumeFile) -> bool:
-    """Whether the voxels are those in the file. Every one is compared: who edits an array need not say so, and reading
-    a file that was just written costs less than a tenth of a second for a hundred megabytes."""
-    if node.GetImageData() is None or node.GetImageData().GetPointData().GetScalars() is None:
-        return False
-    now, then = voxelsOf(node), np.load(file.path, mmap_mode="r")
-    if now.shape != then.shape or now.dtype != then.dtype:
-        return False
-    # As bytes, so that NaN equals itself; a slice at a time, so that comparing needs no memory of the volume's size.
-    return all(now[:, :, k].tobytes("F") == then[:, :, k].tobytes("F") for k in range(now.shape[2]))

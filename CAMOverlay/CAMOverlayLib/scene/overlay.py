@@ -20,9 +20,11 @@ import slicer
 import slicer.util
 
 from ..errors import VolumeError
+from ..pieces import at_once
 from ..request import Prediction, Result
 from . import colormaps, core
-from .volumes import importHeatmap, peakIJK, worldFromIJK
+from .report import readReport
+from .volumes import HeatmapImage, importHeatmap, positivePeak, readHeatmap, worldFromIJK
 
 OPACITY = 0.5
 """Opacity of the overlay over the input volume, at first."""
@@ -41,6 +43,7 @@ def addOverlay(
     *,
     name: str | None = None,
     opacity: float | None = OPACITY,
+    image: HeatmapImage | None = None,
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Bring a result into the scene: heatmap, colours, provenance, and shown over its input in the slice views.
 
@@ -50,6 +53,7 @@ def addOverlay(
         overlayNode: node to overwrite, which keeps its colours, threshold and, if the user chose it, its name.
         name: name of the node; None names it after volume, class and layer.
         opacity: of the overlay in the slice views; None leaves the views as they are.
+        image: what :func:`readHeatmap` made of the heatmap, where that was done before.
 
     Raises:
         PlacementError: the heatmap cannot lie on this volume; the scene is then as it was.
@@ -59,7 +63,9 @@ def addOverlay(
         name = name or inputVolume.GetScene().GenerateUniqueName(automatic)
     elif name is None and overlayNode.GetAttribute("CAMOverlay.Name") == overlayNode.GetName():
         name = automatic  # the name was ours and tells of a class that is no longer shown
-    node = importHeatmap(result.heatmap, inputVolume, overlayNode, name)
+    if image is None:
+        image = at_once(readHeatmap(result.heatmap, inputVolume, result.peak))
+    node = importHeatmap(result.heatmap, inputVolume, overlayNode, name, image)
     setProvenance(node, result, inputVolume)
     if name is not None:
         node.SetAttribute("CAMOverlay.Name", node.GetName())
@@ -110,9 +116,10 @@ def isOverlay(node: Any) -> bool:
 
 
 def resultOf(overlayNode: slicer.vtkMRMLVolumeNode) -> Result | None:
-    """The result that an overlay shows, from its attributes; its heatmap has no file. None for other volumes."""
+    """The result that an overlay shows, from its attributes; its heatmap has no file. None for other volumes, and where
+    the attribute is spoilt: it came with a scene, and says what it wants."""
     report = overlayNode.GetAttribute("CAMOverlay.Report")
-    return Result.from_json(report) if report else None
+    return readReport(report) if report else None
 
 
 def predictedClasses(prediction: Prediction) -> tuple[int, ...]:
@@ -280,9 +287,8 @@ def peakWorld(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> Any:
     image = overlayNode.GetImageData()
     if image is None or image.GetNumberOfPoints() == 0:
         raise VolumeError(f"Volume {overlayNode.GetName()!r} has no voxels; compute the heatmap first.")
-    if image.GetScalarRange()[1] <= 0:
-        return worldFromIJK(overlayNode, tuple((size - 1) / 2 for size in image.GetDimensions()))
-    return worldFromIJK(overlayNode, peakIJK(overlayNode))
+    peak = positivePeak(overlayNode)
+    return worldFromIJK(overlayNode, tuple((size - 1) / 2 for size in image.GetDimensions()) if peak is None else peak)
 
 
 def _composites(scene: slicer.vtkMRMLScene) -> list[Any]:

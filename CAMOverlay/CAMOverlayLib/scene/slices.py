@@ -16,6 +16,7 @@ import slicer.util
 import vtk
 from vtk.util import numpy_support
 
+from .core import drawableImage
 from .volumes import affineFromNode, setNodeAffine, worldFromIJK
 
 ORIENTATIONS = ("Axial", "Coronal", "Sagittal")
@@ -194,13 +195,15 @@ class SliceRenderer:
         colours = node.GetImageData().GetNumberOfScalarComponents() > 1
         twin = (slicer.vtkMRMLVectorVolumeNode if colours else slicer.vtkMRMLScalarVolumeNode)()
         setNodeAffine(twin, affineFromNode(node))
-        twin.SetAndObserveImageData(_withoutAlpha(node.GetImageData()))
+        image = drawableImage(node.GetImageData())
+        twin.SetAndObserveImageData(_withoutAlpha(image))
         self._scene.AddNode(twin)
         display = (slicer.vtkMRMLVectorVolumeDisplayNode if colours else slicer.vtkMRMLScalarVolumeDisplayNode)()
         original = node.GetDisplayNode()
         if original is not None and original.IsA(display.GetClassName()):
             display.CopyContent(original)
-            display.SetAutoWindowLevel(False)  # as it is now; and no histogram of the whole volume
+            if image is node.GetImageData() or not original.GetAutoWindowLevel():
+                display.SetAutoWindowLevel(False)  # as it is now; and no histogram of the whole volume
         self._scene.AddNode(display)
         colorNode = original.GetColorNode() if original is not None else None
         if colorNode is not None:

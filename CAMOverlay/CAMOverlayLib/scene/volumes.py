@@ -9,7 +9,11 @@ Volumes leave in their own space: a parent transform stays where it is, and the 
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +23,7 @@ import vtk
 from vtk.util import numpy_support
 
 from ..errors import OutputError, PlacementError, VolumeError
+from ..pieces import CHUNK, Pieces, at_once
 from ..request import Affine, VolumeFile
 from .core import checkVoxels
 
@@ -64,10 +69,48 @@ def indexFromWorld(volumeNode: slicer.vtkMRMLVolumeNode, world: np.ndarray) -> n
 
 
 def peakIJK(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, int, int]:
-    """Voxel (I, J, K) of the largest value; the first in memory if several share it."""
+    """Voxel (I, J, K) of the largest value; the first in memory if several share it and no computation chose one."""
+    peak = positivePeak(volumeNode)
+    if peak is not None:
+        return peak
+    return _searched(volumeNode)[0]
+
+
+def positivePeak(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, int, int] | None:
+    """Voxel (I, J, K) of the largest value, or None if no value is above 0; searched once as long as no voxel changes."""
+    known, peak = _peaks.recall(volumeNode)
+    if not known:
+        found, highest = _searched(volumeNode)
+        peak = found if highest > 0 else None
+        _peaks.remember(volumeNode, peak)
+    return peak
+
+
+def _searched(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[tuple[int, int, int], float]:
     voxels = slicer.util.arrayFromVolume(volumeNode)
     k, j, i = np.unravel_index(int(np.argmax(voxels)), voxels.shape)
-    return int(i), int(j), int(k)
+    return (int(i), int(j), int(k)), float(voxels[k, j, i])
+
+
+class _Peaks:
+    """Where the peaks of the last few images are. VTK counts its changes over all objects, so that a time of change
+    names one state of one image and no other."""
+
+    def __init__(self, most: int = 32) -> None:
+        self._known: OrderedDict[int, tuple[int, int, int] | None] = OrderedDict()
+        self._most = most
+
+    def recall(self, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[bool, tuple[int, int, int] | None]:
+        time = volumeNode.GetImageData().GetMTime()
+        return time in self._known, self._known.get(time)
+
+    def remember(self, volumeNode: slicer.vtkMRMLScalarVolumeNode, peak: tuple[int, int, int] | None) -> None:
+        self._known[volumeNode.GetImageData().GetMTime()] = peak
+        while len(self._known) > self._most:
+            self._known.popitem(last=False)
+
+
+_peaks = _Peaks()
 
 
 def voxelsOf(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
@@ -94,6 +137,19 @@ def exportVolume(
         VolumeError: no voxels, zero size, two or more than four numbers a voxel, or a geometry that cannot be inverted.
         OutputError: the file cannot be written.
     """
+    file = fileFor(volumeNode, folder, baseName)
+    at_once(writeVoxels(volumeNode, file))
+    return file
+
+
+def fileFor(
+    volumeNode: slicer.vtkMRMLScalarVolumeNode, folder: str | os.PathLike[str], baseName: str = "volume"
+) -> VolumeFile:
+    """Where a volume node's voxels will be written, and their IJKToRAS; the volume is checked, and nothing written.
+
+    Raises:
+        VolumeError: as :func:`exportVolume`.
+    """
     name = volumeNode.GetName() or "volume"
     checkVoxels(volumeNode, f"Volume {name!r}")
     affine = affineFromNode(volumeNode)
@@ -102,7 +158,91 @@ def exportVolume(
             f"Volume {name!r} has a singular geometry (spacing {tuple(volumeNode.GetSpacing())} mm), so no voxel has "
             "a place in the patient; correct its spacing and directions in the module Volumes, or load it again."
         )
-    return writeArray(voxelsOf(volumeNode), affine, Path(folder) / f"{baseName}.npy", name)
+    return VolumeFile(str(Path(folder) / f"{baseName}.npy"), tuple(map(tuple, affine.tolist())), name)
+
+
+def writeVoxels(volumeNode: slicer.vtkMRMLScalarVolumeNode, file: VolumeFile) -> Pieces[None]:
+    """Write the voxels, in pieces.
+
+    Raises:
+        PlacementError: the volume got another size, type or no voxels while it was written.
+        OutputError: the file cannot be written.
+    """
+    voxels = voxelsOf(volumeNode)
+    header = {
+        "descr": np.lib.format.dtype_to_descr(voxels.dtype), "fortran_order": True, "shape": tuple(map(int, voxels.shape))
+    }  # fmt: skip
+    try:
+        with open(file.path, "wb") as stream:
+            np.lib.format.write_array_header_1_0(stream, header)
+            for chunk in voxelChunks(volumeNode):
+                if chunk is None:
+                    raise PlacementError(f"The volume '{file.name}' was edited while it was exported. Apply again.")
+                stream.write(chunk.view(np.uint8))
+                del chunk  # the loop turns, and the memory may not be there afterwards
+                yield
+    except OSError as error:
+        Path(file.path).unlink(missing_ok=True)
+        raise OutputError(f"{file.path} cannot be written: {error.strerror or error}; choose another folder.") from None
+
+
+def voxelChunks(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Iterator[np.ndarray | None]:
+    """The voxels one-dimensionally in the order of the file, :data:`CHUNK` bytes at a time; the last is None where the
+    volume meanwhile got another size or type.
+
+    Each chunk is looked up anew: if the loop turns in between, the volume may have got other memory.
+    """
+    first = voxelsOf(volumeNode)
+    shape, dtype, flat = first.shape, first.dtype, first.flags.f_contiguous
+    step = max(1, CHUNK // dtype.itemsize)
+    # A scalar volume lies in memory as in the file; of a vector volume each component is collected plane by plane.
+    places = range(0, first.size, step) if flat else list(np.ndindex(shape[2:][::-1]))
+    del first
+    for place in places:
+        now = _voxelsOrNone(volumeNode)
+        if now is None or now.shape != shape or now.dtype != dtype:
+            yield None
+            return
+        if flat:
+            yield now.T.reshape(-1)[place : place + step]
+        else:
+            yield np.ascontiguousarray(now[(slice(None), slice(None), *place[::-1])].T).reshape(-1)
+
+
+def _voxelsOrNone(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray | None:
+    image = volumeNode.GetImageData()
+    return None if image is None or image.GetPointData().GetScalars() is None else voxelsOf(volumeNode)
+
+
+def sameVoxels(volumeNode: slicer.vtkMRMLScalarVolumeNode, file: VolumeFile) -> Pieces[bool]:
+    """Whether the voxels are those in the file, asked in pieces. Every one is compared: who edits an array need not
+    say so."""
+    if not sameType(volumeNode, file):
+        return False
+    flat, start = np.load(file.path, mmap_mode="r").T.reshape(-1), 0
+    for chunk in voxelChunks(volumeNode):
+        if chunk is None or not _sameBytes(chunk, flat[start : start + chunk.size]):
+            return False
+        start += chunk.size
+        del chunk
+        yield
+    return True
+
+
+def sameType(volumeNode: slicer.vtkMRMLScalarVolumeNode, file: VolumeFile) -> bool:
+    """Whether there are as many voxels as in the file, of the same type."""
+    then, now = np.load(file.path, mmap_mode="r"), _voxelsOrNone(volumeNode)
+    return now is not None and now.shape == then.shape and now.dtype == then.dtype
+
+
+def _sameBytes(one: np.ndarray, other: np.ndarray) -> bool:
+    """As bytes, so that NaN equals itself; eight at a time where possible, which is as fast as memory."""
+    one, other = one.view(np.uint8), other.view(np.uint8)
+    whole = one.size - one.size % 8
+    return bool(
+        np.array_equal(one[:whole].view(np.uint64), other[:whole].view(np.uint64))
+        and np.array_equal(one[whole:], other[whole:])
+    )
 
 
 def writeArray(voxels: np.ndarray, affine: np.ndarray, path: Path, name: str) -> VolumeFile:
@@ -121,6 +261,7 @@ def importHeatmap(
     inputVolume: slicer.vtkMRMLScalarVolumeNode,
     overlayNode: slicer.vtkMRMLScalarVolumeNode | None = None,
     name: str | None = None,
+    image: HeatmapImage | None = None,
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Put a heatmap into the scene, on the input volume's voxel grid and under its parent transform.
 
@@ -131,6 +272,7 @@ def importHeatmap(
         inputVolume: the volume that was explained, scalar or vector.
         overlayNode: node to overwrite; None makes a new one.
         name: name of the node; None keeps the name of ``overlayNode`` or takes the heatmap's.
+        image: what :func:`readHeatmap` made of the heatmap for this volume, where that was done before.
 
     Raises:
         PlacementError: the heatmap is missing, damaged, or of another shape than the volume.
@@ -139,7 +281,9 @@ def importHeatmap(
         raise PlacementError(
             f"The overlay would overwrite its own input volume {inputVolume.GetName()!r}; choose another output node."
         )
-    image = _imageFromHeatmap(heatmap, inputVolume)
+    _requireShape(image.data.GetDimensions() if image else None, inputVolume)
+    if image is None:
+        image = at_once(readHeatmap(heatmap, inputVolume))
 
     scene = inputVolume.GetScene()
     scene.SaveStateForUndo()
@@ -149,39 +293,112 @@ def importHeatmap(
         if name is not None or overlayNode is None:
             node.SetName(name or heatmap.name)
         setNodeAffine(node, heatmap.affine)
-        node.SetAndObserveImageData(image)
+        node.SetAndObserveImageData(image.data)
         if overlayNode is None:
             scene.AddNode(node)
         node.SetAndObserveTransformNodeID(inputVolume.GetTransformNodeID())
     finally:
         node.EndModify(unfinished)
+    if image.peak is not None:
+        _peaks.remember(node, image.peak if image.highest > 0 else None)
     return node
 
 
-def _imageFromHeatmap(heatmap: VolumeFile, inputVolume: slicer.vtkMRMLScalarVolumeNode) -> vtk.vtkImageData:
+@dataclass(frozen=True)
+class HeatmapImage:
+    """A heatmap as VTK has it, its largest value, and the voxel (I, J, K) that has it, where that is known."""
+
+    data: vtk.vtkImageData
+    highest: float
+    peak: tuple[int, int, int] | None = None
+
+
+def readHeatmap(
+    heatmap: VolumeFile, inputVolume: slicer.vtkMRMLScalarVolumeNode, peak: tuple[int, int, int] | None = None
+) -> Pieces[HeatmapImage]:
+    """Read a heatmap and check all of it, in pieces; the scene is not touched.
+
+    Where the system can, the voxels are the file itself, mapped into memory: nothing is copied before somebody changes
+    a voxel, and what is changed never reaches the file. The file may be deleted at once; its memory is freed when the
+    scene lets the image go.
+
+    Args:
+        peak: voxel that is said to have the largest value; it is believed if it has.
+
+    Raises:
+        PlacementError: the heatmap is missing, damaged, of another shape than the volume, or not finite.
+    """
     try:
-        voxels = np.load(heatmap.path, mmap_mode="r", allow_pickle=False)
+        voxels = np.load(heatmap.path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise PlacementError(f"The heatmap {heatmap.path} cannot be read ({error}); compute it again.") from None
-    inputImage = inputVolume.GetImageData()
-    shape = tuple(inputImage.GetDimensions()) if inputImage is not None else None
-    if voxels.shape != shape:
-        raise PlacementError(
-            f"The heatmap has {_shape(voxels.shape)} voxels and the volume {inputVolume.GetName()!r} has "
-            f"{_shape(shape)}; the volume has changed since it was exported, so compute the heatmap again."
-        )
+    _requireShape(voxels.shape, inputVolume)
     if not _invertible(np.asarray(heatmap.affine, dtype=float)):
         raise PlacementError(f"The heatmap's affine {heatmap.affine} cannot be inverted; compute the heatmap again.")
-
+    # Windows deletes no file that is mapped, and the run's folder would stay.
+    asItIs = voxels.dtype == np.float32 and voxels.dtype.isnative and voxels.flags.f_contiguous and os.name != "nt"
+    flat = voxels.T.reshape(-1) if asItIs else np.empty(voxels.size, np.float32)
+    step = max(1, CHUNK // 4)
+    if not asItIs:
+        yield from _turned(voxels, flat)
+    highest = -np.inf
+    for start in range(0, flat.size, step):
+        chunk = flat[start : start + step]
+        if not _finite(chunk):
+            raise PlacementError("The heatmap contains NaN or infinite values, which no overlay can show; compute it again.")
+        highest = max(highest, float(chunk.max()))
+        yield
+    found = peak is not None and len(peak) == 3 and all(0 <= i < n for i, n in zip(peak, voxels.shape))
+    found = found and float(voxels[tuple(peak)]) == highest
     image = vtk.vtkImageData()
-    image.SetDimensions(shape)
-    image.AllocateScalars(vtk.VTK_FLOAT, 1)
-    # K, J, I as VTK has it in memory: one pass from the mapped file into the node's own memory.
-    target = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape[::-1])
-    target[...] = voxels.T
-    if not np.isfinite(target).all():
-        raise PlacementError("The heatmap contains NaN or infinite values, which no overlay can show; compute it again.")
-    return image
+    image.SetDimensions(voxels.shape)
+    image.GetPointData().SetScalars(_arrayOver(flat))
+    return HeatmapImage(image, highest, tuple(map(int, peak)) if found else None)
+
+
+def _finite(chunk: np.ndarray) -> bool:
+    """The sum of squares is infinite or NaN if any value is, and is had at the speed of memory; large values can make it
+    infinite too."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.dot(chunk, chunk)) or np.isfinite(chunk).all())
+
+
+def _requireShape(shape: tuple[int, ...] | None, inputVolume: slicer.vtkMRMLScalarVolumeNode) -> None:
+    image = inputVolume.GetImageData()
+    needed = tuple(image.GetDimensions()) if image is not None else None
+    if shape is not None and tuple(shape) != needed:
+        raise PlacementError(
+            f"The heatmap has {_shape(shape)} voxels and the volume {inputVolume.GetName()!r} has "
+            f"{_shape(needed)}; the volume has changed since it was exported, so compute the heatmap again."
+        )
+
+
+def _turned(voxels: np.ndarray, flat: np.ndarray) -> Pieces[None]:
+    """Fill ``flat`` with the voxels in VTK's order, K slowest."""
+    planes = flat.reshape(voxels.shape[::-1])
+    for k in range(voxels.shape[2]):
+        with np.errstate(over="ignore", invalid="ignore"):  # what becomes infinite is refused afterwards
+            planes[k] = voxels[:, :, k].T
+        yield
+
+
+_lent: dict[int, np.ndarray] = {}
+"""Memory that VTK arrays use and NumPy owns, until the arrays are deleted."""
+
+_numbers = itertools.count()
+
+
+def _arrayOver(flat: np.ndarray) -> vtk.vtkFloatArray:
+    """A VTK array whose memory is that of a one-dimensional float32 array, for as long as VTK needs it.
+
+    ``numpy_support`` keeps the memory by an attribute of the Python object, which may outlive the scene; this lets it go
+    in the moment in which VTK deletes its array.
+    """
+    array, number = vtk.vtkFloatArray(), next(_numbers)
+    _lent[number] = flat
+    array.SetVoidArray(flat, flat.size, 1)  # 1: VTK frees nothing, and takes memory of its own where it needs more
+    array.AddObserver(vtk.vtkCommand.DeleteEvent, lambda *_: _lent.pop(number, None))
+    return array
 
 
 def _invertible(affine: np.ndarray) -> bool:

@@ -16,12 +16,14 @@ import itertools
 import os
 import shutil
 import signal
+import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from ..errors import CAMOverlayError, Cancelled, WorkerError, reason
+from ..pieces import Pieces, Stepper
 from ..request import STAGES, Progress, Request, Result, VolumeFile, plain
 from . import processes
 from .interpreter import LIBRARY, child_environment, find_python
@@ -44,6 +46,9 @@ from .transport import Exit, Transport, default_transport
 
 GRACE = 0.6
 """Seconds that a cancelled run has to stop by itself, which keeps the process warm, before it is killed."""
+
+LARGE = 200 << 20
+"""Bytes in a folder that is not removed at once."""
 
 LOG_BYTES = 64 << 10
 OFF, STARTING, LOADING, READY, ENDING = "off", "starting", "loading", "ready", "ending"
@@ -73,6 +78,9 @@ class Run:
         self._on_progress: Callable[[Progress], None] = on_progress
         self._on_result: Callable[[Any], None] = on_result
         self._on_error: Callable[[BaseException], None] = on_error
+        self.settling = False  # the answer is there, and the run's value is being made of it
+        self.prepared = True
+        self._work: Stepper | None = None
 
     @property
     def ended(self) -> bool:
@@ -115,16 +123,58 @@ class Run:
                 self.error = error
                 self.cancel()
 
-    def succeed(self, answer: dict[str, Any]) -> None:
+    def prepare(self, pieces: Pieces[None]) -> None:
+        """Do what has to be done before the call is sent; what it raises at once is the caller's."""
+        self.prepared = False
+        problems: list[BaseException] = []
+
+        def ended(_value: None, error: BaseException | None) -> None:
+            self._work, self.prepared = None, error is None
+            if error is not None:
+                problems.append(error)
+            if not begun:
+                return
+            if error is None:
+                self._worker._prepared(self)
+            else:
+                self._worker._drop(self, _named(error, "The input cannot be made ready"))
+
+        begun = False
+        self._work = Stepper(pieces, ended, self._worker._transport.later)
+        self._work.step()
+        if problems:
+            raise problems[0]
+        begun = True
+
+    def settle(self, answer: dict[str, Any]) -> None:
+        """Make the run's value of the answer: at once, or in pieces where ``finish`` returns such."""
+        self.settling = True
+
+        def ended(value: Any, error: BaseException | None) -> None:
+            self._work = None
+            if error is None:
+                self._worker._end_run(lambda: self.succeed(value))
+            else:
+                self._worker._end_run(lambda: self.fail(_named(error, "The result cannot be used")))
+
         try:
-            self.value = self._finish(answer)
-        except (CAMOverlayError, Cancelled) as error:
-            self.fail(error)
-            return
+            value = self._finish(answer)
         except Exception as error:
-            traceback.print_exc()
-            self.fail(WorkerError(f"The result cannot be used: {type(error).__name__}: {reason(error)}."))
+            ended(None, error)
             return
+        if isinstance(value, Generator):
+            self._work = Stepper(value, ended, self._worker._transport.later)
+            self._work.step()
+        else:
+            ended(value, None)
+
+    @property
+    def at_work(self) -> bool:
+        """A piece of its work is being done this very moment, further up in the stack of calls."""
+        return self._work is not None and self._work.busy
+
+    def succeed(self, value: Any) -> None:
+        self.value = value
         self._end("done")
         _tell(self._on_result, self.value)
 
@@ -134,9 +184,34 @@ class Run:
         _tell(self._on_error, self.error)
 
     def _end(self, state: str) -> None:
+        if self._work is not None:
+            self._work.stop()
+            self._work = None
         for folder in self.call.folders:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
         self.state = state
+
+
+def _remove(folder: str) -> None:
+    """Remove a folder with everything in it. To free a gigabyte takes the system a tenth of a second, in which Slicer's
+    loop shall not stand still; that is left to a thread, which Python waits for when it ends."""
+    try:
+        with os.scandir(folder) as entries:
+            size = sum(entry.stat(follow_symlinks=False).st_size for entry in entries)
+    except OSError:
+        size = 0
+    if size < LARGE:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        threading.Thread(target=shutil.rmtree, args=(folder, True)).start()
+
+
+def _named(error: BaseException, what: str) -> CAMOverlayError:
+    """One of the package's errors, whatever was raised."""
+    if isinstance(error, CAMOverlayError):
+        return error
+    traceback.print_exception(type(error), error, error.__traceback__)
+    return WorkerError(f"{what}: {type(error).__name__}: {error}.")
 
 
 def _tell(listener: Callable[[Any], None], what: Any) -> None:
@@ -223,6 +298,7 @@ class Worker:
         payload: dict[str, Any],
         *,
         folders: tuple[str, ...] = (),
+        prepare: Pieces[None] | None = None,
         finish: Callable[[dict[str, Any]], Any] = lambda answer: answer,
         on_progress: Callable[[Progress], None] = lambda progress: None,
         on_result: Callable[[Any], None] = lambda value: None,
@@ -233,12 +309,14 @@ class Worker:
         Args:
             operation: see ``operations.Operations``.
             folders: belong to the run and are removed with everything in them when it ends, however it ends.
-            finish: makes the run's value of the answer, while the folders are still there.
+            prepare: work to do before the process is asked, in pieces; the process starts meanwhile.
+            finish: makes the run's value of the answer, while the folders are still there; perhaps in pieces too.
             on_progress: raising from it ends the run.
 
         Raises:
             WorkerError: there is no such Python, or the payload holds something that cannot be sent. Nothing was
                 started then, and a run that is under way goes on.
+            what the first piece of ``prepare`` raises.
         """
         call = Call(str(next(self._numbers)), operation, plain(payload), folders)
         try:
@@ -249,6 +327,8 @@ class Worker:
             ) from error
         self.start()
         run = Run(self, call, line, finish, on_progress, on_result, on_error)
+        if prepare is not None:
+            run.prepare(prepare)
         if self._run is None:
             self._begin(run)
         else:
@@ -276,6 +356,8 @@ class Worker:
             waiting.fail(_superseded())
         if self._run is not None and self._run.cancelled_at is None:
             self._run.cancelled_at = time.monotonic()
+        if self._run is not None and self._run.settling:
+            self._cancel(self._run)
         if self._phase != OFF:
             self._kill()
             self._transport.join(2.0)
@@ -293,9 +375,22 @@ class Worker:
         self._transport.tick(True)
         if self._phase == READY:
             run.retry = True  # the process may have died since it was last heard of
-            self._send(run)
+            if run.prepared:
+                self._send(run)
         elif self._phase != OFF:
             run.report(run.progress)
+
+    def _prepared(self, run: Run) -> None:
+        if run is self._run and self._phase == READY and not run.sent:
+            self._send(run)
+
+    def _drop(self, run: Run, error: CAMOverlayError) -> None:
+        """Fail a run that the process knows nothing of."""
+        if run is self._next:
+            self._next = None
+            run.fail(error)
+        elif run is self._run:
+            self._end_run(lambda: run.fail(error))
 
     def _send(self, run: Run) -> None:
         run.sent, run.state = True, "running"
@@ -305,7 +400,9 @@ class Worker:
         if run is self._next:
             self._next = None
             run.fail(_superseded())
-        elif run is self._run and not run.sent:
+        elif run is self._run and run.at_work:
+            self._transport.later(lambda: None if run.ended else self._cancel(run))  # it was called by that work itself
+        elif run is self._run and (run.settling or not run.sent):
             self._end_run(lambda: run.fail(Cancelled("The run was cancelled; nothing was changed.")))
         elif run is self._run:
             self._transport.write(encode(Cancel(run.call.run)))
@@ -358,12 +455,12 @@ class Worker:
             self._greet(message)
         elif isinstance(message, Ready) and self._phase == LOADING:
             self._phase = READY
-            if run is not None and not run.sent:
+            if run is not None and not run.sent and run.prepared:
                 self._send(run)
         elif isinstance(message, Failure) and not message.run:
             self._give_up(message.message)
         elif isinstance(message, (Report, Answer, Failure)):
-            if run is None or message.run != run.call.run:
+            if run is None or run.settling or message.run != run.call.run:
                 raise ProtocolError(f"it speaks of a run '{message.run}' that it was not asked for")
             run.heard = True
             if isinstance(message, Report):
@@ -374,7 +471,7 @@ class Worker:
                 error = message.error()
                 self._end_run(lambda: run.fail(error))
             else:
-                self._end_run(lambda: run.succeed(message.value))
+                run.settle(message.value)
 
     def _greet(self, hello: Hello) -> None:
         if hello.protocol != PROTOCOL:
@@ -396,7 +493,7 @@ class Worker:
         self._silent += min(now - self._ticked, 0.5)
         self._ticked = now
         run = self._run
-        if run is None or self._phase in (OFF, ENDING):
+        if run is None or run.settling or self._phase in (OFF, ENDING):
             return
         if run.cancelled_at is not None and now - run.cancelled_at > GRACE:
             self._kill()
@@ -414,6 +511,8 @@ class Worker:
         self._transport.tick(False)
         if run is None:
             return
+        if run.settling and run.cancelled_at is None:
+            return  # its answer is here, and needs no process any more
         if run.cancelled_at is not None:
             self._end_run(lambda: run.fail(Cancelled("The run was cancelled; nothing was changed.")))
         elif run.retry and not run.heard and self._verdict is None:

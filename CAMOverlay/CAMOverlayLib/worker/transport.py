@@ -65,6 +65,9 @@ class Transport(Protocol):
     def join(self, seconds: float) -> None:
         """Wait for the end of a process that was killed, and tell it."""
 
+    def later(self, call: Callable[[], None]) -> None:
+        """Call it once everything else that waits in the event loop has had its turn."""
+
 
 def default_transport() -> Transport:
     """Qt's inside Slicer, the plain one elsewhere."""
@@ -128,6 +131,9 @@ class QtTransport:
     def join(self, seconds: float) -> None:
         self._process.waitForFinished(round(seconds * 1000))
 
+    def later(self, call: Callable[[], None]) -> None:
+        self._qt.QTimer.singleShot(0, call)
+
     def _read_output(self) -> None:
         if data := self._process.readAllStandardOutput().data():
             self._listener.on_output(data)
@@ -165,6 +171,7 @@ class PipeTransport:
         self._events: queue.Queue[Callable[[], None]] = queue.Queue(maxsize=64)
         self._process: subprocess.Popen | None = None
         self._ticking = False
+        self._later: list[Callable[[], None]] = []
 
     def start(self, command: list[str], environment: dict[str, str], folder: str, listener: Listener) -> None:
         self._listener = listener
@@ -198,8 +205,14 @@ class PipeTransport:
     def tick(self, on: bool) -> None:
         self._ticking = on
 
+    def later(self, call: Callable[[], None]) -> None:
+        self._later.append(call)
+
     def pump(self, seconds: float) -> None:
-        self._tell(seconds)
+        due, self._later = self._later, []
+        for call in due:
+            call()
+        self._tell(0.001 if self._later else seconds)
         if self._ticking:
             self._listener.on_tick()
 
