@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..bundle_files import content_hash
 from ..demo import DEMO_BUNDLE
 
 SHIPPED = frozenset({"0fa8457e2652a328b1989b44ffe658560c901307d8da4db668cc9fa83ea3fe9c"})
@@ -17,3 +18,8 @@ SHIPPED = frozenset({"0fa8457e2652a328b1989b44ffe658560c901307d8da4db668cc9fa83e
 def isShippedBundle(folder: str | Path, contentHash: str) -> bool:
     """Whether a folder with this content hash is a bundle that ships with the module, unchanged and in its own place."""
     return contentHash in SHIPPED and Path(folder).resolve() == DEMO_BUNDLE.resolve()
+
+
+def isShippedFolder(folder: str | Path) -> bool:
+    """The same for a folder, in one go: for the Python console, where waiting is expected."""
+    return Path(folder).resolve() == DEMO_BUNDLE.resolve() and isShippedBundle(folder, content_hash(Path(folder)))

@@ -62,10 +62,10 @@ def test_the_first_apply_asks_installs_and_goes_on(host, demoVolume, panel, inde
     real = packaging.pip_install
     packaging.pip_install = lambda wanted, limits=None, **options: (constraints.append(open(limits).read()), real(wanted, limits, **options))[1]
     try:
-        panel.apply("Trust and run", "OK")
+        panel.apply("OK")
     finally:
         packaging.pip_install = real
-    asked = host.dialogs.shown[1]
+    asked = host.dialogs.shown[0]
     assert "torch, nibabel" in asked.text and "MB" in asked.text and "torch>=2.6" in asked.details
     assert [requirement.partition(">=")[0] for requirement in index.installed[0]] == ["torch", "nibabel"]
     assert f"numpy=={importlib.metadata.version('numpy')}" in constraints[0] and "itk<0" in constraints[0]
@@ -75,7 +75,7 @@ def test_the_first_apply_asks_installs_and_goes_on(host, demoVolume, panel, inde
 def test_who_declines_gets_a_sentence(host, demoVolume, panel, index, lacks):
     lacks("nibabel")
     panel.chooseBundle(DEMO_BUNDLE)
-    panel.apply("Trust and run", "Cancel")
+    panel.apply("Cancel")
     assert "Nothing was installed" in panel.ui.messageLabel.text and "nibabel" in panel.ui.messageLabel.text
     assert not index.installed and panel.overlay is None and panel.ui.applyButton.enabled
 
@@ -89,8 +89,8 @@ def test_a_failure_can_be_tried_again(host, demoVolume, panel, index, lacks):
         index.error = None
         next(button for button in dialog.buttons() if button.text.replace("&", "") == "Retry").click()
 
-    panel.apply("Trust and run", "OK", retry)
-    assert "space on the disk" in host.dialogs.shown[2].text
+    panel.apply("OK", retry)
+    assert "space on the disk" in host.dialogs.shown[1].text
     assert index.installed and panel.overlay is not None
 
 
@@ -174,7 +174,7 @@ def test_another_python_computes(host, demoVolume, cold, panel, tmp_path):
     panel.ui.advancedBox.collapsed = False
     host.process()
     host.type(panel.ui.pythonSelector, str(tmp_path))
-    panel.apply("Trust and run")
+    panel.apply()
     assert mark.exists() and panel.overlay is not None and str(tmp_path) in panel.ui.environmentLabel.text, panel.ui.messageLabel.text + panel.ui.logText.toPlainText()
     assert slicer.app.userSettings().value("CAMOverlay/Python") == str(tmp_path)
     host.type(panel.ui.pythonSelector, str(tmp_path / "absent"))
