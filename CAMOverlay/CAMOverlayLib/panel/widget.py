@@ -22,6 +22,7 @@ from .inputs import InputsSection
 from .install import Installer, usesOwnPython
 from .parameters import PanelParameters
 from .progress import ProgressSection
+from .remedies import inThePanel
 from .results import ResultSection
 from .shipped import isShippedBundle
 from .zoo import ZooRow
@@ -56,10 +57,11 @@ class Panel(VTKObservationMixin):
         self.explain = ExplainSection(ui, self._onChosen, self._updateApply, self._onPython)
         self.progress = ProgressSection(ui, self._log)
         self.results = ResultSection(ui, self._explainClass)
-        self.display = DisplaySection(ui)
+        self.display = DisplaySection(ui, self.progress.say)
         self.zoo = ZooRow(ui, self._useBundle)
         ui.applyButton.clicked.connect(self._onApplyButton)
         ui.layersButton.clicked.connect(self._onLayersButton)
+        ui.removeButton.clicked.connect(self._onRemove)
         alignLabels(ui)
 
     # The parameter node.
@@ -307,7 +309,7 @@ class Panel(VTKObservationMixin):
         except CAMOverlayError as error:
             if current():
                 self._runTicket = before  # a run that is under way was not touched
-            self._notStarted(str(error))
+            self._notStarted(inThePanel(error))
             return
         if current():  # otherwise it has ended already
             self._run = run
@@ -321,6 +323,7 @@ class Panel(VTKObservationMixin):
         if self.parameters is not None and self.parameters.overlayVolume is not node:
             self.parameters.overlayVolume = node
             overlay.jumpToPeak(node, centre=False)  # or a small new overlay might lie in none of the slices that are shown
+        self.display.renewFieldOfView()
         heat_view.bringHeatIntoView(node)  # another class or method may have its heat elsewhere
         hello = self.logic.worker.hello
         if hello is not None:
@@ -342,7 +345,7 @@ class Panel(VTKObservationMixin):
             return
         if isinstance(error, UntrustedBundleError):
             error = UntrustedBundleError(_("The bundle changed since it was trusted. Apply again."))
-        message, _line, details = str(error).partition("\n")
+        message, _line, details = inThePanel(error).partition("\n")
         if details:
             self._note(details)
         self._finish(message, unfoldLog=bool(details))
@@ -417,7 +420,7 @@ class Panel(VTKObservationMixin):
             if self._listing is ticket:
                 self._showListingDone()
                 if not isinstance(error, Cancelled):
-                    self.progress.say(str(error).partition("\n")[0])
+                    self.progress.say(inThePanel(error).partition("\n")[0])
 
         payload = {"bundle": str(bundle.folder), "trust": True}
         try:
@@ -444,6 +447,15 @@ class Panel(VTKObservationMixin):
             self._stopAll()
             self.logic.worker.stop()
             self.logic.worker.python = path or None
+
+    def _onRemove(self, checked: bool = False) -> None:
+        """Take away what was installed for the computation, whose process must not hold it open."""
+        if self.busy:
+            self.progress.say(_("Wait until the computation is done, or cancel it."))
+            return
+        self._stopListing()
+        self.logic.worker.stop()
+        self.progress.say(self.installer.remove())
 
     # The log.
 
