@@ -50,7 +50,10 @@ class InputsSection:
         if self._parameters is None:
             return
         folder = self._parameters.bundleFolder
-        if self.ui.bundleSelector.currentPath != folder:
+        if folder != self._readFrom:
+            self._pause.stop()
+        # What is being typed stays: another parameter that changes meanwhile says nothing about the folder.
+        if self.ui.bundleSelector.currentPath != folder and not self._pause.isActive():
             self._filling = True
             self.ui.bundleSelector.currentPath = folder
             self._filling = False

@@ -153,6 +153,14 @@ def test_the_same_path_said_again_reads_nothing_anew(host, demoVolume, panel):
     assert panel.panel.explain.layersKnown and panel.panel.parameters.bundleFolder == str(DEMO_BUNDLE)
 
 
+def test_what_is_typed_survives_a_volume_that_arrives_meanwhile(host, panel):
+    host.type(panel.ui.bundleSelector, str(DEMO_BUNDLE))
+    makeVolume(np.zeros((4, 4, 4), np.int16), name="late")
+    panel.panel.preselect()
+    host.wait(lambda: panel.panel.parameters.bundleFolder == str(DEMO_BUNDLE))
+    assert panel.panel.parameters.inputVolume is not None
+
+
 def test_content_that_changed_under_the_same_path_is_read(host, demoVolume, panel, demoCopy):
     panel.chooseBundle(demoCopy)
     metadata = json.loads((demoCopy / "configs" / "metadata.json").read_text())
