@@ -144,10 +144,11 @@ def isTrusted(bundlePath: str | Path, said: bool | None) -> bool:
     """What the caller said, or else what was answered in the panel for this content."""
     if said is not None:
         return said
+    from CAMOverlayLib.panel.shipped import isShippedFolder
     from CAMOverlayLib.panel.trust import isTrustedFolder
 
     folder = Path(os.path.expanduser(bundlePath)).resolve()
-    return folder.is_dir() and isTrustedFolder(folder)
+    return folder.is_dir() and (isShippedFolder(folder) or isTrustedFolder(folder))
 
 
 class CAMOverlayTest(ScriptedLoadableModuleTest):

@@ -24,6 +24,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QMenu,
     QMessageBox,
+    QProgressDialog,
     QWidget,
 )
 
@@ -96,8 +97,8 @@ class Dialogs:
                 chosen.trigger()
             return
         dialog = QApplication.activeModalWidget()
-        if not isinstance(dialog, QDialog) or not dialog.isVisible():
-            return
+        if not isinstance(dialog, QDialog) or not dialog.isVisible() or isinstance(dialog, QProgressDialog):
+            return  # a progress dialog asks nothing
         if isinstance(dialog, QFileDialog):
             answer = self._record(Shown(dialog.windowTitle(), "", "", []))
             if answer:

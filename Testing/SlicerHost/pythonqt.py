@@ -204,7 +204,7 @@ class PropertyMember:
     def __get__(self, instance: Wrapped | None, owner: type | None = None) -> Any:
         if instance is None:
             function = MethodMember(self.name, owner._native_class)
-            return BoundMethod(function, None) if function.static else self  # QTimer.singleShot is both
+            return BoundMethod(function, None) if function.static else self
         native = instance._native()
         if native.metaObject().indexOfProperty(self.name) < 0:
             raise NotImplementedError(f"SlicerHost has no {type(instance).__name__}.{self.name} yet")
@@ -242,6 +242,18 @@ class MethodMember:
 
     def __get__(self, instance: Wrapped | None, owner: type | None = None) -> BoundMethod:
         return BoundMethod(self, instance)
+
+
+class HiddenProperty(MethodMember):
+    """A property that a static method of the same name hides: the name is the method and cannot be assigned; only the
+    setter (`timer.setSingleShot(True)`) reaches the property."""
+
+    def __set__(self, instance: Wrapped, value: Any) -> None:
+        raise AttributeError(f"Slot '{self.name}' can not be overwritten on {type(instance).__name__} object")
+
+
+#: In 205 classes of Slicer's that were checked this is the only one.
+HIDDEN_PROPERTIES = {"QTimer": ("singleShot",)}
 
 
 class BoundMethod:
@@ -401,7 +413,7 @@ class Wrapped(metaclass=WrappedType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         member = next((vars(base)[name] for base in type(self).__mro__ if name in vars(base)), None)
-        if isinstance(member, PropertyMember):
+        if isinstance(member, (PropertyMember, HiddenProperty)):
             member.__set__(self, value)
         elif self._is_python_subclass:
             object.__setattr__(self, name, value)
@@ -499,6 +511,8 @@ def defineClass(
         members[signal] = SignalMember(signal, overloads, members.get(signal))
     for prop, cppType in offer.properties.items():
         members[prop] = PropertyMember(prop, cppType)
+    for prop in HIDDEN_PROPERTIES.get(name, ()):
+        members[prop] = HiddenProperty(prop, native)
     if issubclass(native, QtCore.QObject):
         members["name"] = PropertyMember("objectName", "QString")
     for method in ("connect", "disconnect"):

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from ..bundle_files import BundleInfo, Code, code_of, config_files, info_of, read_configs, read_metadata
 from ..errors import BundleError
+from .remedies import inThePanel
 
 MOST_CHANNELS = 64
 """A row of the panel each."""
@@ -37,7 +38,7 @@ class BundleState:
                 return cls(folder, problem=sentence.format(count=info.channels, most=MOST_CHANNELS))
             return cls(folder, info, code_of(folder, configs))
         except BundleError as error:
-            return cls(folder, problem=str(error))
+            return cls(folder, problem=inThePanel(error))
         except Exception as error:  # metadata may have any shape
             return cls(folder, problem=_("The bundle's metadata cannot be understood: {error}").format(error=error))
 

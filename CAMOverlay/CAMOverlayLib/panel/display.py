@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import slicer
@@ -9,7 +10,8 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from ..scene import colormaps, overlay, rendering
+from ..errors import CAMOverlayError
+from ..scene import colormaps, overlay, rendering, seen
 from .parameters import PanelParameters
 
 
@@ -18,11 +20,12 @@ class DisplaySection(VTKObservationMixin):
 
     Args:
         ui: the panel's widgets by name.
+        say: shows a sentence below the Apply button.
     """
 
-    def __init__(self, ui: Any) -> None:
+    def __init__(self, ui: Any, say: Callable[[str], None] = lambda words: None) -> None:
         VTKObservationMixin.__init__(self)
-        self.ui = ui
+        self.ui, self._say = ui, say
         self._overlay: Any = None
         self._parameters: PanelParameters | None = None
         self._filling = False
@@ -31,6 +34,7 @@ class DisplaySection(VTKObservationMixin):
         ui.legendBox.toggled.connect(self._onLegend)
         ui.linkBox.toggled.connect(self._onLink)
         ui.renderingBox.toggled.connect(self._onRendering)
+        ui.fieldBox.toggled.connect(self._onField)
         ui.peakButton.clicked.connect(self._onPeak)
         ui.renderingBox.enabled = rendering.available()
         if not rendering.available():
@@ -79,6 +83,7 @@ class DisplaySection(VTKObservationMixin):
             composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
             self.ui.linkBox.checked = bool(composites) and all(c.GetLinkedControl() for c in composites)
             self.ui.renderingBox.checked = rendering.shown(node)
+            self.ui.fieldBox.checked = fieldOfViewShown(node)
             shown = [c for c in composites if c.GetForegroundVolumeID() == node.GetID()]
             if shown and self._parameters is not None and abs(shown[0].GetForegroundOpacity() - self._parameters.opacity) > 1e-3:
                 self._parameters.opacity = shown[0].GetForegroundOpacity()
@@ -108,6 +113,35 @@ class DisplaySection(VTKObservationMixin):
         if not self._filling and self._overlay is not None:
             rendering.show(self._overlay, self.ui.renderingBox.checked)
 
+    def _onField(self, shown: bool = False) -> None:
+        if self._filling or self._overlay is None:
+            return
+        try:
+            seen.showFieldOfView(self._overlay, self.ui.fieldBox.checked)
+        except CAMOverlayError as error:
+            self._say(str(error))
+            self._update()
+
+    def renewFieldOfView(self) -> None:
+        """Another result on the same overlay: the region that was outlined is of the one before."""
+        node = self._overlay
+        old = node.GetNodeReference(seen.ROLE) if node is not None and node.GetScene() is not None else None
+        if old is None:
+            return
+        wasShown = fieldOfViewShown(node)
+        node.GetScene().RemoveNode(old)
+        node.RemoveNodeReferenceIDs(seen.ROLE)
+        if wasShown:
+            self.ui.fieldBox.checked = True
+            self._onField()
+
     def _onPeak(self) -> None:
         if self._overlay is not None:
             overlay.jumpToPeak(self._overlay)
+
+
+def fieldOfViewShown(overlayNode: Any) -> bool:
+    """Whether the outline of what the network saw is shown."""
+    node = overlayNode.GetNodeReference(seen.ROLE)
+    display = node.GetDisplayNode() if node is not None else None
+    return bool(display is not None and display.GetVisibility())

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from ..worker.interpreter import own_python
 from .bundle_state import BundleState
+from .method_tips import METHOD_TIPS
 from .parameters import PanelParameters
 from .places import PlaceRows
 
@@ -33,6 +34,9 @@ METHODS = {
 """Every method of the engine by name, with its title; a test compares it with the engine's own."""
 
 PYTHON_KEY = "CAMOverlay/Python"
+
+MOST_CLASSES = 2000
+"""Classes to choose from at most: longer lists come from damaged files, and would hold the panel for minutes."""
 
 
 class ExplainSection:
@@ -59,6 +63,8 @@ class ExplainSection:
         self._filling = False
         for name, title in METHODS.items():
             ui.methodSelector.addItem(title, name)
+            description, paper = METHOD_TIPS[name]
+            ui.methodSelector.setItemData(ui.methodSelector.count - 1, f"{description}\n{paper}", qt.Qt.ToolTipRole)
         for name, title in (("auto", _("Automatic")), ("cpu", _("CPU")), ("cuda", _("GPU (CUDA)"))):
             ui.deviceSelector.addItem(title, name)
         ui.slicesSelector.addItem(_("Automatic"), "")
@@ -111,7 +117,7 @@ class ExplainSection:
         for combo, first in ((target, _("Predicted class")), (minus, _("No other class"))):
             combo.clear()
             combo.addItem(first, "")
-            for index, name in enumerate(classes):
+            for index, name in enumerate(classes[:MOST_CLASSES]):
                 combo.addItem(name, str(index))
         self._filling = False
         self.update()

@@ -50,7 +50,10 @@ class InputsSection:
         if self._parameters is None:
             return
         folder = self._parameters.bundleFolder
-        if self.ui.bundleSelector.currentPath != folder:
+        if folder != self._readFrom:
+            self._pause.stop()
+        # What is being typed stays: another parameter that changes meanwhile says nothing about the folder.
+        if self.ui.bundleSelector.currentPath != folder and not self._pause.isActive():
             self._filling = True
             self.ui.bundleSelector.currentPath = folder
             self._filling = False
@@ -69,11 +72,16 @@ class InputsSection:
             self._readBundle()
 
     def _readBundle(self) -> None:
+        """Read the folder that is typed. Where path and content are as they were, nothing of the panel changes: the
+        field also says that its path changed when the path is put into its history."""
         if self._parameters is None:
             return
         path = self.ui.bundleSelector.currentPath.strip()
-        self._readFrom = path
-        self.bundle = BundleState.read(path) if path else None
+        bundle = BundleState.read(path) if path else None
+        same = path == self._readFrom and bundle == self.bundle and self._parameters.bundleFolder == path
+        if same:
+            return
+        self._readFrom, self.bundle = path, bundle
         self.ui.bundleInfoLabel.text = self.bundle.describe() if self.bundle else _("Choose the root folder of a MONAI bundle.")
         if self._parameters.bundleFolder != path:
             with slicer.util.NodeModify(self._parameters.parameterNode):
@@ -85,7 +93,9 @@ class InputsSection:
 
     def keepInHistory(self) -> None:
         """Put the bundle among those used lately."""
+        filling, self._filling = self._filling, True
         self.ui.bundleSelector.addCurrentPathToHistory()
+        self._filling = filling
 
     # Further channels.
 

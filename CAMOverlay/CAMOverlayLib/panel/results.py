@@ -12,9 +12,10 @@ from slicer.i18n import tr as _
 from ..request import Prediction, Result, TransformStep
 from ..scene import overlay
 
-MOST_ROWS = 1000
-"""Classes in the table: a bar for each of twenty thousand would hold the window for seconds. What is predicted is said
-above the table, whatever its number."""
+MOST_CLASSES = 300
+"""Rows of the table of classes at most; the largest outputs are shown."""
+
+MOST_STEPS = 300
 
 
 class ResultSection:
@@ -28,7 +29,10 @@ class ResultSection:
     def __init__(self, ui: Any, onClass: Callable[[int], None]) -> None:
         self.ui = ui
         self.shown: Result | None = None
-        ui.classTable.cellDoubleClicked.connect(lambda row=0, column=0: onClass(row))
+        self._rows: list[int] = []
+        ui.classTable.cellDoubleClicked.connect(
+            lambda row=0, column=0: onClass(self._rows[row]) if row < len(self._rows) else None
+        )
         for table in (ui.classTable, ui.stepsTable):
             table.verticalHeader().hide()
             table.horizontalHeader().setStretchLastSection(True)
@@ -38,31 +42,39 @@ class ResultSection:
         """Show a result, or that there is none."""
         if result == self.shown:
             return
+        try:
+            words = (summary(result), verdict(result), resolution(result)) if result is not None else ()
+            if result is not None:
+                self._showClasses(result)
+                self._showSteps(result.steps)
+        except Exception as error:  # it was read from the scene, where anybody may have written anything
+            print(_("The result that this overlay carries cannot be shown: {error}").format(error=error))
+            result = None
         self.shown = result
         if self.ui.resultButton.enabled != (result is not None):
             self.ui.resultButton.enabled = result is not None
             self.ui.resultButton.collapsed = result is None
         if result is None:
             return
-        self.ui.predictionLabel.text = summary(result)
-        self.ui.placementLabel.text = verdict(result)
-        self.ui.resolutionLabel.text = resolution(result)
-        self._showClasses(result)
-        self._showSteps(result.steps)
+        self.ui.predictionLabel.text, self.ui.placementLabel.text, self.ui.resolutionLabel.text = words
 
     def _showClasses(self, result: Result) -> None:
         prediction, table = result.prediction, self.ui.classTable
         table.clearContents()
-        table.setRowCount(min(len(prediction.classes), MOST_ROWS))
         # Outputs that are no probabilities have no whole that a bar could be a part of.
         areShares = prediction.activation != "none"
         title = _("Mean probability") if prediction.voxels else _("Probability")
         table.horizontalHeaderItem(1).setText(title if areShares else _("Output"))
-        predicted = overlay.predictedClasses(prediction)
+        predicted = set(overlay.predictedClasses(prediction))
         values = prediction.probabilities if areShares else prediction.outputs
-        for row, (name, value) in enumerate(zip(prediction.classes[:MOST_ROWS], values)):
+        # Long lists come from damaged files; what matters in them are the predicted and the largest.
+        shown = sorted(range(min(len(prediction.classes), len(values))), key=lambda index: -values[index])[:MOST_CLASSES]
+        self._rows = sorted(shown)
+        table.setRowCount(len(self._rows))
+        for row, index in enumerate(self._rows):
+            name, value = prediction.classes[index], values[index]
             item = qt.QTableWidgetItem(name)
-            if row in predicted:
+            if index in predicted:
                 font = item.font()
                 font.setBold(True)
                 item.setFont(font)
@@ -71,7 +83,7 @@ class ResultSection:
             if areShares:
                 bar = qt.QProgressBar()
                 bar.maximum = 1000
-                bar.value = round(1000 * value)
+                bar.value = round(1000 * min(max(value, 0.0), 1.0))
                 bar.format = f"{value:.1%}"
                 table.setCellWidget(row, 1, bar)
             else:
@@ -83,6 +95,7 @@ class ResultSection:
     def _showSteps(self, steps: Sequence[TransformStep]) -> None:
         table = self.ui.stepsTable
         table.clearContents()
+        steps = steps[:MOST_STEPS]
         table.setRowCount(len(steps))
         for row, step in enumerate(steps):
             changed = step.shape_before is not None and step.shape_before != step.shape_after

@@ -13,7 +13,7 @@ from slicer.util import VTKObservationMixin
 from ..errors import CAMOverlayError, Cancelled, UntrustedBundleError
 from ..logic import OverlayLogic
 from ..request import Progress
-from ..scene import overlay
+from ..scene import heat_view, overlay
 from . import trust
 from .bundle_state import BundleState
 from .display import DisplaySection
@@ -22,7 +22,9 @@ from .inputs import InputsSection
 from .install import Installer, usesOwnPython
 from .parameters import PanelParameters
 from .progress import ProgressSection
+from .remedies import inThePanel
 from .results import ResultSection
+from .shipped import isShippedBundle
 from .zoo import ZooRow
 
 
@@ -41,20 +43,26 @@ class Panel(VTKObservationMixin):
         self.installer = installer or Installer(self._note)
         self.parameters: PanelParameters | None = None
         self._guiTag: Any = None
+        # Callbacks belong to what they were made for: each start makes a new ticket, and those of an older one are
+        # heard no more. Otherwise the late end of a run that was superseded would end the one that superseded it.
         self._run: Any = None
+        self._runTicket: object = None
+        self._preparing: object = None
         self._hashing: trust.Hashing | None = None
         self._trustedHash: str | None = None
         self._listing: Any = None
+        self._content = ""
         self._notes: list[str] = []
         self._explained: tuple | None = None
         self.inputs = InputsSection(ui, self._onBundle, self._update)
         self.explain = ExplainSection(ui, self._onChosen, self._updateApply, self._onPython)
         self.progress = ProgressSection(ui, self._log)
         self.results = ResultSection(ui, self._explainClass)
-        self.display = DisplaySection(ui)
+        self.display = DisplaySection(ui, self.progress.say)
         self.zoo = ZooRow(ui, self._useBundle)
         ui.applyButton.clicked.connect(self._onApplyButton)
         ui.layersButton.clicked.connect(self._onLayersButton)
+        ui.removeButton.clicked.connect(self._onRemove)
         alignLabels(ui)
 
     # The parameter node.
@@ -155,7 +163,7 @@ class Panel(VTKObservationMixin):
 
     @property
     def busy(self) -> bool:
-        return self._run is not None or self._hashing is not None
+        return self._run is not None or self._preparing is not None
 
     def _onApplyButton(self, checked: bool = False) -> None:
         if self.busy:
@@ -174,49 +182,115 @@ class Panel(VTKObservationMixin):
         self._withTrust(self._explain)
 
     def cancel(self) -> None:
-        if self._hashing is not None:
-            self._hashing.cancel()
-            self._hashing = None
-            self._finish(_("Cancelled; nothing was changed."))
-        elif self._run is not None:
+        prepared = self._stopPreparing()
+        if self._run is not None:
             self.ui.applyButton.enabled = False  # until the run says that it ended
             self._run.cancel()
+        elif prepared:
+            self._finish(_("Cancelled; nothing was changed."))
 
-    def _withTrust(self, then: Any) -> None:
-        """Go on with ``then`` once the user trusts the bundle and everything that it needs is installed."""
+    def _withTrust(self, then: Any, ask: bool = True) -> None:
+        """Go on with ``then`` once the user trusts the bundle as it is now and everything that it needs is installed.
+
+        Every run and every listing comes through here, since the bundle may have changed since the one before.
+
+        Args:
+            ask: without it nothing is asked, installed or said: what is not trusted is left alone.
+        """
+        self._stopPreparing()
+        ticket = self._preparing = object()
         bundle = self.inputs.bundle
         assert bundle is not None
 
         def onHash(contentHash: str) -> None:
-            self._hashing = None
-            if not trust.isTrusted(contentHash) and not trust.ask(BundleState.read(str(bundle.folder)), contentHash):
-                self._finish(_("Nothing was run, since the bundle is not trusted."))
+            if self._preparing is not ticket:
                 return
-            problem = self.installer.ensure() if usesOwnPython(str(self.logic.worker.python or "")) else ""
+            self._hashing = None
+            if not isTrusted(bundle.folder, contentHash):
+                allowed = ask and trust.ask(BundleState.read(str(bundle.folder)), contentHash)
+                if not stillMeant():
+                    return
+                if not allowed:
+                    end(_("Nothing was run, since the bundle is not trusted."))
+                    return
+            own = usesOwnPython(str(self.logic.worker.python or ""))
+            problem = self.installer.ensure() if own and ask else ""
+            if not stillMeant():
+                return
+            self._preparing = None
             if problem:
-                self._finish(problem)
+                end(problem)
+                return
+            self._forgetLayersOf(contentHash)
+            self._trustedHash = contentHash  # what was shown is what may run, whatever is there by then
+            then()
+
+        def stillMeant() -> bool:
+            """Scripts and other modules go on while a question is open: the scene may be closed, another bundle chosen."""
+            if self._preparing is not ticket:
+                return False
+            if self.inputs.bundle is None or self.inputs.bundle.folder != bundle.folder:
+                end(_("Another bundle was chosen meanwhile. Apply again."))
+                return False
+            return True
+
+        def end(words: str) -> None:
+            self._preparing = None
+            if ask:
+                self._notStarted(words)
             else:
-                self._trustedHash = contentHash  # what was shown is what may run, whatever is there by then
-                then()
+                self._updateApply()
 
         def onError(problem: str) -> None:
-            self._hashing = None
-            self._finish(problem)
+            if self._preparing is ticket:
+                self._hashing = None
+                end(problem)
 
-        self.progress.start(_("Checking the bundle"))
+        if ask and self._run is None:
+            self.progress.start(_("Checking the bundle"))
         self._hashing = trust.Hashing(bundle.folder, onHash, onError)
         self._updateApply()
+
+    def _stopPreparing(self) -> bool:
+        """End what goes before a run; whether there was anything."""
+        prepared, self._preparing = self._preparing is not None, None
+        if self._hashing is not None:
+            self._hashing.cancel()
+            self._hashing = None
+        return prepared
+
+    def _forgetLayersOf(self, contentHash: str) -> None:
+        """Layers that were listed belong to the content that they were listed of."""
+        if self._content and self._content != contentHash and self.explain.layersKnown:
+            self.explain.setLayers((), "")
+        self._content = contentHash
+
+    def _notStarted(self, words: str) -> None:
+        """Say why there is no new run; one that is under way goes on."""
+        if self._run is None:
+            self._finish(words)
+        else:
+            self.progress.say(words)
+            self._updateApply()
 
     def _explain(self) -> None:
         parameters, bundle = self.parameters, self.inputs.bundle
         if parameters is None or bundle is None or self._problem():
-            self._finish(self._problem())  # the scene changed while a question was open
+            self._notStarted(self._problem())  # the scene changed while a question was open
             return
         self._stopListing()
+        if not self.ui.progressBar.visible:
+            self.progress.start("")
         self.progress.report(Progress("", 0.0, _("Exporting the volume")))
         wanted = self._wanted()
+        before, ticket = self._runTicket, object()
+
+        def current() -> bool:
+            return self._runTicket is ticket
+
+        self._runTicket = ticket  # first: the run before may end while this one is started
         try:
-            self._run = self.logic.start(
+            run = self.logic.start(
                 parameters.inputVolume,
                 str(bundle.folder),
                 channels=self.inputs.channels(),
@@ -230,37 +304,50 @@ class Panel(VTKObservationMixin):
                 trustedHash=self._trustedHash,
                 overlayVolume=parameters.overlayVolume,
                 opacity=parameters.opacity,
-                onProgress=self.progress.report,
-                onResult=lambda node: self._onResult(node, wanted),
-                onError=self._onError,
+                onProgress=lambda progress: self.progress.report(progress) if current() else None,
+                onResult=lambda node: self._onResult(node, wanted) if current() else None,
+                onError=lambda error: self._onError(error) if current() else None,
             )
         except CAMOverlayError as error:
-            self._finish(str(error))
+            if current():
+                self._runTicket = before  # a run that is under way was not touched
+            self._notStarted(inThePanel(error))
             return
+        if current():  # otherwise it has ended already
+            self._run = run
         self._updateApply()
 
     def _onResult(self, node: Any, wanted: tuple) -> None:
-        self._run = None
+        self._run = self._runTicket = None
         self._explained = wanted
-        self.inputs.keepInHistory()
+        if self.parameters is not None and self.parameters.bundleFolder == wanted[1]:
+            self.inputs.keepInHistory()
         if self.parameters is not None and self.parameters.overlayVolume is not node:
             self.parameters.overlayVolume = node
             overlay.jumpToPeak(node, centre=False)  # or a small new overlay might lie in none of the slices that are shown
+        self.display.renewFieldOfView()
+        heat_view.bringHeatIntoView(node)  # another class or method may have its heat elsewhere
         hello = self.logic.worker.hello
         if hello is not None:
             self.explain.showVersions(hello.python, hello.versions)
+        if self._preparing is not None:  # the next run is already on its way
+            self._update()
+            return
         self._finish("")
-        if not self.explain.layersKnown:
-            self._listLayers()
+        if not self.explain.layersKnown and self.inputs.bundle is not None and not self.inputs.bundle.problem:
+            self._withTrust(self._listLayers, ask=False)
 
     def _onError(self, error: BaseException) -> None:
-        self._run = None
+        self._run = self._runTicket = None
         if isinstance(error, Cancelled):
+            if self._preparing is not None:
+                self._update()
+                return
             self._finish(_("Cancelled; nothing was changed."))
             return
         if isinstance(error, UntrustedBundleError):
             error = UntrustedBundleError(_("The bundle changed since it was trusted. Apply again."))
-        message, _line, details = str(error).partition("\n")
+        message, _line, details = inThePanel(error).partition("\n")
         if details:
             self._note(details)
         self._finish(message, unfoldLog=bool(details))
@@ -272,9 +359,7 @@ class Panel(VTKObservationMixin):
 
     def _stopAll(self) -> None:
         self._stopListing()
-        if self._hashing is not None:
-            self._hashing.cancel()
-            self._hashing = None
+        if self._stopPreparing():
             self.progress.stop()
         if self._run is not None:
             self._run.cancel()
@@ -296,16 +381,7 @@ class Panel(VTKObservationMixin):
         if self._explained[:2] != self._wanted()[:2] or self._explained == self._wanted():
             return
         if self.logic.worker.ready:
-            self._followUp()
-
-    def _followUp(self) -> None:
-        if self._hashing is not None:
-            self._hashing.cancel()
-            self._hashing = None
-        if self._run is None:
-            self.apply()
-        else:
-            self._explain()  # the worker cancels the run before for this one
+            self._withTrust(self._explain)  # the worker cancels a run before for this one
 
     def _explainClass(self, index: int) -> None:
         row = self.ui.targetSelector.findData(str(index))
@@ -334,34 +410,38 @@ class Panel(VTKObservationMixin):
         if self.ui.progressBar.visible:
             self.progress.stop()
         self.ui.layersButton.text = _("Listing the layers …")
+        ticket = self._listing = _Listing()
 
         def onResult(answer: dict[str, Any]) -> None:
-            self._listing = None
-            self._showListingDone()
-            if bundle is self.inputs.bundle:
-                self.explain.setLayers(answer["layers"], answer["default"])
+            if self._listing is ticket:
+                self._showListingDone()
+                if self.inputs.bundle is not None and bundle.folder == self.inputs.bundle.folder:
+                    self.explain.setLayers(answer["layers"], answer["default"])
 
         def onError(error: BaseException) -> None:
-            self._listing = None
-            self._showListingDone()
-            if not isinstance(error, Cancelled):
-                self.progress.say(str(error).partition("\n")[0])
+            if self._listing is ticket:
+                self._showListingDone()
+                if not isinstance(error, Cancelled):
+                    self.progress.say(inThePanel(error).partition("\n")[0])
 
         payload = {"bundle": str(bundle.folder), "trusted_hash": self._trustedHash}
         try:
-            self._listing = self.logic.worker.call("inspect", payload, on_result=onResult, on_error=onError)
+            ticket.run = self.logic.worker.call("inspect", payload, on_result=onResult, on_error=onError)
         except CAMOverlayError as error:
             onError(error)
         self._updateApply()
 
     def _showListingDone(self) -> None:
+        self._listing = None
         self.ui.layersButton.text = _("List the layers of this &network")
         self._updateApply()
 
     def _stopListing(self) -> None:
-        listing, self._listing = self._listing, None
+        listing = self._listing
         if listing is not None:
-            listing.cancel()
+            self._showListingDone()
+            if listing.run is not None:
+                listing.run.cancel()
 
     def _onPython(self, path: str) -> None:
         """Another Python computes from now on."""
@@ -370,6 +450,15 @@ class Panel(VTKObservationMixin):
             self.logic.worker.stop()
             self.logic.worker.python = path or None
 
+    def _onRemove(self, checked: bool = False) -> None:
+        """Take away what was installed for the computation, whose process must not hold it open."""
+        if self.busy:
+            self.progress.say(_("Wait until the computation is done, or cancel it."))
+            return
+        self._stopListing()
+        self.logic.worker.stop()
+        self.progress.say(self.installer.remove())
+
     # The log.
 
     def _note(self, line: str) -> None:
@@ -377,6 +466,17 @@ class Panel(VTKObservationMixin):
 
     def _log(self) -> str:
         return "\n".join([*self._notes, self.logic.worker.log if self.logic.worker is not None else ""]).strip()
+
+
+class _Listing:
+    """A listing of layers that is under way, and its run once there is one."""
+
+    run: Any = None
+
+
+def isTrusted(folder: Any, contentHash: str) -> bool:
+    """Whether nothing needs to be asked of this content: the user said yes to it, or it ships with the module."""
+    return trust.isTrusted(contentHash) or isShippedBundle(folder, contentHash)
 
 
 def alignLabels(ui: Any) -> None:

@@ -32,6 +32,15 @@ OPACITY = 0.5
 THRESHOLD = 0.15
 """Heatmap value below which an overlay is transparent, at first: low values would veil most of the anatomy."""
 
+LEGEND_FONT = 10
+"""Font size of the colour legend at most; its width makes it smaller in small views."""
+
+LEGEND_SIZE = (0.06, 0.4)
+"""Width and height of the colour legend as parts of the view."""
+
+LEGEND_WIDTH = 18
+"""Characters of the legend's title in a line; more would not fit into a small view."""
+
 INPUT_ROLE = "CAMOverlay.InputVolume"
 """Node reference from the overlay to the volume that was explained."""
 
@@ -209,12 +218,25 @@ def showLegend(
         legend = logic.AddDefaultColorLegendDisplayNode(overlayNode)
         if legend is None:
             return None
-        legend.SetLabelFormat("%.1f")
-        legend.SetNumberOfLabels(6)
-        legend.SetMaxNumberOfColors(colormaps.SIZE)
+        _styleLegend(legend)
     legend.SetTitleText(title or _legendTitle(overlayNode))
     legend.SetVisibility(visible)
     return legend
+
+
+def _styleLegend(legend: slicer.vtkMRMLColorLegendDisplayNode) -> None:
+    """A narrow bar at the right edge with text about as large as the views' own. Slicer fits the text to the width of
+    the legend, so its default of 15 % of the view draws it two to three times as large, and a title, which ends at the
+    right edge, then leaves the view on the left."""
+    unfinished = legend.StartModify()
+    legend.SetLabelFormat("%.1f")
+    legend.SetNumberOfLabels(6)
+    legend.SetMaxNumberOfColors(colormaps.SIZE)
+    legend.SetSize(*LEGEND_SIZE)
+    legend.SetPosition(0.97, 0.5)
+    legend.GetTitleTextProperty().SetFontSize(LEGEND_FONT)
+    legend.GetLabelTextProperty().SetFontSize(LEGEND_FONT)
+    legend.EndModify(unfinished)
 
 
 def legendShown(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
@@ -227,12 +249,24 @@ def legendShown(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
 
 
 def _legendTitle(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> str:
-    """The class, and how coarse the map really is: a smooth overlay hides the size of one activation."""
+    """The class, and how coarse the map really is, since a smooth overlay hides the size of one activation. Two short
+    lines: the full sizes stand in the panel."""
     result = resultOf(overlayNode)
     if result is None:
         return "Heatmap"
-    size = " × ".join(f"{mm:.2g}" for mm in result.activation_spacing)
-    return f"{result.target.name}\n1 activation = {size} mm"
+    lines = [shortened(result.target.name, LEGEND_WIDTH)]
+    if result.activation_spacing:
+        lines.append(f"{max(result.activation_spacing):.2g} mm cells")
+    return "\n".join(lines)
+
+
+def shortened(text: str, most: int) -> str:
+    """A text in one line of at most ``most`` characters; what is left out in the middle is an ellipsis."""
+    text = " ".join(text.split())
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 3
+    return f"{text[: most - 1 - end].rstrip()}…{text[len(text) - end :].lstrip()}"
 
 
 # Slice views ---------------------------------------------------------------------------------------------------------

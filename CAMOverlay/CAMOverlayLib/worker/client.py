@@ -206,12 +206,12 @@ def _remove(folder: str) -> None:
         threading.Thread(target=shutil.rmtree, args=(folder, True)).start()
 
 
-def _named(error: BaseException, what: str) -> CAMOverlayError:
+def _named(error: BaseException, what: str) -> CAMOverlayError | Cancelled:
     """One of the package's errors, whatever was raised."""
-    if isinstance(error, CAMOverlayError):
+    if isinstance(error, (CAMOverlayError, Cancelled)):
         return error
     traceback.print_exception(type(error), error, error.__traceback__)
-    return WorkerError(f"{what}: {type(error).__name__}: {error}.")
+    return WorkerError(f"{what}: {type(error).__name__}: {reason(error)}.")
 
 
 def _tell(listener: Callable[[Any], None], what: Any) -> None:
@@ -384,7 +384,7 @@ class Worker:
         if run is self._run and self._phase == READY and not run.sent:
             self._send(run)
 
-    def _drop(self, run: Run, error: CAMOverlayError) -> None:
+    def _drop(self, run: Run, error: CAMOverlayError | Cancelled) -> None:
         """Fail a run that the process knows nothing of."""
         if run is self._next:
             self._next = None

@@ -64,6 +64,16 @@ def demoVolume(host):
     return slicer.util.loadVolume(str(DEMO_VOLUME), {"name": "Brain"})
 
 
+@pytest.fixture
+def demoCopy(tmp_path):
+    """The demo bundle as a bundle of somebody else: its place is not the module's own."""
+    import shutil
+
+    from CAMOverlayLib.demo import DEMO_BUNDLE
+
+    return Path(shutil.copytree(DEMO_BUNDLE, tmp_path / "demo"))
+
+
 class Pressed:
     """The panel, with the presses that many tests make."""
 
@@ -97,9 +107,10 @@ class Pressed:
         self.host.wait(lambda: not self.panel.busy and self.panel._listing is None, 120)
         self.host.process()
 
-    def explainDemo(self) -> None:
+    def explainDemo(self, folder=None) -> None:
+        """Explain with the demo bundle, which asks nothing, or with a copy of it, which asks for trust."""
         from CAMOverlayLib.demo import DEMO_BUNDLE
 
-        self.chooseBundle(DEMO_BUNDLE)
-        self.apply("Trust and run")
+        self.chooseBundle(folder or DEMO_BUNDLE)
+        self.apply(*(["Trust and run"] if folder else []))
         assert self.overlay is not None, self.ui.messageLabel.text

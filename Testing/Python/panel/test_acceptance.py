@@ -18,11 +18,11 @@ def color(image) -> int:
     return int(np.ptp(image.astype(int), axis=2).max())
 
 
-def test_from_opening_to_the_overlay_in_three_views(host, demoVolume, cold, panel):
+def test_from_opening_to_the_overlay_in_three_views(host, demoVolume, demoCopy, cold, panel):
     ui = panel.ui
     assert ui.inputSelector.currentNode() is demoVolume, "the volume is already chosen"
     assert not ui.applyButton.enabled and "bundle" in ui.applyButton.toolTip
-    panel.chooseBundle(DEMO_BUNDLE)
+    panel.chooseBundle(demoCopy)
     for words in ("1.0.0", "Classification", "1 channel", "56 × 72 × 56", "3 classes", "bright lesion"):
         assert words in ui.bundleInfoLabel.text
     assert [ui.targetSelector.itemText(i) for i in range(4)] == ["Predicted class", "no lesion", "bright lesion", "dark lesion"]
@@ -40,7 +40,7 @@ def test_from_opening_to_the_overlay_in_three_views(host, demoVolume, cold, pane
             stages.append(ui.progressLabel.text)
     panel.finish()
     trust = host.dialogs.shown[0]
-    assert str(DEMO_BUNDLE) in trust.details and "torch.nn.Linear" in trust.details and "SHA-256" in trust.details
+    assert str(demoCopy) in trust.details and "torch.nn.Linear" in trust.details and "SHA-256" in trust.details
     assert any(words.startswith("Loading the libraries") for words in stages) and ui.progressBar.visible is False
 
     node = panel.overlay
@@ -58,8 +58,8 @@ def test_from_opening_to_the_overlay_in_three_views(host, demoVolume, cold, pane
     assert panel.panel.explain.layersKnown and not ui.layersButton.visible
 
 
-def test_another_class_is_followed_and_computed_once(host, demoVolume, panel):
-    panel.explainDemo()
+def test_another_class_is_followed_and_computed_once(host, demoVolume, demoCopy, panel):
+    panel.explainDemo(demoCopy)
     node, before = panel.overlay, slicer.util.arrayFromVolume(panel.overlay).copy()
     host.choose(panel.ui.targetSelector, "dark lesion")
     assert panel.panel.busy, "the class is followed"
@@ -122,7 +122,6 @@ def test_cancel(host, demoVolume, cold, panel):
 
     panel.chooseBundle(DEMO_BUNDLE)
     nodes = slicer.mrmlScene.GetNumberOfNodes()
-    host.dialogs.answer("Trust and run")
     host.click(panel.ui.applyButton)
     host.wait(lambda: panel.panel._run is not None, 30)
     host.idle(0.5)
@@ -136,8 +135,8 @@ def test_cancel(host, demoVolume, cold, panel):
     assert panel.overlay is not None, "the next run works"
 
 
-def test_who_does_not_trust_runs_nothing(host, demoVolume, cold, panel):
-    panel.chooseBundle(DEMO_BUNDLE)
+def test_who_does_not_trust_runs_nothing(host, demoVolume, demoCopy, cold, panel):
+    panel.chooseBundle(demoCopy)
     panel.apply("Cancel")
     assert panel.overlay is None and "not trusted" in panel.ui.messageLabel.text
     assert panel.widget.logic.worker.pid == 0
@@ -164,7 +163,7 @@ def test_an_error_is_a_sentence_and_the_scene_stays(host, demoVolume, panel, mak
     assert "model.pt" in panel.ui.messageLabel.text and "Traceback" not in panel.ui.messageLabel.text
     assert slicer.mrmlScene.GetNumberOfNodes() == nodes and panel.ui.applyButton.enabled
     panel.chooseBundle(DEMO_BUNDLE)
-    panel.apply("Trust and run")
+    panel.apply()
     assert panel.overlay is not None and not panel.ui.messageLabel.visible
 
 
@@ -178,7 +177,6 @@ def test_a_process_that_dies_says_so_with_its_log(host, demoVolume, cold, panel)
     import signal
 
     panel.chooseBundle(DEMO_BUNDLE)
-    host.dialogs.answer("Trust and run")
     host.click(panel.ui.applyButton)
     host.wait(lambda: panel.widget.logic.worker.hello is not None, 30)
     os.kill(panel.widget.logic.worker.hello.pid, signal.SIGKILL)
@@ -249,7 +247,6 @@ def test_a_saved_scene_brings_parameters_result_and_display_back(host, demoVolum
 
 def test_the_scene_closed_during_a_run(host, demoVolume, cold, panel):
     panel.chooseBundle(DEMO_BUNDLE)
-    host.dialogs.answer("Trust and run")
     host.click(panel.ui.applyButton)
     host.wait(lambda: panel.panel._run is not None, 30)
     slicer.mrmlScene.Clear(0)

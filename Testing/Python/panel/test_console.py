@@ -35,12 +35,16 @@ def test_there_are_examples():
     assert len(examples()) >= 2
 
 
-def test_what_was_trusted_in_the_panel_is_trusted_in_the_console(host, demoVolume, panel):
+def test_what_was_trusted_in_the_panel_is_trusted_in_the_console(host, demoVolume, panel, demoCopy):
     logic = slicer.util.getModuleLogic("CAMOverlay")
-    with pytest.raises(UntrustedBundleError, match="trust=True"):
-        logic.process(demoVolume, DEMO_BUNDLE)
-    panel.explainDemo()
-    assert overlays.isOverlay(logic.process(demoVolume, DEMO_BUNDLE))
+    with pytest.raises(UntrustedBundleError, match="trust"):
+        logic.process(demoVolume, demoCopy)
+    panel.explainDemo(demoCopy)
+    assert overlays.isOverlay(logic.process(demoVolume, demoCopy))
+
+
+def test_the_shipped_bundle_needs_no_trust_in_the_console(host, demoVolume, panel):
+    assert overlays.isOverlay(slicer.util.getModuleLogic("CAMOverlay").process(demoVolume, DEMO_BUNDLE))
 
 
 def test_the_self_tests_pass(host, panel, caplog):

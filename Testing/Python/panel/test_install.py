@@ -62,10 +62,10 @@ def test_the_first_apply_asks_installs_and_goes_on(host, demoVolume, panel, inde
     real = packaging.pip_install
     packaging.pip_install = lambda wanted, limits=None, **options: (constraints.append(open(limits).read()), real(wanted, limits, **options))[1]
     try:
-        panel.apply("Trust and run", "OK")
+        panel.apply("OK")
     finally:
         packaging.pip_install = real
-    asked = host.dialogs.shown[1]
+    asked = host.dialogs.shown[0]
     assert "torch, nibabel" in asked.text and "MB" in asked.text and "torch>=2.6" in asked.details
     assert [requirement.partition(">=")[0] for requirement in index.installed[0]] == ["torch", "nibabel"]
     assert f"numpy=={importlib.metadata.version('numpy')}" in constraints[0] and "itk<0" in constraints[0]
@@ -75,7 +75,7 @@ def test_the_first_apply_asks_installs_and_goes_on(host, demoVolume, panel, inde
 def test_who_declines_gets_a_sentence(host, demoVolume, panel, index, lacks):
     lacks("nibabel")
     panel.chooseBundle(DEMO_BUNDLE)
-    panel.apply("Trust and run", "Cancel")
+    panel.apply("Cancel")
     assert "Nothing was installed" in panel.ui.messageLabel.text and "nibabel" in panel.ui.messageLabel.text
     assert not index.installed and panel.overlay is None and panel.ui.applyButton.enabled
 
@@ -89,8 +89,8 @@ def test_a_failure_can_be_tried_again(host, demoVolume, panel, index, lacks):
         index.error = None
         next(button for button in dialog.buttons() if button.text.replace("&", "") == "Retry").click()
 
-    panel.apply("Trust and run", "OK", retry)
-    assert "space on the disk" in host.dialogs.shown[2].text
+    panel.apply("OK", retry)
+    assert "space on the disk" in host.dialogs.shown[1].text
     assert index.installed and panel.overlay is not None
 
 
@@ -174,9 +174,114 @@ def test_another_python_computes(host, demoVolume, cold, panel, tmp_path):
     panel.ui.advancedBox.collapsed = False
     host.process()
     host.type(panel.ui.pythonSelector, str(tmp_path))
-    panel.apply("Trust and run")
+    panel.apply()
     assert mark.exists() and panel.overlay is not None and str(tmp_path) in panel.ui.environmentLabel.text, panel.ui.messageLabel.text + panel.ui.logText.toPlainText()
     assert slicer.app.userSettings().value("CAMOverlay/Python") == str(tmp_path)
     host.type(panel.ui.pythonSelector, str(tmp_path / "absent"))
     panel.apply()
     assert "does not exist" in panel.ui.messageLabel.text
+
+
+CONFLICT = """Collecting torch>=2.6
+ERROR: Cannot install torch because these package versions have conflicting dependencies.
+
+The conflict is caused by:
+    torch 2.9.0 depends on setuptools>=77
+    The user requested (constraint) setuptools==65.5.0
+
+To fix this you could try to:
+ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/en/latest/topics/dependency-resolution/"""
+
+
+def test_versions_that_do_not_fit_are_not_blamed_on_the_network(host):
+    from CAMOverlayLib.panel.install import failure
+
+    words = failure(CalledProcessError(1, ["pip"], output=CONFLICT))
+    assert "no versions that fit together" in words and "setuptools>=77" in words
+    assert not any(wrong in words for wrong in ("network", "proxy", "disk", "\n"))
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("ERROR: Could not find a version that satisfies the requirement torch>=2.6 (from versions: none)", "no build of torch"),
+        ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]", "certificate"),
+        ("ERROR: Something that nobody foresaw\n", "Something that nobody foresaw"),
+        (b"\xff[Errno 28] No space left on device", "space on the disk"),
+    ],
+)
+def test_pips_own_words_are_read(host, output, words):
+    from CAMOverlayLib.panel.install import failure
+
+    assert words in failure(CalledProcessError(1, ["pip"], output=output))
+
+
+def test_one_failure_opens_one_window_and_its_log_has_pips_words(host, demoVolume, panel, index, lacks):
+    lacks("nibabel")
+    index.error = CONFLICT
+    panel.chooseBundle(DEMO_BUNDLE)
+    panel.apply("OK", "Close")
+    assert len(host.dialogs.shown) == 2, "the question and one failure"
+    assert "fit together" in host.dialogs.shown[1].text and "fit together" in panel.ui.messageLabel.text
+    assert "conflicting dependencies" in panel.ui.logText.toPlainText() and panel.ui.applyButton.enabled
+
+
+def test_only_what_must_not_change_is_pinned(host):
+    import os
+
+    from CAMOverlayLib.panel.install import Installer
+
+    path = Installer._writeConstraints()
+    with open(path) as file:
+        lines = file.read().split()
+    os.unlink(path)
+    names = {line.partition("==")[0].partition("<")[0] for line in lines}
+    assert {"numpy", "vtk", "SimpleITK", "requests"} <= names
+    assert not names & {"pip", "setuptools", "packaging", "wheel", "torch", "monai", "nibabel"}
+    assert f"numpy=={importlib.metadata.version('numpy')}" in lines and "itk<0" in lines
+
+
+@pytest.mark.parametrize(
+    ("requirement", "version", "met"),
+    [
+        ("torch>=2.5", "2.10.0+cpu", True),
+        ("torch>=2.5", "2.5", True),
+        ("torch>=2.5.0", "2.5", True),
+        ("torch>=2.5", "2.4.1", False),
+        ("torch>=2.5", None, False),
+        ("torch==2.13.0", "2.14.0", True),  # a newer one is never taken back
+        ("torch==2.13.0", "2.9.1", False),
+        ("einops", "0.1", True),
+        ("nibabel >= 5.2, < 6", "5.1.9", False),
+        ("nibabel>=5.2,<6", "5.3.0rc1", True),
+    ],
+)
+def test_a_version_that_is_too_old_is_missing(host, monkeypatch, requirement, version, met):
+    from CAMOverlayLib.panel import install
+
+    monkeypatch.setattr(install, "requirements", lambda: [requirement])
+    monkeypatch.setattr(install, "versionOf", lambda name: version)
+    assert install.missing() == ([] if met else [requirement])
+    if version and not met:
+        assert version in install.question([requirement])
+
+
+def test_what_was_installed_from_here_can_be_removed(host, panel, index, monkeypatch):
+    from CAMOverlayLib.panel import install
+
+    slicer.app.userSettings().remove(install.INSTALLED_KEY)
+    assert install.removable() == []
+    assert "Nothing was installed" in install.Installer().remove()
+    install._remember({"einops", "no-such-package"})
+    assert install.removable() == ["einops"], "what is gone already is not named"
+    removed = []
+    monkeypatch.setattr(install, "pipUninstall", removed.append)
+    panel.ui.advancedBox.collapsed = False
+    host.process()
+    host.dialogs.answer("Cancel")
+    host.click(panel.ui.removeButton)
+    assert removed == [] and "Nothing was removed" in panel.ui.messageLabel.text
+    host.dialogs.answer("OK")
+    host.click(panel.ui.removeButton)
+    assert removed == [["einops"]] and "removed" in panel.ui.messageLabel.text
+    slicer.app.userSettings().remove(install.INSTALLED_KEY)

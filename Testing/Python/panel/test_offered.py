@@ -154,6 +154,13 @@ def test_the_reader_finds_what_is_wrong(code, problem):
     assert problems(code) == [problem]
 
 
+def test_what_is_said_of_each_method_is_the_engines():
+    from CAMOverlayLib.engine.methods import METHODS as engine
+    from CAMOverlayLib.panel.method_tips import METHOD_TIPS
+
+    assert METHOD_TIPS == {method.name: (method.description, method.paper) for method in engine.values()}
+
+
 def test_the_method_list_is_the_engines():
     from CAMOverlayLib.engine.methods import METHODS as engine
 

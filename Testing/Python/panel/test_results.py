@@ -35,3 +35,54 @@ def test_each_kind_of_answer_is_told_as_what_it_is(host, panel, tmp_path, answer
     assert panel.ui.predictionLabel.text.startswith(words + "<br>Shown: evidence for <b>lesion</b>")
     assert [row for row in range(3) if table.item(row, 0).font().bold()] == bold
     section.show(None)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"activation_spacing": ("wide", None)},
+        {"activation_spacing": None},
+        {"warnings": 5},
+        {"steps": (None,)},
+        {"steps": 7},
+        {"prediction": None},
+        {"prediction": Prediction(NAMES, (1.0,), ("a", "b", "c"), "softmax", 1)},
+        {"prediction": Prediction((1, None, {}), (1.0, 2.0, 3.0), (0.1, 0.2, 0.7), "softmax", 1)},
+        {"prediction": Prediction(NAMES, (1.0, 2.0, 3.0), (0.1, 0.2, 0.7), "softmax", 99)},
+        {"prediction": Prediction(NAMES, (1.0, 2.0, 3.0), (0.1, float("nan"), 0.7), "softmax", 1)},
+        {"field_of_view": None},
+        {"placement": "yes"},
+        {"target": 3},
+    ],
+    ids=lambda spoil: next(iter(spoil)),
+)
+def test_a_spoilt_result_raises_nothing(host, panel, tmp_path, spoil):
+    from dataclasses import replace
+
+    good = makeResult(makeHeatmap(tmp_path, np.zeros((2, 2, 2)), np.eye(4)), prediction=Prediction(NAMES, *ANSWERS["one of several"][0]))
+    section = panel.panel.results
+    section.show(replace(good, **spoil))
+    assert not panel.ui.resultButton.enabled or section.shown is not None
+    section.show(good)
+    assert panel.ui.resultButton.enabled and panel.ui.classTable.rowCount == 3, "and the next one is shown"
+    section.show(None)
+
+
+def test_many_classes_do_not_hold_the_panel(host, panel, tmp_path):
+    import time
+
+    count = 100_000
+    shares = np.zeros(count)
+    shares[[5, 77_777]] = 0.2, 0.8
+    names = tuple(f"class {i}" for i in range(count))
+    many = Prediction(names, tuple(shares), tuple(shares), "softmax", 77_777)
+    result = makeResult(makeHeatmap(tmp_path, np.zeros((2, 2, 2)), np.eye(4)), prediction=many)
+    began = time.perf_counter()
+    panel.panel.results.show(result)
+    panel.panel.explain.setClasses(names)
+    assert time.perf_counter() - began < 5
+    table = panel.ui.classTable
+    listed = [table.item(row, 0).text() for row in range(table.rowCount)]
+    assert "class 77777" in listed and "class 5" in listed and len(listed) <= 300
+    panel.panel.results.show(None)
+    panel.panel.explain.setBundle(None)

@@ -181,12 +181,39 @@ def test_path_line_edit(host, tmp_path):
     edit.settingKey = "Test/Folders"
     edit.currentPathChanged.connect(seen.append)
     edit.currentPath = str(tmp_path)
-    edit.addCurrentPathToHistory()
+    edit.currentPath = str(tmp_path)
     assert seen == [str(tmp_path)]
-    other = ctk.ctkPathLineEdit()
-    other.settingKey = "Test/Folders"
-    assert other.comboBox().count == 1 and other.comboBox().itemText(0) == str(tmp_path)
-    assert other.currentPath == ""
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_path_put_into_the_history_is_announced_again(host, tmp_path, times):
+    """Slicer's does so although the path is the same: a panel that reads its bundle anew each time loses its layers."""
+    import ctk
+
+    edit, seen = ctk.ctkPathLineEdit(), []
+    edit.settingKey = f"Test/History{times}"
+    edit.currentPath = str(tmp_path)
+    for _ in range(times):
+        edit.currentPathChanged.connect(seen.append)
+        seen.clear()
+        edit.addCurrentPathToHistory()
+        assert seen and seen[-1] == str(tmp_path) == edit.currentPath
+        seen.clear()
+        edit.retrieveHistory()
+        assert seen and seen[-1] == str(tmp_path) == edit.currentPath
+    assert [edit.comboBox().itemText(row) for row in range(edit.comboBox().count)] == [str(tmp_path)]
+
+
+def test_an_empty_path_becomes_the_last_one_used(host, tmp_path):
+    import ctk
+
+    edit, other, seen = ctk.ctkPathLineEdit(), ctk.ctkPathLineEdit(), []
+    edit.settingKey = other.settingKey = "Test/Last"
+    edit.currentPath = str(tmp_path)
+    edit.addCurrentPathToHistory()
+    other.currentPathChanged.connect(seen.append)
+    other.retrieveHistory()
+    assert other.currentPath == str(tmp_path) and seen == [str(tmp_path)]
 
 
 def test_file_dialogs_give_only_the_path(host):

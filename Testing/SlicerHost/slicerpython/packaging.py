@@ -150,6 +150,15 @@ def pip_install(
         index.install(wanted)
     except CalledProcessError as error:
         logging.error(error.output)
+        if logCallback and not blocking:
+            for line in str(error.output or "").splitlines():
+                logCallback(line)
+        if blocking and show_progress:
+            import slicer
+
+            title = f"{requester} - Installation Failed" if requester else "Installation Failed"
+            slicer.util.errorDisplay("Package installation failed.", windowTitle=title, detailedText=error.output)
+            raise CalledProcessError(error.returncode, "pip install") from None
         if blocking:
             raise
         if completedCallback:

@@ -6,9 +6,10 @@ the real ones offer. What a widget here has beyond that stays unseen.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from PySide6.QtCore import Property, QEvent, QPointF, QRect, QRectF, QSettings, QSize, Qt, Signal
@@ -433,6 +434,8 @@ class ctkPathLineEdit(QWidget):
     )  # fmt: skip
     ShowDirsOnly, DontConfirmOverwrite, DontUseNativeDialog, ReadOnly = 1, 4, 16, 32
 
+    MAX_HISTORY = 5
+
     currentPathChanged = Signal(str)
     validInputChanged = Signal(bool)
 
@@ -482,29 +485,52 @@ class ctkPathLineEdit(QWidget):
             self.addCurrentPathToHistory()
 
     def addCurrentPathToHistory(self) -> None:
+        """Put the path first in the list. `currentPathChanged` comes with the same path once more, and with what the
+        list shows between taking it out and putting it in again."""
         path = self._path
-        if not path or not os.path.exists(path):
+        if not path:
             return
-        history = [path, *(p for p in self._history() if p != path)][:10]
+        stored = QSettings().value(self.settingKey) or [] if self.settingKey else self._history()
+        history = [path, *(p for p in ([stored] if isinstance(stored, str) else stored) if p != path)]
         if self.settingKey:
             QSettings().setValue(self.settingKey, history)
-        self._showHistory(history)
+        with self._announced():
+            if (index := self._combo.findText(path)) >= 0:
+                self._combo.removeItem(index)
+            while self._combo.count() >= self.MAX_HISTORY:
+                self._combo.removeItem(self._combo.count() - 1)
+            self._combo.insertItem(0, path)
+            self._combo.setCurrentIndex(0)
+            self._combo.setEditText(path)
 
     def retrieveHistory(self) -> None:
-        if self.settingKey:
-            stored = QSettings().value(self.settingKey) or []
-            self._showHistory([stored] if isinstance(stored, str) else list(stored))
+        """Show what was used lately. Without a path the one that was used last becomes the path; `currentPathChanged`
+        comes in either case."""
+        if not self.settingKey:
+            return
+        stored = QSettings().value(self.settingKey) or []
+        history = [stored] if isinstance(stored, str) else list(stored)
+        with self._announced():
+            path = self._path
+            self._combo.clear()
+            self._combo.addItems(history[: self.MAX_HISTORY])
+            if path:
+                self._combo.setEditText(path)
+            else:
+                self._combo.setCurrentIndex(0 if history else -1)
+
+    @contextlib.contextmanager
+    def _announced(self) -> Iterator[None]:
+        """What happens in here is followed by `currentPathChanged`, also where the path is the same as before."""
+        said: list[str] = []
+        self.currentPathChanged.connect(said.append)
+        yield
+        self.currentPathChanged.disconnect(said.append)
+        if not said and self._path:
+            self.currentPathChanged.emit(self._path)
 
     def _history(self) -> list[str]:
         return [self._combo.itemText(row) for row in range(self._combo.count())]
-
-    def _showHistory(self, history: list[str]) -> None:
-        text = self._path
-        blocked = self._combo.blockSignals(True)
-        self._combo.clear()
-        self._combo.addItems(history)
-        self._combo.setEditText(text)
-        self._combo.blockSignals(blocked)
 
     currentPath = Property(str, lambda self: self._path, setCurrentPath)
     label = stored(str, "")
