@@ -242,8 +242,14 @@ def test_installing_packages_is_played(host, monkeypatch):
     packaging.pip_ensure("no-such-package>=1", requester="Test")
     assert packaging.index.installed == [["no-such-package>=1"]] and packaging.pip_check("no-such-package>=1")
     packaging.index.error = "No space left on device"
-    with pytest.raises(packaging.CalledProcessError):
+    host.dialogs.answer("OK")
+    with pytest.raises(packaging.CalledProcessError) as caught:
         packaging.pip_install("other")
+    assert not caught.value.output, "Slicer shows a window with pip's words first, and they are not in the error"
+    assert host.dialogs.shown[-1].text == "Package installation failed." and "No space left" in host.dialogs.shown[-1].details
+    lines, ended = [], []
+    packaging.pip_install("other", blocking=False, show_progress=False, logCallback=lines.append, completedCallback=ended.append)
+    assert lines[-1] == "No space left on device" and ended == [1]
     packaging.index.__init__()
 
 
