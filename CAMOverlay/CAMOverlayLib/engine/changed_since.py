@@ -155,7 +155,7 @@ _NUMPY = NumPyAsItWas("numpy")
 def _keep_names_in_modules_of(folder: Path) -> None:
     for module in list(sys.modules.values()):
         origin = getattr(module, "__file__", None)
-        if isinstance(origin, str) and Path(origin).is_relative_to(folder):
+        if isinstance(origin, str) and origin.startswith(f"{folder}{os.sep}"):
             for name, value in list(vars(module).items()):
                 if value is np:
                     setattr(module, name, _NUMPY)

@@ -238,7 +238,8 @@ def _slices_words(prepared: Prepared, inferer: object) -> str:
     direction = grid.affine[:3, axis] / np.linalg.norm(grid.affine[:3, axis])
     name = ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(direction)))]
     oblique = "oblique " if np.abs(direction).max() < np.cos(np.radians(10)) else ""
-    return f"{grid.shape[axis]} {oblique}{name} slices along {'IJK'[axis]} of the network's input"
+    count = grid.shape[axis]
+    return f"{count} {oblique}{name} slice{'s' * (count > 1)} along {'IJK'[axis]} of the network's input"
 
 
 def normalise(maps: Sequence[torch.Tensor | None]) -> tuple[list[torch.Tensor | None], float]:
