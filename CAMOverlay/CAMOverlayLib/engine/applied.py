@@ -21,6 +21,7 @@ from .activation import Pass, first_tensor, forward_to_layers, frozen
 from .inverse import to_input_grid
 from .methods import Case, Method
 from .methods.method import Step
+from .steps import true_steps
 from .targets import Goal
 
 
@@ -32,11 +33,13 @@ class Heat:
         values: spatial, ≥ 0, on the activation grid or on the network's input.
         activation: shape of the activation grid that it comes from; of one window, where there are several.
         stride: voxels of the network's input that one activation stands for.
+        steps: the same of ``values``, where the sizes of the two grids do not say it; see :mod:`.steps`.
     """
 
     values: Tensor
     activation: tuple[int, ...]
     stride: tuple[float, ...]
+    steps: tuple[float, ...] | None = None
 
 
 class Whole:
@@ -70,7 +73,8 @@ class Whole:
     ) -> Heat:
         forward = self._forward(layers)
         raw = method.compute(Case(self.network, self.image, forward, tuple(layers), prediction, goal, step)).float()
-        return Heat(raw, tuple(raw.shape), _stride(self.image, raw))
+        steps = true_steps(self.network, self.image, _layer_of(forward, layers, raw), tuple(raw.shape))
+        return Heat(raw, tuple(raw.shape), steps or _stride(self.image, raw), steps)
 
     def _forward(self, layers: Sequence[str]) -> Pass:
         if self._pass is not None and set(layers) <= set(self._pass.tensors):
@@ -127,6 +131,7 @@ class Windows:
         """
         progress = _Progress(step, self.count)
         coarse: list[tuple[int, ...]] = [tuple(self.sample.shape[2:])]
+        steps: list[tuple[float, ...] | None] = [None]
         # The region travels as one more channel, so that the inferer cuts it as it cuts the image; what it pads is
         # outside of it.
         outside = float(getattr(self._inferer, "cval", 0.0))
@@ -145,11 +150,13 @@ class Windows:
             here = dataclasses.replace(goal, region=_resized(where.float(), tuple(forward.output.shape[2:])) > 0.5)
             case = Case(self.network, image, forward, tuple(layers), prediction, here, progress.within(number))
             raw = method.compute(case).float()
-            coarse[0] = tuple(raw.shape)
-            return to_input_grid(raw, tuple(window.shape[1:]), blocks)
+            if coarse[0] != tuple(raw.shape):
+                coarse[0] = tuple(raw.shape)
+                steps[0] = true_steps(self.network, image, _layer_of(forward, layers, raw), coarse[0])
+            return to_input_grid(raw, tuple(window.shape[1:]), blocks, steps[0])
 
         values = self._inferer(torch.cat([self.image, region], 1), explain)[0, 0].clamp(min=0)
-        activation, stride = list(coarse[0]), [n / m for n, m in zip(self.sample.shape[2:], coarse[0])]
+        activation, stride = list(coarse[0]), list(steps[0] or [n / m for n, m in zip(self.sample.shape[2:], coarse[0])])
         if len(stride) < values.ndim:  # slices of a volume: one activation is one slice thick
             activation.insert(self._inferer.spatial_dim, 1)
             stride.insert(self._inferer.spatial_dim, 1.0)
@@ -214,6 +221,12 @@ def _resized(values: Tensor, shape: tuple[int, ...]) -> Tensor:
     if tuple(values.shape) == shape:
         return values
     return interpolate(values[None, None].float(), size=shape, mode="nearest-exact")[0, 0]
+
+
+def _layer_of(forward: Pass, layers: Sequence[str], raw: Tensor) -> str | None:
+    """The layer on whose grid a raw map is."""
+    shapes = {name: tuple(forward.tensors[name].shape[2:]) for name in layers if name in forward.tensors}
+    return next((name for name in reversed(layers) if shapes.get(name) == tuple(raw.shape)), None)
 
 
 def _stride(image: Tensor, raw: Tensor) -> tuple[float, ...]:
