@@ -197,6 +197,9 @@ class Placement(JsonRecord):
         inverse: ``affine`` (one resampling through the composed affine) or ``operations`` (the saved operations
             replayed).
         seconds: that the evidence took.
+        shift_mm, turn_degrees, zoom_percent: the smallest shift along, turn about or zoom along any axis of the network's
+            input that this volume would have betrayed; None where none was noticed, or where that is not known.
+        parts_mm: the smallest shift of a part of the volume that most parts would have betrayed.
         difference: largest difference between both inverses inside the field of view, where both were asked for.
         peak_distance: mm between the hottest spots of both inverses, where both were asked for.
     """
@@ -210,6 +213,10 @@ class Placement(JsonRecord):
     seconds: float
     difference: float | None = None
     peak_distance: float | None = None
+    shift_mm: float | None = None
+    turn_degrees: float | None = None
+    zoom_percent: float | None = None
+    parts_mm: float | None = None
 
 
 @dataclass(frozen=True)

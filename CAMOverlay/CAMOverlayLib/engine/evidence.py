@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from torch.nn.functional import grid_sample
 POINTS = 5000
 """Samples for the chain as a whole; a single step, whose image resembles the one before it, needs fewer."""
 STEP_POINTS = 2000
+AROUND_POINTS = 2000
+"""Samples at which the claim is compared with some hundred near rivals."""
 BINS = 20
 AXES = "IJK"
 
@@ -42,6 +44,12 @@ class Agreement:
         verdict: ``verified``, ``inconclusive`` or ``mismatch``.
         score: mutual information in nats of image and origin under the tracked affine.
         rival: the best of the others in words, and ``rival_score`` its mutual information.
+        kind: of what the rival says was done, and ``mapping`` its 4×4 of voxel indices, where it has one.
+        reason: why it is inconclusive, in words.
+        channel: of the image, where it has several and this one decided; ``channels`` how many of how many are verified.
+        shift_mm, turn_degrees, zoom_percent: the smallest misplacement of the whole that would have been noticed, and
+            ``parts_mm`` of its parts; None where none would, or where that was not looked for.
+        correlations: of a warp: of the displaced parts in the claimed place, and where they fit best.
     """
 
     verdict: str
@@ -49,6 +57,15 @@ class Agreement:
     rival: str
     rival_score: float
     kind: str = ""
+    mapping: np.ndarray | None = field(default=None, compare=False, repr=False)
+    reason: str = ""
+    channel: int | None = None
+    channels: tuple[int, int] = (1, 1)
+    shift_mm: float | None = None
+    turn_degrees: float | None = None
+    zoom_percent: float | None = None
+    parts_mm: float | None = None
+    correlations: tuple[float, float] | None = None
 
 
 class Samples:
@@ -58,20 +75,21 @@ class Samples:
         image: one channel, I×J×K.
     """
 
-    def __init__(self, image: Tensor, count: int = POINTS) -> None:
+    def __init__(self, image: Tensor, count: int = POINTS, seed: int = 0) -> None:
         self.shape = tuple(int(n) for n in image.shape)
-        rng = np.random.default_rng(0)  # the same voxels in every run
+        rng = np.random.default_rng(seed)  # the same voxels in every run
         candidates = torch.from_numpy(rng.integers(0, self.shape, size=(4 * count, 3)))
-        values = _at(image, candidates)
+        values = at(image, candidates)
         contrast = torch.zeros(len(candidates))
         for axis, size in enumerate(self.shape):
             ahead = candidates.clone()
             ahead[:, axis] = (ahead[:, axis] + max(1, size // 100)).clamp(max=size - 1)
-            contrast += (_at(image, ahead) - values).abs()
+            contrast += (at(image, ahead) - values).abs()
         edges = contrast[count // 2 :].argsort(descending=True, stable=True)[: count - count // 2] + count // 2
         chosen = torch.cat([torch.arange(count // 2), edges])
         self.count = count
         self.index = candidates[chosen].double().numpy()
+        self.centre = candidates[edges].double().mean(0).numpy()  # of what the image shows
         self.bins = _quantile_bins(values[chosen][None])[0]
 
     @property
@@ -115,15 +133,48 @@ def sample(image: Tensor, positions: Tensor) -> Tensor:
         return values.view(-1).cpu().masked_fill(outside, 0)
     # Of a large volume of integers, mapped from its file, only the corners that are needed are read.
     inside = torch.minimum(positions.clamp(min=0), shape - 1)
-    low = inside.floor().long()
-    high = torch.minimum(low + 1, shape.long() - 1)
+    low = inside.floor()
     fraction = (inside - low).float()
+    low = low.long()
+    strides = torch.tensor(image.stride())
+    reach = torch.minimum(low + 1, shape.long() - 1).sub(low) * strides
+    first = (low * strides).sum(1) + image.storage_offset()
+    flat = image.as_strided((_extent(image),), (1,), 0)
     values = torch.zeros(len(positions))
     for corner in itertools.product((False, True), repeat=3):
-        upper = torch.tensor(corner)
-        weight = torch.where(upper, fraction, 1 - fraction).prod(1)
-        values += weight * _at(image, torch.where(upper, high, low))
+        weight, where = torch.ones(len(positions)), first
+        for axis, upper in enumerate(corner):
+            weight = weight * (fraction[:, axis] if upper else 1 - fraction[:, axis])
+            where = where + reach[:, axis] if upper else where
+        values += weight * flat[where.to(image.device)].float().cpu()
     return values.masked_fill(outside, 0)
+
+
+def best_of_filters(samples: Samples, origin: Tensor, mapping: np.ndarray, step: np.ndarray) -> float:
+    """Mutual information in nats with ``origin`` as it is, or filtered in any usual way, under a 4×4 of voxel indices.
+
+    An image of edges, eroded or smoothed, shares more with its origin a little aside than in its own place. With its
+    origin filtered alike it does not: whatever is to be called misplaced must be better off even so.
+
+    Args:
+        step: along each axis, the voxels that make up one of the coarser grid.
+    """
+    near = np.array([o for o in itertools.product((-1, 0, 1), repeat=3) if all(n > 1 or not d for n, d in zip(samples.shape, o))])
+    values = []
+    for reach in (1.0, 3.0):
+        index = samples.index + (near * reach * step)[:, None]
+        positions = index @ mapping[:3, :3].T + mapping[:3, 3]
+        around = sample(origin, torch.from_numpy(positions.reshape(-1, 3))).view(len(near), -1)
+        if reach == 1:
+            values.append(around[len(near) // 2])
+        upper, lower = around.amax(0), around.amin(0)
+        values += [around.mean(0), upper, lower, upper - lower, around.std(0)]
+        directions = torch.from_numpy(near).float()
+        for axis in range(3):
+            values.append((directions[:, axis, None] * around).sum(0))
+            middle = around[torch.from_numpy((near[:, [a for a in range(3) if a != axis]] == 0).all(1))]
+            values.append(middle[-1] - middle[0])
+    return max(_mutual_information(samples.bins, _quantile_bins(torch.stack(values))))
 
 
 def compare(samples: Samples, origin: Tensor, tracked: np.ndarray, *, exhaustive: bool) -> Agreement:
@@ -141,17 +192,17 @@ def compare(samples: Samples, origin: Tensor, tracked: np.ndarray, *, exhaustive
     rivals = _shortlist(samples, origin, list(_rivals(samples.shape, tracked, exhaustive)))
     score, *scores = samples.scores(origin, [tracked, *(rival.mapping for rival in rivals)])
     best = int(np.argmax(scores))
-    margin = _margin(samples.count, score, scores[best])
-    if score < scores[best] + margin:
+    allowed = margin(samples.count, score, scores[best])
+    if score < scores[best] + allowed:
         # Half a voxel is within what interpolation modes disagree about (nearest-neighbour sampling is that far off),
         # so claim and turned rivals are both granted it before anything is called wrong or open.
-        score = max(score, _best_nearby(samples, origin, tracked))
+        score = max(score, best_nearby(samples, origin, tracked))
         turned = [n for n, rival in enumerate(rivals) if rival.kind != "shifted"]
         leader = max(turned, key=lambda n: scores[n])
-        scores[leader] = max(scores[leader], _best_nearby(samples, origin, rivals[leader].mapping))
+        scores[leader] = max(scores[leader], best_nearby(samples, origin, rivals[leader].mapping))
         best = int(np.argmax(scores))
     verdict = _verdict(samples.count, score, scores[best])
-    return Agreement(verdict, score, rivals[best].words, scores[best], rivals[best].kind)
+    return Agreement(verdict, score, rivals[best].words, scores[best], rivals[best].kind, rivals[best].mapping)
 
 
 def _shortlist(samples: Samples, origin: Tensor, rivals: list[Rival], most: int = 4) -> list[Rival]:
@@ -162,19 +213,19 @@ def _shortlist(samples: Samples, origin: Tensor, rivals: list[Rival], most: int 
     return [rivals[n] for kind in sorted(kinds) for n in [n for n in order if rivals[n].kind == kind][:most]]
 
 
-def _margin(count: int, score: float, rival: float) -> float:
+def margin(count: int, score: float, rival: float) -> float:
     """By how much two estimates from so few samples may differ by chance: some hundredths of a nat."""
     return 0.02 * (POINTS / count) ** 0.5 + 0.03 * max(score, rival)
 
 
 def _verdict(count: int, score: float, rival: float) -> str:
-    margin = _margin(count, score, rival)
-    if score > rival + margin:
+    allowed = margin(count, score, rival)
+    if score > rival + allowed:
         return "verified"
-    return "mismatch" if rival > score + margin else "inconclusive"
+    return "mismatch" if rival > score + allowed else "inconclusive"
 
 
-def _best_nearby(samples: Samples, origin: Tensor, mapping: np.ndarray) -> float:
+def best_nearby(samples: Samples, origin: Tensor, mapping: np.ndarray) -> float:
     return max(samples.scores(origin, [mapping @ shift for shift in _half_voxels()]))
 
 
@@ -191,9 +242,10 @@ def search(samples: Samples, image: Tensor, origin: Tensor, tracked: np.ndarray,
         return agreement
     before, after = tuple(int(n) for n in origin.shape), samples.shape
     candidates = list(_candidates(before, after, tracked))
-    candidates.append(_estimate_shift(image, origin, tracked, "shifted"))
+    candidates.append(estimate_shift(image, origin, tracked, "shifted"))
     if before != after:
-        candidates.append(_estimate_shift(image, origin, np.eye(4), "cropped"))
+        candidates.append(estimate_shift(image, origin, np.eye(4), "cropped"))
+    candidates = [c for c in candidates if not _same(c.mapping, tracked, after)]
     scores = samples.scores(origin, [c.mapping for c in candidates])
     # Of explanations that are equally good, the first is the simplest.
     best = max(range(len(candidates)), key=lambda n: (round(scores[n], 2), -n))
@@ -203,42 +255,18 @@ def search(samples: Samples, image: Tensor, origin: Tensor, tracked: np.ndarray,
     if scores[best] < max(score, agreement.rival_score):
         return agreement
     chosen = candidates[best]
-    return Agreement(_verdict(samples.count, score, scores[best]), score, chosen.words, scores[best], chosen.kind)
+    return Agreement(_verdict(samples.count, score, scores[best]), score, chosen.words, scores[best], chosen.kind, chosen.mapping)
 
 
-def warped(samples: Samples, origin: Tensor, tracked: np.ndarray) -> Agreement | None:
-    """Whether parts of the image moved in different directions, which no single rival can show.
-
-    The image is cut into four slices along each axis; in each the claim is tested against shifts of itself. Two
-    slices of one axis that are better off with different shifts are a warp.
-    """
-    shifts = [np.zeros(3)] + [s * n * np.eye(3)[a] for a in range(3) for n in (1, 2, 3, 5) for s in (-1, 1)]
-    positions = np.stack([samples.index @ m[:3, :3].T + m[:3, 3] for m in (tracked @ _translation(s) for s in shifts)])
-    values = sample(origin, torch.from_numpy(positions.reshape(-1, 3))).view(len(shifts), -1)
-    for axis, size in enumerate(samples.shape):
-        slices = np.minimum(samples.index[:, axis] * 4 // size, 3)
-        found: dict[int, tuple[float, float]] = {}
-        for part in range(4):
-            chosen = torch.from_numpy(np.flatnonzero(slices == part))
-            if len(chosen) < 200:
-                continue
-            score, *scores = _mutual_information(
-                _quantile_bins(samples.bins[chosen][None])[0], _quantile_bins(values[:, chosen])
-            )
-            best = int(np.argmax(scores))
-            if scores[best] > score + 2 * _margin(len(chosen), score, scores[best]):
-                found.setdefault(best, (score, scores[best]))
-        if len(found) > 1:
-            score, rival = max(found.values(), key=lambda pair: pair[1] - pair[0])
-            words = f"parts along {AXES[axis]} shifted in different directions"
-            return Agreement("mismatch", score, words, rival, "warped")
-    return None
+def _same(mapping: np.ndarray, tracked: np.ndarray, shape: tuple[int, ...]) -> bool:
+    """Both say the same of an image of this shape, to half a voxel."""
+    corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])]).T
+    return bool(np.abs((mapping - tracked) @ corners).max() <= 0.6)
 
 
 def _candidates(before: tuple[int, ...], after: tuple[int, ...], tracked: np.ndarray) -> Iterator[Rival]:
     def differs(mapping: np.ndarray) -> bool:
-        corners = np.array([[i, j, k, 1] for i in (0, after[0]) for j in (0, after[1]) for k in (0, after[2])]).T
-        return bool(np.abs((mapping - tracked) @ corners).max() > 0.6)
+        return not _same(mapping, tracked, after)
 
     if differs(np.eye(4)):
         yield Rival("left in place although the affine says that they moved", "in place", np.eye(4))
@@ -262,14 +290,14 @@ def _candidates(before: tuple[int, ...], after: tuple[int, ...], tracked: np.nda
         yield Rival(f"rescaled by {factor} about the centre", "rescaled", tracked @ zoom)
 
 
-def _estimate_shift(image: Tensor, origin: Tensor, tracked: np.ndarray, kind: str, lattice: int = 40) -> Rival:
+def estimate_shift(image: Tensor, origin: Tensor, tracked: np.ndarray, kind: str, lattice: int = 40) -> Rival:
     """The shift of the image against its claim, by cross-correlation on a coarse lattice, then to the voxel."""
     steps = [max(1, -(-n // lattice)) for n in image.shape]
     axes = [torch.arange(0, n, s) for n, s in zip(image.shape, steps)]
     index = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).view(-1, 3)
     shape = tuple(len(a) for a in axes)
     positions = index.double().numpy() @ tracked[:3, :3].T + tracked[:3, 3]
-    seen, expected = _at(image, index), sample(origin, torch.from_numpy(positions))
+    seen, expected = at(image, index), sample(origin, torch.from_numpy(positions))
     size = [2 * n for n in shape]  # padded, so that nothing wraps around
     spectra = [torch.fft.rfftn(_standardised(v).view(shape), s=size) for v in (expected, seen)]
     correlation = torch.fft.irfftn(spectra[0] * spectra[1].conj(), s=size)
@@ -346,13 +374,22 @@ def _turn_words(order: tuple[int, ...], flips: tuple[int, ...]) -> str:
     return ", ".join(words)
 
 
-def _at(image: Tensor, index: Tensor) -> Tensor:
+def _extent(image: Tensor) -> int:
+    """Elements from the start of an image's memory to its last one."""
+    return image.storage_offset() + 1 + sum((n - 1) * s for n, s in zip(image.shape, image.stride()))
+
+
+def at(image: Tensor, index: Tensor) -> Tensor:
+    """Values of ``image`` (I×J×K) at voxel indices (N×3)."""
     i, j, k = index.to(image.device).unbind(1)
     return image[i, j, k].float().cpu()
 
 
 def _quantile_bins(values: Tensor) -> Tensor:
-    """R×N values by rank in ``BINS`` bins of equal size; equal values share one."""
+    """R×N values by rank in ``BINS`` bins of equal size; equal values, as far as interpolation is exact, share one."""
+    low = values.amin(1, keepdim=True)
+    grain = (values.amax(1, keepdim=True) - low).clamp(min=1e-30) * 1e-5
+    values = ((values - low) / grain).round()
     rank = torch.searchsorted(values.sort(dim=1).values, values)
     return rank * BINS // values.shape[1]
 

@@ -19,7 +19,9 @@ from monai.transforms import InvertibleTransform
 from torch import Tensor
 
 from ..errors import PlacementError
-from .evidence import POINTS, STEP_POINTS, Agreement, Samples, compare, search, warped
+from .channel_claims import claims_of, examine_all
+from .evidence import POINTS, STEP_POINTS, Agreement, Samples, compare
+from .examination import Claim, examine
 from .grid import Grid
 
 # Transforms of MONAI that only touch values, types or the channel axis. Everything else could have moved voxels.
@@ -29,6 +31,10 @@ STILL = (
     "RepeatChannel", "RemoveRepeatedChannel", "SplitDim", "DataStats", "SimulateDelay", "SelectItems", "DeleteItems",
     "CopyItems", "FlattenSubKeys", "ToPIL", "ClassesToIndices", "ConvertToMultiChannelBasedOnBratsClasses",
 )  # fmt: skip
+
+
+UNSURE = ("Elastic", "Distortion", "Deform", "LowResolution", "Lambda", "Transpose", "OneOf", "RandomOrder", "SomeOf")
+"""In the names of MONAI's transforms that move voxels otherwise than their affine says, or do what somebody wrote."""
 
 
 @dataclass(frozen=True)
@@ -45,23 +51,44 @@ class Contradiction:
     whether a replay undoes the step."""
 
     def sentence(self) -> str:
+        agreement = self.agreement
         done = {
-            "mirrored": f"mirrored the image ({self.agreement.rival})",
-            "permuted": f"permuted the axes ({self.agreement.rival})",
-            "shifted": f"shifted the image ({self.agreement.rival})",
-            "cropped": f"cropped or padded the image ({self.agreement.rival})",
-            "rescaled": f"rescaled the image ({self.agreement.rival})",
-            "warped": f"warped the image ({self.agreement.rival})",
+            "mirrored": f"mirrored the image ({agreement.rival})",
+            "permuted": f"permuted the axes ({agreement.rival})",
+            "shifted": f"shifted the image ({agreement.rival})",
+            "turned": f"turned the image ({agreement.rival})",
+            "cropped": f"cropped or padded the image ({agreement.rival})",
+            "rescaled": f"rescaled the image ({agreement.rival})",
+            "warped": f"warped the image ({agreement.rival})",
             "in place": "changed the affine although the voxels stayed in place",
-        }.get(self.agreement.kind, "moved voxels")
+        }.get(agreement.kind, "moved voxels")
         # After a change of the affine alone there is nothing that a record could undo.
-        without = "" if self.agreement.kind == "in place" else " without saying so in the affine"
+        without = "" if agreement.kind == "in place" else " without saying so in the affine"
+        of = f" of channel {agreement.channel + 1}" if agreement.channel is not None else ""
         return (
-            f"Transform {self.number + 1} of the preprocessing, {self.name}, {done}{without}: agreement with the image "
-            f"before it is {self.agreement.score:.2f} nats as tracked and {self.agreement.rival_score:.2f} so. "
+            f"Transform {self.number + 1} of the preprocessing, {self.name}, {done}{without}: agreement{of} with the "
+            f"image before it is {contrast(agreement)}. "
             "A heatmap would land in the wrong place. Its author must update the image's affine, or make it an "
             "InvertibleTransform that records itself."
         )
+
+
+def contrast(agreement: Agreement) -> str:
+    """The two figures that contradict each other."""
+    if agreement.correlations is not None:
+        return (
+            f"{agreement.correlations[0]:.2f} (correlation of the parts that moved) as tracked and "
+            f"{agreement.correlations[1]:.2f} with the best alternative"
+        )
+    return f"{agreement.score:.2f} nats as tracked and {agreement.rival_score:.2f} with the best alternative"
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """An image of the chain: its channels (I×J×K each) and where they lie."""
+
+    channels: Sequence[Tensor]
+    grid: Grid
 
 
 class Witness:
@@ -94,45 +121,44 @@ class Witness:
         self._compared: list[Agreement] = []
         self.replayed: Agreement | None = None
         self._whole: Agreement | None = None
-        self._loaded: tuple[Tensor, Grid] | None = None
-        self._before: tuple[Tensor, Grid] | None = None
+        self._loaded: _Seen | None = None
+        self._before: _Seen | None = None
         if originals and original_grid is not None:
-            self._loaded = self._before = (originals[0], original_grid)
+            self._loaded = self._before = _Seen(originals, original_grid)
         self._nothing_seen = True
 
     def look(self, number: int, transform: Any, image: MetaTensor, grid: Grid) -> str:
         """Compare the image after a step with the last one seen; returns the outcome in a few words."""
-        channel = _first_channel(image, grid)
-        if channel is None or image.pending_operations:
+        channels = _channels(image, grid)
+        if channels is None or image.pending_operations:
             return ""  # a lazy chain has not moved anything yet: it will be seen when it has
         with self._timed():
-            return self._look(number, transform, channel, grid)
+            return self._look(number, transform, _Seen(channels, grid))
 
-    def _look(self, number: int, transform: Any, channel: Tensor, grid: Grid) -> str:
+    def _look(self, number: int, transform: Any, seen: _Seen) -> str:
         words = ""
         first, self._nothing_seen = self._nothing_seen, False
         if self._before is None:
-            same = bool(self._originals) and tuple(self._originals[0].shape) == grid.shape
-            self._loaded = (self._originals[0] if same else channel, grid)
-        elif self._first_differs(channel, grid) if first else _could_move(transform, self._before[1], grid):
-            agreement = self._compare_step(transform, channel, grid)
+            same = bool(self._originals) and tuple(self._originals[0].shape) == seen.grid.shape
+            self._loaded = _Seen(self._originals, seen.grid) if same else seen
+        elif self._first_differs(seen) if first else _could_move(transform, self._before.grid, seen.grid):
+            agreement = self._compare_step(transform, seen)
             self._compared.append(agreement)
             words = f"{agreement.verdict} ({agreement.score:.2f} against {agreement.rival_score:.2f} nats {agreement.rival})"
             if agreement.verdict == "mismatch":
                 invertible = isinstance(transform, InvertibleTransform)
                 name = type(transform).__name__
-                before, before_grid = self._before
-                tracked = before_grid.index_from(grid)
+                before, tracked = self._before.channels[0], self._before.grid.index_from(seen.grid)
                 self.contradictions.append(Contradiction(number, name, agreement, invertible, before, tracked))
-        self._before = (channel, grid)
+        self._before = seen
         return words
 
-    def _first_differs(self, channel: Tensor, grid: Grid) -> bool:
+    def _first_differs(self, seen: _Seen) -> bool:
         """Whether the loader returned anything but the original as it is: its kind says nothing, its reader may be anyone's."""
         assert self._before is not None
-        original, original_grid = self._before
-        in_place = np.allclose(original_grid.index_from(grid), np.eye(4), atol=1e-3)
-        return not in_place or not same_voxels(channel, original)
+        in_place = np.allclose(self._before.grid.index_from(seen.grid), np.eye(4), atol=1e-3)
+        pairs = zip(seen.channels, self._before.channels)  # a grey slice for a colour network has more than there were
+        return not in_place or not all(same_voxels(*pair) for pair in pairs)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -145,28 +171,32 @@ class Witness:
             torch.set_num_threads(threads)
             self.seconds += time.perf_counter() - started
 
-    def _compare_step(self, transform: Any, channel: Tensor, grid: Grid) -> Agreement:
+    def _compare_step(self, transform: Any, seen: _Seen) -> Agreement:
         assert self._before is not None
-        origin, origin_grid = self._before
-        tracked = np.linalg.inv(origin_grid.affine) @ grid.affine
-        samples = Samples(channel, self._step_points)
-        agreement = compare(samples, origin, tracked, exhaustive=False)
-        # MONAI's own transforms are known to track, and what shares most of its information with the image before it
-        # lies where it lay. Any other stranger gets the long look.
-        known = type(transform).__module__.startswith("monai.") or agreement.score > 0.6 * samples.information
-        if agreement.verdict != "verified" or not known:
-            samples = Samples(channel, self._points)
-            agreement = compare(samples, origin, tracked, exhaustive=False)
-            agreement = search(samples, channel, origin, tracked, agreement)
-            if agreement.verdict == "inconclusive" and not samples.empty:
-                agreement = warped(samples, origin, tracked) or agreement
-        return agreement
+        claims = self._claims(seen, self._before)
+        kind = type(transform)
+        monai = kind.__module__.startswith("monai.") and not any(word in kind.__name__ for word in UNSURE)
+        # MONAI's own affine transforms are known to track, and treat all channels alike; what shares nearly all of its
+        # information with the image before it lies where it lay. Any other stranger gets the long look.
+        for claim in claims[:1] if monai else claims:
+            samples = Samples(claim.image, self._step_points)
+            agreement = compare(samples, claim.origin, claim.tracked, exhaustive=False)
+            if agreement.verdict != "verified" or not (monai or agreement.score > 0.85 * samples.information):
+                break
+        else:
+            return agreement
+        if monai:
+            return examine(claims[0], self._points, named=True)
+        return examine_all(claims, self._points, named=True)
+
+    def _claims(self, seen: _Seen, before: _Seen) -> list[Claim]:
+        tracked = before.grid.index_from(seen.grid)
+        return claims_of(seen.channels, before.channels, tracked, seen.grid.spacing)
 
     def conclude(self) -> Agreement:
-        """The whole chain: network input against the loaded volume, every rival tried.
+        """The whole chain: every channel of the network's input against the volume, every rival tried.
 
-        ``mismatch`` where any step is contradicted. ``verified`` also where the whole is too far from its origin in
-        intensities to decide, but every step that could move voxels was verified against the one before it.
+        ``mismatch`` where any step is contradicted.
         """
         if self._whole is None:
             with self._timed():
@@ -175,23 +205,17 @@ class Witness:
 
     def _conclude(self) -> Agreement:
         assert self._loaded is not None and self._before is not None, "nothing was seen"
-        (loaded, loaded_grid), (image, grid) = self._loaded, self._before
-        tracked = np.linalg.inv(loaded_grid.affine) @ grid.affine
-        samples = Samples(image, self._points)
-        whole = compare(samples, loaded, tracked, exhaustive=True)
         if self.contradictions:
             # What a step did stands, whatever the whole looks like: later steps may blur it, nothing undoes it.
             return replace(self.contradictions[0].agreement, verdict="mismatch")
-        step_by_step = bool(self._compared) and all(a.verdict == "verified" for a in self._compared)
-        if whole.verdict == "inconclusive" and step_by_step and not samples.empty:
-            whole = replace(whole, verdict="verified", kind="step by step")
-        return whole
+        return examine_all(self._claims(self._before, self._loaded), self._points)
 
     def conclude_replay(self, restored: Tensor) -> Agreement:
         """The volume as the saved operations bring it back (I×J×K), against the volume as it was loaded."""
         assert self._loaded is not None, "nothing was seen"
         with self._timed():
-            self.replayed = compare(Samples(restored, self._points), self._loaded[0], np.eye(4), exhaustive=True)
+            claim = Claim(restored, self._loaded.channels[0], np.eye(4), self._loaded.grid.spacing)
+            self.replayed = examine(claim, self._points)
         return self.replayed
 
     def undone(self, contradiction: Contradiction, given: Tensor, restored: Tensor) -> bool:
@@ -204,6 +228,8 @@ class Witness:
             given: one channel (I×J×K) of what the inverse was given, and ``restored`` of what it returned.
         """
         before, tracked = contradiction.before, contradiction.tracked
+        if contradiction.agreement.channel:
+            return False  # only the first channel is brought back
         if before is None or tracked is None or restored.shape != before.shape or same_voxels(restored, given):
             return False
         with self._timed():
@@ -233,8 +259,8 @@ def refuse(contradictions: list[Contradiction], whole: Agreement) -> PlacementEr
     if contradictions:
         return PlacementError(contradictions[0].sentence())
     return PlacementError(
-        f"The preprocessing as a whole does not keep its affine: the network's input agrees with the volume better when "
-        f"{whole.rival} ({whole.rival_score:.2f} nats) than as tracked ({whole.score:.2f}). "
+        f"The preprocessing as a whole does not keep its affine: the network's input seems {whole.rival}; its agreement "
+        f"with the volume is {contrast(whole)}. "
         "One of its transforms must update the image's affine, or be an InvertibleTransform that records itself."
     )
 
@@ -248,13 +274,15 @@ def _could_move(transform: Any, before: Grid, after: Grid) -> bool:
     return not still
 
 
-def _first_channel(image: MetaTensor, grid: Grid) -> Tensor | None:
-    """I×J×K of the first channel, or None while the axes are in an order that cannot be told. A picture has K = 1."""
+def _channels(image: MetaTensor, grid: Grid) -> Sequence[Tensor] | None:
+    """I×J×K of each channel, or None while the axes are in an order that cannot be told. A picture has K = 1."""
     values = image.as_tensor()
-    if grid.shape[-1] == 1 and tuple(values.shape[-2:]) == grid.shape[:2] and values.shape[-1] > 1:
+    if grid.shape[-1] == 1 and values.ndim < 4 and tuple(values.shape[-2:]) == grid.shape[:2] and values.shape[-1] > 1:
         values = values[..., None]
     if tuple(values.shape) == grid.shape:
-        return values
+        return [values]
     if tuple(values.shape[1:]) == grid.shape:
-        return values[0]
+        return list(values)
+    if tuple(values.shape[:-1]) == grid.shape:
+        return list(values.unbind(-1))
     return None

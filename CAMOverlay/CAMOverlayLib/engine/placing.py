@@ -127,6 +127,10 @@ def place(
         seconds=trail.witness.seconds,
         difference=difference,
         peak_distance=peak_distance,
+        shift_mm=agreement.shift_mm,
+        turn_degrees=agreement.turn_degrees,
+        zoom_percent=agreement.zoom_percent,
+        parts_mm=agreement.parts_mm,
     )
     return placed, placement
 
@@ -172,13 +176,34 @@ def _box(centre: np.ndarray, shape: tuple[int, ...], affine: np.ndarray, reach: 
 
 def _words(way: Way) -> str:
     agreement = way.agreement
-    figures = f"mutual information {agreement.score:.2f} nats; the best alternative ({agreement.rival}) {agreement.rival_score:.2f}"
+    figures = (
+        f"mutual information {agreement.score:.2f} nats; the best alternative ({agreement.rival}) "
+        f"{agreement.rival_score:.2f}"
+    )
     if agreement.verdict != "verified":
         if not agreement.score:
             return f"Alignment inconclusive: nothing to compare, {agreement.rival}."
-        return f"Alignment inconclusive: the volume is too symmetric or too empty to tell ({figures})."
+        reason = agreement.reason or "the volume is too symmetric or too empty to tell"
+        return f"Alignment inconclusive: {reason} ({figures})."
+    within = _within(agreement)
+    sure, count = agreement.channels
+    if sure < count:
+        within += f" in {sure} of {count} channels, the others cannot tell"
     if way.inverse == "operations" and not way.affine_holds:
-        return f"Alignment verified by replaying the saved operations on the volume itself: {figures}."
-    if agreement.kind == "step by step":
-        return f"Alignment verified step by step; over the whole chain intensities differ too much ({figures})."
-    return f"Alignment verified: {figures}."
+        return f"Alignment verified by replaying the saved operations on the volume itself{within}: {figures}."
+    return f"Alignment verified{within}: {figures}."
+
+
+def _within(agreement: Agreement) -> str:
+    """How far the verdict sees: what is larger than this would have been noticed."""
+    if agreement.shift_mm is None:
+        return ""
+    turn = "" if agreement.turn_degrees is None else f" and {agreement.turn_degrees:.0f}°"
+    words = f" to within {_plain(agreement.shift_mm)} mm{turn}"
+    if agreement.parts_mm is not None and agreement.parts_mm > 1.05 * agreement.shift_mm:
+        words += f", parts of it to within {_plain(agreement.parts_mm)} mm"
+    return words if turn else f"{words} (a turn would not be noticed)"
+
+
+def _plain(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0") if value < 10 else f"{value:.0f}"

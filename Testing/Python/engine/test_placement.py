@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from Benchmarks.misplacements import HARMLESS, MISPLACEMENTS, phantoms
 from CAMOverlayLib.demo import DEMO_VOLUME as DEMO
 from CAMOverlayLib.engine.evidence import sample
 from CAMOverlayLib.engine.grid import Grid
@@ -16,6 +17,7 @@ from CAMOverlayLib.engine.placing import choose_way, place
 from CAMOverlayLib.engine.trail import run_chain
 from CAMOverlayLib.engine.volume import Volume, write_nifti
 from CAMOverlayLib.errors import PlacementError
+from CAMOverlayLib.request import Placement
 from geometries import GEOMETRIES, blob
 from monai.data import MetaTensor
 from monai.transforms import (
@@ -164,7 +166,7 @@ MISBEHAVING = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("path", VOLUMES, ids=lambda p: p.name.split(".")[0])
+@pytest.mark.parametrize("path", VOLUMES[:2], ids=lambda p: p.name.split(".")[0])
 def test_each_misbehaving_transform_is_named_with_what_it_did(path, monkeypatch):
     import CAMOverlayLib.engine.trail as trail_module
 
@@ -208,7 +210,7 @@ LAZY = [RAS, Spacingd(IMAGE, (2, 2, 2)), Rotated(IMAGE, (0.1, 0, 0)), Resized(IM
 @pytest.mark.parametrize("path", VOLUMES, ids=lambda p: p.name.split(".")[0])
 def test_no_false_alarm_and_a_green_verdict(path):
     verdicts = {}
-    for name, steps in WELL_BEHAVED.items():
+    for name, steps in list(WELL_BEHAVED.items())[:: 1 if path == DEMO else 3]:  # `make proof` runs more
         chain = Compose([*LOAD, *LAZY], lazy=True) if steps == "lazy" else Compose([*LOAD, *steps])
         verdicts[name] = choose_way(run_chain(chain, [path])).agreement.verdict
     assert set(verdicts.values()) == {"verified"}, verdicts
@@ -359,3 +361,99 @@ def test_a_contradiction_stands_whatever_the_whole_looks_like():
 
     trail = run_chain(Compose([*LOAD, silently("Slip", shift), ScaleIntensityd(IMAGE), Resized(IMAGE, (40, 40, 40))]), [DEMO])
     assert trail.witness.contradictions and trail.witness.conclude().verdict == "mismatch"
+
+
+def hidden(kind):
+    """A kind of misplacement (Benchmarks.misplacements) as a transform that says nothing of it, and what it did."""
+    done = {}
+
+    def change(image):
+        spacing = np.linalg.norm(image.affine.numpy()[:3, :3], axis=0)
+        done["mm"] = kind.displacement(image.as_tensor()[0], spacing)
+        values, claim = kind.apply(image.as_tensor(), spacing)
+        made = with_meta(values, image)
+        return set_affine(made, image.affine.numpy() @ claim)
+
+    return silently("Culprit", change), done
+
+
+NAMED = (
+    "shifted by 1 voxel along I", "shifted by (3, -2, 2)", "shifted by (5, 5, -5)", "turned by 2° about K", "turned by 20° about K",
+    "turned by 12° about J", "zoomed by +3 %", "zoomed by -5 % along K", "sheared by 5 % (I by K)", "elastic warp of 4 %",
+    "lower half shifted by 5 voxels along I", "twisted by ±20°", "mirrored along I, 4 voxels off",
+    "turned by 5° about K in the affine alone",
+)  # fmt: skip
+UNVERIFIED = ("front half mirrored along I", "each slice turned by up to 20°", "an octant shifted by 10 mm",
+              "every second slice mirrored", "fine elastic warp of 2 %")  # fmt: skip
+COARSE = [RAS, Spacingd(IMAGE, (2, 2, 2))]
+
+
+@pytest.mark.parametrize("name", [*NAMED, *UNVERIFIED])
+def test_what_is_misplaced_is_never_called_verified(name):
+    kind = next(k for k in MISPLACEMENTS if k.name == name)
+    culprit, done = hidden(kind)
+    try:
+        agreement = choose_way(run_chain(Compose([*LOAD, *COARSE, culprit]), [DEMO])).agreement
+    except PlacementError as error:
+        assert "Culprit" in str(error) and "with the best alternative" in str(error)
+        return
+    assert name in UNVERIFIED, f"{name} is not named"
+    assert agreement.verdict == "inconclusive", (done, agreement)
+
+
+@pytest.mark.parametrize("name", ["blur by 3", "blur by 6", "minimum of 7", "local deviation", "Sobel along I", "Sobel along K",
+                                  "random table", "local contrast", "noise, 3 sd", "wraparound to int8", "masked"])  # fmt: skip
+def test_a_change_of_intensities_raises_no_alarm(name):
+    def change(image):
+        return with_meta(torch.from_numpy(np.asarray(HARMLESS[name](image.numpy()[0]), np.float32))[None], image)
+
+    choose_way(run_chain(Compose([*LOAD, *COARSE, silently("Filter", change)]), [DEMO]))
+
+
+@pytest.mark.parametrize("name", ["ramp", "ramp and noise", "checkerboard of 4", "repeated noise", "thick blob in noise", "sine"])
+def test_resizing_a_phantom_raises_no_alarm(tmp_path, name):
+    path = write_nifti(Volume(phantoms()[name].astype(np.float32), np.diag([1.5, 1.5, 2, 1]), "v"), tmp_path / "v.nii")
+    way = choose_way(run_chain(Compose([*LOAD, Resized(IMAGE, (40, 48, 44))]), [path]))
+    assert name == "repeated noise" or way.agreement.verdict == "inconclusive"
+
+
+def test_the_verdict_says_how_far_it_sees():
+    trail = run_chain(Compose([*LOAD, *COARSE, NormalizeIntensityd(IMAGE)]), [DEMO])
+    way = choose_way(trail)
+    _, placement = place(torch.ones(4, 4, 4), trail, way)
+    assert placement.verdict == "verified" and 0 < placement.shift_mm <= 3 and 0 < placement.turn_degrees <= 2
+    assert 0 < placement.zoom_percent <= 5 and 0 < placement.parts_mm <= 10
+    assert re.match(r"Alignment verified to within 2 mm and 1°.*: mutual information \d\.\d\d nats; the best alternative \(",
+                    placement.words), placement.words  # fmt: skip
+    kept = Placement.from_json(placement.to_json())
+    assert kept == placement
+    old = {k: v for k, v in placement.to_dict().items() if k not in ("shift_mm", "turn_degrees", "zoom_percent", "parts_mm")}
+    assert Placement.from_dict(old).shift_mm is None  # a result of an earlier version
+
+
+def channels(*made):
+    return silently("Channels", lambda x: with_meta(torch.cat([f(x.as_tensor()) for f in made]), x))
+
+
+def test_every_channel_is_looked_at():
+    def same(x):
+        return x
+
+    with pytest.raises(PlacementError, match=r"Channels, mirrored the image .*of channel 3"):
+        choose_way(run_chain(Compose([*LOAD, *COARSE, channels(same, same, lambda x: x.flip(1))]), [DEMO]))
+    with pytest.raises(PlacementError, match=r"of channel 2"):
+        choose_way(run_chain(Compose([*LOAD, *COARSE, channels(same, lambda x: x.roll(3, 2))]), [DEMO]))
+    windows = channels(same, lambda x: x.clamp(20, 90), lambda x: (x > 60).float(), lambda x: -x)
+    assert choose_way(run_chain(Compose([*LOAD, *COARSE, windows]), [DEMO])).agreement.verdict == "verified"
+
+
+def test_neighbouring_slices_may_be_channels():
+    """2.5-D networks take slices k − 1, k, k + 1 as channels."""
+    neighbours = channels(*(lambda x, s=s: x.roll(s, 3) for s in (1, 0, -1)))
+    way = choose_way(run_chain(Compose([*LOAD, *COARSE, neighbours]), [DEMO]))
+    assert way.agreement.verdict == "verified"
+
+
+def test_the_claim_is_no_alternative_to_itself():
+    trail = run_chain(Compose([*LOAD, *COARSE, silently("Noise", lambda x: with_meta(x + 200 * torch.randn_like(x), x))]), [DEMO])
+    assert "(0, 0, 0)" not in " ".join(s.evidence for s in trail.steps)
