@@ -23,6 +23,7 @@ from .inverse import to_input_grid
 from .methods import Case, Method
 from .methods.gradcam import weighted_sum
 from .methods.method import Step
+from .steps import true_steps
 from .targets import Goal
 
 
@@ -34,11 +35,13 @@ class Heat:
         values: spatial, ≥ 0, on the activation grid or on the network's input.
         activation: shape of the activation grid that it comes from; of one window, where there are several.
         stride: voxels of the network's input that one activation stands for.
+        steps: the same of ``values``, where the sizes of the two grids do not say it; see :mod:`.steps`.
     """
 
     values: Tensor
     activation: tuple[int, ...]
     stride: tuple[float, ...]
+    steps: tuple[float, ...] | None = None
 
 
 class Whole:
@@ -72,7 +75,8 @@ class Whole:
     ) -> Heat:
         forward = self._forward(layers)
         raw = method.compute(Case(self.network, self.image, forward, tuple(layers), prediction, goal, step)).float()
-        return Heat(raw, tuple(raw.shape), _stride(self.image, raw))
+        steps = true_steps(self.network, self.image, _layer_of(forward, layers, raw), tuple(raw.shape))
+        return Heat(raw, tuple(raw.shape), steps or _stride(self.image, raw), steps)
 
     def _forward(self, layers: Sequence[str]) -> Pass:
         if self._pass is not None and set(layers) <= set(self._pass.tensors):
@@ -143,7 +147,7 @@ class Windows:
             self._each(given, lambda window, within: run.gather(window), step, 2)
             values = self._each(given, lambda window, within: run.weigh(window, blocks), step, 2, second=True)
         coarse = run.coarse or tuple(self.sample.shape[2:])
-        activation, stride = list(coarse), [n / m for n, m in zip(self.sample.shape[2:], coarse)]
+        activation, stride = list(coarse), list(run.steps or [n / m for n, m in zip(self.sample.shape[2:], coarse)])
         if len(stride) < values.ndim:  # slices of a volume: one activation is one slice thick
             activation.insert(self._inferer.spatial_dim, 1)
             stride.insert(self._inferer.spatial_dim, 1.0)
@@ -221,6 +225,7 @@ class _WindowRun:
 
     Attributes:
         coarse: shape of the activation grid of a window, once one was seen.
+        steps: voxels from one activation to the next, where they are not the ratio of the shapes.
     """
 
     def __init__(
@@ -236,6 +241,7 @@ class _WindowRun:
         self._room = KEPT_BYTES
         self._weighed = 0
         self.coarse: tuple[int, ...] = ()
+        self.steps: tuple[float, ...] | None = None
         self._answer: tuple[int, ...] = ()
 
     def explain(self, window: Tensor, step: Step, blocks: bool) -> Tensor:
@@ -244,7 +250,9 @@ class _WindowRun:
         if self._method.of_target and not where.any():
             return self._nothing(window)
         case = self._case(image, where, step)
-        return self._on_window(self._method.compute(case).float(), window, blocks)
+        raw = self._method.compute(case).float()
+        self._measure(case.forward, image, raw)
+        return self._on_window(raw, window, blocks)
 
     def gather(self, window: Tensor) -> Tensor:
         """Add what a window contributes to the weights that all windows share; returns 0 in the shape of a map."""
@@ -258,8 +266,15 @@ class _WindowRun:
         gradient = case.gradients()[layer] if self._method.of_target else None
         self._sums = self._sums + self._method.channels.sums(activation, gradient)
         self._gathered += 1
+        self._measure(case.forward, image, activation[0, 0])
         self._keep(number, activation)
         return self._nothing(window)
+
+    def _measure(self, forward: Pass, image: Tensor, raw: Tensor) -> None:
+        """The grid of a window's map: its shape and its true steps."""
+        if self.coarse != tuple(raw.shape):
+            self.coarse = tuple(raw.shape)
+            self.steps = true_steps(self._network, image, _layer_of(forward, self._layers, raw), self.coarse)
 
     def weigh(self, window: Tensor, blocks: bool) -> Tensor:
         """The window's channels with the weights of the whole: 1×spatial."""
@@ -272,7 +287,6 @@ class _WindowRun:
             (layer,) = self._layers
             forward = forward_to_layers(self._network, image, self._layers)
             activation = forward.activations[layer].detach()
-        self.coarse = tuple(activation.shape[2:])
         places = self._gathered * math.prod(self.coarse)
         weights = self._method.channels.weights(self._sums, places).to(activation)
         return self._on_window(weighted_sum(weights, activation).float(), window, blocks)
@@ -294,8 +308,7 @@ class _WindowRun:
             self._kept[number] = activation
 
     def _on_window(self, raw: Tensor, window: Tensor, blocks: bool) -> Tensor:
-        self.coarse = tuple(raw.shape)
-        fine = to_input_grid(raw, tuple(window.shape[1:]), blocks)
+        fine = to_input_grid(raw, tuple(window.shape[1:]), blocks, self.steps)
         return _centre(fine[0], self._answer)[None] if self._centred and self._answer else fine
 
     def _nothing(self, window: Tensor) -> Tensor:
@@ -348,6 +361,12 @@ def _resized(values: Tensor, shape: tuple[int, ...]) -> Tensor:
     if tuple(values.shape) == shape:
         return values
     return interpolate(values[None, None].float(), size=shape, mode="nearest-exact")[0, 0]
+
+
+def _layer_of(forward: Pass, layers: Sequence[str], raw: Tensor) -> str | None:
+    """The layer on whose grid a raw map is."""
+    shapes = {name: tuple(forward.tensors[name].shape[2:]) for name in layers if name in forward.tensors}
+    return next((name for name in reversed(layers) if shapes.get(name) == tuple(raw.shape)), None)
 
 
 def _stride(image: Tensor, raw: Tensor) -> tuple[float, ...]:

@@ -138,7 +138,8 @@ def explain_model(
         values, magnitude = normalise([heat.values if heat else None for heat in heats])
 
     with clock.stage("inverse") as step:
-        overlay = put_back(prepared, ways, values, request.verify, request.blocks, step)
+        steps = next((heat.steps for heat in heats if heat), None)
+        overlay = put_back(prepared, ways, values, request.verify, request.blocks, step, steps)
 
     volume, peak = prepared.volume, overlay.peak
     hottest = prepared.piece_at(peak) if peak is not None else 0
@@ -147,7 +148,7 @@ def explain_model(
     where = " × ".join(layers) or "the network's input"
     with clock.stage("write"):
         if request.trail_folder is not None and values[hottest] is not None:
-            write_trail(values[hottest], trail, ways[hottest], Path(request.trail_folder))
+            write_trail(values[hottest], trail, ways[hottest], Path(request.trail_folder), steps)
         heatmap = save_array(overlay.array, volume.affine, volume.name, Path(request.output_folder) / "heatmap.npy")
 
     return Result(

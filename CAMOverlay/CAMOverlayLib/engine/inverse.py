@@ -96,31 +96,45 @@ def field_of_view(trail: Trail) -> Region:
     return Region(volume.shape, {(*s.normal.round(9), round(s.low, 6), round(s.high, 6)): s for s in slabs}.values())
 
 
-def activation_grid(shape: tuple[int, ...], network_input: Grid) -> Grid:
-    """The grid of a layer's output in the patient: it covers the network's input edge to edge.
+def activation_grid(shape: tuple[int, ...], network_input: Grid, steps: tuple[float, ...] | None = None) -> Grid:
+    """The grid of a layer's output in the patient.
 
-    With ``n`` activations over ``m`` voxels, activation ``a`` is centred on voxel ``(a + 0.5) · m / n − 0.5``. (Centring
-    on the theoretical receptive field was tried on trained networks and put maps farther from the truth.)
+    With ``n`` activations over ``m`` voxels, ``s`` voxels from one to the next, activation ``a`` is centred on voxel
+    ``(a + 0.5) · s − 0.5``. Where a size divides, s is m / n, and the grid covers the network's input edge to edge; where
+    it does not, a rest is left over at the end. Where layers without padding took away more than one activation, they
+    took it from both ends alike.
+
+    That is the centre of the voxels that one activation stands for. The centre of an odd kernel's receptive field lies
+    (s − 1) / 2 voxels before it; to put maps there was tried on trained networks, and put them farther from the truth.
+
+    Args:
+        shape: of the layer's output; a picture's has a third axis of one.
+        steps: s along each axis, where that is not the ratio of the sizes.
     """
-    ratio = np.array(network_input.shape) / np.array(shape)
-    to_input = np.diag([*ratio, 1.0])
-    to_input[:3, 3] = (ratio - 1) / 2
+    size, count = np.array(network_input.shape), np.array(shape)
+    step = size / count if steps is None else np.array([*steps, *size[len(steps) :] / count[len(steps) :]])
+    to_input = np.diag([*step, 1.0])
+    trimmed = size - count * step >= np.maximum(step, 1)
+    to_input[:3, 3] = np.where(trimmed, (size - 1) / 2 - (count - 1) / 2 * step, (step - 1) / 2)
     return Grid(tuple(shape), network_input.affine @ to_input)
 
 
 # One resampling ------------------------------------------------------------------------------------------------------
 
 
-def place_by_affine(heat: Tensor, trail: Trail, blocks: bool = False) -> Placed:
+def place_by_affine(
+    heat: Tensor, trail: Trail, blocks: bool = False, steps: tuple[float, ...] | None = None
+) -> Placed:
     """Sample a map on the activation grid at every voxel that the network saw, in one step.
 
     Args:
         heat: spatial shape of the activation grid, ≥ 0.
         trail: the chain that made the network's input.
         blocks: the nearest activation's value instead of linear interpolation between activations.
+        steps: see :func:`activation_grid`.
     """
     region = field_of_view(trail)
-    source = activation_grid(tuple(heat.shape), trail.input_grid)
+    source = activation_grid(tuple(heat.shape), trail.input_grid, steps)
     return Placed(resample(heat, source, trail.volume_grid, region, blocks), region)
 
 
@@ -246,7 +260,9 @@ def _resample_obliquely(heat: Tensor, mapping: np.ndarray, region: Region, out: 
 # The saved operations ------------------------------------------------------------------------------------------------
 
 
-def place_by_operations(heat: Tensor, trail: Trail, blocks: bool = False, affine_holds: bool = True) -> Placed:
+def place_by_operations(
+    heat: Tensor, trail: Trail, blocks: bool = False, affine_holds: bool = True, steps: tuple[float, ...] | None = None
+) -> Placed:
     """Put a map on the activation grid back by replaying the chain's inverse.
 
     Args:
@@ -255,11 +271,12 @@ def place_by_operations(heat: Tensor, trail: Trail, blocks: bool = False, affine
         blocks: one block an activation on the network input's grid; the chain's inverse interpolates those.
         affine_holds: the affines of the steps say what the network saw. Where they do not, it is found by replaying a
             map of ones.
+        steps: see :func:`activation_grid`.
 
     Raises:
         PlacementError: the chain cannot be inverted, or its inverse does not end on the volume's grid.
     """
-    on_input = as_network_input(to_input_grid(heat, trail.input_grid.shape, blocks), trail)
+    on_input = as_network_input(to_input_grid(heat, trail.input_grid.shape, blocks, steps), trail)
     evidence = float(on_input.max()) > 0
     restored = invert_chain(on_input, trail, affine_holds)
     array = np.asfortranarray(trail.solid(restored)[0].float().cpu().numpy())
@@ -279,8 +296,15 @@ def place_by_operations(heat: Tensor, trail: Trail, blocks: bool = False, affine
     return Placed(array, region)
 
 
-def to_input_grid(heat: Tensor, shape: tuple[int, ...], blocks: bool = False) -> Tensor:
-    """1×I×J×K: from the activation grid to the network input's, edge to edge as :func:`activation_grid` says."""
+def to_input_grid(
+    heat: Tensor, shape: tuple[int, ...], blocks: bool = False, steps: tuple[float, ...] | None = None
+) -> Tensor:
+    """1×I×J×K: from the activation grid to the network input's, as :func:`activation_grid` says (1×I×J of pictures)."""
+    if steps is not None:
+        filled = [(*s, *(1,) * (3 - len(s))) for s in (tuple(heat.shape), tuple(shape))]
+        target = Grid(filled[1], np.eye(4))
+        values = resample(heat.reshape(filled[0]), activation_grid(filled[0], target, steps), target, Region(filled[1], ()), blocks)
+        return torch.from_numpy(values).reshape(1, *shape).to(heat.device)
     if blocks:
         return interpolate(heat[None, None].float(), size=shape, mode="nearest-exact")[0]
     return interpolate(heat[None, None].float(), size=shape, mode=LINEAR[len(shape)], align_corners=False)[0]

@@ -148,8 +148,7 @@ class Witness:
             if agreement.verdict == "mismatch":
                 invertible = isinstance(transform, InvertibleTransform)
                 name = type(transform).__name__
-                before = self._before.channels[min(agreement.channel or 0, len(self._before.channels) - 1)]
-                tracked = self._before.grid.index_from(seen.grid)
+                before, tracked = self._before.channels[0], self._before.grid.index_from(seen.grid)
                 self.contradictions.append(Contradiction(number, name, agreement, invertible, before, tracked))
         self._before = seen
         return words
@@ -158,12 +157,8 @@ class Witness:
         """Whether the loader returned anything but the original as it is: its kind says nothing, its reader may be anyone's."""
         assert self._before is not None
         in_place = np.allclose(self._before.grid.index_from(seen.grid), np.eye(4), atol=1e-3)
-        originals = self._before.channels
-        return (
-            not in_place
-            or len(seen.channels) != len(originals)
-            or not all(same_voxels(a, b) for a, b in zip(seen.channels, originals))
-        )
+        pairs = zip(seen.channels, self._before.channels)  # a grey slice for a colour network has more than there were
+        return not in_place or not all(same_voxels(*pair) for pair in pairs)
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -233,6 +228,8 @@ class Witness:
             given: one channel (I×J×K) of what the inverse was given, and ``restored`` of what it returned.
         """
         before, tracked = contradiction.before, contradiction.tracked
+        if contradiction.agreement.channel:
+            return False  # only the first channel is brought back
         if before is None or tracked is None or restored.shape != before.shape or same_voxels(restored, given):
             return False
         with self._timed():

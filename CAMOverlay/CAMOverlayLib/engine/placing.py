@@ -91,7 +91,14 @@ def _replayed(trail: Trail) -> Agreement:
     return witness.conclude_replay(trail.solid(invert_chain(image, trail, lazily=False))[0])
 
 
-def place(heat: Tensor, trail: Trail, way: Way, verify: bool = False, blocks: bool = False) -> tuple[Placed, Placement]:
+def place(
+    heat: Tensor,
+    trail: Trail,
+    way: Way,
+    verify: bool = False,
+    blocks: bool = False,
+    steps: tuple[float, ...] | None = None,
+) -> tuple[Placed, Placement]:
     """Put a map on the activation grid (spatial shape, ≥ 0) back on the volume, and say how sure its place is.
 
     Raises:
@@ -99,14 +106,14 @@ def place(heat: Tensor, trail: Trail, way: Way, verify: bool = False, blocks: bo
     """
     difference = peak_distance = None
     if way.inverse == "affine":
-        placed = place_by_affine(heat, trail, blocks)
-        other = place_by_operations(heat, trail, blocks) if verify else None
+        placed = place_by_affine(heat, trail, blocks, steps)
+        other = place_by_operations(heat, trail, blocks, steps=steps) if verify else None
     else:
-        placed = place_by_operations(heat, trail, blocks, way.affine_holds)
-        other = place_by_affine(heat, trail, blocks) if verify and way.affine_holds else None
+        placed = place_by_operations(heat, trail, blocks, way.affine_holds, steps)
+        other = place_by_affine(heat, trail, blocks, steps) if verify and way.affine_holds else None
     if other is not None:
         difference = float(np.abs(placed.array - other.array).max())
-        reach = float(activation_grid(tuple(heat.shape), trail.input_grid).spacing.max())
+        reach = float(activation_grid(tuple(heat.shape), trail.input_grid, steps).spacing.max())
         if placed.peak is not None and other.peak is not None:
             peak_distance = hot_spot_gap(placed, other, trail.volume_grid.affine, reach)
     agreement = way.agreement

@@ -233,15 +233,19 @@ def put_back(
     verify: bool,
     blocks: bool,
     step: Step,
+    steps: tuple[float, ...] | None = None,
 ) -> Overlay:
     """The maps of all pieces (spatial, with a third axis; None where there is nothing to show) on the volume.
+
+    Args:
+        steps: of the maps, see :func:`.inverse.activation_grid`.
 
     Raises:
         PlacementError: the operations cannot be inverted.
     """
     stack = prepared.stack
     if stack is None:
-        placed, placement = place(heats[0], prepared.trails[0], ways[0], verify, blocks)
+        placed, placement = place(heats[0], prepared.trails[0], ways[0], verify, blocks, steps)
         field_of_view = FieldOfView(placed.region.share, placed.region.planes)
         return _normalised(placed.array, placement, field_of_view, prepared.volume)
     array = np.zeros(prepared.volume.shape, dtype=np.float32, order="F")
@@ -251,7 +255,7 @@ def put_back(
     for number, (trail, way, heat) in enumerate(zip(prepared.trails, ways, heats, strict=True)):
         step(number, len(heats), f"picture {number + 1} of {len(heats)}")
         values = torch.zeros(1, 1, 1) if heat is None else heat
-        placed, placements[number] = place(values, trail, way, verify and number == hottest, blocks)
+        placed, placements[number] = place(values, trail, way, verify and number == hottest, blocks, None if heat is None else steps)
         target[:, :, number] = placed.array[:, :, 0]
         shares.append(placed.region.share)
         fields.append(placed)

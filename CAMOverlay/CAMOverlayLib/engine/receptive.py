@@ -53,6 +53,11 @@ class ReceptiveFields(TorchDispatchMode):
             return None
         return tuple(round(s) for s in field.size)
 
+    def step_of(self, tensor: Tensor) -> tuple[float, ...] | None:
+        """Voxels of the image from one value to the next along each axis, where the tensor is known."""
+        field = self._known.get(tensor)
+        return None if field is None else field.step
+
     def __torch_dispatch__(self, function: Any, kinds: Any, arguments: Any = (), options: Any = None) -> Any:
         result = function(*arguments, **(options or {}))
         fields = [f for tensor in _tensors(arguments) if (f := self._known.get(tensor)) is not None]

@@ -22,13 +22,16 @@ OURS = re.compile(r"(forward|backward)-\d{2,}-\w+\.nii\.gz")
 """Names of the files that are written here."""
 
 
-def write_trail(heat: Tensor, trail: Trail, way: Way, folder: Path) -> None:
+def write_trail(
+    heat: Tensor, trail: Trail, way: Way, folder: Path, steps: tuple[float, ...] | None = None
+) -> None:
     """Write ``forward-NN-Name.nii.gz``, the image after step NN, and ``backward-NN-Name.nii.gz``, the heatmap on that
     step's grid on its way back.
 
     Args:
         heat: spatial shape of the activation grid.
         trail: run with ``keep_images``.
+        steps: see :func:`.inverse.activation_grid`.
 
     Raises:
         OutputError: a file cannot be written.
@@ -39,7 +42,7 @@ def write_trail(heat: Tensor, trail: Trail, way: Way, folder: Path) -> None:
         if tuple(values.shape[-3:]) == grid.shape:  # not while a lazy chain only plans
             channel = values[0] if values.ndim > 3 else values
             _write(channel, grid, folder / _name("forward", number, trail))
-    backward = _undone(heat, trail, way) if way.inverse == "operations" else _resampled(heat, trail)
+    backward = _undone(heat, trail, way, steps) if way.inverse == "operations" else _resampled(heat, trail, steps)
     for number, array in backward:
         _write(array, trail.grids[number], folder / _name("backward", number, trail))
 
@@ -54,18 +57,18 @@ def _clear(folder: Path) -> None:
                 raise OutputError(f"Cannot replace '{file}': {error.strerror}. Choose another folder.") from error
 
 
-def _resampled(heat: Tensor, trail: Trail):
+def _resampled(heat: Tensor, trail: Trail, steps: tuple[float, ...] | None):
     """The heatmap on every step's grid, by one resampling each, 0 where later steps cropped away."""
-    source = activation_grid(tuple(heat.shape), trail.input_grid)
+    source = activation_grid(tuple(heat.shape), trail.input_grid, steps)
     for number, grid in enumerate(trail.grids):
         later = [g for step, g in trail.executed if step > number]
         slabs = [s for g in later for s in slabs_of(grid.shape, g.index_from(grid), g.shape)]
         yield number, torch.from_numpy(resample(heat, source, grid, Region(grid.shape, slabs)))
 
 
-def _undone(heat: Tensor, trail: Trail, way: Way):
+def _undone(heat: Tensor, trail: Trail, way: Way, steps: tuple[float, ...] | None):
     """The heatmap as replaying the saved operations leaves it on every step's grid."""
-    on_input = as_network_input(to_input_grid(heat, trail.input_grid.shape), trail)
+    on_input = as_network_input(to_input_grid(heat, trail.input_grid.shape, False, steps), trail)
     last = len(trail.grids) - 1
     yield last, trail.solid(on_input)[0].clone()
     for number, undone in undo_steps(on_input, trail, way.affine_holds):

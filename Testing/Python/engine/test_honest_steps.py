@@ -14,7 +14,7 @@ from CAMOverlayLib import explain
 from CAMOverlayLib.demo import DEMO_VOLUME as DEMO
 from CAMOverlayLib.engine.grid import Grid
 from CAMOverlayLib.engine.inverse import field_of_view, place_by_affine, place_by_operations
-from CAMOverlayLib.engine.placing import choose_way, place
+from CAMOverlayLib.engine.placing import Way, choose_way, place
 from CAMOverlayLib.engine.trail import run_chain
 from CAMOverlayLib.engine.volume import Volume, write_nifti
 from CAMOverlayLib.errors import PlacementError
@@ -448,6 +448,6 @@ class Warpd(MapTransform, InvertibleTransform):
 def test_going_back_by_transforms_measures_its_share():
     steps = [LoadImaged(IMAGE), EnsureChannelFirstd(IMAGE), Warpd(IMAGE), CenterSpatialCropd(IMAGE, (80, 80, 60))]
     trail = chain_on(DEMO, Compose(steps))
-    placed, placement = place(torch.ones(4, 4, 4), trail, choose_way(trail))
+    placed, placement = place(torch.ones(4, 4, 4), trail, Way("operations", False, trail.witness.conclude()))
     assert placement.inverse == "operations" and placed.region.planes is None
     assert placed.region.share == pytest.approx((placed.array > 0).mean(), rel=1e-3) and placed.region.share < 0.6

@@ -268,3 +268,19 @@ def test_a_full_disk_while_slices_are_written(monkeypatch):
     chain = Compose([LoadImage(image_only=True), EnsureChannelFirst(channel_dim="no_channel")])
     with pytest.raises(OutputError, match="No space left"):
         explain(Copy(2), chain, (array_of(), AFFINE), target=0)
+
+
+def test_the_steps_of_an_earlier_trail_are_gone_and_nothing_else(tmp_path):
+    from CAMOverlayLib.engine.placing import choose_way
+    from CAMOverlayLib.engine.trail_files import write_trail
+
+    path = write_nifti(Volume(array_of(), AFFINE, "v"), tmp_path / "v.nii")
+    folder = tmp_path / "trail"
+    folder.mkdir()
+    (folder / "forward-notes.txt").write_text("mine")
+    for steps in ([*LOAD, Resize((12, 12, 12)), Orientation("RAS", labels=None)], LOAD):
+        trail = run_chain(Compose(steps), [path], keep_images=True)
+        write_trail(torch.ones(3, 3, 3), trail, choose_way(trail), folder)
+    names = sorted(f.name for f in folder.iterdir())
+    assert names == ["backward-01-LoadImage.nii.gz", "backward-02-EnsureChannelFirst.nii.gz", "forward-01-LoadImage.nii.gz",
+                     "forward-02-EnsureChannelFirst.nii.gz", "forward-notes.txt"]  # fmt: skip

@@ -79,3 +79,12 @@ def test_the_picture_outlines_the_region_and_tells_the_verdict(tmp_path):
     assert changed.any()
     blue = words[changed]
     assert (blue[:, 2] > blue[:, 0]).mean() > 0.9, "the outline is drawn in its colour"
+
+
+def test_what_no_planes_bound_is_said_and_not_drawn_as_the_whole_volume(tmp_path):
+    _, node, result = explained(tmp_path, BOX)
+    other = makeResult(result.heatmap, field_of_view=FieldOfView(0.29, None))
+    assert type(other).from_json(other.to_json()).field_of_view.planes is None
+    _, node = None, overlay.addOverlay(other, overlay.inputVolumeOf(node))
+    with pytest.raises(PlacementError, match="no outline that could be drawn: it is 29%"):
+        seen.showFieldOfView(node)
