@@ -279,7 +279,7 @@ def wrong_models(make_bundle, tmp_path, chain):
         "weights that are not there": ([*NETWORK, "--weights", tmp_path / "no.pt"], "no.pt' do not exist"),
         "weights of another network": (other, f"The weights '{weights}' are not those of this DenseNet"),
         "unknown network": (["--network", "DenseNet1211", random], "DenseNet1211. Did you mean DenseNet121?"),
-        "unknown package": (["--network", "no_such.Net", random], "no network no_such.Net. Is its package installed"),
+        "unknown package": (["--network", "no_such.Net", random], "no_such.Net with its transforms runs code of its own"),
         "no arguments": (["--network", "DenseNet", random], "'spatial_dims'"),
         "arguments in no JSON": ([*NETWORK[:3], "spatial_dims=3", random], "--network-args spatial_dims=3 is not JSON"),
         "arguments in a list": ([*NETWORK[:3], "[3]", random], "--network-args [3] is a list, not an object"),
