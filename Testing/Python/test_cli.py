@@ -284,7 +284,7 @@ def wrong_models(make_bundle, tmp_path, chain):
         "arguments in no JSON": ([*NETWORK[:3], "spatial_dims=3", random], "--network-args spatial_dims=3 is not JSON"),
         "arguments in a list": ([*NETWORK[:3], "[3]", random], "--network-args [3] is a list, not an object"),
         "arguments in no file": ([*NETWORK[:3], "@no.json", random], "'no.json' of --network-args does not exist"),
-        "an expression": ([*NETWORK, random, "--preprocessing", tmp_path / "evil.json"], "of its own: 1 expressions"),
+        "an expression": ([*NETWORK, random, "--preprocessing", tmp_path / "evil.json"], "1 expressions (print)"),
         "classes": ([*NETWORK, random, "--classes", "a,b"], "2 classes are named (a, b)"),
         "a window": ([*NETWORK, random, "--window", "large"], "--window large is not a size"),
     }  # fmt: skip
