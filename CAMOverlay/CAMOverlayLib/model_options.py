@@ -265,6 +265,8 @@ def _ready(folder: Path, options: argparse.Namespace, trust: bool) -> None:
         BundleError: there is no such network.
     """
     if not trust:
+        if options.network.isidentifier():  # a slip of the pen is not a matter of trust; nothing but MONAI is looked at
+            _require_network(options.network)
         raise UntrustedBundleError(
             f"{options.network} with its transforms runs code of its own: {code_to_trust(folder).summary()}. "
             "If you know where it comes from, say so with --trust."

@@ -93,10 +93,12 @@ def _within(origin: str | None, home: Path) -> bool:
 
 
 def _forget(goes: Callable[[str | None, str], bool]) -> None:
+    found = len(sys.modules)
     for name, module in list(sys.modules.items()):
         if name != "__main__" and goes(_origin(module), name.split(".")[0]):
             del sys.modules[name]
-    importlib.invalidate_caches()
+    if len(sys.modules) != found:
+        importlib.invalidate_caches()
 
 
 def _origin(module: Any) -> str | None:

@@ -16,8 +16,9 @@ NETWORK = {"_target_": "scripts.faults.sleepy_network"}
 
 
 @pytest.fixture(scope="session")
-def shared():
-    with Worker(transport=PipeTransport(), hang_after=20) as worker:
+def shared(zygote):
+    # Every test has a bundle of its own, and every bundle a process of its own: from the zygote it is there at once.
+    with Worker(zygote.python, transport=PipeTransport(), hang_after=20) as worker:
         worker.start()
         yield worker
 

@@ -103,25 +103,26 @@ def test_killed_at_every_stage(victim, fault_bundle, ask, stage):
 
 
 def test_cancel_between_two_layers_keeps_the_process_warm(worker, fault_bundle, ask):
-    pid = worker.pid
-    network = {"_target_": "scripts.faults.sleepy_network", "forward": 0.1, "layers": 50}
-    run = explain(worker, ask(fault_bundle(network=network)))
+    bundle = fault_bundle(network={"_target_": "scripts.faults.sleepy_network", "forward": 0.1, "layers": 50})
+    run = explain(worker, ask(bundle))
     wait_for_stage(run, "forward")
+    pid = worker.pid
     seconds = cancelled_in(run)
     print(f"cancel latency, forward, between layers: {seconds:.3f} s")
     assert seconds < 0.5
-    explain(worker, ask(fault_bundle())).wait(60)
+    explain(worker, ask(bundle)).wait(60)
     assert worker.pid == pid
 
 
 def test_cancel_between_two_transforms_keeps_the_process_warm(worker, fault_bundle, ask):
-    pid = worker.pid
-    run = explain(worker, ask(fault_bundle(*[{"what": "sleep", "value": 0.1}] * 50)))
+    bundle = fault_bundle(*[{"what": "sleep", "value": 0.1}] * 50)
+    run = explain(worker, ask(bundle))
     wait_for_stage(run, "preprocess")
+    pid = worker.pid
     seconds = cancelled_in(run)
     print(f"cancel latency, preprocess, between transforms: {seconds:.3f} s")
     assert seconds < 0.5
-    explain(worker, ask(fault_bundle())).wait(60)
+    explain(worker, ask(bundle)).wait(60)
     assert worker.pid == pid
 
 
