@@ -76,7 +76,7 @@ def examine(claim: Claim, points: int, named: bool = False) -> Agreement:
         if best.kind in ("turned", "rescaled", "shifted") and _bent(local) and best.mapping is not None:
             # An affine may be the best of them and still explain little: what bends has no affine.
             rest = match_blocks(claim.image, claim.origin, best.mapping, claim.spacing, fewer)
-            if _bent(rest) or rest.doubtful > 0.5 * DOUBTFUL:
+            if rest.displaced > MOVED or rest.doubtful > 0.4 * DOUBTFUL:
                 return _warped(agreement, local)
         return replace(best, verdict="mismatch", score=min(best.score, best.rival_score))
     if _bent(local):
