@@ -78,8 +78,9 @@ def match_blocks(image: Tensor, origin: Tensor, tracked: np.ndarray, spacing: np
     values = relation.clipped(at(image, index.view(-1, 3)).view(len(starts), -1))
     variance = values.var(1)
     busy = torch.nonzero(variance > max(0.03 * float(variance.quantile(0.95)), 1e-12))[:, 0]
-    if len(busy) > MOST:
-        busy = busy[torch.linspace(0, len(busy) - 1, MOST).round().long()]
+    most = MOST if shape.min() > 1 else MOST // 2
+    if len(busy) > most:
+        busy = busy[torch.linspace(0, len(busy) - 1, most).round().long()]
     if not len(busy):
         return Local(0)
     values, starts = values[busy], starts[busy.numpy()]

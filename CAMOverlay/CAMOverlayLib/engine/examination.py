@@ -11,6 +11,7 @@ from .blocks import Local, match_blocks
 from .bounds import Space, Surroundings, climb, describe, look_around, reach
 from .evidence import (
     AROUND_POINTS,
+    POINTS,
     Agreement,
     Samples,
     best_nearby,
@@ -55,7 +56,7 @@ def examine(claim: Claim, points: int, named: bool = False) -> Agreement:
     agreement = compare(samples, claim.origin, claim.tracked, exhaustive=True)
     if samples.empty:
         return agreement
-    fewer = Samples(claim.image, min(points, AROUND_POINTS))
+    fewer = Samples(claim.image, AROUND_POINTS * points // POINTS)  # one of many pictures gets fewer
     space = Space(fewer, claim.tracked, claim.spacing)
     around = look_around(fewer, claim.origin, claim.tracked, space)
     local = match_blocks(claim.image, claim.origin, claim.tracked, claim.spacing, fewer)
@@ -75,7 +76,7 @@ def examine(claim: Claim, points: int, named: bool = False) -> Agreement:
         if best.kind in ("turned", "rescaled", "shifted") and _bent(local) and best.mapping is not None:
             # An affine may be the best of them and still explain little: what bends has no affine.
             rest = match_blocks(claim.image, claim.origin, best.mapping, claim.spacing, fewer)
-            if _bent(rest) or rest.doubtful > 0.5 * DOUBTFUL:
+            if rest.displaced > MOVED or rest.doubtful > 0.4 * DOUBTFUL:
                 return _warped(agreement, local)
         return replace(best, verdict="mismatch", score=min(best.score, best.rival_score))
     if _bent(local):
@@ -147,7 +148,7 @@ class _Judge:
 
     def __init__(self, claim: Claim, space: Space, points: int) -> None:
         self._claim, self._space = claim, space
-        self._samples = Samples(claim.image, min(points, AROUND_POINTS), seed=1)
+        self._samples = Samples(claim.image, AROUND_POINTS * points // POINTS, seed=1)
         self._step = space.step / space.spacing
         self._own: float | None = None
 
