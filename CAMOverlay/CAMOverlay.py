@@ -134,21 +134,25 @@ class CAMOverlayLogic(ScriptedLoadableModuleLogic, OverlayLogic):
         OverlayLogic.__init__(self, worker=Worker(pythonSetting() or None))
 
     def process(self, inputVolume, bundlePath, *, trust=None, **settings):
-        return OverlayLogic.process(self, inputVolume, bundlePath, trust=isTrusted(bundlePath, trust), **settings)
+        return OverlayLogic.process(self, inputVolume, bundlePath, **trustOf(bundlePath, trust), **settings)
 
     def start(self, inputVolume, bundlePath, *, trust=None, **settings):
-        return OverlayLogic.start(self, inputVolume, bundlePath, trust=isTrusted(bundlePath, trust), **settings)
+        return OverlayLogic.start(self, inputVolume, bundlePath, **trustOf(bundlePath, trust), **settings)
 
 
-def isTrusted(bundlePath: str | Path, said: bool | None) -> bool:
-    """What the caller said, or else what was answered in the panel for this content."""
+def trustOf(bundlePath: str | Path, said: bool | None) -> dict:
+    """What the caller said; or else the content that was trusted in the panel or ships with the module, which is then
+    all that may run."""
     if said is not None:
-        return said
-    from CAMOverlayLib.panel.shipped import isShippedFolder
-    from CAMOverlayLib.panel.trust import isTrustedFolder
+        return {"trust": said}
+    from CAMOverlayLib.panel import shipped, trust
 
     folder = Path(os.path.expanduser(bundlePath)).resolve()
-    return folder.is_dir() and (isShippedFolder(folder) or isTrustedFolder(folder))
+    if not folder.is_dir():
+        return {"trust": False}
+    contentHash = trust.hashOf(folder)
+    trusted = shipped.isShippedBundle(folder, contentHash) or trust.isTrusted(contentHash)
+    return {"trustedHash": contentHash} if trusted else {"trust": False}
 
 
 class CAMOverlayTest(ScriptedLoadableModuleTest):

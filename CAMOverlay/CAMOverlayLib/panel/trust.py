@@ -29,11 +29,6 @@ def remember(contentHash: str, folder: Path) -> None:
     slicer.app.userSettings().setValue(f"{KEY}/{contentHash}", f"{time.strftime('%Y-%m-%d')} {folder}")
 
 
-def isTrustedFolder(folder: str | Path) -> bool:
-    """The same for a folder, in one go: for the Python console, where waiting is expected."""
-    return isTrusted(hashOf(folder))
-
-
 def hashOf(folder: str | Path) -> str:
     """The hash of a folder's content, in one go; empty where there is no such content."""
     hashing = ContentHash(Path(folder), _known)

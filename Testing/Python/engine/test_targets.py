@@ -165,7 +165,7 @@ def test_a_mask_on_any_grid_is_found_in_the_output(tmp_path):
 WRONG = {
     "outside the volume": ("1@voxel=40,0,0", "outside the volume, whose shape is"),
     "cropped away": ("1@voxel=3,4,5", "did not see voxel"),
-    "no place": ("1@here", "is no place. Write @voxel"),
+    "no place": ("1@here", "is not a place. Write @voxel"),
     "not whole": ("1@voxel=1.5,2,3", "whole numbers"),
     "two places": (TargetSpec(1, voxel=(30, 4, 4), ras=(1.0, 2.0, 3.0)), "more than one"),
     "no file": ("1@mask=/nowhere.nii.gz", "cannot be read"),

@@ -252,10 +252,10 @@ def test_the_shipped_bundle_asks_nothing(host, demoVolume, panel):
 
 def test_a_shipped_bundle_that_was_changed_or_copied_is_asked_about(host, demoCopy):
     from CAMOverlayLib.bundle_files import content_hash
-    from CAMOverlayLib.panel.shipped import isShippedBundle, isShippedFolder
+    from CAMOverlayLib.panel.shipped import isShippedBundle
 
-    assert isShippedFolder(DEMO_BUNDLE) and isShippedBundle(DEMO_BUNDLE, content_hash(DEMO_BUNDLE))
-    assert not isShippedFolder(demoCopy) and not isShippedBundle(demoCopy, content_hash(demoCopy))
+    assert isShippedBundle(DEMO_BUNDLE, content_hash(DEMO_BUNDLE))
+    assert not isShippedBundle(demoCopy, content_hash(demoCopy))
     (demoCopy / "more.py").write_text("")
     assert not isShippedBundle(DEMO_BUNDLE, content_hash(demoCopy))
     shutil.rmtree(demoCopy)

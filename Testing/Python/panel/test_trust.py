@@ -26,6 +26,6 @@ def test_a_changed_folder_is_not_the_one_that_was_trusted(host, make_bundle):
         host.app.processEvents() if hasattr(host, "app") else __import__("slicer").app.processEvents()
     assert said == [trust.hashOf(folder)] and not wrong
     trust.remember(said[0], folder)
-    assert trust.isTrustedFolder(folder)
+    assert trust.isTrusted(trust.hashOf(folder))
     (folder / "scripts").symlink_to(folder.parent)
-    assert not trust.isTrustedFolder(folder) and not trust.isTrustedFolder(folder / "none")
+    assert not trust.isTrusted(trust.hashOf(folder)) and not trust.isTrusted(trust.hashOf(folder / "none"))
