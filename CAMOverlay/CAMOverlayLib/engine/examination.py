@@ -81,7 +81,7 @@ def examine(claim: Claim, points: int, named: bool = False) -> Agreement:
         return replace(best, verdict="mismatch", score=min(best.score, best.rival_score))
     if _bent(local):
         return _warped(agreement, local)
-    return _bounded(agreement, around, local)
+    return _bounded(agreement, around, local, flat=min(claim.image.shape) == 1)
 
 
 def _bent(local: Local) -> bool:
@@ -93,7 +93,7 @@ def _warped(agreement: Agreement, local: Local) -> Agreement:
     return replace(agreement, verdict="mismatch", rival=local.words, kind="warped", correlations=correlations)
 
 
-def _bounded(agreement: Agreement, around: Surroundings, local: Local) -> Agreement:
+def _bounded(agreement: Agreement, around: Surroundings, local: Local, flat: bool) -> Agreement:
     """Verified only as far as the tests saw."""
     bounds = around.bounds
     reason = ""
@@ -104,7 +104,7 @@ def _bounded(agreement: Agreement, around: Surroundings, local: Local) -> Agreem
         reason = "too much of it resembles nothing in the volume"
     elif agreement.verdict != "verified":
         reason = "the volume is too symmetric or too empty to tell"
-    elif bounds.shift is None or local.bound is None:
+    elif bounds.shift is None or (local.bound is None and not flat):  # a picture has few parts to look at
         reason = "the volume would not betray a shift"
     rival, rival_score = agreement.rival, agreement.rival_score
     if around.motion is not None and agreement.verdict != "mismatch":

@@ -83,7 +83,7 @@ def test_pictures_stack_to_a_heatmap_that_peaks_where_the_network_looked(picture
     assert heat.shape == shape and heat.max() > 0.5
     assert np.linalg.norm(np.array(result.peak_ras) - centre) <= np.linalg.norm(result.activation_spacing)
     assert f"{orientation or 'axial'} pictures" in result.applied and result.field_of_view.share == 1
-    assert result.placement.verdict == "verified" and "pictures are verified" in result.placement.words
+    assert result.placement.verdict == "verified" and "pictures are verified" in result.placement.words, result.placement.words
 
 
 def test_pictures_that_crop_tell_what_they_saw(picture_bundle, export, tmp_path):
