@@ -133,16 +133,18 @@ class CAMOverlayLogic(ScriptedLoadableModuleLogic, OverlayLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         OverlayLogic.__init__(self, worker=Worker(pythonSetting() or None))
 
-    def process(self, inputVolume, bundlePath, *, trust=None, **settings):
-        return OverlayLogic.process(self, inputVolume, bundlePath, **trustOf(bundlePath, trust), **settings)
+    def process(self, inputVolume, bundlePath, *, trust=None, trustedHash=None, **settings):
+        return OverlayLogic.process(self, inputVolume, bundlePath, **trustOf(bundlePath, trust, trustedHash), **settings)
 
-    def start(self, inputVolume, bundlePath, *, trust=None, **settings):
-        return OverlayLogic.start(self, inputVolume, bundlePath, **trustOf(bundlePath, trust), **settings)
+    def start(self, inputVolume, bundlePath, *, trust=None, trustedHash=None, **settings):
+        return OverlayLogic.start(self, inputVolume, bundlePath, **trustOf(bundlePath, trust, trustedHash), **settings)
 
 
-def trustOf(bundlePath: str | Path, said: bool | None) -> dict:
+def trustOf(bundlePath: str | Path, said: bool | None, saidHash: str | None) -> dict:
     """What the caller said; or else the content that was trusted in the panel or ships with the module, which is then
     all that may run."""
+    if saidHash is not None:
+        return {"trustedHash": saidHash}
     if said is not None:
         return {"trust": said}
     from CAMOverlayLib.panel import shipped, trust

@@ -9,6 +9,7 @@ import functools
 import importlib
 import os
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
@@ -89,7 +90,20 @@ def _of_a_bundle(origin: str | None) -> bool:
 
 
 def _within(origin: str | None, home: Path) -> bool:
-    return origin is not None and Path(origin).is_relative_to(home)
+    """Whether a module's file lies in a bundle, and is not one of an environment that happens to lie there too.
+
+    It is asked of every module that is loaded, some thousand, so it compares texts and makes no paths.
+    """
+    if origin is None or not origin.startswith(os.path.join(home, "")):
+        return False
+    return not any(origin.startswith(place) and not str(home).startswith(place) for place in _INSTALLED)
+
+
+_INSTALLED = tuple(
+    {os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    | {os.path.join(Path(__file__).resolve().parents[1], "")}
+)
+"""Where this Python's libraries and this package are: they are no bundle's, whatever folder is given as one."""
 
 
 def _forget(goes: Callable[[str | None, str], bool]) -> None:
