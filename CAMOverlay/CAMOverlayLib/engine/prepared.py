@@ -6,6 +6,7 @@ of all pieces together make the heatmap of the volume.
 
 from __future__ import annotations
 
+import warnings
 import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -89,7 +90,7 @@ def prepare(
         volume = volumes[0]
         try:
             trail = _through_chain(
-                model, files, step, keep_images, _witnessed(volume), grid_of(volume), image_key=model.image_key
+                model, files, step, keep_images, _witnessed(volumes), grid_of(volume), image_key=model.image_key
             )
             image = network_input(trail, model)
         except (PreprocessingError, PlacementError, BundleError) as error:
@@ -158,7 +159,7 @@ def _picture_through_chain(
         try:
             with _scratch(folder) as scratch:
                 trail = _through_chain(
-                    model, write(scratch), None, keep_images, _witnessed(pictures[0]), grid_of(pictures[0]), flat,
+                    model, write(scratch), None, keep_images, _witnessed(pictures), grid_of(pictures[0]), flat,
                     model.image_key, written,
                 )  # fmt: skip
             return number, trail, network_input(trail, model)
@@ -170,12 +171,18 @@ def _picture_through_chain(
     raise first
 
 
-def _witnessed(volume: Volume) -> torch.Tensor:
-    """I×J×K: what the chain's first channel is compared with."""
-    array = native(volume.array if volume.components == 1 else volume.array[..., 0])
-    if not array.flags.writeable or any(s < 0 for s in array.strides):
-        array = np.array(array)  # a turned picture; torch knows no negative strides
-    return torch.from_numpy(array)
+def _witnessed(volumes: Sequence[Volume]) -> list[torch.Tensor]:
+    """I×J×K of every channel of every volume: what the chain's channels are compared with."""
+    found = []
+    for volume in volumes:
+        arrays = [volume.array] if volume.components == 1 else [volume.array[..., c] for c in range(volume.components)]
+        for array in map(native, arrays):
+            if any(s < 0 for s in array.strides):
+                array = np.array(array)  # a turned picture; torch knows no negative strides
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that a mapped file cannot be written to, which is not intended
+                found.append(torch.from_numpy(array))
+    return found
 
 
 def network_input(trail: Trail, model: Model) -> Tensor:

@@ -111,7 +111,7 @@ def run_chain(
     files: Sequence[Path],
     report: Callable[[int, int, str], None] | None = None,
     keep_images: bool = False,
-    original: torch.Tensor | None = None,
+    original: torch.Tensor | Sequence[torch.Tensor] | None = None,
     grid: Grid | None = None,
     flat: bool = False,
     image_key: str | None = None,
@@ -124,7 +124,8 @@ def run_chain(
         files: one file a channel, all on the same grid; several are handed to the loader as a list.
         report: called before each step with its index, the number of steps and its name.
         keep_images: keep every step's image, for those who want to look at them.
-        original: the first file's voxels (I×J×K), which all that comes later is compared with; None believes the loader.
+        original: the voxels (I×J×K), or those of each channel, which all that comes later is compared with; None
+            believes the loader.
         grid: where they really are, as their file may not be able to say it; None believes the loader.
         flat: the files are pictures, I×J, so the chain is one for pictures.
         image_key: the key of the network's input, where the bundle names it.
@@ -153,7 +154,8 @@ def run_chain(
     image: MetaTensor | None = None
     key: str | None = None
     frame = np.eye(4)
-    witness = Witness(original, flat, grid)
+    originals = [original] if isinstance(original, torch.Tensor) else list(original or ())
+    witness = Witness(originals, flat, grid)
     planned = 0  # the first step of those that are pending
     for number, link in enumerate(links):
         transform, name = link.transform, type(link.transform).__name__
@@ -203,7 +205,7 @@ def run_chain(
                 "applied_operations (MetaTensor.copy_meta_from) and add to them."
             )
         if not grids and grid is not None:
-            frame = _frame(grid, image, original, grid.affine if written is None else written)
+            frame = _frame(grid, image, originals[0] if originals else None, grid.affine if written is None else written)
         before = grids[-1] if grids else None
         after = _grid_after(image, image_before, before or grid, frame, flat)
         if not pending:

@@ -43,7 +43,12 @@ def network():
 @pytest.fixture
 def image():
     noise = np.random.default_rng(0).normal(0, 5, SHAPE)
-    array = (100 + noise + 400 * blob(SHAPE, AFFINE, AFFINE[:3] @ [*VOXEL, 1], 6)).astype(np.int16)
+    # A ball alone looks the same however it is turned; with smaller ones beside it the alignment can be verified.
+    others = [((6, 22, 5), 4, 250), ((24, 5, 20), 3, 300), ((8, 6, 19), 3, 200), ((22, 22, 6), 4, 150), ((14, 20, 21), 3, 350)]
+    array = 100 + noise + 400 * blob(SHAPE, AFFINE, AFFINE[:3] @ [*VOXEL, 1], 6)
+    for place, size, height in others:
+        array = array + height * blob(SHAPE, AFFINE, AFFINE[:3] @ [*place, 1], size)
+    array = array.astype(np.int16)
     return nibabel.Nifti1Image(array, AFFINE)
 
 
@@ -125,7 +130,7 @@ def test_wrong_input_is_answered_in_a_sentence(network, image):
         explain(network, chain, {})
     with pytest.raises(PreprocessingError, match="is a int, not a chain"):
         explain(network, 3, image)
-    with pytest.raises(BundleError, match="UNet does not take its input.*slide a window"):
+    with pytest.raises(BundleError, match="UNet failed on an input of shape.*Resized, DivisiblePadd"):
         explain(UNet(3, 1, 2, channels=(4, 8, 8), strides=(2, 2)), Compose([EnsureChannelFirst(channel_dim="no_channel"), Resize((30, 30, 30))]), image)
 
 
