@@ -25,8 +25,8 @@ DEBUG = "CAM_OVERLAY_DEBUG"
 
 OPTIONS = {
     "trust": "Say so with --trust.",
-    "device": "Choose another one with --device, such as --device cpu.",
-    "configs": "Name it with --config, such as --config configs/NAME.json.",
+    "device": "Choose it with --device.",
+    "configs": "Name one with --config.",
     "target": "Choose with --target.",
     "layer": "Choose with --layer.",
     "method": "Choose with --method.",
