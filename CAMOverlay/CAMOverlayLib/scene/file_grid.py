@@ -19,6 +19,7 @@ import slicer
 import slicer.util
 
 from ..request import Affine, Result
+from .dicom import seriesNote
 from .volumes import affineFromNode, setNodeAffine
 
 NEAR = 0.01
@@ -71,7 +72,8 @@ def fileGrid(path: Path, node: slicer.vtkMRMLVolumeNode) -> FileGrid:
     """The grid of the file that a node was just loaded from; the node's own where the file says no other."""
     size = node.GetImageData().GetDimensions()
     here = affineFromNode(node)
-    asItIs = FileGrid(size, tuple(map(tuple, here.tolist())))
+    note = seriesNote(path) if size[2] == 1 else ""
+    asItIs = FileGrid(size, tuple(map(tuple, here.tolist())), notes=(note,) if note else ())
     image = _image(path)
     if image is None or tuple(image.shape[:3]) + (1,) * (3 - len(image.shape[:3])) != tuple(size):
         return asItIs
