@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from .errors import CAMOverlayError, causes, one_line, reason
@@ -50,13 +51,7 @@ def guarded(command: Callable[[], None]) -> int:
     try:
         with _signals():
             command()
-            try:
-                _flush(sys.stdout)
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                _drop(sys.stdout)
-                return _failed(f"What was found cannot be printed: {error.strerror or error}. Redirect it elsewhere.", error)
+            _flush(sys.stdout)
     except CAMOverlayError as error:
         return _failed(in_options(error), error)
     except KeyboardInterrupt as error:
@@ -71,6 +66,9 @@ def guarded(command: Callable[[], None]) -> int:
     except OSError as error:
         from .outputs import told
 
+        if not error.filename and _printing(error):
+            _drop(sys.stdout)
+            return _failed(f"What was found cannot be printed: {error.strerror or error}. Redirect it elsewhere.", error)
         return _failed(str(told(error)), error)
     except MemoryError as error:
         return _failed("Not enough memory. Crop or resample the volume, or close other programs.", error)
@@ -145,6 +143,14 @@ def _signals() -> Iterator[None]:
 def _flush(stream: Any) -> None:
     if stream is not None and not stream.closed:
         stream.flush()
+
+
+def _printing(error: BaseException) -> bool:
+    """Whether an error arose in a ``print`` of the commands themselves, or when what they printed left."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and Path(place.tb_frame.f_code.co_filename).name in ("cli.py", Path(__file__).name)
 
 
 def _drop(stream: Any) -> None:
