@@ -114,7 +114,8 @@ def config_files(folder: Path, chosen: Sequence[str] = ()) -> tuple[Path, ...]:
         found = ", ".join(p.name for p in there) or "nothing"
         raise BundleError(
             f"'{folder}' is not a MONAI bundle: it has no configs/inference.json or .yaml (found: {found}). Give the "
-            "folder that contains 'configs' and 'models', or name the configuration (--config configs/NAME.json)."
+            "folder that contains 'configs' and 'models', or name the configuration, such as configs/NAME.json.",
+            setting="configs",
         )
     main = ranked[0]
     others = [p for p in there if not p.stem.startswith((*OTHER_JOBS, *MAIN))]

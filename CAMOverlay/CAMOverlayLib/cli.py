@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import shutil
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
-from .errors import CAMOverlayError, OutputError
 from .model_options import GivenModel, add_model_options, given_model, write_given_model
+from .outputs import Output, finished_folders, scratch_folder
 from .request import STAGES, Progress, Result
+from .terminal import guarded, open_streams, say_error
 
 if TYPE_CHECKING:
     from .engine.bundle import Bundle
@@ -33,33 +31,33 @@ TARGET_HELP = (
     "segmentation network also at a place: [CLASS]@voxel=I,J,K, [CLASS]@ras=R,A,S or [CLASS]@mask=FILE"
 )
 
+FILES = ("heatmap.nii.gz", "report.json", "overlay.png", "scene.mrb")
+"""What a run writes into its output folder."""
+
+TRAIL = ("forward-*.nii.gz", "backward-*.nii.gz")
+"""The same of the folder for every step's volume."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, or 2 after one line that says what was wrong."""
+    open_streams()
     options = _parser().parse_args(arguments)
     # A library that announces a change in its next version says nothing that a user could act on.
     warnings.simplefilter("ignore", FutureWarning)
     warnings.simplefilter("ignore", DeprecationWarning)
-    try:
-        options.run(options)
-    except CAMOverlayError as error:
-        _say_error(str(error))
-        return 2
-    except KeyboardInterrupt:
-        _say_error("interrupted; nothing was written.")
-        return 130
-    return 0
 
+    def command() -> None:
+        with scratch_folder():
+            options.run(options)
 
-def _say_error(message: str) -> None:
-    print(f"cam-overlay: error: {' '.join(message.split())}", file=sys.stderr)
+    return guarded(command)
 
 
 class _Parser(argparse.ArgumentParser):
     """Wrong arguments answer as wrong input does: one line, exit code 2."""
 
     def error(self, message: str) -> Any:
-        _say_error(f"{message}. See '{self.prog} --help'.")
+        say_error(f"{message}. See '{self.prog} --help'.")
         raise SystemExit(2)
 
 
@@ -132,31 +130,36 @@ def explain_files(
         CAMOverlayError: one of its kinds; the output folder is then as it was.
     """
     timings: dict[str, float] = {}
-    trail = finished_folder(Path(options["trail"])) if options.get("trail") else nullcontext()
+    outputs = [Output(output, FILES)]
+    if options.get("trail"):
+        outputs.append(Output(Path(options["trail"]), TRAIL))
     names = ("trust", "target", "layer", "method", "device", "inverse", "verify", "blocks", "slices", "configs", "mixed")
     settings = {name: options[name] for name in names if name in options}
-    with finished_folder(output) as folder, trail as trail_folder, _ProgressLine() as show:
+    with finished_folders(outputs, _inputs(paths, options)) as folders, _ProgressLine() as show:
+        folder, trail_folder = folders[0], folders[1] if len(folders) > 1 else None
         show(Progress("slicer", 0.0, "Starting Slicer's core"))
         with _timed(timings, "slicer"):
+            from .file_grids import OnFileGrids
             from .logic import OverlayLogic, computeHere
             from .scene import core, overlay, picture
 
             core.ensureScene()
         with _timed(timings, "load"):
             nodes = [core.loadVolume(path) for path in paths]
+            there = OnFileGrids(paths, nodes, lambda request, report: told(computeHere(request, report)))
         with _timed(timings, "process"):
-            node = OverlayLogic(lambda request, report: told(computeHere(request, report))).process(
+            node = OverlayLogic(there).process(
                 nodes[0], options["bundle"], channels=nodes[1:], trailFolder=trail_folder, **settings,
                 report=show,
             )  # fmt: skip
-        result = overlay.resultOf(node)
-        assert result is not None  # process() has just put it there
+        result = there.result
+        assert result is not None  # process() has just asked for it
         overlay.jumpToPeak(node)
         show(Progress("write", 0.96, "Drawing the picture"))
         with _timed(timings, "picture"):
             picture.savePicture(folder / "overlay.png", nodes[0], node)
         with _timed(timings, "heatmap file"):
-            _write_heatmap(node, folder / "heatmap.nii.gz")
+            there.write_heatmap(node, folder / "heatmap.nii.gz")
         show(Progress("write", 0.98, "Saving the scene"))
         with _timed(timings, "scene"):
             core.saveScene(folder / "scene.mrb")
@@ -173,16 +176,6 @@ def _with_all_timings(result: Result, around: dict[str, float]) -> Result:
     return dataclasses.replace(
         result, timings=timings, heatmap=dataclasses.replace(result.heatmap, path="heatmap.nii.gz")
     )
-
-
-def _write_heatmap(node: Any, path: Path) -> None:
-    """The heatmap as NIfTI, sheared geometries included, which Slicer's own writer would straighten."""
-    import slicer.util
-
-    from .engine.volume import Volume, write_nifti
-    from .scene.volumes import affineFromNode
-
-    write_nifti(Volume(slicer.util.arrayFromVolume(node).T, affineFromNode(node), node.GetName()), path)
 
 
 def _print_summary(result: Result, output: Path) -> None:
@@ -304,35 +297,17 @@ def run_demo(options: argparse.Namespace) -> None:
 # Files and progress ------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def finished_folder(output: Path) -> Iterator[Path]:
-    """A folder to fill beside ``output``; its files move there once all of them are written.
-
-    Raises:
-        OutputError: nothing can be written there. Found out before anything is computed.
-    """
-    if output.exists() and not output.is_dir():
-        raise OutputError(f"The output '{output}' is a file. Give a folder.")
-    try:
-        missing = [p for p in (output, *output.parents) if not p.exists()]
-        parent = output if output.exists() else (missing[-1].parent if missing else output)
-        folder = Path(tempfile.mkdtemp(prefix=".cam-overlay-", dir=parent))
-    except OSError as error:
-        raise OutputError(
-            f"The output folder '{output}' cannot be written to: {error.strerror}. Choose another one."
-        ) from error
-    try:
-        yield folder
-        output.mkdir(parents=True, exist_ok=True)
-        for path in sorted(folder.iterdir()):
-            os.replace(path, output / path.name)
-    except OSError as error:
-        raise OutputError(
-            f"The results cannot be written to '{output}': {error.strerror or error}. "
-            "Free some disk space or choose another folder."
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _inputs(paths: list[str], options: dict[str, Any]) -> list[str | Path]:
+    """Everything that a run reads, which none of its results may replace."""
+    target = options.get("target")
+    mask = target.rpartition("@mask=")[2] if isinstance(target, str) and "@mask=" in target else None
+    arguments = options.get("network_args") or ""
+    network = str(options.get("network") or "")
+    given = [*paths, mask, options.get("weights"), options.get("preprocessing"), network, network.rpartition(":")[0]]
+    given += [arguments[1:] if arguments.startswith("@") else None]
+    bundle = Path(options["bundle"])
+    parts = [bundle / name for name in ("configs", "models", "scripts", "docs", *(options.get("configs") or ()))]
+    return [*(path for path in given if path), *parts]
 
 
 @contextmanager
@@ -348,7 +323,7 @@ class _ProgressLine:
     WIDTH = 28
 
     def __init__(self) -> None:
-        self._bar = sys.stderr.isatty()
+        self._bar = sys.stderr is not None and sys.stderr.isatty()
         self._stage = ""
 
     def __enter__(self) -> _ProgressLine:
@@ -356,7 +331,7 @@ class _ProgressLine:
 
     def __exit__(self, *exception: object) -> None:
         if self._bar:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._print("\r\x1b[K", end="")
 
     def __call__(self, progress: Progress) -> None:
         words = stage = STAGES.get(progress.stage, progress.message)
@@ -365,7 +340,12 @@ class _ProgressLine:
         if self._bar:
             done = round(progress.fraction * self.WIDTH)
             bar = "█" * done + "░" * (self.WIDTH - done)
-            print(f"\r\x1b[K{bar} {progress.fraction:4.0%}  {words[:60]}", end="", file=sys.stderr, flush=True)
+            self._print(f"\r\x1b[K{bar} {progress.fraction:4.0%}  {words[:60]}", end="")
         elif progress.stage != self._stage:
-            print(f"{progress.fraction:4.0%} {stage}", file=sys.stderr, flush=True)
+            self._print(f"{progress.fraction:4.0%} {stage}")
         self._stage = progress.stage
+
+    @staticmethod
+    def _print(words: str, end: str = "\n") -> None:
+        with suppress(OSError, ValueError):  # nobody reads it: no reason to end a computation
+            print(words, end=end, file=sys.stderr, flush=True)

@@ -234,7 +234,7 @@ class OverlayLogic:
         """
         files = sorted(Path(folder).glob("*ward-*.nii.gz"), key=lambda path: (path.name.split("-")[1], path.name))
         if not files:
-            raise VolumeError(f"'{folder}' holds no trail. Give the folder that was passed as trailFolder (--trail).")
+            raise VolumeError(f"'{folder}' holds no trail. Give the folder that was passed as trailFolder.")
         nodes = [core.loadVolume(path) for path in files]
         for node in nodes:
             if node.GetName().startswith("backward"):

@@ -269,7 +269,7 @@ def _ready(folder: Path, options: argparse.Namespace, trust: bool) -> None:
             _require_network(options.network)
         raise UntrustedBundleError(
             f"{options.network} with its transforms runs code of its own: {code_to_trust(folder).summary()}. "
-            "If you know where it comes from, say so with --trust."
+            "Trust it only if you know where it comes from."
         )
     if not options.network.endswith(PROGRAMS):
         _require_network(options.network)

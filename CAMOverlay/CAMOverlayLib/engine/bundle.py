@@ -123,7 +123,7 @@ class Bundle:
         if not self.trust:
             raise UntrustedBundleError(
                 f"Bundle '{self.folder}' runs code when it is used: {self.code.summary()}. "
-                "If you know where it comes from, say so with --trust (trust=True in Python)."
+                "Trust it only if you know where it comes from."
             )
 
     def _require_unchanged(self) -> None:
@@ -144,7 +144,7 @@ class Bundle:
         """
         self.require_trust()
         if sentence := refusal(self.info.name, self._parser.config, self.metadata):
-            raise BundleError(sentence)
+            raise BundleError(sentence, setting="configs" if "configuration" in sentence else "")
 
     def model(self, device: torch.device) -> Model:
         """Everything that an explanation needs.
@@ -232,7 +232,8 @@ class Bundle:
             raise BundleError(
                 f"The inferer {type(inferer).__name__} asks for more than an image and a network ({', '.join(more)}): clicks or "
                 "prompts of a user, which an explanation has not. Name a configuration with an inferer that takes the image "
-                "alone (--config), such as SlidingWindowInferer."
+                "alone, such as SlidingWindowInferer.",
+                setting="configs",
             )
         return None if type(inferer) is SimpleInferer else inferer
 
@@ -273,12 +274,13 @@ class Bundle:
         found = next((key for key in keys if self._has(key)), None)
         if found is None:
             if sentence := refusal(self.info.name, self._parser.config, self.metadata):
-                raise BundleError(sentence)
+                raise BundleError(sentence, setting="configs" if "configuration" in sentence else "")
             names = [k for k in self._parser.config if not k.startswith("_")]
             there = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
             raise BundleError(
                 f"{self.config_files[-1]} has no '{keys[0]}'; it defines {there}. Is this an inference config? "
-                "Name the right ones with --config."
+                "Name the right ones.",
+                setting="configs",
             )
         return found
 

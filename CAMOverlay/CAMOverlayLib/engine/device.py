@@ -25,10 +25,10 @@ def choose_device(name: str) -> torch.device:
         found = torch.cuda.device_count()
         raise DeviceError(
             f"Device '{name}' does not exist: PyTorch {torch.__version__} finds {found} CUDA devices here. "
-            "Use --device cpu, or install a CUDA build of PyTorch."
+            "Use cpu, or install a CUDA build of PyTorch.", setting="device"
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError(f"Device '{name}' does not exist on this computer. Use --device cpu.")
+        raise DeviceError(f"Device '{name}' does not exist on this computer. Use cpu.", setting="device")
     if device.type not in ("cpu", "cuda", "mps"):
         raise DeviceError(f"Device '{name}' is not supported. Use auto, cpu, cuda or mps.")
     return device

@@ -34,7 +34,7 @@ def refusal(name: str, config: dict[str, Any], metadata: dict[str, Any]) -> str:
         return (
             f"Bundle '{name}' detects objects: its network answers with boxes, and an inferer of its own makes them from "
             "several maps, so there is no class score to explain. Choose a bundle that classifies or segments, or write a "
-            "configuration whose network_def returns one score per class (--config)."
+            "configuration whose network_def returns one score per class."
         )
     if any(word in ("points", "landmarks", "keypoints") for entry in outputs[:1] for word in _said(entry)):
         return (
@@ -104,14 +104,14 @@ def advice(transform: Any, cause: BaseException, image: Any, keys: Sequence[str]
     if CLICKS.search(name):
         return (
             f"{name} needs the user's clicks or prompts, which an explanation has not. Give a configuration whose "
-            "chain works without them (--config)."
+            "chain works without them."
         )
     if wanted is not None:
         return f"The chain needs '{wanted}', which none of its steps makes and no file stands for ({', '.join(map(str, keys)) or 'one image'})."
     if image is None and not _loads(transform):
         return (
             "The chain has no step that loads the image: the program around this bundle does that. Write a configuration "
-            "that begins with LoadImaged (--config)."
+            "that begins with LoadImaged."
         )
     indices = getattr(transform, "indices", None)
     if image is not None and isinstance(indices, (list, tuple)) and len(indices) > image.ndim:

@@ -12,6 +12,7 @@ together. :func:`ensureScene` makes them once, after which ``slicer.mrmlScene`` 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -54,7 +55,17 @@ def ensureScene() -> slicer.vtkMRMLScene:
         with vtkMessages():  # the colour logic complains that there is no Slicer home folder with further colour files
             _core = _startCore()
         slicer.mrmlScene = _core.scene
+        atexit.register(_release)
     return slicer.mrmlScene
+
+
+def _release() -> None:
+    """Let go of the scene before Python takes its modules apart in no order, which can end in a crash."""
+    global _core
+    if _core is not None:
+        if getattr(slicer, "mrmlScene", None) is _core.scene:
+            slicer.mrmlScene = None
+        _core = None
 
 
 def applicationLogic() -> Any:
@@ -155,6 +166,9 @@ def loadVolume(path: str | os.PathLike[str]) -> slicer.vtkMRMLScalarVolumeNode:
     drawable = drawableImage(node.GetImageData())
     if drawable is not node.GetImageData():
         node.SetAndObserveImageData(drawable)
+    from .file_grid import takeGeometry  # which needs this module
+
+    takeGeometry(path, node)
     return node
 
 

@@ -40,7 +40,7 @@ def test_nothing_runs_before_the_caller_trusts(make_bundle, tmp_path):
     bundle = Bundle(folder)
     assert bundle.info.name == "bundle" and bundle.content_hash
     for evaluate in (lambda: bundle.network(torch.device("cpu")), bundle.preprocessing):
-        with pytest.raises(UntrustedBundleError, match=r"runs code.*open\(.*scripts/__init__.py.*--trust"):
+        with pytest.raises(UntrustedBundleError, match=r"runs code.*open\(.*scripts/__init__.py.*Trust it only if"):
             evaluate()
     assert not mark.exists()
 

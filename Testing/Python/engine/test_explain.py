@@ -147,7 +147,7 @@ def test_no_evidence_is_a_warning_and_an_empty_map(bright_bundle, export, tmp_pa
 
 
 WRONG = {
-    "untrusted": ({"trust": False}, UntrustedBundleError, "--trust"),
+    "untrusted": ({"trust": False}, UntrustedBundleError, "Trust it only if"),
     "unknown class": ({"target": "tumor"}, TargetError, "network has 0 dark, 1 bright"),
     "unknown layer": ({"layer": "7"}, LayerError, "default is 1"),
     "unknown method": ({"method": "x-ray"}, MethodError, "there are gradcam"),

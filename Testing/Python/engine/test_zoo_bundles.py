@@ -111,7 +111,7 @@ def test_an_inferer_that_wants_more_than_an_image_says_so(make_bundle, ask):
 def test_files_of_other_names_are_chosen_by_the_user(make_bundle, ask):
     folder = make_bundle()
     (folder / "configs/inference.json").rename(folder / "configs/deploy.json")
-    with pytest.raises(BundleError, match=r"found: deploy.json, metadata.json.*--config configs/NAME.json"):
+    with pytest.raises(BundleError, match=r"found: deploy.json, metadata.json.*such as configs/NAME.json"):
         Bundle(folder)
     with pytest.raises(BundleError, match="absent.json' does not exist"):
         Bundle(folder, configs=("configs/absent.json",))

@@ -72,3 +72,43 @@ def test_it_is_saved_with_the_scene(tmp_path, pixels):
     core.saveScene(tmp_path / "scene.mrb")
     core.loadScene(tmp_path / "scene.mrb")
     assert np.array_equal(volumes.voxelsOf(slicer.util.getNode("photo")), voxels)
+
+
+def test_damaged_pictures_are_errors_and_never_crashes(tmp_path, pixels):
+    """Bytes of the header and elsewhere changed: VTK's reader of BMP files took the process down with some of these."""
+    random = np.random.default_rng(1)
+    for ending in WRITERS:
+        whole = bytearray(write(tmp_path / f"photo{ending}", pixels[..., :3]).read_bytes())
+        for number in range(60):
+            data = whole.copy()
+            for place in random.integers(0, 60 if number % 2 else len(data), 4):
+                data[place] = random.integers(256)
+            path = tmp_path / f"spoilt{ending}"
+            path.write_bytes(data)
+            try:
+                node = core.loadVolume(path)
+            except VolumeError as error:
+                assert len(str(error).splitlines()) == 1
+            else:
+                slicer.mrmlScene.RemoveNode(node)
+
+
+def test_other_kinds_of_pixels(tmp_path, pixels):
+    from PIL import Image
+
+    colours = Image.fromarray(pixels[..., :3])
+    colours.convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "palette.png")
+    assert volumes.voxelsOf(core.loadVolume(tmp_path / "palette.png")).shape[-1] == 3
+    Image.fromarray(pixels[..., 0] > 100).save(tmp_path / "bits.png")
+    bits = volumes.voxelsOf(core.loadVolume(tmp_path / "bits.png"))
+    assert np.array_equal(np.unique(bits), [0, 255])
+    grey = pixels[..., 0].astype(np.uint16) * 257
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    assert np.array_equal(volumes.voxelsOf(core.loadVolume(tmp_path / "deep.png")).reshape(50, 30), grey.T)
+    colours.convert("CMYK").save(tmp_path / "print.jpg")
+    with pytest.raises(VolumeError, match="CMYK"):
+        core.loadVolume(tmp_path / "print.jpg")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned by 90°
+    colours.save(tmp_path / "turned.jpg", exif=turned)
+    assert core.loadVolume(tmp_path / "turned.jpg").GetImageData().GetDimensions() == (50, 30, 1)
