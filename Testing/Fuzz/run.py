@@ -69,7 +69,7 @@ def try_case(name: str, seed: int, case: int, folder: Path, loud: bool = False) 
             check_words(error)
         except Broken as problem:
             words = str(problem)
-        if any(isinstance(cause, MemoryError) for cause in causes(error, context=True)):
+        if not door.reserves and any(isinstance(cause, MemoryError) for cause in causes(error, context=True)):
             words = f"it asked for too much memory: {str(error)[:300]}"
         if loud:
             traceback.print_exc()
