@@ -103,7 +103,7 @@ def config_files(folder: Path, chosen: Sequence[str] = ()) -> tuple[Path, ...]:
         files = tuple(folder / name for name in chosen)
         if outside := [name for name in chosen if not _inside(folder, name)]:
             raise BundleError(f"The configuration '{outside[0]}' is not in the bundle '{folder}'. Put it there.")
-        if missing := [str(f) for f in files if not f.is_file()]:
+        if missing := [str(f) for f in files if not is_file(f)]:
             raise BundleError(f"The configuration '{missing[0]}' does not exist. Name it relative to the bundle's root.")
         return files
     there = sorted(p for p in (folder / "configs").glob("*") if p.suffix in SUFFIXES)
@@ -286,7 +286,7 @@ def read_configs(folder: Path, files: Sequence[Path]) -> list[Any]:
                 raise BundleError(
                     f"'{path}' copies from '{shown(name, 120)}', which is not in the bundle. Put that file into the bundle."
                 )
-            waiting += [p for p in (folder / name, path.parent / name) if p.is_file()]
+            waiting += [p for p in (folder / name, path.parent / name) if is_file(p)]
         if len(read) > 1000:
             raise BundleError(f"'{folder}' has more than 1000 configurations. Give the root of a MONAI bundle.")
     return list(read.values())
@@ -306,6 +306,14 @@ def _copied_from(content: Any) -> list[str]:
         elif isinstance(node, str) and node.startswith("%"):
             found += re.findall(r".*\.(?:json|ya?ml)", node[1:], re.IGNORECASE)[:1]
     return found
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; what is too long, or no path at all, names none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _inside(folder: Path, name: str) -> bool:

@@ -27,7 +27,7 @@ from typing import Any
 from . import __version__
 from .bounded import MOST_VALUES, read_bytes, read_values
 from .bundle_files import Code, code_of
-from .errors import BundleError, OutputError, WeightsError
+from .errors import BundleError, OutputError, WeightsError, reason
 from .plain_parts import needs_trust
 
 DEFAULT_CHAIN = (
@@ -123,8 +123,10 @@ def write_bundle(
     """
     _check(model)
     scripts = _Scripts()
-    config = _config(model, scripts)
-    metadata = _metadata(model)
+    try:
+        config, metadata = _config(model, scripts), _metadata(model)
+    except RecursionError:  # arguments within arguments, files that refer to files
+        raise BundleError("The model's description is nested too deeply, or contains itself. Write out what is meant.") from None
     with _whole_folder(Path(folder).expanduser()) as root:
         for name, content in (("inference", config), ("metadata", metadata)):
             _write(root / "configs" / f"{name}.json", _as_json(content, model))
@@ -352,9 +354,9 @@ def _read(path: Path, what: str) -> Any:
 def _as_json(content: Any, model: ModelDescription) -> str:
     try:
         return json.dumps(content, indent=4) + "\n"
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         source = f"'{model.preprocessing}'" if model.preprocessing is not None else "The model's description"
-        raise BundleError(f"{source} holds what JSON cannot say: {error}. Write it as text or numbers.") from error
+        raise BundleError(f"{source} holds what JSON cannot say: {reason(error)}. Write it as text or numbers.") from error
 
 
 # configs/metadata.json and the README ---------------------------------------------------------------------------------

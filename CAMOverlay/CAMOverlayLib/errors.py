@@ -18,9 +18,11 @@ class CAMOverlayError(Exception):
     """
 
     setting = ""
+    has_details = False
+    """Lines after the first are details, to be shown apart from it."""
 
     def __init__(self, message: str = "", *, setting: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message if self.has_details else sentence(message))
         if setting:
             self.setting = setting
 
@@ -82,6 +84,8 @@ class OutputError(CAMOverlayError):
 class WorkerError(CAMOverlayError):
     """The process that computes could not start, ended early, or answered with something that is not an answer."""
 
+    has_details = True
+
 
 class Cancelled(BaseException):
     """The run was cancelled; nothing was changed.
@@ -124,6 +128,21 @@ def reason(error: BaseException, longest: int = 300) -> str:
     except Exception:
         text = ""
     return one_line(text, longest) or type(error).__name__
+
+
+LONGEST_SENTENCE = 1500
+"""Characters of an error's message: names in it come from files, and a file may call anything by a name of megabytes."""
+
+
+def sentence(text: str) -> str:
+    """A message in one line, whatever names it quotes: what a terminal would obey is marked, and too long a quotation
+    loses its middle, so that the remedy at the end stays."""
+    text = str(text)
+    if len(text) > LONGEST_SENTENCE:
+        text = f"{text[:1000]} … {text[-400:]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def one_line(text: str, longest: int = LONGEST) -> str:

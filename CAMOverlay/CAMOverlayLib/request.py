@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar
 
-from .errors import TargetError
+from .errors import CAMOverlayError, TargetError
 
 Affine = tuple[tuple[float, float, float, float], ...]
 """4×4, row by row: voxel index (I, J, K, 1) → RAS millimetres."""
@@ -189,10 +189,19 @@ def plain(value: Any) -> Any:
 
 
 def _made_plain(record: Any) -> None:
-    """Plain values in a frozen record that is being made."""
+    """Plain values in a frozen record that is being made.
+
+    Raises:
+        CAMOverlayError: one is nested without an end.
+    """
     for one in fields(record):
         value = getattr(record, one.name)
-        if (converted := plain(value)) is not value:
+        try:
+            converted = plain(value)
+        except RecursionError:
+            where = f"{type(record).__name__}.{one.name}"
+            raise CAMOverlayError(f"{where} is nested too deeply, or contains itself. Give plain values.") from None
+        if converted is not value:
             object.__setattr__(record, one.name, converted)
 
 

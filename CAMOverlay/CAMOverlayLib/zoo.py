@@ -32,6 +32,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from .errors import sentence
+
 LIST_URL = os.environ.get(
     "CAMOVERLAY_ZOO", "https://raw.githubusercontent.com/Project-MONAI/model-zoo/dev/models/model_info.json"
 )
@@ -55,6 +57,9 @@ Report = Callable[[float], None]
 
 class ZooError(Exception):
     """Why there is no list or no bundle, in a sentence for the user."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(sentence(message))
 
 
 class Entry(NamedTuple):
@@ -315,6 +320,8 @@ def unpack(archive: Path, folder: Path, report: Report = lambda fraction: None) 
         _require_space(folder, total)
         done = 0
         for member in members:
+            if not member.filename:
+                raise zipfile.BadZipFile("a file in it has no name")
             if member.is_dir() or stat.S_ISLNK(member.external_attr >> 16):
                 continue
             if member.flag_bits & 1:

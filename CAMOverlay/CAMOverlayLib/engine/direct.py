@@ -24,7 +24,7 @@ from monai.transforms import Compose, LoadImage, LoadImaged, MapTransform
 from torch import nn
 
 from ..bundle_files import BundleInfo
-from ..errors import PreprocessingError, VolumeError
+from ..errors import PreprocessingError, VolumeError, reason
 from ..request import Progress, Request, Result, TargetSpec
 from .channels import on_one_grid
 from .device import choose_device
@@ -32,7 +32,7 @@ from .explain import Clock, explain_model
 from .memory import Memory
 from .model import Model
 from .targets import is_regression
-from .volume import Volume, check_volume, forms_note, native
+from .volume import Volume, check_volume, forms_note, matrix, native, promises_too_much
 
 
 @dataclass(frozen=True)
@@ -195,11 +195,20 @@ def _read(source: Any, number: int) -> Volume:
     name = f"volume {number + 1}"
     if isinstance(source, (str, Path)):
         try:
-            source, name = nibabel.load(Path(source).expanduser()), Path(source).name.split(".")[0]
+            path = Path(source).expanduser()
+            source, name = nibabel.load(path), path.name.split(".")[0]
+            promised = promises_too_much(source, path)
         except Exception as error:  # nibabel raises many kinds
-            raise VolumeError(f"'{source}' cannot be read ({error}). Give an image file, such as .nii.gz.") from error
+            raise VolumeError(f"'{source}' cannot be read ({reason(error)}). Give an image file, such as .nii.gz.") from error
+        if promised:
+            raise VolumeError(
+                f"'{path}' is damaged: its header promises {promised}, which its file cannot hold. Export it again."
+            )
     if hasattr(source, "dataobj"):
-        array, affine, notes = np.asarray(source.dataobj), source.affine, forms_note(source, name)
+        try:
+            array, affine, notes = np.asarray(source.dataobj), source.affine, forms_note(source, name)
+        except Exception as error:  # the voxels are read only now
+            raise VolumeError(f"The voxels of '{name}' cannot be read ({reason(error)}). Export it again.") from error
         if array.ndim == 4 and array.shape[3] > 1:
             raise VolumeError(
                 f"'{name}' is a series of {array.shape[3]} volumes ({array.shape}); extract one 3-D volume (a time point "
@@ -213,10 +222,6 @@ def _read(source: Any, number: int) -> Volume:
         raise VolumeError(
             f"A {type(source).__name__} is no volume. Give a path, a nibabel image, or a pair of array and affine."
         )
-    try:
-        affine = np.array(affine, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise VolumeError(f"The affine of '{name}' is no 4×4 matrix of numbers ({error}).") from error
-    volume = Volume(native(array), affine, name, notes)
+    volume = Volume(native(array), matrix(affine, name), name, notes)
     check_volume(volume)
     return volume

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import NotSeenError, TargetError
+from ..errors import NotSeenError, TargetError, reason
 from ..request import VolumeFile
 from .grid import Grid, solid
 from .inverse import activation_grid
+from .volume import promises_too_much
 
 
 @dataclass(frozen=True)
@@ -109,10 +108,6 @@ class Places:
             )
 
 
-DEFLATE = 1100
-"""Bytes that one compressed byte can stand for at most."""
-
-
 def read_mask(mask: VolumeFile | str) -> tuple[np.ndarray, np.ndarray, str]:
     """Voxels, affine and name, of an exported array file or of an image file.
 
@@ -130,7 +125,7 @@ def read_mask(mask: VolumeFile | str) -> tuple[np.ndarray, np.ndarray, str]:
     except TargetError:
         raise
     except Exception as error:  # nibabel raises many kinds
-        raise TargetError(f"Mask '{path}' cannot be read ({error}). Give an image file, such as .nii.gz.") from error
+        raise TargetError(f"Mask '{path}' cannot be read ({reason(error)}). Give an image file, such as .nii.gz.") from error
     if array.ndim != 3:
         raise TargetError(f"Mask '{name}' is {array.ndim}-D with shape {array.shape}; a 3-D label map is needed.")
     if not array.any():
@@ -143,8 +138,7 @@ def _require_plausible(image: Any, path: str) -> None:
     dtype = image.get_data_dtype()
     if dtype.fields is not None or dtype.kind not in "biuf":
         raise TargetError(f"Mask '{path}' holds colours or compound voxels ({dtype}); a label map of numbers is needed.")
-    promised = math.prod(image.shape) * dtype.itemsize
-    if promised > DEFLATE * max(1, os.path.getsize(Path(path).expanduser())):
+    if promised := promises_too_much(image, Path(path).expanduser()):
         raise TargetError(
-            f"Mask '{path}' is damaged: its header promises {promised / 1e9:.1f} GB, which its file cannot hold. Export it again."
+            f"Mask '{path}' is damaged: its header promises {promised}, which its file cannot hold. Export it again."
         )

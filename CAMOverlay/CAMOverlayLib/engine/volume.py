@@ -6,15 +6,18 @@ Arrays are I×J×K, affines map voxel indices to RAS millimetres.
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 
-from ..errors import OutputError, VolumeError
+from ..errors import OutputError, VolumeError, reason
 from ..request import Affine, VolumeFile
 
 
@@ -97,11 +100,36 @@ def read_volume(file: VolumeFile) -> Volume:
     try:
         # Mapped privately: nothing can reach the file, and torch takes it without a warning about read-only memory.
         array = np.load(file.path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise VolumeError(f"The exported volume '{file.path}' cannot be read ({error}). Export it again.") from error
-    volume = Volume(native(array), np.array(file.affine, dtype=np.float64), file.name)
+    except Exception as error:  # of a damaged header NumPy raises what its parser does
+        raise VolumeError(f"The exported volume '{file.path}' cannot be read ({reason(error)}). Export it again.") from error
+    volume = Volume(native(array), matrix(file.affine, file.name), file.name)
     check_volume(volume)
     return volume
+
+
+def matrix(affine: Any, name: str) -> np.ndarray:
+    """An affine as float64.
+
+    Raises:
+        VolumeError: it does not consist of numbers, or its rows differ in length.
+    """
+    try:
+        return np.array(affine, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise VolumeError(f"The affine of '{name}' is no 4×4 matrix of numbers ({error}). Correct its geometry.") from error
+
+
+PACKED = {".bz2": 50_000, ".zst": 50_000}
+DEFLATE = 1100
+"""Bytes that one compressed byte can stand for at most."""
+
+
+def promises_too_much(image: Any, path: Path | str) -> str:
+    """How much a header promises that its file cannot hold, in words; empty where it can. Asked before anything is
+    allocated for it."""
+    promised = math.prod(int(n) for n in image.shape) * image.get_data_dtype().itemsize
+    held = max(1, os.path.getsize(path)) * PACKED.get(Path(path).suffix.lower(), DEFLATE)
+    return f"{promised / 1e9:.1f} GB" if promised > held else ""
 
 
 def check_volume(volume: Volume) -> None:

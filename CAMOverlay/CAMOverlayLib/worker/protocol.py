@@ -9,6 +9,7 @@ A line is plain ASCII, so it survives any locale, and file names that are not UT
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -119,8 +120,8 @@ def encode(message: Message) -> bytes:
     Raises:
         ValueError, TypeError: it contains something that JSON cannot say, such as NaN. Nothing is half-written then.
     """
-    body = {"type": type(message).__name__.lower(), **message.to_dict()}
     try:
+        body = {"type": type(message).__name__.lower(), **message.to_dict()}
         return json.dumps(body, allow_nan=False).encode("ascii") + b"\n"
     except RecursionError:
         raise ValueError("it is nested too deeply, or contains itself") from None
@@ -133,7 +134,7 @@ def decode(line: bytes) -> Message:
         ProtocolError: it is none.
     """
     try:
-        body = json.loads(line)
+        body = json.loads(line, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):  # of bytes that are no text as well
         raise ProtocolError(f"{excerpt(line)!r} is not JSON") from None
     kind = body.get("type") if isinstance(body, dict) else None
@@ -144,6 +145,14 @@ def decode(line: bytes) -> Message:
         return cls.from_dict(body)  # type: ignore[return-value]
     except (ValueError, CAMOverlayError) as error:
         raise ProtocolError(f"{excerpt(line)!r} is not a whole '{kind}' message ({one_line(str(error), 200)})") from None
+
+
+def _finite(text: str) -> float:
+    """A number as JSON has it: NaN and infinities, 1e400 among them, could not be passed on."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is no finite number")
+    return number
 
 
 def excerpt(line: bytes, most: int = 80) -> str:
