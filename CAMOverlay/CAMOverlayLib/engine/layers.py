@@ -121,8 +121,8 @@ class LayerTable:
         return (*sorted(stages.values(), key=before.index), chosen)
 
 
-def list_layers(network: nn.Module, image: Tensor, receptive: bool = True) -> LayerTable:
-    """Run the network once without gradients and see what every module returns.
+def list_layers(network: nn.Module, image: Tensor, receptive: bool = True, small: bool = False) -> LayerTable:
+    """Run the network once and see what every module returns.
 
     Args:
         image: 1×C×spatial, on the network's device.
@@ -148,7 +148,7 @@ def likely_layers(network: nn.Module, image: Tensor) -> LayerTable | None:
     if min(small.shape[2:]) < 16:
         return None
     try:
-        return list_layers(network, small, receptive=False)
+        return list_layers(network, small, receptive=False, small=True)
     except (LayerError, NetworkError):  # a network may fail in any way on a size that it was not made for
         return None
 
@@ -156,8 +156,9 @@ def likely_layers(network: nn.Module, image: Tensor) -> LayerTable | None:
 class Watched:
     """What every module of a network returned in a forward pass."""
 
-    def __init__(self, network: nn.Module, image: Tensor, fields: ReceptiveFields | None) -> None:
+    def __init__(self, network: nn.Module, image: Tensor, fields: ReceptiveFields | None, keep: bool = False) -> None:
         self._network, self._image, self._fields = network, image, fields
+        self._kept: dict[str, Tensor] | None = {} if keep else None
         self._layers: dict[str, Layer] = {}
         self._tensors: dict[str, weakref.ref[Tensor]] = {}
         self._tokens: set[int] = set()
@@ -186,6 +187,8 @@ class Watched:
             self._layers.pop(name, None)  # a module that runs again moves to its last place in the order
             self._layers[name] = Layer(name, kind, shape, stride, field, view.layout)
             self._tensors[name] = weakref.ref(tensor)
+            if self._kept is not None:
+                self._kept[name] = tensor
 
         return hook
 
@@ -216,7 +219,7 @@ class Watched:
         dead: set[str] = set()
         default = choose(candidates)
         for _ in range(TRIES):
-            if leads_to_output(self._network, image, default.name):
+            if self._leads(default.name, output):
                 break
             dead |= {x.name for x in candidates if x.name == default.name or x.name.startswith(f"{default.name}.")}
             candidates = [x for x in candidates if x.name not in dead]
@@ -226,15 +229,33 @@ class Watched:
         return LayerTable(layers, default.name, frozenset(dead))
 
 
+    def _leads(self, name: str, output: Tensor) -> bool:
+        """Whether the output depends on a layer: by the graph of the pass itself where it was kept, else by another one."""
+        if self._kept is None:
+            return leads_to_output(self._network, self._image, name)
+        if not output.requires_grad or not self._kept[name].requires_grad:
+            return True  # the network switches gradients off; what leads where is not known
+        try:
+            (gradient,) = torch.autograd.grad(
+                output.float().square().sum(), self._kept[name], retain_graph=True, allow_unused=True
+            )
+        except RuntimeError:  # something was overwritten in place, so it was used
+            return True
+        return gradient is not None
+
+
 @contextmanager
-def watching(network: nn.Module, image: Tensor, fields: ReceptiveFields | None = None) -> Iterator[Watched]:
+def watching(
+    network: nn.Module, image: Tensor, fields: ReceptiveFields | None = None, keep: bool = False
+) -> Iterator[Watched]:
     """See what every module returns while a block runs the network on this image.
 
     Args:
         image: 1×C×spatial, what the network is run on.
         fields: receptive fields that are followed meanwhile.
+        keep: hold on to what every module returned.
     """
-    watched = Watched(network, image, fields)
+    watched = Watched(network, image, fields, keep)
     modules = [(module, watched.look(name, type(module).__name__)) for name, module in network.named_modules() if name]
     with hooked(modules):
         yield watched

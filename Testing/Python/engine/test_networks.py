@@ -128,6 +128,10 @@ class Trail:
     def grids(self):
         return self.volume_grid, self.input_grid
 
+    @property
+    def executed(self):
+        return tuple(enumerate(self.grids))
+
 
 def trail_over(size):
     """The network's input covers the volume edge to edge; of a 2-D network it is one thick slice."""
