@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .request import Progress, Request, Result, VolumeFile
-from .scene.file_grid import FileGrid, fileGrid
+from .file_grid import FileGrid, fileGrid
 
 Compute = Callable[[Request, Callable[[Progress], None]], Result]
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import CAMOverlayError, causes, one_line, reason
+from .errors import CAMOverlayError, causes, one_line, reason, sentence
 
 PIPE_CLOSED = 128 + 13
 """Exit code where whoever read the output went away: that of a program that SIGPIPE ended."""
@@ -90,7 +90,7 @@ def in_options(error: CAMOverlayError) -> str:
 def say_error(message: str) -> None:
     """One line on the standard error, if there is anybody to read it."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"cam-overlay: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+        print(f"cam-overlay: error: {sentence(' '.join(message.split()))}", file=sys.stderr, flush=True)
 
 
 def open_streams() -> None:

@@ -128,10 +128,16 @@ def list_layers(network: nn.Module, image: Tensor, receptive: bool = True, small
         image: 1×C×spatial, on the network's device.
         receptive: follow receptive fields too; whoever only wants to find a layer saves the seconds that it takes torch
             to load what that needs.
+        small: the image is small enough to keep everything that the network computes on the way, so the same pass tells
+            which layers lead to the output.
 
     Raises:
         LayerError: no module of the network has an output with spatial extent.
     """
+    if small:
+        with frozen(network), torch.inference_mode(False), torch.enable_grad(), watching(network, image, keep=True) as watched:
+            output = run_network(network, image.detach().clone().requires_grad_().clone())
+            return watched.table(output)
     fields = ReceptiveFields(image) if receptive else None
     with frozen(network), torch.no_grad(), watching(network, image, fields) as watched, fields or nullcontext():
         output = run_network(network, image)

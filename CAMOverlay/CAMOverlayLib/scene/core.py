@@ -166,7 +166,7 @@ def loadVolume(path: str | os.PathLike[str]) -> slicer.vtkMRMLScalarVolumeNode:
     drawable = drawableImage(node.GetImageData())
     if drawable is not node.GetImageData():
         node.SetAndObserveImageData(drawable)
-    from .file_grid import takeGeometry  # which needs this module
+    from ..file_grid import takeGeometry  # which needs this module
 
     takeGeometry(path, node)
     return node

@@ -169,7 +169,7 @@ def _requireSense(result: Result) -> None:
         and all(number >= 0 for number in said.voxels)
         and (said.activation == "none" or all(-0.01 <= share <= 1.01 for share in said.probabilities))
         and len(result.heatmap.affine) == 4
-        and all(len(plane) == 5 for plane in result.field_of_view.planes)
+        and all(len(plane) == 5 for plane in result.field_of_view.planes or ())
         and -0.01 <= result.field_of_view.share <= 1.01
     )
     if not sound:
