@@ -126,6 +126,7 @@ class Witness:
         if originals and original_grid is not None:
             self._loaded = self._before = _Seen(originals, original_grid)
         self._nothing_seen = True
+        self._strangers = 0
 
     def look(self, number: int, transform: Any, image: MetaTensor, grid: Grid) -> str:
         """Compare the image after a step with the last one seen; returns the outcome in a few words."""
@@ -176,6 +177,7 @@ class Witness:
         claims = self._claims(seen, self._before)
         kind = type(transform)
         monai = kind.__module__.startswith("monai.") and not any(word in kind.__name__ for word in UNSURE)
+        self._strangers += not monai
         # MONAI's own affine transforms are known to track, and treat all channels alike; what shares nearly all of its
         # information with the image before it lies where it lay. Any other stranger gets the long look.
         for claim in claims[:1] if monai else claims:
@@ -208,7 +210,12 @@ class Witness:
         if self.contradictions:
             # What a step did stands, whatever the whole looks like: later steps may blur it, nothing undoes it.
             return replace(self.contradictions[0].agreement, verdict="mismatch")
-        return examine_all(self._claims(self._before, self._loaded), self._points)
+        whole = examine_all(self._claims(self._before, self._loaded), self._points)
+        if whole.verdict == "mismatch" and whole.kind == "warped" and not self._strangers:
+            # Parts that fit better elsewhere, although every step is one of MONAI's affine ones, which move no parts, and
+            # none was contradicted: a smooth or regular volume whose parts resemble each other.
+            whole = replace(whole, verdict="inconclusive", reason="parts of the volume resemble each other")
+        return whole
 
     def conclude_replay(self, restored: Tensor) -> Agreement:
         """The volume as the saved operations bring it back (I×J×K), against the volume as it was loaded."""

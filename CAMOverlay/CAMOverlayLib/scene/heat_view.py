@@ -37,7 +37,14 @@ def heatIsSeen(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
 
 def _hasHeat(overlayNode: Any) -> bool:
     image = overlayNode.GetImageData()
-    return image is not None and image.GetNumberOfPoints() > 0 and image.GetScalarRange()[1] >= _lowest(overlayNode)
+    if image is None or image.GetNumberOfPoints() == 0:
+        return False
+    result = overlay.resultOf(overlayNode)
+    if result is not None and result.peak is not None:
+        inside = all(0 <= i < n for i, n in zip(result.peak, image.GetDimensions()))
+        if inside and slicer.util.arrayFromVolume(overlayNode)[result.peak[::-1]] >= _lowest(overlayNode):
+            return True  # to look at every voxel of a large volume takes VTK half a second
+    return image.GetScalarRange()[1] >= _lowest(overlayNode)
 
 
 def _lowest(overlayNode: Any) -> float:

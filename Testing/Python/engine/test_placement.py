@@ -154,7 +154,7 @@ MISBEHAVING = {
     "resize without affine": ([], silently("Shrink", resized), "Shrink, rescaled the image .rescaled from .* to .60, 50, 70"),
     "zoom without affine": (
         [], silently("Magnify", lambda x: with_meta(Zoomd(IMAGE, 0.8)({IMAGE: x.clone()})[IMAGE].as_tensor(), x)),
-        "Magnify, rescaled the image .rescaled by 0.8"),
+        "Magnify, rescaled the image .rescaled by (0.8|-20 %)"),
     "wrong affine sign": ([], silently("WrongSign", flip_with_wrong_sign), "WrongSign, mirrored the image .mirrored along I"),
     "affine changed, voxels not": ([], AffineOnly(IMAGE), "AffineOnly, changed the affine although the voxels stayed"),
     "affine lost": ([RAS], silently("Forget", lambda x: set_affine(x, np.eye(4))),

@@ -23,7 +23,11 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def ask(export, tmp_path):
     shape = (30, 28, 26)
-    array = (100 + 400 * blob(shape, AFFINE, AFFINE[:3] @ [19, 12, 13, 1], 6)).astype(np.int16)
+    array = 100 + 400 * blob(shape, AFFINE, AFFINE[:3] @ [19, 12, 13, 1], 6)
+    # A ball alone looks the same however it is turned; with smaller ones beside it the alignment can be verified.
+    for place, size, height in (((6, 22, 5), 4, 250), ((24, 5, 20), 3, 300), ((8, 6, 19), 3, 200), ((22, 22, 6), 4, 150), ((14, 20, 21), 3, 350)):
+        array = array + height * blob(shape, AFFINE, AFFINE[:3] @ [*place, 1], size)
+    array = array.astype(np.int16)
     (tmp_path / "out").mkdir()
     file = export(array, AFFINE)
 
