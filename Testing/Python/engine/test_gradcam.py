@@ -5,7 +5,7 @@ import torch
 from CAMOverlayLib.engine.activation import forward_to_layers, frozen
 from CAMOverlayLib.engine.layers import list_layers
 from CAMOverlayLib.engine.methods import METHODS, find_method
-from CAMOverlayLib.errors import LayerError, MethodError
+from CAMOverlayLib.errors import LayerError, MethodError, NetworkError
 from monai.networks.nets import DenseNet121, EfficientNetBN, SEResNet50, UNet, resnet18
 from monai.visualize import GradCAM
 from support import snapshot
@@ -81,7 +81,7 @@ def test_the_network_is_left_as_it_was_found():
 def test_it_is_left_so_when_the_pass_fails_too():
     network = made(resnet).train()
     before = snapshot(network)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(NetworkError, match="failed on an input of shape"):
         forward_to_layers(network, torch.randn(1, 7, 32, 32, 32), ["layer4"])
     assert before[1:] == snapshot(network)[1:]
 

@@ -122,8 +122,8 @@ def test_packages_are_missing(bare):
 def test_a_package_is_broken(bare, tmp_path):
     packages = next((bare / "lib").glob("python*/site-packages"))
     for name in ("torch", "monai", "numpy", "nibabel"):
-        (packages / f"{name}-1.0.dist-info").mkdir()
-        (packages / f"{name}-1.0.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (packages / f"{name}-9.0.dist-info").mkdir()
+        (packages / f"{name}-9.0.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.0\n")
         (packages / f"{name}.py").write_text("raise ImportError('libcudart.so.99: cannot open shared object file')\n")
     with Worker(bare) as worker:
         fails(worker.call("versions", {}), "cannot load the libraries", "libcudart.so.99", "choose another Python")
