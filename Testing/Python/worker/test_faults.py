@@ -189,9 +189,11 @@ def test_full_disk(worker, fault_bundle, ask, tmp_path):
     ).returncode:
         pytest.skip("no file system may be mounted here; the next test limits the size of files instead")
     try:
+        bundle = fault_bundle()
+        explain(worker, ask(bundle)).wait(60)  # this content's own process
         pid, folder = worker.pid, disk / "run"
         folder.mkdir()
-        request = ask(fault_bundle(), output_folder=str(folder))
+        request = ask(bundle, output_folder=str(folder))
         fails(explain(worker, request), "No space left on device", "Choose another folder", kind=OutputError)
         assert list(disk.iterdir()) == [] and worker.pid == pid
     finally:
