@@ -190,15 +190,16 @@ def test_full_disk(worker, fault_bundle, ask, tmp_path):
         pytest.skip("no file system may be mounted here; the next test limits the size of files instead")
     try:
         bundle = fault_bundle()
-        explain(worker, ask(bundle)).wait(60)  # this content's own process
-        pid, folder = worker.pid, disk / "run"
+        folder = disk / "run"
         folder.mkdir()
         request = ask(bundle, output_folder=str(folder))
         fails(explain(worker, request), "No space left on device", "Choose another folder", kind=OutputError)
-        assert list(disk.iterdir()) == [] and worker.pid == pid
+        assert list(disk.iterdir()) == []
+        pid = worker.pid  # of this content's own process
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
-    explain(worker, ask(fault_bundle())).wait(60)
+    explain(worker, ask(bundle)).wait(60)
+    assert worker.pid == pid
 
 
 def test_files_that_cannot_grow(fault_bundle, ask, tmp_path):
