@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from ..errors import BundleError, CAMOverlayError, LayerError, root_cause
+from ..errors import LayerError, NetworkError
 from .bundle import Bundle
 from .compiled import is_compiled
 from .layers import LayerTable, list_layers
-from .needs import what_went_wrong
 
 
 def layers_of(bundle: Bundle) -> tuple[nn.Module, tuple[int, ...], LayerTable | None]:
@@ -27,15 +26,6 @@ def layers_of(bundle: Bundle) -> tuple[nn.Module, tuple[int, ...], LayerTable | 
         return network, shape, None
     try:
         return network, shape, list_layers(network, torch.zeros(1, *shape))
-    except LayerError:
+    except (LayerError, NetworkError):
         bundle.inferer()  # one that asks for prompts says better why there is nothing to see
         raise
-    except CAMOverlayError:
-        raise
-    except Exception as error:  # a network may fail in any way on a size that it was not made for
-        bundle.inferer()
-        raise BundleError(
-            f"The network {type(network).__name__} does not take the input that the bundle describes, "
-            f"{' × '.join(map(str, shape))}: {what_went_wrong(root_cause(error))} Correct num_channels and spatial_shape in "
-            "configs/metadata.json."
-        ) from error

@@ -118,7 +118,6 @@ class Witness:
         self._points, self._step_points = (POINTS // 4, STEP_POINTS // 4) if picture else (POINTS, STEP_POINTS)
         self.contradictions: list[Contradiction] = []
         self.seconds = 0.0
-        self._compared: list[Agreement] = []
         self.replayed: Agreement | None = None
         self._whole: Agreement | None = None
         self._loaded: _Seen | None = None
@@ -144,7 +143,6 @@ class Witness:
             self._loaded = _Seen(self._originals, seen.grid) if same else seen
         elif self._first_differs(seen) if first else _could_move(transform, self._before.grid, seen.grid):
             agreement = self._compare_step(transform, seen)
-            self._compared.append(agreement)
             words = f"{agreement.verdict} ({agreement.score:.2f} against {agreement.rival_score:.2f} nats {agreement.rival})"
             if agreement.verdict == "mismatch":
                 invertible = isinstance(transform, InvertibleTransform)
