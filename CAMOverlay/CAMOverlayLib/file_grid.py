@@ -3,7 +3,8 @@
 Slicer turns an axis of a left-handed grid (LAS, RPS, RAI …) over to make it right-handed, so voxel (I, J, K) of the
 node is another voxel of the file. And of a NIfTI file whose sform and qform differ its reader takes the qform, where
 MONAI and nibabel take the sform. What a user says and gets in voxels is meant in the file's own grid, as nibabel reads
-it: :func:`takeGeometry` puts a node where the file says, and :class:`FileGrid` turns voxels from one grid to the other.
+it, or as the header of an NRRD or MetaImage file says: :func:`takeGeometry` puts a node where the file says, and
+:class:`FileGrid` turns voxels from one grid to the other.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import slicer.util
 
 from .request import Affine, Result
 from .scene.dicom import seriesNote
+from .scene.headers import headerAffine
 from .scene.volumes import affineFromNode, setNodeAffine
 
 NEAR = 0.01
@@ -74,6 +76,9 @@ def fileGrid(path: Path, node: slicer.vtkMRMLVolumeNode) -> FileGrid:
     here = affineFromNode(node)
     note = seriesNote(path) if size[2] == 1 else ""
     asItIs = FileGrid(size, tuple(map(tuple, here.tolist())), notes=(note,) if note else ())
+    if (affine := headerAffine(path)) is not None:
+        turned = _turned(here, size, [affine])
+        return FileGrid(size, tuple(map(tuple, affine.tolist())), turned[0]) if turned else asItIs
     image = _image(path)
     if image is None or tuple(image.shape[:3]) + (1,) * (3 - len(image.shape[:3])) != tuple(size):
         return asItIs

@@ -115,3 +115,147 @@ def test_the_sform_is_taken_and_said_where_the_qform_differs(make_bundle, tmp_pa
     np.testing.assert_allclose(np.asarray(heatmap.dataobj), np.asarray(found.heatmap.dataobj), atol=1e-5)
     (note,) = [warning for warning in report["warnings"] if "sform" in warning]
     assert note in found.result.warnings and note in capfd.readouterr().out
+
+
+# NRRD and MetaImage, whose geometry stands in a header of text. Written here by hand: the truth owes nothing to a reader.
+
+SPACES = {"left-posterior-superior": (-1, -1, 1), "RAS": (1, 1, 1), "left-anterior-superior": (-1, 1, 1)}
+TEXT = ["nrrd", "nhdr", "mha", "mhd"]
+
+
+def oblique(affine):
+    tilt = np.eye(4)
+    tilt[:2, :2] = [[0.8, -0.6], [0.6, 0.8]]
+    return tilt @ affine
+
+
+def listed(numbers, separator=" "):
+    return separator.join(repr(float(number)) for number in numbers)
+
+
+def write_nrrd(path, voxels, affine, space="left-posterior-superior"):
+    """Voxels I×J×K, or I×J×K×3 of colours, as they lie in memory."""
+    there = np.diag([*SPACES[space], 1]) @ affine
+    vectors = " ".join(f"({listed(axis, ',')})" for axis in there[:3, :3].T)
+    colour = voxels.ndim == 4
+    kinds = {np.dtype(np.int16): "short", np.dtype(np.uint8): "uchar"}
+    header = [
+        "NRRD0005", "# a remark", f"type: {kinds[voxels.dtype]}", f"dimension: {voxels.ndim}", f"space: {space}",
+        "sizes: " + " ".join(map(str, ((3,) if colour else ()) + voxels.shape[:3])),
+        "space directions: " + ("none " if colour else "") + vectors,
+        "kinds: " + ("vector " if colour else "") + "domain domain domain",
+        "endian: little", "encoding: raw", f"space origin: ({listed(there[:3, 3], ',')})", "space directions:=(9,9,9)",
+    ]  # fmt: skip
+    raw = np.moveaxis(voxels, -1, 0).tobytes("F") if colour else voxels.tobytes("F")
+    if path.suffix == ".nhdr":
+        path.with_suffix(".raw").write_bytes(raw)
+        header.insert(-1, f"data file: {path.stem}.raw")
+    text = "\n".join(header) + "\n"
+    path.write_bytes(text.encode() + (b"" if path.suffix == ".nhdr" else b"\n" + raw))
+
+
+def write_meta(path, voxels, affine):
+    there = np.diag([-1, -1, 1, 1]) @ affine
+    spacing = np.linalg.norm(there[:3, :3], axis=0)
+    data = "LOCAL" if path.suffix == ".mha" else f"{path.stem}.raw"
+    header = [
+        "ObjectType = Image", "NDims = 3", "BinaryData = True", "BinaryDataByteOrderMSB = False",
+        f"TransformMatrix = {listed((there[:3, :3] / spacing).T.ravel())}", f"Offset = {listed(there[:3, 3])}",
+        f"ElementSpacing = {listed(spacing)}", "DimSize = " + " ".join(map(str, voxels.shape)),
+        "ElementType = MET_SHORT", f"ElementDataFile = {data}",
+    ]  # fmt: skip
+    path.write_bytes(("\n".join(header) + "\n").encode() + (voxels.tobytes("F") if data == "LOCAL" else b""))
+    if data != "LOCAL":
+        path.with_suffix(".raw").write_bytes(voxels.tobytes("F"))
+
+
+def write_text(path, voxels, affine, **options):
+    (write_meta if path.suffix in (".mha", ".mhd") else write_nrrd)(path, voxels, affine, **options)
+    return path
+
+
+def require_the_files_grid(path, voxels, affine):
+    """Of what the scene made of a file: each voxel by the file's number and at the file's place."""
+    from CAMOverlayLib.file_grid import fileGrid
+    from CAMOverlayLib.scene import core, volumes
+
+    node = core.loadVolume(path)
+    grid = fileGrid(path, node)
+    np.testing.assert_allclose(grid.affine, affine, atol=1e-5)
+    assert np.array_equal(grid.array(volumes.voxelsOf(node)), voxels)
+    here = volumes.affineFromNode(node) @ [*grid.voxel((13, 4, 9)), 1]
+    np.testing.assert_allclose(here, affine @ [13, 4, 9, 1], atol=1e-4)
+    return grid
+
+
+@pytest.mark.parametrize("ending", TEXT)
+def test_a_header_of_text_says_which_axes_were_turned(tmp_path, ending):
+    voxels = np.random.default_rng(3).integers(0, 900, SHAPE).astype(np.int16)
+    for codes in ORIENTATIONS:
+        for name, affine in ((codes, oriented(codes)), (f"{codes}-oblique", oblique(oriented(codes)))):
+            grid = require_the_files_grid(write_text(tmp_path / f"{name}.{ending}", voxels, affine), voxels, affine)
+            assert grid.turned == ((2,) if np.linalg.det(affine) < 0 else ())
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_the_spaces_of_nrrd_and_its_colours(tmp_path, space):
+    random = np.random.default_rng(3)
+    colours = random.integers(0, 255, (*SHAPE, 3)).astype(np.uint8)
+    for codes in ("LAS", "LPS", "PIL"):
+        affine = oblique(oriented(codes))
+        for name, voxels in (("grey", colours[..., 0].astype(np.int16)), ("colour", colours)):
+            path = write_text(tmp_path / f"{name}{codes}.nrrd", voxels, affine, space=space)
+            require_the_files_grid(path, voxels, affine)
+
+
+DAMAGED = [
+    b"", b"NRRD", b"NRRD0004\n", b"NRRD0004\nspace directions: (1,0,0) (0,1,0)\n\n",
+    b"NRRD0004\nspace directions: (1,0,0) (0,1,0) (0,0,x)\n\n", b"NRRD0004\nspace directions: (nan,0,0) (0,1,0) (0,0,1)\n\n",
+    b"NRRD0004\nspace directions: (1,0,0) (0,1,0) (0,0,1)\nspace origin: (1,2)\n\n", b"NRRD\xff\xfe\x00: \n\n",
+]  # fmt: skip
+METAS = [b"", b"NDims = x\n", b"NDims = -3\n", b"NDims = 3\nTransformMatrix = 1 0\n", b"NDims = 3\nOffset = 1 2\n", b"NDims = 99999\n"]
+
+
+@pytest.mark.parametrize(("ending", "content"), [("nrrd", c) for c in DAMAGED] + [("mha", c) for c in METAS])
+def test_a_header_that_makes_no_sense_says_nothing(tmp_path, ending, content):
+    from CAMOverlayLib.scene.headers import headerAffine
+
+    path = tmp_path / f"volume.{ending}"
+    path.write_bytes(content)
+    assert headerAffine(path) is None
+
+
+@pytest.fixture
+def pointwise(make_bundle):
+    """A network that answers for each voxel by that voxel alone: HiResCAM of one voxel's answer is that very voxel."""
+    import torch
+
+    one = {"0.weight": torch.ones(2, 1, 1, 1, 1), "0.bias": torch.zeros(2)}
+    two = {"2.weight": torch.ones(3, 2, 1, 1, 1), "2.bias": torch.zeros(3)}
+    layers = "torch.nn.Conv3d(1, 2, 1), torch.nn.ReLU(), torch.nn.Conv3d(2, 3, 1)"
+    folder = make_bundle(network=f"$torch.nn.Sequential({layers})", chain=CHAIN, weights=None)
+    torch.save({**one, **two}, folder / "models" / "model.pt")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("ending", "codes"), [("nrrd", "LAS"), ("nhdr", "RPS"), ("mha", "RAI"), ("mhd", "PIL"), ("nii.gz", "LAS"), ("nrrd", "LPS")]
+)
+def test_the_voxel_that_is_asked_for_is_the_files(pointwise, tmp_path, capfd, ending, codes):
+    from CAMOverlayLib.cli import main
+
+    voxels, affine, asked = np.random.default_rng(3).integers(1, 900, SHAPE).astype(np.int16), oblique(oriented(codes)), (13, 4, 9)
+    path = tmp_path / f"head.{ending}"
+    if ending == "nii.gz":
+        nibabel.save(nibabel.Nifti1Image(voxels, affine), path)
+    else:
+        write_text(path, voxels, affine)
+    out = tmp_path / "out"
+    options = ["--target", "1@voxel=13,4,9", "--method", "hirescam", "--layer", "1", "--trust"]
+    assert main(["explain", str(path), "--bundle", str(pointwise), "--output", str(out), *options]) == 0
+    report, heatmap = json.loads((out / "report.json").read_text()), nibabel.load(out / "heatmap.nii.gz")
+    heat = np.asarray(heatmap.dataobj)
+    np.testing.assert_allclose(heatmap.affine, affine, atol=1e-4)
+    assert tuple(report["peak"]) == asked and heat[asked] == heat.max() == 1 and np.count_nonzero(heat > 1e-3) == 1
+    np.testing.assert_allclose(report["peak_ras"], (affine @ [*asked, 1])[:3], atol=1e-3)
+    assert f"peak         voxel {asked}" in capfd.readouterr().out and "voxel (13, 4, 9)" in report["target"]["description"]
