@@ -28,6 +28,7 @@ from torch.nn.functional import grid_sample, interpolate
 
 from ..errors import PlacementError, root_cause
 from ..field_of_view import Region, Unbounded, slabs_of
+from ..peaks import peak_of
 from .grid import Grid
 from .trail import Trail
 
@@ -45,45 +46,6 @@ class Placed:
     def peak(self) -> tuple[int, int, int] | None:
         """Voxel (I, J, K) of the largest value; None of a map that is 0 everywhere."""
         return peak_of(self.array)
-
-
-def peak_of(array: np.ndarray) -> tuple[int, int, int] | None:
-    """Voxel (I, J, K) of the largest value of an array in Fortran order; None where that is not above 0.
-
-    Where neighbouring voxels share it, the one of them that is nearest to their centre; of several such plateaus the
-    largest one's.
-    """
-    flat = array.ravel(order="K")  # as it lies in memory, without a copy
-    most = flat[int(flat.argmax())]
-    if not most > 0:
-        return None
-    plateau = _largest_part(np.flatnonzero(flat == most), array.shape)
-    index = np.stack(np.unravel_index(plateau, array.shape, order="F"), 1)
-    nearest = np.square(index - index.mean(0)).sum(1).argmin()
-    i, j, k = index[nearest]
-    return int(i), int(j), int(k)
-
-
-def _largest_part(members: np.ndarray, shape: tuple[int, ...], most: int = 200) -> np.ndarray:
-    """Of voxels (indices into an array in Fortran order, ascending) the largest connected part, of ``most`` at most that
-    are looked at."""
-    strides = (1, shape[0], shape[0] * shape[1])
-    left, best = members, members[:1]
-    for _ in range(most):
-        if len(left) <= len(best):
-            break
-        part = frontier = left[:1]
-        left = left[1:]
-        while len(frontier) and len(left):
-            beside = []
-            for size, stride in zip(shape, strides, strict=True):
-                position = frontier // stride % size
-                beside += [frontier[position > 0] - stride, frontier[position < size - 1] + stride]
-            frontier = np.intersect1d(np.concatenate(beside), left)
-            left = np.setdiff1d(left, frontier, assume_unique=True)
-            part = np.concatenate([part, frontier])
-        best = part if len(part) > len(best) else best
-    return best
 
 
 def field_of_view(trail: Trail) -> Region:

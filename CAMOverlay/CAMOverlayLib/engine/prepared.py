@@ -21,10 +21,10 @@ from torch import Tensor
 
 from ..errors import BundleError, CAMOverlayError, OutputError, PlacementError, PreprocessingError, VolumeError
 from ..field_of_view import Slab
+from ..peaks import peak_of
 from ..request import FieldOfView, Placement
 from .chance import generators_restored, note, same_draws
 from .grid import Grid
-from .inverse import peak_of
 from .methods.method import Step
 from .model import Model
 from .placing import Placed, Way, choose_way, place

@@ -24,7 +24,7 @@ from ..pieces import at_once
 from ..request import Prediction, Result
 from . import colormaps, core
 from .report import readReport
-from .volumes import HeatmapImage, importHeatmap, positivePeak, readHeatmap, worldFromIJK
+from .volumes import HeatmapImage, importHeatmap, peakIJK, readHeatmap, worldFromIJK
 
 OPACITY = 0.5
 """Opacity of the overlay over the input volume, at first."""
@@ -317,12 +317,28 @@ def jumpToPeak(overlayNode: slicer.vtkMRMLScalarVolumeNode, centre: bool = True)
 
 
 def peakWorld(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> Any:
-    """World RAS in mm of the overlay's largest value, and of the volume's centre where it is zero everywhere."""
+    """World RAS in mm of the overlay's peak, and of the volume's centre where it is zero everywhere."""
+    peak = peakVoxel(overlayNode)
+    middle = tuple((size - 1) / 2 for size in overlayNode.GetImageData().GetDimensions())
+    return worldFromIJK(overlayNode, middle if peak is None else peak)
+
+
+def peakVoxel(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, int, int] | None:
+    """Voxel (I, J, K) of the overlay's peak; None where it is zero everywhere.
+
+    It is the one that its result names if that has the largest value: of a plateau whose middle lies between voxels a
+    grid that is counted from the other end would name the next one.
+    """
     image = overlayNode.GetImageData()
     if image is None or image.GetNumberOfPoints() == 0:
         raise VolumeError(f"Volume {overlayNode.GetName()!r} has no voxels; compute the heatmap first.")
-    peak = positivePeak(overlayNode)
-    return worldFromIJK(overlayNode, tuple((size - 1) / 2 for size in image.GetDimensions()) if peak is None else peak)
+    result = resultOf(overlayNode)
+    said = result.peak if result is not None else None
+    if said is not None and all(0 <= n < size for n, size in zip(said, image.GetDimensions(), strict=True)):
+        value = image.GetScalarComponentAsDouble(*said, 0)
+        if value > 0 and value == image.GetScalarRange()[1]:
+            return said
+    return peakIJK(overlayNode)
 
 
 def _composites(scene: slicer.vtkMRMLScene) -> list[Any]:

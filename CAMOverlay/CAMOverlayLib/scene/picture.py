@@ -18,9 +18,9 @@ from ..request import Result
 from . import colormaps
 from .canvas import Canvas, fitText
 from .core import checkVoxels
-from .overlay import OPACITY, ensureDisplay, peakWorld, resultOf, thresholdOf
+from .overlay import OPACITY, ensureDisplay, peakVoxel, peakWorld, resultOf, thresholdOf
 from .slices import AXES, Plane, Slice, SliceRenderer, isPhoto, planesOf
-from .volumes import indexFromWorld, peakIJK, worldFromIJK
+from .volumes import indexFromWorld, worldFromIJK
 
 PAGE, PANEL = (0.075, 0.082, 0.094), (0.0, 0.0, 0.0)
 WHITE, SOFT, FAINT = (0.96, 0.96, 0.96), (0.72, 0.74, 0.77), (0.42, 0.44, 0.48)
@@ -84,7 +84,7 @@ def _words(
 ) -> tuple[str, str, list[str]]:
     """Title, subtitle and footer from the overlay's provenance."""
     result = resultOf(overlayNode)
-    place = _peakWords(inputVolume, overlayNode, result)
+    place = _peakWords(inputVolume, overlayNode)
     if result is None:
         return overlayNode.GetName(), inputVolume.GetName(), [place]
     share = _answer(result)
@@ -104,28 +104,15 @@ def _words(
     )
 
 
-def _peakWords(inputVolume: slicer.vtkMRMLScalarVolumeNode, overlayNode, result: Result | None) -> str:
+def _peakWords(inputVolume: slicer.vtkMRMLScalarVolumeNode, overlayNode: slicer.vtkMRMLScalarVolumeNode) -> str:
     """Where the peak is: in the patient and in voxels, of a photo in pixels from its upper left corner."""
-    peak = _peakOf(overlayNode, result)
+    peak = peakVoxel(overlayNode)
     if peak is None:
         return "No positive evidence anywhere: the heatmap is zero, and the slices go through the volume's centre"
     if isPhoto(inputVolume):
         return f"Peak at column {peak[0]}, row {peak[1]}"
     world = worldFromIJK(overlayNode, peak)
     return "Peak at " + "  ".join(_position(axis, mm) for axis, mm in enumerate(world)) + f" mm, voxel {peak}"
-
-
-def _peakOf(overlayNode: slicer.vtkMRMLScalarVolumeNode, result: Result | None) -> tuple[int, int, int] | None:
-    """Voxel of the largest value: what the result says (the middle, where several share it) as long as the voxels bear it
-    out; None where the heatmap is zero."""
-    most = overlayNode.GetImageData().GetScalarRange()[1]
-    if not most > 0:
-        return None
-    said = getattr(result, "peak", None)
-    if said is not None and all(0 <= n < size for n, size in zip(said, overlayNode.GetImageData().GetDimensions())):
-        if overlayNode.GetImageData().GetScalarComponentAsDouble(*said, 0) >= 0.98 * most:
-            return tuple(said)
-    return peakIJK(overlayNode)
 
 
 def _seenWords(result: Result) -> list[str]:
@@ -186,8 +173,7 @@ def drawPicture(
     """The picture that :func:`savePicture` writes, laid out from top to bottom: heading, panels, footer."""
     renderer = SliceRenderer(inputVolume, overlayNode, opacity)
     result = resultOf(overlayNode)
-    voxel = _peakOf(overlayNode, result)
-    peak = peakWorld(overlayNode) if voxel is None else worldFromIJK(overlayNode, voxel)
+    voxel, peak = peakVoxel(overlayNode), peakWorld(overlayNode)
     planes = planesOf(inputVolume, flat=_seesSlices(result))
     scale = _scale(renderer, planes)
     sizes = [renderer.size(plane, scale) for plane in planes]

@@ -23,6 +23,7 @@ import vtk
 from vtk.util import numpy_support
 
 from ..errors import OutputError, PlacementError, VolumeError
+from ..peaks import peak_of
 from ..pieces import CHUNK, Pieces, at_once
 from ..request import Affine, VolumeFile
 from .core import checkVoxels
@@ -68,28 +69,14 @@ def indexFromWorld(volumeNode: slicer.vtkMRMLVolumeNode, world: np.ndarray) -> n
     return local @ back[:3, :3].T + back[:3, 3]
 
 
-def peakIJK(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, int, int]:
-    """Voxel (I, J, K) of the largest value; the first in memory if several share it and no computation chose one."""
-    peak = positivePeak(volumeNode)
-    if peak is not None:
-        return peak
-    return _searched(volumeNode)[0]
-
-
-def positivePeak(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, int, int] | None:
-    """Voxel (I, J, K) of the largest value, or None if no value is above 0; searched once as long as no voxel changes."""
+def peakIJK(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, int, int] | None:
+    """Voxel (I, J, K) of the largest value, as :func:`CAMOverlayLib.peaks.peak_of` has it; None if no value is above 0.
+    Searched once as long as no voxel changes, and not at all where the computation said it."""
     known, peak = _peaks.recall(volumeNode)
     if not known:
-        found, highest = _searched(volumeNode)
-        peak = found if highest > 0 else None
+        peak = peak_of(voxelsOf(volumeNode))
         _peaks.remember(volumeNode, peak)
     return peak
-
-
-def _searched(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[tuple[int, int, int], float]:
-    voxels = slicer.util.arrayFromVolume(volumeNode)
-    k, j, i = np.unravel_index(int(np.argmax(voxels)), voxels.shape)
-    return (int(i), int(j), int(k)), float(voxels[k, j, i])
 
 
 class _Peaks:

@@ -10,7 +10,6 @@ import torch
 from CAMOverlayLib.demo import DEMO_VOLUME
 from CAMOverlayLib.engine.grid import Grid
 from CAMOverlayLib.engine.inverse import (
-    peak_of,
     resample,
     as_network_input,
     field_of_view,
@@ -19,6 +18,7 @@ from CAMOverlayLib.engine.inverse import (
     place_by_operations,
     to_input_grid,
 )
+from CAMOverlayLib.peaks import peak_of
 from CAMOverlayLib.engine.trail import run_chain
 from CAMOverlayLib.engine.volume import Volume, write_nifti
 from CAMOverlayLib.errors import PlacementError
@@ -310,19 +310,3 @@ def test_a_map_that_is_coarser_than_the_volume_is_what_it_was(write):
     placed = place_by_affine(heat, trail)
     expected = torch.nn.functional.interpolate(heat[None, None], (24, 22, 20), mode="trilinear", align_corners=False)[0, 0]
     np.testing.assert_allclose(placed.array, expected.numpy(), atol=1e-5)
-
-
-def test_a_peak_is_the_centre_of_its_plateau_and_a_zero_map_has_none():
-    array = np.zeros((20, 18, 16), np.float32, order="F")
-    assert peak_of(array) is None
-    array[15, 2, 2] = 1
-    assert peak_of(array) == (15, 2, 2)
-    array[3:10, 4:9, 6:11] = 1
-    assert peak_of(array) == (6, 6, 8)  # of the larger plateau, its middle
-    array[:] = 1
-    assert np.abs(np.array(peak_of(array)) - [9.5, 8.5, 7.5]).max() <= 0.5
-    ring = np.zeros((21, 21, 1), np.float32, order="F")
-    ring[2:19, 2:19] = 1
-    ring[5:16, 5:16] = 0.5
-    assert ring[peak_of(ring)] == 1  # a member of it, though its centre is not
-    assert peak_of(np.full((4, 4, 4), -1, np.float32, order="F")) is None

@@ -350,15 +350,21 @@ def test_a_photo_has_pixels_and_no_patient(tmp_path, colours):
 
 
 def test_the_peak_is_the_results_where_the_voxels_bear_it_out(tmp_path):
+    """What the picture, the slice views and the console say is the middle of the plateau, whatever the report claims."""
     matrix = GEOMETRIES["axis-aligned"]
     volume = makeVolume(np.zeros(SHAPE, np.int16), matrix)
     plateau = np.zeros(SHAPE)
-    plateau[10:15, 10:15, 10:15] = 1
-    for said, expected in (((12, 12, 12), (12, 12, 12)), ((0, 0, 0), (10, 10, 10)), ((99, 0, 0), (10, 10, 10)), (None, (10, 10, 10))):
+    plateau[10:14, 10:15, 10:15] = 1
+    for said, expected in (((12, 12, 12), (12, 12, 12)), ((0, 0, 0), (11, 12, 12)), ((99, 0, 0), (11, 12, 12)), (None, (11, 12, 12))):
         node = overlay.addOverlay(makeResult(makeHeatmap(tmp_path, plateau, matrix), peak=said), volume)
-        assert picture._peakOf(node, overlay.resultOf(node)) == expected
+        for stored in (False, True):  # a scene that was loaded has the report alone
+            assert overlay.peakVoxel(node) == expected
+            np.testing.assert_allclose(overlay.peakWorld(node), (matrix @ [*expected, 1])[:3])
+            assert overlay.jumpToPeak(node) == pytest.approx(tuple((matrix @ [*expected, 1])[:3]))
+            assert f"voxel {expected}" in picture._words(volume, node)[2][1]
+            node.GetImageData().Modified()
     node = overlay.addOverlay(makeResult(makeHeatmap(tmp_path, 0 * plateau, matrix), peak=None), volume)
-    assert picture._peakOf(node, overlay.resultOf(node)) is None
+    assert overlay.peakVoxel(node) is None and volumes.peakIJK(node) is None
     assert "No positive evidence" in picture._words(volume, node)[2][1]
     picture.savePicture(tmp_path / "zero.png", volume, node)
 

@@ -143,8 +143,8 @@ def test_the_peak_of_the_computation_is_not_searched_again(tmp_path, heat, monke
     result = makeResult(makeHeatmap(tmp_path, heat, MATRIX), peak=(11, 12, 13))
     node = overlay.addOverlay(result, makeVolume(heat, MATRIX))
     searches = []
-    search = volumes._searched
-    monkeypatch.setattr(volumes, "_searched", lambda node: searches.append(1) or search(node))
+    search = volumes.peak_of
+    monkeypatch.setattr(volumes, "peak_of", lambda voxels: searches.append(1) or search(voxels))
     np.testing.assert_allclose(overlay.peakWorld(node), (MATRIX @ [11, 12, 13, 1])[:3])
     assert volumes.peakIJK(node) == (11, 12, 13) and not searches
     slicer.util.arrayFromVolume(node)[5, 6, 7] = 2  # K, J, I
