@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 import time
 import warnings
@@ -20,7 +21,7 @@ from . import __version__
 from .demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
 from .model_options import GivenModel, add_model_options, given_model, write_given_model
 from .outputs import Output, finished_folders, scratch_folder
-from .request import STAGES, Progress, Result
+from .request import STAGES, Progress, Result, absolute
 from .terminal import guarded, open_streams, say_error
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def _parser() -> argparse.ArgumentParser:
 def run_explain(options: argparse.Namespace) -> None:
     with given_model(options) as model:
         settings = vars(options) | {"bundle": model.folder, "trust": model.trust, "configs": model.configs}
-        result = explain_files(options.volumes, Path(options.output), settings, model.told)
+        output = Path(absolute(options.output))
+        result = explain_files(options.volumes, output, settings, model.told)
     _print_summary(result, Path(options.output))
 
 
@@ -130,9 +132,10 @@ def explain_files(
         CAMOverlayError: one of its kinds; the output folder is then as it was.
     """
     timings: dict[str, float] = {}
+    paths = [os.path.expanduser(path) for path in paths]
     outputs = [Output(output, FILES)]
     if options.get("trail"):
-        outputs.append(Output(Path(options["trail"]), TRAIL))
+        outputs.append(Output(Path(absolute(options["trail"])), TRAIL))
     names = ("trust", "target", "layer", "method", "device", "inverse", "verify", "blocks", "slices", "configs", "mixed")
     settings = {name: options[name] for name in names if name in options}
     with finished_folders(outputs, _inputs(paths, options)) as folders, _ProgressLine() as show:
@@ -286,7 +289,7 @@ def run_bundle(options: argparse.Namespace) -> None:
 
 
 def run_demo(options: argparse.Namespace) -> None:
-    output, lesion = Path(options.output), demo_lesion()
+    output, lesion = Path(os.path.expanduser(options.output)), demo_lesion()
     result = explain_files([str(DEMO_VOLUME)], output, {"bundle": DEMO_BUNDLE, "trust": True})
     _print_summary(result, output)
     print(f"lesion       {lesion.kind}, RAS {_mm(lesion.centre)} mm, radius {lesion.radius:.1f} mm")

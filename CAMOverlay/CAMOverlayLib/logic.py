@@ -16,7 +16,7 @@ import slicer
 
 from .errors import VolumeError
 from .pieces import TURN, Pieces
-from .request import Progress, Request, Result, TargetSpec
+from .request import Progress, Request, Result, TargetSpec, absolute
 from .scene import core, overlay
 from .scene.exported import ExportedVolumes
 from .scene.places import targetAt
@@ -232,7 +232,7 @@ class OverlayLogic:
         Raises:
             VolumeError: there are none, or one cannot be loaded (a step that shears its grid, say).
         """
-        files = sorted(Path(folder).glob("*ward-*.nii.gz"), key=lambda path: (path.name.split("-")[1], path.name))
+        files = sorted(Path(absolute(folder)).glob("*ward-*.nii.gz"), key=lambda path: (path.name.split("-")[1], path.name))
         if not files:
             raise VolumeError(f"'{folder}' holds no trail. Give the folder that was passed as trailFolder.")
         nodes = [core.loadVolume(path) for path in files]
@@ -251,5 +251,7 @@ def _request(
     target = targetAt(target, exported.nodes[0], folder, **asked)
     settings["layer"] = settings.get("layer") or None
     trail = str(trailFolder) if trailFolder is not None else None
-    return Request(exported.files, str(bundlePath), folder, target=target, trail_folder=trail, trusted_hash=trustedHash,
-                   **settings)
+    request = Request(
+        exported.files, str(bundlePath), folder, target=target, trail_folder=trail, trusted_hash=trustedHash, **settings
+    )
+    return request.absolute()  # the bundle's code, or the process, may work in another folder

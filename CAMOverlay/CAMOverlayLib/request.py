@@ -218,7 +218,7 @@ def _class_of(value: Any, where: str) -> Any:
     raise TargetError(f"{where} is {str(value)[:60]!r}, a {type(value).__name__}, and no class. Give its index or its name.")
 
 
-def absolute(path: str) -> str:
+def absolute(path: str | os.PathLike[str]) -> str:
     """A path that means the same in every process: ``~`` is the user's folder, and relative is to the one of now."""
     return os.path.abspath(os.path.expanduser(path))
 
@@ -236,6 +236,10 @@ class VolumeFile(JsonRecord):
 
     def __post_init__(self) -> None:
         _made_plain(self)
+
+    def absolute(self) -> VolumeFile:
+        """The same by its absolute path."""
+        return dataclasses.replace(self, path=absolute(self.path))
 
     def _problem(self) -> str:
         return "" if len(self.affine) == 4 else f"the affine has {len(self.affine)} rows where 4 belong"
@@ -270,7 +274,8 @@ class TargetSpec(JsonRecord):
 
     def absolute(self) -> TargetSpec:
         """The same with a mask's file by its absolute path."""
-        return dataclasses.replace(self, mask=absolute(self.mask)) if isinstance(self.mask, str) else self
+        mask = absolute(self.mask) if isinstance(self.mask, str) else self.mask and self.mask.absolute()
+        return dataclasses.replace(self, mask=mask)
 
 
 def _three(value: Any, kind: type, where: str, remedy: str) -> Any:
@@ -340,7 +345,8 @@ class Request(JsonRecord):
             object.__setattr__(self, "target", _class_of(self.target, "The target"))
 
     def absolute(self) -> Request:
-        """The same with every path absolute, so that it means the same in another process."""
+        """The same with every path absolute, so that it means the same in another process. A configuration file's is
+        relative to the bundle, wherever that is, and stays so."""
         target = self.target
         if isinstance(target, TargetSpec):
             target = target.absolute()
@@ -351,7 +357,9 @@ class Request(JsonRecord):
                 target = f"{words}@mask={absolute(path.strip())}"
         return dataclasses.replace(
             self,
+            volumes=tuple(volume.absolute() for volume in self.volumes),
             bundle=self.bundle and absolute(self.bundle),
+            configs=tuple(map(os.path.expanduser, self.configs)),
             trail_folder=self.trail_folder and absolute(self.trail_folder),
             output_folder=self.output_folder and absolute(self.output_folder),
             target=target,

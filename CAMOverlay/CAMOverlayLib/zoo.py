@@ -551,7 +551,7 @@ def main(arguments: list[str]) -> int:
                     last[0] = fraction
                     say(fraction=round(min(1.0, fraction), 3))
 
-            name, parent = arguments[1], Path(arguments[2])
+            name, parent = arguments[1], Path(os.path.abspath(os.path.expanduser(arguments[2])))
             say(folder=str(download(name, parent, report, arguments[3] if len(arguments) > 3 else "")))
         else:
             say(error=USAGE)

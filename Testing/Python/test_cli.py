@@ -337,3 +337,17 @@ def test_real_volumes_end_to_end(real_volume, make_bundle, tmp_path):
     assert heatmap.shape == source.shape
     np.testing.assert_allclose(heatmap.affine, source.affine, atol=1e-4)
     assert np.asarray(heatmap.dataobj).max() > 0.5
+
+
+def test_home_and_the_working_folder_mean_the_callers(make_bundle, volume, tmp_path, monkeypatch):
+    """``--option=~/…`` reaches the program as it is: no shell replaces the sign there."""
+    from CAMOverlayLib.cli import main
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    make_bundle()
+    for here in ("~/", ""):
+        options = [f"--output={here}out{len(here)}", f"--trail={here}trail{len(here)}", f"--bundle={here}bundle", "--trust"]
+        assert main(["explain", f"{here}{volume.name}", *options]) == 0
+        assert sorted(os.listdir(tmp_path / f"out{len(here)}")) == FILES and any((tmp_path / f"trail{len(here)}").iterdir())
+    assert not (tmp_path / "~").exists()

@@ -140,7 +140,7 @@ def explain_in(
     with clock.stage("volume"):
         on_grid, notes = on_one_grid(volumes)
         notes = (*(note for volume in volumes for note in volume.notes), *notes)
-    request = Request((), "", folder, trust=True, device=str(where), **settings)
+    request = Request((), "", folder, trust=True, device=str(where), **settings).absolute()
     return explain_model(described, on_grid, request, clock, Memory(), notes)
 
 

@@ -30,6 +30,7 @@ import vtk
 from vtk.util import numpy_support
 
 from ..errors import CAMOverlayError, OutputError, VolumeError
+from ..request import absolute
 from . import nifti, photos
 
 SLICE_VIEWS = {"Red": ("R", "Axial"), "Yellow": ("Y", "Sagittal"), "Green": ("G", "Coronal")}
@@ -137,7 +138,7 @@ def loadVolume(path: str | os.PathLike[str]) -> slicer.vtkMRMLScalarVolumeNode:
         VolumeError: no such file, not an image, cut short, 4-D, or a geometry that no volume can have. The scene is
             then as it was.
     """
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     if not path.exists():
         raise VolumeError(f"{path} does not exist; pass the path of an image file such as brain.nii.gz.")
     if path.is_dir():
@@ -258,7 +259,7 @@ def saveScene(path: str | os.PathLike[str]) -> Path:
     Raises:
         OutputError: wrong ending, no such folder, not writable, disk full.
     """
-    path = Path(path).absolute()  # the scene saves its volumes from another working directory
+    path = Path(absolute(path))  # the scene saves its volumes from another working directory
     if path.suffix != ".mrb":
         raise OutputError(f"The scene cannot be saved as {path.name}; choose a name that ends in .mrb.")
     scene = ensureScene()
@@ -279,7 +280,7 @@ def loadScene(path: str | os.PathLike[str]) -> slicer.vtkMRMLScene:
     Raises:
         CAMOverlayError: no such file, or not a scene. In these cases the scene is as it was.
     """
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     if not path.is_file():
         raise CAMOverlayError(f"{path} does not exist; pass the path of a scene saved as .mrb.")
     if not zipfile.is_zipfile(path):

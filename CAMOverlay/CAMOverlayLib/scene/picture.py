@@ -76,7 +76,7 @@ def savePicture(
         [*(words[2] if footer is None else footer), *([verdict] if verdict else [])],
         opacity,
     )
-    return page.save(path)
+    return page.save(os.path.expanduser(path))
 
 
 def _words(

@@ -18,7 +18,7 @@ import vtk
 from vtk.util import numpy_support
 
 from ..errors import TargetError
-from ..request import TargetSpec, VolumeFile
+from ..request import TargetSpec, VolumeFile, absolute
 from .volumes import affineFromNode, voxelsOf, writeArray
 
 LABELMAP = "Binary labelmap"
@@ -55,7 +55,7 @@ def targetAt(
         added["minus"] = minus
     if mask is not None:
         isFile = isinstance(mask, (str, Path))
-        added["mask"] = str(Path(mask).absolute()) if isFile else exportMask(mask, inputVolume, folder, segment, label)
+        added["mask"] = absolute(mask) if isFile else exportMask(mask, inputVolume, folder, segment, label)
     if mask is None or isinstance(mask, (str, Path)):
         if segment is not None or label is not None:
             raise TargetError("A segment or label was named without its node. Give the segmentation or label map as mask.")

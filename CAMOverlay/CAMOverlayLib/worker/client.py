@@ -24,9 +24,9 @@ from typing import Any
 
 from ..errors import CAMOverlayError, Cancelled, WorkerError, reason
 from ..pieces import Pieces, Stepper
-from ..request import STAGES, Progress, Request, Result, VolumeFile, plain
+from ..request import STAGES, Progress, Request, Result, VolumeFile, absolute, plain
 from . import processes
-from .interpreter import LIBRARY, child_environment, find_python
+from .interpreter import LIBRARY, child_environment, find_python, named_from_here
 from .protocol import (
     PROTOCOL,
     Answer,
@@ -260,6 +260,16 @@ class Worker:
     # What a caller needs.
 
     @property
+    def python(self) -> str | os.PathLike[str] | None:
+        """The interpreter as it was named. A relative path is one from the folder in which it was named."""
+        return self._named_python
+
+    @python.setter
+    def python(self, python: str | os.PathLike[str] | None) -> None:
+        self._named_python = python
+        self._python = named_from_here(python)
+
+    @property
     def pid(self) -> int:
         """Process id, 0 if there is no process."""
         if self._phase == OFF:
@@ -284,7 +294,7 @@ class Worker:
         """
         if self._phase != OFF:
             return
-        python = find_python(self.python)
+        python = find_python(self._python)
         self._phase, self.hello, self._verdict, self._lines = STARTING, None, None, Lines()
         self._log.clear()
         self._greeting = self._launched = 0
@@ -318,7 +328,10 @@ class Worker:
                 started then, and a run that is under way goes on.
             what the first piece of ``prepare`` raises.
         """
-        call = Call(str(next(self._numbers)), operation, plain(payload), folders)
+        payload = plain(payload)
+        if isinstance(payload.get("bundle"), str) and payload["bundle"]:
+            payload["bundle"] = absolute(payload["bundle"])  # the process has another working directory
+        call = Call(str(next(self._numbers)), operation, payload, tuple(map(absolute, folders)))
         try:
             line = encode(call)
         except (TypeError, ValueError) as error:

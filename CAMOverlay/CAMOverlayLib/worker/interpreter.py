@@ -45,6 +45,15 @@ def find_python(python: str | os.PathLike[str] | None) -> str:
     return os.path.abspath(path)  # not resolved: a virtual environment's Python is known by its link
 
 
+def named_from_here(python: str | os.PathLike[str] | None) -> str | None:
+    """What a user named, so that it means the same when the working directory is another; a bare name stays one, to be
+    looked up on the search path."""
+    if not python:
+        return None
+    given = os.path.expanduser(str(python))
+    return given if os.path.basename(given) == given and not os.path.exists(given) else os.path.abspath(given)
+
+
 def child_environment(python: str) -> dict[str, str]:
     """The variables to start a Python with: those that Slicer was started with, not those that it made for itself.
 
@@ -58,8 +67,8 @@ def child_environment(python: str) -> dict[str, str]:
             if home and name in environment:
                 entries = environment[name].split(os.pathsep)
                 environment[name] = os.pathsep.join(e for e in entries if not _inside(e, home))
-    elif environment.get("PYTHONPATH"):
-        path.append(environment["PYTHONPATH"])
+    else:  # the child has another working directory
+        path += [os.path.abspath(entry) for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
     return environment | {
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",  # the last words before a crash are in the log

@@ -13,6 +13,7 @@ import pytest
 from CAMOverlayLib.errors import WorkerError
 from CAMOverlayLib.worker.client import Worker
 from CAMOverlayLib.worker.interpreter import LIBRARY, child_environment, find_python, own_python
+from CAMOverlayLib.worker.transport import PipeTransport
 from worker.helpers import explain, fails, vanishes, wrapper
 
 
@@ -197,3 +198,23 @@ def test_slicers_own_python_starts_as_slicer_was_started(monkeypatch):
     found = child_environment(own_python())
     assert found["PYTHONPATH"] == os.pathsep.join([str(LIBRARY), "/mine"])
     assert "PYTHONHOME" not in found and found["HOME"] == "/home/somebody"
+
+
+def test_a_relative_python_is_the_one_from_where_it_was_named(tmp_path, monkeypatch):
+    (tmp_path / "environment/bin").mkdir(parents=True)
+    python = wrapper(tmp_path / "environment/bin/python", "exit 7")
+    monkeypatch.chdir(tmp_path)
+    for named in ("environment", "environment/bin/python", Path("environment"), "~/environment"):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        worker = Worker(named, transport=PipeTransport())
+        monkeypatch.chdir("/")
+        assert worker.python == named and find_python(worker._python) == str(python)
+        fails(worker.call("versions", {}), "exit code 7")
+        monkeypatch.chdir(tmp_path)
+
+
+def test_a_relative_search_path_is_the_callers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", "mine", "/elsewhere"]))
+    path = child_environment(own_python())["PYTHONPATH"].split(os.pathsep)
+    assert path == [str(LIBRARY), str(tmp_path / "mine"), "/elsewhere"]

@@ -281,3 +281,24 @@ def test_comparing_a_large_volume_takes_no_time(tmp_path):
     exported.requireUnchanged()
     print(f"comparing 512×512×240 takes {time.monotonic() - started:.3f} s")
     assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["worker", "here"])
+def test_paths_are_meant_from_here(worker, volume, segmenting, there, tmp_path, monkeypatch):
+    """Of bundle, mask and trail, in a target's words too; ``~`` is the user's folder."""
+    import nibabel
+
+    drawn = np.zeros((24, 20, 16), np.uint8)
+    drawn[4:12, 6:10, 2:6] = 1
+    nibabel.save(nibabel.Nifti1Image(drawn, GEOMETRIES["oblique"]), tmp_path / "mask.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    logic = OverlayLogic(worker=worker) if there else OverlayLogic()
+    for number, here in enumerate(("", "~/")):
+        (tmp_path / f"trail{number}").mkdir()
+        asked = [{"target": f"1@mask={here}mask.nii.gz"}, {"target": 1, "mask": f"{here}mask.nii.gz"}]
+        for options in asked:
+            options["trailFolder"] = f"{here}trail{number}"
+            node = logic.process(volume, f"{here}{segmenting.name}", trust=True, **options)
+            assert "over the 128 voxels of mask" in overlay.resultOf(node).target.description
+        assert OverlayLogic.loadTrail(f"{here}trail{number}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from CAMOverlayLib.errors import BundleError, Cancelled, LayerError, UntrustedBundleError, VolumeError, WorkerError
-from CAMOverlayLib.request import STAGES, Result
+from CAMOverlayLib.request import STAGES, Result, TargetSpec
 from CAMOverlayLib.worker.client import Worker
 from CAMOverlayLib.worker.transport import PipeTransport
 from worker.helpers import exists, explain, fails, vanishes, wait_for_stage
@@ -157,10 +158,33 @@ def test_wait_can_be_limited(worker, fault_bundle, ask):
     run.wait(60)
 
 
-def test_a_relative_bundle_is_meant_from_here(worker, fault_bundle, ask, monkeypatch):
-    bundle = fault_bundle()
-    monkeypatch.chdir(bundle.parent)
-    explain(worker, ask(Path(bundle.name))).wait(60)
+def test_every_relative_path_is_meant_from_here(worker, make_bundle, ask, monkeypatch, tmp_path):
+    """Bundle, volume, mask, trail and the run's own folder; where the process works, there is nothing of these names."""
+    import nibabel
+
+    chain = [{"_target_": f"{name}d", "keys": "image"} for name in ("LoadImage", "EnsureChannelFirst", "EnsureType")]
+    unet = {"_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2]}
+    bundle, mask = make_bundle(network=unet, chain=chain), np.zeros((24, 20, 16), np.uint8)
+    mask[4:12, 6:10, 2:6] = 1
+    nibabel.save(nibabel.Nifti1Image(mask, np.diag([1, 1, 2, 1])), tmp_path / "lesion.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for number, here in enumerate(("", "./", "~/")):
+        (tmp_path / f"trail{number}").mkdir()
+        targets = (f"1@mask={here}lesion.nii.gz", TargetSpec(1, mask=f"{here}lesion.nii.gz"))
+        for target in targets:
+            request = ask(Path(f"{here}{bundle.name}"), target=target, trail_folder=f"{here}trail{number}")
+            (volume,) = request.volumes
+            request = replace(
+                request,
+                output_folder=f"{here}{Path(request.output_folder).name}",
+                volumes=(replace(volume, path=f"{here}{Path(volume.path).name}"),),
+            )
+            result = explain(worker, request).wait(60)
+            assert "over the 128 voxels of mask" in result.target.description
+            assert not os.path.exists(os.path.expanduser(request.output_folder))
+        assert any((tmp_path / f"trail{number}").iterdir())
+        assert worker.call("inspect", {"bundle": f"{here}{bundle.name}"}).wait(60)["info"]["name"] == "bundle"
 
 
 def test_it_steps_back_for_slicer(worker):
