@@ -13,6 +13,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from .. import zoo
+from ..request import absolute
 from ..worker.interpreter import LIBRARY, child_environment, own_python
 
 FOLDER_KEY = "CAMOverlay/ZooFolder"
@@ -20,7 +21,8 @@ LONGEST_MESSAGE = 600
 
 
 class ZooRow:
-    """List first, then Download; Cancel while something is on its way; Remove what was downloaded.
+    """List first, then Download; Cancel while something is on its way; Remove what was downloaded, for which no list is
+    needed: what is on disk can be chosen from the beginning.
 
     Args:
         ui: the panel's widgets by name.
@@ -31,14 +33,14 @@ class ZooRow:
         self.ui = ui
         self._onBundle = onBundle
         self._process: Any = None
-        self._answered = False
+        self._answered = self._listed = False
         self._bundles: list[tuple[str, str]] = []
         self._there: dict[str, zoo.Download] = {}
         self._parent, self._token, self._warning = "", "", ""
-        ui.zooSelector.addItem(_("Not listed yet"))
         ui.zooButton.clicked.connect(self._onButton)
         ui.zooRemoveButton.clicked.connect(self._onRemove)
         ui.zooSelector.currentIndexChanged.connect(self._onChoice)
+        self._showBundles()
 
     def stop(self) -> None:
         """End what is on its way; nothing half-done stays."""
@@ -51,13 +53,15 @@ class ZooRow:
             zoo.sweep(Path(self._parent), self._token)
         self._showIdle()
 
-    @property
-    def _listed(self) -> bool:
-        return bool(self.ui.zooSelector.enabled)
-
     def _chosen(self) -> str:
         index = self.ui.zooSelector.currentIndex
-        return str(self.ui.zooSelector.itemData(index) or "") if self._listed and index >= 0 else ""
+        return str(self.ui.zooSelector.itemData(index) or "") if index >= 0 else ""
+
+    @staticmethod
+    def _folder() -> str:
+        """Where bundles were put last; empty where none ever was."""
+        folder = str(slicer.app.userSettings().value(FOLDER_KEY) or "")
+        return absolute(folder) if folder else ""
 
     def _onButton(self, checked: bool = False) -> None:
         if self._process is not None:
@@ -71,16 +75,17 @@ class ZooRow:
             self._download(name)
 
     def _download(self, name: str) -> None:
-        settings = slicer.app.userSettings()
-        start = str(settings.value(FOLDER_KEY) or Path.home())
         folder = qt.QFileDialog.getExistingDirectory(
-            slicer.util.mainWindow(), _("Folder to put the bundle “{name}” into").format(name=name), start
+            slicer.util.mainWindow(),
+            _("Folder to put the bundle “{name}” into").format(name=name),
+            self._folder() or str(Path.home()),
         )
         if not folder:
             return
-        settings.setValue(FOLDER_KEY, folder)
+        folder = absolute(str(folder))  # the process has another working directory
+        slicer.app.userSettings().setValue(FOLDER_KEY, folder)
         self._say(_("Downloading {name} …").format(name=name))
-        self._parent, self._token = str(folder), uuid.uuid4().hex
+        self._parent, self._token = folder, uuid.uuid4().hex
         self._start(["download", name, folder, self._token])
 
     def _onRemove(self, checked: bool = False) -> None:
@@ -114,7 +119,6 @@ class ZooRow:
         process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
         process.connect("errorOccurred(QProcess::ProcessError)", self._onFinished)
         self._answered, self._warning = False, ""
-        self.ui.zooSelector.enabled = False if arguments[0] == "list" else self.ui.zooSelector.enabled
         self.ui.zooButton.text = _("Cancel")
         self.ui.zooRemoveButton.enabled = False
         process.start(python, ["-m", "CAMOverlayLib.zoo", *arguments])
@@ -140,7 +144,7 @@ class ZooRow:
             self._say(str(message["error"]))
         elif "bundles" in message:
             self._bundles = [(str(name), str(version)) for name, version in message["bundles"]]
-            self.ui.zooSelector.enabled = bool(self._bundles)
+            self._listed = bool(self._bundles)
             self._showBundles()
             self._say("" if self._bundles else _("The Model Zoo's list names no bundle."))
         elif "folder" in message:
@@ -152,13 +156,14 @@ class ZooRow:
             self._onBundle(message["folder"])
 
     def _showBundles(self) -> None:
-        """The list with what of it is on disk; the chosen one stays chosen."""
-        folder = str(slicer.app.userSettings().value(FOLDER_KEY) or "")
+        """The list, and what is on disk, also where the list does not name it; the chosen one stays chosen."""
+        folder = self._folder()
         self._there = zoo.downloaded(Path(folder)) if folder else {}
         chosen, selector = self._chosen(), self.ui.zooSelector
+        newest = {name: record.version for name, record in self._there.items()} | dict(self._bundles)
         blocked = selector.blockSignals(True)
         selector.clear()
-        for name, version in self._bundles:
+        for name, version in sorted(newest.items()):
             record = self._there.get(name)
             if record is None:
                 words = f"{name} {version}"
@@ -169,9 +174,10 @@ class ZooRow:
             else:
                 words = _("{name} {version} (downloaded)").format(name=name, version=record.version)
             selector.addItem(words, name)
-        names = [name for name, _version in self._bundles]
+        names = sorted(newest)
         if not names:
             selector.addItem(_("Not listed yet"))
+        selector.enabled = bool(names)
         selector.setCurrentIndex(names.index(chosen) if chosen in names else 0)
         selector.blockSignals(blocked)
         self._onChoice()

@@ -62,6 +62,39 @@ def test_remove_and_a_newer_version_by_pressing(host, panel, server, tmp_path, m
     assert not panel.ui.zooRemoveButton.enabled and "Removed demo 1.0.0" in panel.ui.zooLabel.text
 
 
+def test_remove_needs_no_list_and_no_network(host, panel, server, tmp_path, monkeypatch):
+    """What was downloaded once is there in the next Slicer, also where the list cannot be had or no longer names it."""
+    from CAMOverlayLib.panel.zoo import FOLDER_KEY
+
+    import slicer
+
+    for name in ("first", "second"):
+        in_the_zoo(server, zipped({path.replace("demo", name, 1): content for path, content in SMALL.items()}), name=name)
+        zoo.download(name, tmp_path)
+    (tmp_path / "own/configs").mkdir(parents=True)
+    slicer.app.userSettings().setValue(FOLDER_KEY, str(tmp_path))
+    slicer.util.reloadScriptedModule("CAMOverlay")
+    host.open("CAMOverlay")
+    ui, asked = slicer.modules.CAMOverlayWidget.ui, len(server.asked)
+    items = lambda: [ui.zooSelector.itemText(i) for i in range(ui.zooSelector.count)]  # noqa: E731
+    assert items() == ["first 1.0.0 (downloaded)", "second 1.0.0 (downloaded)"] and ui.zooRemoveButton.enabled
+    assert ui.zooButton.text.replace("&", "") == "List"
+    host.choose(ui.zooSelector, "second 1.0.0 (downloaded)")
+    host.dialogs.answer("OK")
+    host.click(ui.zooRemoveButton)
+    assert not (tmp_path / "second").exists() and items() == ["first 1.0.0 (downloaded)"] and len(server.asked) == asked
+    in_the_zoo(server, zipped(SMALL))  # which the list names alone
+    monkeypatch.setattr("CAMOverlayLib.panel.zoo.child_environment", _withZoo(server.url + "/list.json"))
+    host.click(ui.zooButton)
+    host.wait(lambda: "Download" in ui.zooButton.text, 20)
+    assert items() == ["demo 1.0.0", "first 1.0.0 (downloaded)"]
+    host.choose(ui.zooSelector, "first 1.0.0 (downloaded)")
+    host.dialogs.answer("OK")
+    host.click(ui.zooRemoveButton)
+    assert not (tmp_path / "first").exists() and items() == ["demo 1.0.0"] and not ui.zooRemoveButton.enabled
+    assert (tmp_path / "own/configs").is_dir()
+
+
 def test_no_module_of_the_working_directory_runs(host, panel, server, tmp_path, monkeypatch):
     in_the_zoo(server, zipped(SMALL))
     for name in ("json.py", "CAMOverlayLib.py"):
