@@ -28,6 +28,12 @@ SCHEMA = 2
 """Version of :class:`Request` and :class:`Result`. 1, which did not say so, called the verdicts proven, undecided and
 refuted. A field that is added later needs a default, and then no new version."""
 
+VERDICTS = ("verified", "inconclusive", "mismatch")
+"""What the voxels can say of a placement."""
+
+FORMER_VERDICTS = {"proven": "verified", "undecided": "inconclusive", "refuted": "mismatch"}
+"""The same in the words of version 1."""
+
 Record = TypeVar("Record", bound="JsonRecord")
 
 
@@ -545,16 +551,17 @@ class Result(JsonRecord):
 
     @classmethod
     def _migrated(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """The fields as of this version, of a result that an earlier one wrote."""
-        version = values.get("schema", 1)
-        if version == 1 and isinstance(values.get("placement"), dict):
+        """The fields as of this version, of a result that an earlier one wrote. Its words are known by themselves, so
+        that a record whose version was lost, or changed, is understood too."""
+        if isinstance(values.get("placement"), dict):
             placement = dict(values["placement"])
-            for old, new in (("proven", "verified"), ("undecided", "inconclusive"), ("refuted", "mismatch")):
+            for old, new in FORMER_VERDICTS.items():
                 if placement.get("verdict") == old:
                     placement["verdict"] = new
                 if isinstance(placement.get("words"), str):
                     placement["words"] = placement["words"].replace(f"Placement {old}", f"Alignment {new}")
             values = values | {"placement": placement}
+        version = values.get("schema", 1)
         return values | {"schema": SCHEMA if version == 1 else version}
 
     def _problem(self) -> str:

@@ -32,7 +32,7 @@ from .explain import Clock, explain_model
 from .memory import Memory
 from .model import Model
 from .targets import is_regression
-from .volume import Volume, check_volume, forms_note, matrix, native, promises_too_much
+from .volume import Volume, check_volume, forms_note, header_problem, matrix, native
 
 
 @dataclass(frozen=True)
@@ -197,13 +197,11 @@ def _read(source: Any, number: int) -> Volume:
         try:
             path = Path(source).expanduser()
             source, name = nibabel.load(path), path.name.split(".")[0]
-            promised = promises_too_much(source, path)
+            damage = header_problem(source, path, f"'{path}'")
         except Exception as error:  # nibabel raises many kinds
             raise VolumeError(f"'{source}' cannot be read ({reason(error)}). Give an image file, such as .nii.gz.") from error
-        if promised:
-            raise VolumeError(
-                f"'{path}' is damaged: its header promises {promised}, which its file cannot hold. Export it again."
-            )
+        if damage:
+            raise VolumeError(damage)
     if hasattr(source, "dataobj"):
         try:
             array, affine, notes = np.asarray(source.dataobj), source.affine, forms_note(source, name)

@@ -15,7 +15,7 @@ from ..errors import NotSeenError, TargetError, reason
 from ..request import VolumeFile
 from .grid import Grid, solid
 from .inverse import activation_grid
-from .volume import promises_too_much
+from .volume import header_problem
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,5 @@ def _require_plausible(image: Any, path: str) -> None:
     dtype = image.get_data_dtype()
     if dtype.fields is not None or dtype.kind not in "biuf":
         raise TargetError(f"Mask '{path}' holds colours or compound voxels ({dtype}); a label map of numbers is needed.")
-    if promised := promises_too_much(image, Path(path).expanduser()):
-        raise TargetError(
-            f"Mask '{path}' is damaged: its header promises {promised}, which its file cannot hold. Export it again."
-        )
+    if damage := header_problem(image, Path(path).expanduser(), f"Mask '{path}'"):
+        raise TargetError(damage)

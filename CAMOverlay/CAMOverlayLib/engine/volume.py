@@ -124,12 +124,16 @@ DEFLATE = 1100
 """Bytes that one compressed byte can stand for at most."""
 
 
-def promises_too_much(image: Any, path: Path | str) -> str:
-    """How much a header promises that its file cannot hold, in words; empty where it can. Asked before anything is
-    allocated for it."""
+def header_problem(image: Any, path: Path | str, called: str) -> str:
+    """That a header promises more than its file can hold, in a sentence; empty where it does not. Asked before anything
+    is allocated for it."""
     promised = math.prod(int(n) for n in image.shape) * image.get_data_dtype().itemsize
     held = max(1, os.path.getsize(path)) * PACKED.get(Path(path).suffix.lower(), DEFLATE)
-    return f"{promised / 1e9:.1f} GB" if promised > held else ""
+    if promised <= held:
+        return ""
+    return (
+        f"{called} is damaged: its header promises {promised / 1e9:.1f} GB, which its file cannot hold. Export it again."
+    )
 
 
 def check_volume(volume: Volume) -> None:

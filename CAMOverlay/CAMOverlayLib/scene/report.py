@@ -15,7 +15,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
 from typing import Any
 
-from ..request import Result
+from ..request import FORMER_VERDICTS, VERDICTS, Result
 
 MOST_CHARACTERS = 8 << 20
 """Longest text that is read: a report of a thousand classes and fifty transforms has 0.1 million characters."""
@@ -29,9 +29,6 @@ MOST_ENTRIES = 100_000
 NEEDED = ("target", "prediction")
 """Without these there is nothing to show."""
 
-WORDS_OF_VERSION_0 = {"proven": "verified", "undecided": "inconclusive", "refuted": "mismatch"}
-VERDICTS = ("verified", "inconclusive", "mismatch")
-
 
 @lru_cache(maxsize=32)
 def readReport(text: str) -> Result | None:
@@ -43,7 +40,7 @@ def readReport(text: str) -> Result | None:
         values = json.loads(text, parse_constant=_refuse)
         if not isinstance(values, dict) or not all(isinstance(values.get(name), dict) for name in NEEDED):
             return None
-        result = Result.from_dict(_migrated(_completed(Result, values)))
+        result = Result.from_dict(_withVerdict(_completed(Result, values)))
         _require(Result, result)
         _requireSense(result)
         result.to_json().encode()  # what "\ud800" stands for is found only here
@@ -56,12 +53,11 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number of a report")
 
 
-def _migrated(values: dict[str, Any]) -> dict[str, Any]:
-    """The words of the first version in those of today."""
+def _withVerdict(values: dict[str, Any]) -> dict[str, Any]:
+    """With a verdict that there is, or was in an earlier version; any other says nothing of the placement."""
     placement = dict(values["placement"])
-    verdict = placement.get("verdict")
-    verdict = WORDS_OF_VERSION_0.get(verdict, verdict)
-    placement["verdict"] = verdict if verdict in VERDICTS else "inconclusive"
+    if placement.get("verdict") not in (*VERDICTS, *FORMER_VERDICTS):
+        placement["verdict"] = "inconclusive"
     return {**values, "placement": placement}
 
 

@@ -84,3 +84,22 @@ def test_a_file_that_is_no_array_is_named(tmp_path, export):
     (tmp_path / "volume.npy").write_bytes(b"not numpy")
     with pytest.raises(VolumeError, match="volume.npy.*cannot be read"):
         read_volume(file)
+
+
+def test_a_header_that_promises_more_than_its_file_holds_is_called_so_at_both_doors(tmp_path):
+    """Nothing is allocated for it, and volume and mask are refused in the same words."""
+    from CAMOverlayLib.engine.direct import _read
+    from CAMOverlayLib.engine.places import read_mask
+    from CAMOverlayLib.errors import TargetError
+
+    path = tmp_path / "huge.nii"
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.eye(4)), path)
+    content = bytearray(path.read_bytes())
+    content[42:48] = np.array([30000] * 3, "<i2").tobytes()
+    path.write_bytes(content)
+    words = f"'{path}' is damaged: its header promises 108000.0 GB, which its file cannot hold. Export it again."
+    with pytest.raises(VolumeError) as volume:
+        _read(str(path), 0)
+    with pytest.raises(TargetError) as mask:
+        read_mask(str(path))
+    assert str(volume.value) == words and str(mask.value) == f"Mask {words}"
