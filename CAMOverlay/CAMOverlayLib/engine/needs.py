@@ -52,11 +52,20 @@ def answers_with_image(metadata: dict[str, Any]) -> bool:
     )
 
 
+LONGEST = 20_000
+"""Characters at either end of an exception's message that are looked through."""
+
+
 def what_went_wrong(cause: BaseException) -> str:
     """The kind of an error and the line of its message that says most, without the colours of a terminal."""
     if isinstance(cause, ModuleNotFoundError) and cause.name:
         return _install(cause.name)
-    text = without_colours(str(cause))
+    try:
+        text = str(cause)
+    except Exception:  # a bundle's exception may fail while it is printed
+        text = ""
+    # What is wrong stands at the beginning or at the end; a message of megabytes takes seconds to look through.
+    text = without_colours(text if len(text) <= 2 * LONGEST else f"{text[:LONGEST]}\n{text[-LONGEST:]}")
     if named := re.search(
         r"No module named '([\w.]+)'|[Pp]ackage '?(\w+)'? is not installed|[Pp]lease install (\w+)", text
     ):

@@ -91,16 +91,20 @@ class Answer(JsonRecord):
 
 @dataclass(frozen=True)
 class Failure(JsonRecord):
-    """A run ended by an error, named as in :mod:`CAMOverlayLib.errors`. Without a run: the worker itself cannot work."""
+    """A run ended by an error, named as in :mod:`CAMOverlayLib.errors`, with the setting that would mend it. Without a
+    run: the worker itself cannot work."""
 
     run: str
     kind: str
     message: str
+    setting: str = ""
 
     def error(self) -> CAMOverlayError | Cancelled:
         kind = getattr(errors, self.kind, None)
-        known = isinstance(kind, type) and issubclass(kind, (CAMOverlayError, Cancelled))
-        return (kind if known else WorkerError)(self.message)  # type: ignore[misc]
+        if kind is Cancelled:
+            return Cancelled(self.message)
+        known = isinstance(kind, type) and issubclass(kind, CAMOverlayError)
+        return (kind if known else WorkerError)(self.message, setting=self.setting)  # type: ignore[misc]
 
 
 Message = Call | Cancel | Hello | Ready | Beat | Report | Answer | Failure

@@ -7,6 +7,7 @@ says every second that the process is alive. Run as ``python -m CAMOverlayLib.wo
 
 from __future__ import annotations
 
+import dataclasses
 import faulthandler
 import importlib.metadata
 import importlib.util
@@ -23,10 +24,11 @@ import traceback
 import warnings
 
 from .. import errors
-from ..errors import CAMOverlayError, Cancelled, DeviceError, WorkerError, causes, reason
+from ..errors import CAMOverlayError, Cancelled, DeviceError, WorkerError, causes, one_line, reason
 from ..request import STAGES, Progress
 from . import processes
 from .protocol import (
+    LONGEST_LINE,
     LONGEST_MESSAGE,
     PROTOCOL,
     Answer,
@@ -44,6 +46,8 @@ from .protocol import (
 )
 
 NEEDED = ("numpy", "torch", "monai", "nibabel")
+LONGEST_PROGRESS = 500
+"""Characters of what a progress says; the name of a bundle's class may have megabytes."""
 BEAT = 1.0
 """Seconds between two signs of life."""
 
@@ -138,7 +142,17 @@ class Channel:
         self._lock = threading.Lock()
 
     def send(self, message: Message) -> None:
+        """
+        Raises:
+            WorkerError: it is longer than the other side listens to. Nothing is half-written then, nor where
+            :func:`encode` raises.
+        """
         line = encode(message)
+        if len(line) > LONGEST_LINE:
+            raise WorkerError(
+                f"The answer is {len(line) / 1e6:.0f} MB of text where {LONGEST_LINE / 1e6:.0f} MB can be passed on. The "
+                "names in the bundle's configuration may be too long."
+            )
         with self._lock:
             self._write(line)
 
@@ -218,6 +232,7 @@ class Server:
         if progress.stage == self._reported[0] and now - self._reported[1] < 0.05:
             return  # more than an eye can follow only makes Slicer work
         self._reported = (progress.stage, now)
+        progress = dataclasses.replace(progress, message=one_line(progress.message, LONGEST_PROGRESS))
         self._channel.send(Report(self._running, progress))
 
     def _told(self, run: str, error: BaseException) -> Failure:
@@ -229,7 +244,7 @@ class Server:
         text = failure.message
         if len(text) > LONGEST_MESSAGE:
             text = text[:LONGEST_MESSAGE] + f"… ({len(text)} characters)"
-        return Failure(failure.run, failure.kind, text)
+        return dataclasses.replace(failure, message=text)
 
     def _failure(self, run: str, error: BaseException) -> Failure:
         if run in self._cancelled:  # wherever it was thrown, and whatever a library made of it
@@ -241,7 +256,7 @@ class Server:
             )
         if isinstance(error, (CAMOverlayError, Cancelled)):
             kind = next(c.__name__ for c in type(error).__mro__ if getattr(errors, c.__name__, None) is c)
-            return Failure(run, kind, str(error))
+            return Failure(run, kind, str(error), getattr(error, "setting", ""))
         try:
             lines = "".join(traceback.format_exception(type(error), error, error.__traceback__)).strip().splitlines()
         except Exception:  # its own text fails

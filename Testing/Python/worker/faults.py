@@ -114,7 +114,36 @@ def hold_the_interpreter(_):
     re.match(r"(a+)+$", "a" * 60 + "b")  # for ever, in C, without letting any other thread run
 
 
+def start_a_child_and_sleep(path):
+    """A process that would outlive this one; its number is in the file."""
+    import subprocess
+
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    with open(path, "w") as file:
+        file.write(str(child.pid))
+    time.sleep(60)
+
+
+def raise_in_a_circle(_):
+    one, other = RuntimeError("the one"), ValueError("the other")
+    one.__cause__, other.__cause__ = other, one
+    raise one
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise OSError("not even that")
+
+
+def raise_unprintable(_):
+    raise Unprintable
+
+
 FAULTS = {
+    "start a child and sleep": start_a_child_and_sleep,
+    "raise in a circle": raise_in_a_circle,
+    "raise what cannot be printed": raise_unprintable,
+    "raise megabytes": lambda size: {}["x" * int(size)],
     "sleep": time.sleep,
     "exit": sys.exit,
     "leave": os._exit,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from CAMOverlayLib.errors import CAMOverlayError, DeviceError, OutputError, PreprocessingError
+from CAMOverlayLib.errors import CAMOverlayError, Cancelled, DeviceError, OutputError, PreprocessingError
 from CAMOverlayLib.worker import client
 from CAMOverlayLib.worker.client import Worker
-from worker.helpers import explain, fails, nothing_is_left, vanishes, wait_for_stage, wrapper
+from CAMOverlayLib.worker.protocol import LONGEST_MESSAGE, PROTOCOL
+from worker.helpers import exists, explain, fails, nothing_is_left, vanishes, wait_for_stage, wrapper
 
 
 @pytest.fixture
@@ -63,8 +65,8 @@ RUBBISH = {
 def impostor(tmp_path):
     """A function that makes a program which starts like a worker and answers its first call with some shell command."""
 
-    def make(command):
-        hello = '{"type": "hello", "pid": 0, "python": "3", "executable": ""}'
+    def make(command, pid=0, protocol=PROTOCOL):
+        hello = f'{{"type": "hello", "pid": {pid}, "python": "3", "executable": "", "protocol": {protocol}}}'
         lines = f"echo '{hello}'", """echo '{"type": "ready"}'""", "read call", "echo last-words >&2", command
         return Worker(wrapper(tmp_path / "python", *lines))
 
@@ -220,3 +222,94 @@ def test_the_run_folder_disappears(worker, fault_bundle, ask):
     with pytest.raises(CAMOverlayError, match=request.output_folder):
         run.wait(60)
     explain(worker, ask(fault_bundle())).wait(60)
+
+
+@pytest.mark.parametrize("protocol", [PROTOCOL + 1, 0, 10**12])
+def test_another_version_of_the_exchange(impostor, ask, protocol):
+    with impostor("exec sleep 60", protocol=protocol) as worker:
+        request = ask("/bundle")
+        run = explain(worker, request)
+        pid = worker._transport.pid
+        fails(run, f"speaks version {protocol} of the exchange and this program version {PROTOCOL}", "Restart Slicer")
+        assert nothing_is_left(request, pid)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_number_that_is_not_the_childs_is_never_signalled(impostor, ask):
+    """Whatever process the greeting names, only the child is ended: not a stranger, not Slicer, not all of them."""
+    stranger = subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        for claimed in (stranger.pid, os.getpid(), os.getppid(), 1, 0, -1, -stranger.pid, 2**40):
+            with impostor("exec sleep 60", pid=claimed) as worker:
+                run = explain(worker, ask("/bundle"))
+                while run.state != "running":
+                    worker._transport.pump(0.01)
+                child = worker._transport.pid
+                assert worker.pid == child
+                worker.stop()
+                assert vanishes(child) and exists(stranger.pid), claimed
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_what_the_process_started_ends_with_it(victim, fault_bundle, ask, tmp_path):
+    """A bundle's loader may start processes of its own."""
+    ends = {
+        "stop": lambda run, pid: victim.stop(),
+        "cancel": lambda run, pid: run.cancel(),
+        "its own end": lambda run, pid: victim._transport._process.stdin.close(),
+    }
+    for number, (how, end) in enumerate(ends.items()):
+        noted = tmp_path / f"child{number}"
+        run = explain(victim, ask(fault_bundle({"what": "start a child and sleep", "value": str(noted)})))
+        wait_for_stage(run, "preprocess")
+        while not noted.exists() or not noted.read_text():
+            victim._transport.pump(0.01)
+        child, pid = int(noted.read_text()), victim.pid
+        assert exists(child)
+        end(run, pid)
+        with pytest.raises((Cancelled, CAMOverlayError)):
+            run.wait(10)
+        assert vanishes(child) and vanishes(pid), how
+
+
+def test_causes_in_a_circle(worker, fault_bundle, ask):
+    message = fails(explain(worker, ask(fault_bundle({"what": "raise in a circle"}))), "the o", kind=PreprocessingError)
+    assert len(message) < 1000
+    explain(worker, ask(fault_bundle())).wait(60)
+
+
+def test_an_exception_that_cannot_be_printed(worker, fault_bundle, ask):
+    request = ask(fault_bundle({"what": "raise what cannot be printed"}))
+    fails(explain(worker, request), "Unprintable, without a reason", kind=PreprocessingError)
+
+
+def test_an_exception_of_fifty_megabytes(worker, fault_bundle, ask):
+    message = fails(explain(worker, ask(fault_bundle({"what": "raise megabytes", "value": 5e7}))), "xxx", kind=PreprocessingError)
+    assert len(message) <= LONGEST_MESSAGE
+
+
+def test_an_answer_that_is_too_long_to_pass_on_says_so():
+    """Else the other side would take it for rubbish, and end the process."""
+    import threading
+
+    from CAMOverlayLib.errors import WorkerError
+    from CAMOverlayLib.worker.protocol import Answer, Lines, Ready, decode
+    from CAMOverlayLib.worker.server import Channel
+
+    there, here = os.pipe()
+    heard = []
+    reader = threading.Thread(target=lambda: heard.extend(iter(lambda: os.read(there, 1 << 20), b"")))
+    reader.start()
+    channel = Channel(here)
+    with pytest.raises(WorkerError, match="50 MB of text where 17 MB can be passed on"):
+        channel.send(Answer("1", {"text": "x" * 50_000_000}))
+    long = Answer("1", {"text": "x" * 15_000_000})
+    channel.send(long)
+    channel.send(Ready())
+    os.close(here)
+    reader.join()
+    os.close(there)
+    lines = Lines()
+    assert [decode(line) for data in heard for line in lines.feed(data)] == [long, Ready()]

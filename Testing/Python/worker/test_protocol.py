@@ -19,6 +19,7 @@ from CAMOverlayLib.worker.protocol import (
     decode,
     encode,
 )
+from CAMOverlayLib.worker.server import Server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import examples
@@ -125,10 +126,23 @@ def test_a_line_without_end_does_not_fill_the_memory():
             list(lines.feed(b"x" * 100))
 
 
-@pytest.mark.parametrize("kind", ["VolumeError", "Cancelled", "DeviceError"])
-def test_a_failure_is_the_error_that_it_names(kind):
-    error = Failure("1", kind, "so it is").error()
-    assert type(error) is getattr(errors, kind) and str(error) == "so it is"
+KINDS = [n for n, k in vars(errors).items() if isinstance(k, type) and issubclass(k, (errors.CAMOverlayError, errors.Cancelled))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("setting", ["", "configs"])
+def test_a_failure_is_the_error_that_was_raised(kind, setting):
+    """Class, words and the setting that mends it, on the whole way; one of a bundle's own subclasses as what it is here."""
+    cls = getattr(errors, kind)
+    given = {"setting": setting} if issubclass(cls, errors.CAMOverlayError) and setting else {}
+    for raised in (cls("so it is", **given), type("Own", (cls,), {})("so it is", **given)):
+        error = decode(encode(Server(None, 60.0)._told("1", raised))).error()
+        assert type(error) is cls and str(error) == "so it is"
+        assert getattr(error, "setting", "") == getattr(raised, "setting", "")
+
+
+def test_the_kinds_are_all_there():
+    assert len(KINDS) >= 15 and {"VolumeError", "Cancelled", "NotSeenError", "NetworkError"} <= set(KINDS)
 
 
 @pytest.mark.parametrize("kind", ["ValueError", "annotations", "", "Nonsense"])
