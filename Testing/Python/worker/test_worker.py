@@ -187,6 +187,31 @@ def test_every_relative_path_is_meant_from_here(worker, make_bundle, ask, monkey
         assert worker.call("inspect", {"bundle": f"{here}{bundle.name}"}).wait(60)["info"]["name"] == "bundle"
 
 
+def test_numpy_in_every_field_of_a_request(worker, make_bundle, ask, tmp_path):
+    """What a notebook has at hand: one request in NumPy's own types gives what the plain one gives."""
+    chain = [{"_target_": f"{name}d", "keys": "image"} for name in ("LoadImage", "EnsureChannelFirst", "EnsureType")]
+    unet = {"_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2]}
+    bundle = make_bundle(network=unet, chain=chain)
+    plain = ask(bundle, target=TargetSpec(1, 0, voxel=(5, 6, 7)), device="cpu", inverse="affine", configs=("configs/inference.json",))
+    (volume,) = plain.volumes
+    numpy = ask(
+        np.str_(bundle),
+        target=TargetSpec(np.int64(1), np.uint8(0), voxel=np.array([5.0, 6.0, 7.0])),
+        volumes=[replace(volume, path=Path(volume.path), affine=np.array(volume.affine), name=np.str_(volume.name))],
+        trust=np.bool_(True), method=np.str_("gradcam"), device=np.str_("cpu"), inverse=np.array("affine"),
+        verify=np.bool_(False), blocks=np.bool_(False), mixed=np.bool_(False), configs=np.array(["configs/inference.json"]),
+        trail_folder=None, schema=np.int32(2),
+    )  # fmt: skip
+
+    def seen(result):
+        return result.prediction, result.target, result.peak, np.load(result.heatmap.path).copy()
+
+    one, other = (explain(worker, request, finish=seen).wait(60) for request in (plain, numpy))
+    assert one[:3] == other[:3] and np.array_equal(one[3], other[3])
+    inspected = worker.call("inspect", {"bundle": Path(bundle), "trust": np.bool_(True), "configs": np.array(["configs/inference.json"])})
+    assert inspected.wait(60)["layers"]
+
+
 def test_it_steps_back_for_slicer(worker):
     if hasattr(os, "getpriority"):
         assert os.getpriority(os.PRIO_PROCESS, worker.pid) > os.getpriority(os.PRIO_PROCESS, os.getpid()) - 1
