@@ -16,7 +16,9 @@ import atexit
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
+import traceback
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -53,16 +55,18 @@ def ensureScene() -> slicer.vtkMRMLScene:
     """The MRML scene. Outside Slicer the first call starts the Slicer core; inside Slicer there is nothing to do."""
     global _core
     if getattr(slicer, "mrmlScene", None) is None:
+        atexit.register(_release)  # first: an interrupt may come at any moment from here on
         with vtkMessages():  # the colour logic complains that there is no Slicer home folder with further colour files
             _core = _startCore()
         slicer.mrmlScene = _core.scene
-        atexit.register(_release)
     return slicer.mrmlScene
 
 
 def _release() -> None:
     """Let go of the scene before Python takes its modules apart in no order, which can end in a crash."""
     global _core
+    if (last := getattr(sys, "last_traceback", None)) is not None:
+        traceback.clear_frames(last)  # what ended the program still holds what it was working on
     if _core is not None:
         if getattr(slicer, "mrmlScene", None) is _core.scene:
             slicer.mrmlScene = None

@@ -40,6 +40,32 @@ def test_ensureScene_is_idempotent_and_slicer_util_works():
     assert core.applicationLogic().GetSliceLogics().GetNumberOfItems() == 3
 
 
+@pytest.mark.parametrize("moment", ["while the core starts", "afterwards"])
+@pytest.mark.parametrize("how", ["KeyboardInterrupt", "SystemExit(3)", "ZeroDivisionError"])
+def test_python_ends_in_order_whatever_ends_it(moment, how):
+    """Scene and logics are let go of before Python's modules are, also by the frames of what was raised."""
+    program = (
+        "import gc, atexit, weakref, slicer\n"
+        "from CAMOverlayLib.scene import core\n"
+        "dead = []\n"
+        "atexit.register(lambda: print('let go of', gc.collect() >= 0 and all(one() is None for one in dead)))\n"
+        "class Logic(slicer.vtkMRMLSliceLogic):\n"
+        "    def AddSliceNode(self, name):\n"
+        f"        if {moment!r} == 'while the core starts' and name == 'Yellow':\n"
+        f"            raise {how}\n"
+        "        return super().AddSliceNode(name)\n"
+        "slicer.vtkMRMLSliceLogic = Logic\n"
+        "def work():\n"
+        "    scene = core.ensureScene()\n"
+        "    dead.append(weakref.ref(scene))\n"
+        f"    raise {how}\n"
+        "work()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == {"KeyboardInterrupt": -2, "SystemExit(3)": 3, "ZeroDivisionError": 1}[how], done.stderr
+    assert done.stdout == "let go of True\n"
+
+
 def test_scene_made_by_a_host_is_used():
     program = (
         "import slicer\nslicer.mrmlScene = scene = slicer.vtkMRMLScene()\n"
