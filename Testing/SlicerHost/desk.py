@@ -55,9 +55,6 @@ class qSlicerMainWindow(QMainWindow):
     def moduleSelector(self) -> qSlicerModuleSelectorToolBar:
         return self._selector
 
-    def pythonConsole(self) -> None:
-        return None
-
 
 def usePalette(app: QApplication, dark: bool) -> None:
     """Slicer's light or dark theme: the Fusion style with a palette."""

@@ -19,13 +19,9 @@ EXTRACT = Path(__file__).with_name("offered.json")
 
 #: The ctk and qMRML classes that this package builds. All listed Qt classes are taken.
 CLASSES = {
-    "ctk": """ctkCheckBox ctkCheckableComboBox ctkCheckablePushButton ctkCollapsibleButton
-        ctkCollapsibleGroupBox ctkColorPickerButton ctkComboBox ctkDirectoryButton ctkDoubleRangeSlider
-        ctkDoubleSlider ctkDoubleSpinBox ctkExpandableWidget ctkFittedTextBrowser ctkMenuButton ctkMessageBox
-        ctkPathLineEdit ctkPushButton ctkRangeWidget ctkSliderWidget""".split(),
-    "qmrml": """qMRMLCollapsibleButton qMRMLColorTableComboBox qMRMLNodeComboBox
-        qMRMLRangeWidget qMRMLSegmentSelectorWidget qMRMLSliderWidget qMRMLSpinBox
-        qMRMLWidget""".split(),
+    "ctk": """ctkCollapsibleButton ctkCollapsibleGroupBox ctkMessageBox ctkPathLineEdit ctkRangeWidget
+        ctkSliderWidget""".split(),
+    "qmrml": "qMRMLColorTableComboBox qMRMLNodeComboBox qMRMLWidget".split(),
 }
 
 #: Objects that cannot be constructed, under the class by which this package knows them.
@@ -35,7 +31,6 @@ INSTANCES = {
     "slicer.app.layoutManager()": "qSlicerLayoutManager",
     "slicer.app.layoutManager().sliceWidget('Red')": "qMRMLSliceWidget",
     "slicer.app.moduleManager()": "qSlicerModuleManager",
-    "slicer.app.pythonManager()": "qSlicerPythonManager",
     "slicer.modules.colors": "qSlicerLoadableModule",
     "slicer.util.mainWindow()": "qSlicerMainWindow",
 }

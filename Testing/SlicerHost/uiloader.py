@@ -75,13 +75,5 @@ class QUiLoader(NativeLoader):
             return
         source, target = (pythonqt.wrap(end) for end in ends)
         method = getattr(target, slot.partition("(")[0], None)
-        if method is None:
-            method = _propertySetter(target, slot.partition("(")[0])
-        if not pythonqt.connect(source, signal, method):
+        if method is None or not pythonqt.connect(source, signal, method):
             print(f"Qt Designer file: cannot connect {sender}.{signal}")
-
-
-def _propertySetter(target: Any, slot: str) -> Any:
-    """`setChecked` and the like are slots in C++ also where PythonQt shows only the property."""
-    name = slot.removeprefix("set")
-    return lambda value: setattr(target, name[0].lower() + name[1:], value)

@@ -46,7 +46,7 @@ def test_classes_have_the_listed_members(host, module):
             continue
         looked += 1
         assert public(cls) - ALWAYS == offered.offer(name).names() - ALWAYS, name
-    assert looked > 15
+    assert looked > 60 if module == "qt" else looked == len(offered.CLASSES["ctk"])
 
 
 @needsLists
@@ -76,19 +76,23 @@ def test_names_that_the_real_modules_lack_are_missing(host):
 
 
 @needsLists
-@pytest.mark.parametrize("package", ["packaging", "ScriptedLoadableModule", "i18n", "testing"])
+@pytest.mark.parametrize("package", ["packaging", "ScriptedLoadableModule", "i18n"])
 def test_python_functions_have_the_listed_signatures(host, package):
     import importlib
 
     listed = json.loads((LISTS / "python.json").read_text())[f"slicer.{package}"]
     module = importlib.import_module(f"slicer.{package}")
     for name, entry in listed.items():
+        if name not in vars(module):
+            continue  # the panel does not use it
         if isinstance(entry, str) and inspect.getmodule(getattr(module, name)) is module:
             words = {p.split(":")[0].split("=")[0].strip() for p in entry.partition("(")[2].rpartition(")")[0].split(",")}
             assert set(inspect.signature(getattr(module, name)).parameters) <= words, name
         elif isinstance(entry, dict) and name.startswith("Scripted"):
             cls = getattr(module, name)
             for method, signature in entry["methods"].items():
+                if method not in vars(cls):
+                    continue
                 parameters = [p for p in inspect.signature(getattr(cls, method)).parameters]
                 assert parameters == [w.split("=")[0].strip(" *()") for w in signature.split(",")], f"{name}.{method}"
             public = {m for m in vars(cls) if not m.startswith("_")}

@@ -190,19 +190,6 @@ def test_disconnect(host):
     assert got == []
 
 
-def test_signals_of_python_subclasses(host):
-    import qt
-
-    class Sender(qt.QObject):
-        changed = qt.Signal(int)
-
-    sender, got = Sender(), []
-    sender.changed.connect(got.append)
-    sender.changed.emit(3)
-    sender.changed(4)
-    assert got == [3, 4]
-
-
 def test_virtual_functions_of_python_subclasses(host):
     import qt
 
