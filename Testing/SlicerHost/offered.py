@@ -17,8 +17,14 @@ from pathlib import Path
 
 EXTRACT = Path(__file__).with_name("offered.json")
 
-#: The ctk and qMRML classes that this package builds. All listed Qt classes are taken.
+#: The classes that the panel and the functions of `slicer.util` that it calls use, and those that they are made of.
 CLASSES = {
+    "qt": """QAbstractButton QAbstractItemView QAction QApplication QByteArray QCheckBox QColor QComboBox QCompleter
+        QCoreApplication QDialog QDoubleSpinBox QEvent QFile QFileDialog QFont QFormLayout QFrame QGroupBox
+        QGuiApplication QHBoxLayout QHeaderView QIODevice QIcon QImage QItemSelectionModel QLabel QLineEdit QMenu
+        QMessageBox QObject QPlainTextEdit QProcess QProcessEnvironment QProgressBar QProgressDialog QPushButton
+        QSettings QSize QSlider QSpinBox QTableView QTableWidget QTableWidgetItem QTimer QToolButton QTreeView
+        QTreeWidget QTreeWidgetItem QUiLoader QVBoxLayout QWidget""".split(),
     "ctk": """ctkCollapsibleButton ctkCollapsibleGroupBox ctkMessageBox ctkPathLineEdit ctkRangeWidget
         ctkSliderWidget""".split(),
     "qmrml": "qMRMLColorTableComboBox qMRMLNodeComboBox qMRMLWidget".split(),
@@ -109,7 +115,7 @@ def fromList(entry: dict) -> Offer:
 def readLists(folder: Path) -> tuple[dict[str, Offer], dict[str, str]]:
     """All classes of the full lists that are taken, and the names of the modules."""
     lists = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("qt", "ctk", "qmrml", "instances")}
-    chosen = dict(lists["qt"])
+    chosen = {}
     for group, classes in CLASSES.items():
         chosen.update({name: lists[group][name] for name in classes})
     chosen.update({name: lists["instances"][where] for where, name in INSTANCES.items()})

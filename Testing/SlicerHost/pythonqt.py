@@ -445,6 +445,8 @@ def _wrapObject(native: Shiboken.Object) -> Wrapped | None:
     if pointer and (known := _known.get(pointer)) is not None and known._held is native:
         return known
     cls = next(filter(None, map(_classOf, type(native).__mro__)), None)
+    if cls is None and (name := type(native).__name__) in offered.names("qt"):
+        raise NotImplementedError(f"SlicerHost has no qt.{name}, the panel does not use it; see SlicerHost/offered.py")
     if cls is None:  # something new in Qt 6, such as what setOverrideCursor returns
         return None
     wrapped = cls.__new__(cls)
@@ -458,14 +460,14 @@ def _classOf(native: type) -> WrappedType | None:
     """What a module sees for exactly this class, or None for one that Slicer does not have."""
     if native in _classes:
         return _classes[native]
-    if native.__module__.startswith("PySide6") and native.__name__ in offered.names("qt"):
-        return defineClass(native.__name__, native)
+    name = native.__name__
+    if native.__module__.startswith("PySide6") and (name in BY_NAME_ONLY or offered.offer(name)):
+        return defineClass(name, native)
     return None
 
 
-def nativeClass(name: str) -> type | None:
-    """The PySide6 class of a Qt class name."""
-    return next((found for module in NATIVE_MODULES if isinstance(found := getattr(module, name, None), type) and issubclass(found, Shiboken.Object)), None)
+#: Classes that the lists know by name only; the panel is handed objects of them.
+BY_NAME_ONLY = ("QLayoutItem", "QScrollBar", "QStatusBar", "QWidgetItem")
 
 
 def defineClass(
@@ -473,7 +475,7 @@ def defineClass(
 ) -> WrappedType:
     """Make the class that a module sees for `native`, with exactly the members that Slicer's has.
 
-    For a class that the lists know by name only, PySide6's own members stand in.
+    For the few that the lists know by name only, PySide6's own members stand in.
     """
     if native in _classes:
         return _classes[native]
@@ -506,9 +508,9 @@ def defineClass(
 
 def wrappedClass(name: str) -> WrappedType:
     """The class that a module sees under a Qt class name."""
-    native = nativeClass(name)
-    if native is None:
-        raise AttributeError(f"SlicerHost: Qt 6 has no {name}")
+    native = next(filter(None, (getattr(module, name, None) for module in NATIVE_MODULES)), None)
+    if native is None or offered.offer(name) is None:
+        raise AttributeError(f"SlicerHost has no qt.{name}, the panel does not use it; see SlicerHost/offered.py")
     return defineClass(name, native)
 
 

@@ -250,7 +250,7 @@ def test_application(host):
     import slicer
 
     assert slicer.app.applicationVersion.startswith("5.13") and slicer.app.revision == "31053"
-    assert os.path.isdir(slicer.app.temporaryPath) and os.path.isdir(slicer.util.tempDirectory())
+    assert os.path.isdir(slicer.app.temporaryPath)
     assert slicer.app.testingEnabled() is False
     assert slicer.app.layoutManager().sliceViewNames() == ("Red", "Green", "Yellow")
     assert shutil.which("PythonSlicer") == sys.executable

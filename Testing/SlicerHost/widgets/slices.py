@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import vtk
-from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QImage, QPainter
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 from vtk.util.numpy_support import vtk_to_numpy
@@ -30,7 +30,6 @@ class qMRMLSliceView(QWidget):
     def __init__(self, sliceWidget: qMRMLSliceWidget) -> None:
         super().__init__(sliceWidget)
         self._owner = sliceWidget
-        self._drag: tuple[Any, ...] | None = None
         self.setMinimumSize(60, 60)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
@@ -86,27 +85,6 @@ class qMRMLSliceView(QWidget):
 
     def wheelEvent(self, event: Any) -> None:
         self._owner.scroll(1 if event.angleDelta().y() > 0 else -1)
-
-    def mousePressEvent(self, event: Any) -> None:
-        node = self._owner.mrmlSliceNode()
-        self._drag = (event.position(), node.GetXYZOrigin(), node.GetFieldOfView())
-
-    def mouseMoveEvent(self, event: Any) -> None:
-        """Right button zooms, middle button (or left with Shift) pans, as in Slicer."""
-        if self._drag is None:
-            return
-        start, origin, field = self._drag
-        moved: QPointF = event.position() - start
-        node = self._owner.mrmlSliceNode()
-        if event.buttons() & Qt.MouseButton.RightButton:
-            factor = 1.01 ** -moved.y()
-            node.SetFieldOfView(field[0] * factor, field[1] * factor, field[2])
-        elif event.buttons() & Qt.MouseButton.MiddleButton or event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
-            perPixel = field[0] / max(self.width(), 1)
-            node.SetXYZOrigin(origin[0] - moved.x() * perPixel, origin[1] + moved.y() * perPixel, origin[2])
-
-    def mouseReleaseEvent(self, event: Any) -> None:
-        self._drag = None
 
 
 class qMRMLSliceControllerWidget(QWidget):
