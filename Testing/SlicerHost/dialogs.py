@@ -21,7 +21,6 @@ from PySide6.QtWidgets import (
     QDialog,
     QInputDialog,
     QLabel,
-    QMenu,
     QMessageBox,
     QProgressDialog,
     QWidget,
@@ -81,14 +80,6 @@ class Dialogs:
         return str(self._record(Shown(title, "", "", [])) or "")
 
     def _answerModal(self) -> None:
-        menu = QApplication.activePopupWidget()
-        if isinstance(menu, QMenu) and self._answers:
-            labels = {action.text().replace("&", ""): action for action in menu.actions()}
-            chosen = labels.get(str(self._record(Shown(menu.title(), "", "", list(labels)))))
-            menu.close()
-            if chosen is not None:
-                chosen.trigger()
-            return
         dialog = QApplication.activeModalWidget()
         if not isinstance(dialog, QDialog) or not dialog.isVisible() or isinstance(dialog, QProgressDialog):
             return  # a progress dialog asks nothing

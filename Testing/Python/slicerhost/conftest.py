@@ -1,4 +1,4 @@
-"""One host with the module for all tests of this folder; each test starts with an empty scene and must leave no errors."""
+"""One host with the module for all tests of this folder; each test begins with an empty scene and leaves no errors."""
 
 from __future__ import annotations
 

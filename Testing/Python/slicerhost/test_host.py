@@ -229,7 +229,8 @@ def test_installing_packages_is_played(host, monkeypatch):
 
     packaging.index.__init__()
     lines, ended = [], []
-    packaging.pip_install("one two>=1", blocking=False, show_progress=False, logCallback=lines.append, completedCallback=ended.append)
+    beside = {"blocking": False, "show_progress": False, "logCallback": lines.append, "completedCallback": ended.append}
+    packaging.pip_install("one two>=1", **beside)
     host.wait(lambda: ended)
     assert packaging.index.installed == [["one", "two>=1"]] and ended == [0] and "one two>=1" in lines[0]
     packaging.pip_uninstall(["one"])
@@ -241,7 +242,7 @@ def test_installing_packages_is_played(host, monkeypatch):
     assert not caught.value.output, "Slicer shows a window with pip's words first, and they are not in the error"
     assert host.dialogs.shown[-1].text == "Package installation failed." and "No space left" in host.dialogs.shown[-1].details
     lines, ended = [], []
-    packaging.pip_install("other", blocking=False, show_progress=False, logCallback=lines.append, completedCallback=ended.append)
+    packaging.pip_install("other", **beside)
     assert lines[-1] == "No space left on device" and ended == [1]
     packaging.index.__init__()
 
@@ -307,7 +308,7 @@ def test_the_command_takes_a_picture(tmp_path, options):
     path = os.pathsep.join([str(folder), str(folder.parent / "CAMOverlay")])
     output = tmp_path / "picture.png"
     # The presses before the picture take a run of the network; `make screenshot` makes them.
-    code = "import sys, SlicerHost.__main__ as m; m.demonstrate = lambda host, panel: None; sys.exit(m.main(sys.argv[1:]))"
+    code = "import sys, SlicerHost.__main__ as m; m.demonstrate = lambda *_: None; sys.exit(m.main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, *options, "screenshot", str(output)]
     ran = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stderr

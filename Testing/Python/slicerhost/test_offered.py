@@ -26,12 +26,13 @@ def public(cls) -> set[str]:
 def test_the_extract_says_what_the_lists_say():
     full, names = offered.readLists(LISTS)
     for module, listed in names.items():
-        assert offered.names(module) == set(listed.split())
-    for name, own in full.items():
+        assert offered.names(module) == set(listed)
+    for name, entry in full.items():
+        own = offered.fromList(entry)
         expected = own.names()
         for base in own.inherits:
             if base in ("QWidget", "QObject"):
-                expected |= full[base].names()
+                expected |= offered.fromList(full[base]).names()
         assert offered.offer(name).names() == expected, name
 
 

@@ -1,4 +1,4 @@
-"""Installing Python packages, with nothing installed: `index` says what happens. The two functions that the panel calls.
+"""Installing Python packages, with nothing installed: `index` says what happens. What the panel calls.
 
     import slicer.packaging
     slicer.packaging.index.error = "No space left on device"  # how the next installation fails

@@ -1,7 +1,7 @@
-"""Typed parameters over a `vtkMRMLScriptedModuleNode`, tied to widgets: the part of Slicer's package that the panel uses.
+"""Typed parameters over a `vtkMRMLScriptedModuleNode`, tied to widgets: of Slicer's package what the panel uses.
 
-Types are bool, float, str and node classes; widgets are check boxes, sliders with a spin box and node combo boxes. Texts
-and node references are those that Slicer writes, so scenes can be exchanged.
+Types are bool, float, str and node classes; widgets are check boxes, sliders with a spin box and node combo boxes.
+Texts and node references are those that Slicer writes, so scenes can be exchanged.
 """
 
 from __future__ import annotations
@@ -161,7 +161,8 @@ def parameterNodeWrapper(classtype):
     hints = typing.get_type_hints(classtype, include_extras=True)
     parameters = {name: _Parameter(classtype, name, annotated) for name, annotated in hints.items()}
     for name in parameters:
-        setattr(classtype, name, property(lambda self, n=name: self.getValue(n), lambda self, v, n=name: self.setValue(n, v)))
+        member = property(lambda self, n=name: self.getValue(n), lambda self, value, n=name: self.setValue(n, value))
+        setattr(classtype, name, member)
     given = {name: member for name, member in vars(_Wrapper).items() if not name.startswith("__")}
     for name, member in {"allParameters": parameters, **given}.items():
         if hasattr(classtype, name):

@@ -419,6 +419,12 @@ class ctkRangeWidget(QWidget):
         self._slider.setRange(minimum, maximum)
         self._settle()
 
+    def _setMinimum(self, value: float) -> None:
+        self.setRange(value, max(value, self._slider.range[1]))
+
+    def _setMaximum(self, value: float) -> None:
+        self.setRange(min(value, self._slider.range[0]), value)
+
     def setValues(self, lower: float, upper: float) -> None:
         self._slider.setValues(lower, upper)
 
@@ -436,8 +442,8 @@ class ctkRangeWidget(QWidget):
         self._slider.step = step
         self._settle()
 
-    minimum = Property(float, lambda self: self._slider.range[0], lambda self, v: self.setRange(v, max(v, self.maximum)))
-    maximum = Property(float, lambda self: self._slider.range[1], lambda self, v: self.setRange(min(v, self.minimum), v))
+    minimum = Property(float, lambda self: self._slider.range[0], _setMinimum)
+    maximum = Property(float, lambda self: self._slider.range[1], _setMaximum)
     minimumValue = Property(float, lambda self: self._slider.values[0], setMinimumValue)
     maximumValue = Property(float, lambda self: self._slider.values[1], setMaximumValue)
     decimals = Property(int, lambda self: self._lower.decimals(), _setDecimals)

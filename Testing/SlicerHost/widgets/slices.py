@@ -168,3 +168,9 @@ class qMRMLSliceWidget(qMRMLWidget):
 
     def fitSliceToBackground(self) -> None:
         self._logic.FitSliceToBackground()
+
+    def pauseRender(self) -> None:
+        self._view.setUpdatesEnabled(False)
+
+    def resumeRender(self) -> None:
+        self._view.setUpdatesEnabled(True)
