@@ -74,6 +74,22 @@ class _Folding:
                 child.setProperty("_hiddenByFolding", None)
                 child.show()
 
+    def _headerHeight(self) -> int:
+        return self.fontMetrics().height() + 8
+
+    def _setCollapsed(self, collapsed: bool) -> None:
+        if collapsed == self._collapsed:
+            return
+        self._collapsed = collapsed
+        self._fold()
+        self.setMaximumHeight(self._headerHeight() if collapsed else 16777215)
+        self.setChecked(not collapsed)
+        self.updateGeometry()
+        self._folded(collapsed)
+
+    def _folded(self, collapsed: bool) -> None:
+        pass
+
     def event(self, event: QEvent) -> bool:
         handled = super().event(event)
         if self._collapsed and event.type() in (QEvent.Type.ChildPolished, QEvent.Type.LayoutRequest):
@@ -98,20 +114,10 @@ class ctkCollapsibleButton(_Folding, QAbstractButton):
         self.toggled.connect(lambda checked: self._setCollapsed(not checked))
         self.setContentsMargins(0, self._headerHeight(), 0, 0)
 
-    def _headerHeight(self) -> int:
-        return self.fontMetrics().height() + 8
-
-    def _setCollapsed(self, collapsed: bool) -> None:
-        if collapsed == self._collapsed:
-            return
-        self._collapsed = collapsed
-        self._fold()
-        self.setMaximumHeight(self._headerHeight() if collapsed else 16777215)
-        self.setChecked(not collapsed)
-        self.updateGeometry()
+    def _folded(self, collapsed: bool) -> None:
         self.contentsCollapsed.emit(collapsed)
 
-    collapsed = Property(bool, lambda self: self._collapsed, _setCollapsed)
+    collapsed = Property(bool, lambda self: self._collapsed, _Folding._setCollapsed)
 
     def hitButton(self, position: Any) -> bool:
         return position.y() < self._headerHeight()
@@ -160,15 +166,7 @@ class ctkCollapsibleGroupBox(_Folding, QGroupBox):
         self.setCheckable(True)
         self.toggled.connect(lambda checked: self._setCollapsed(not checked))
 
-    def _setCollapsed(self, collapsed: bool) -> None:
-        if collapsed == self._collapsed:
-            return
-        self._collapsed = collapsed
-        self._fold()
-        self.setMaximumHeight(self.fontMetrics().height() + 8 if collapsed else 16777215)
-        self.setChecked(not collapsed)
-
-    collapsed = Property(bool, lambda self: self._collapsed, _setCollapsed)
+    collapsed = Property(bool, lambda self: self._collapsed, _Folding._setCollapsed)
 
 
 class ctkMessageBox(QMessageBox):

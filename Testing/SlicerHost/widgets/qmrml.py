@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import slicer
 import vtk
 from PySide6.QtCore import Property, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QIcon, QImage, QPixmap
