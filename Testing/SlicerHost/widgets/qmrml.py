@@ -224,6 +224,9 @@ class qMRMLNodeComboBox(QWidget):
     def nodeCount(self) -> int:
         return len(self._nodes)
 
+    def nodeFromIndex(self, index: int) -> Any:
+        return self._nodes[index] if 0 <= index < len(self._nodes) else None
+
     def _onActivated(self, row: int) -> None:
         action = dict(self._actions).get(row)
         if action:
