@@ -44,13 +44,11 @@ class qSlicerLayoutManager(QObject):
 class qSlicerIOManager(QObject):
     """Reading and writing through the nodes' own storage nodes, as Slicer's readers and writers do."""
 
-    SCENES = (".mrb", ".mrml")
     VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".jpg")
 
-    def fileType(self, path: str) -> str:
-        return "SceneFile" if str(path).lower().endswith(self.SCENES) else "VolumeFile"
-
     def loadNodes(self, fileType: str, properties: dict, collection: Any = None, messages: Any = None) -> bool:
+        if fileType not in ("SceneFile", "VolumeFile"):
+            raise NotImplementedError(f"SlicerHost loads scenes and volumes only, not {fileType}")
         path = str(properties.get("fileName", ""))
         if not os.path.isfile(path):
             if messages is not None:
@@ -72,7 +70,8 @@ class qSlicerIOManager(QObject):
         return True
 
     def _loadVolume(self, path: str, properties: dict) -> Any:
-        options = 1 * bool(properties.get("labelmap")) + 2 * bool(properties.get("center")) + 4 * bool(properties.get("singleFile"))
+        wanted = [bool(properties.get(option)) for option in ("labelmap", "center", "singleFile")]
+        options = sum(bit << place for place, bit in enumerate(wanted))
         name = Path(path).name
         ending = next((e for e in self.VOLUMES if name.lower().endswith(e)), Path(name).suffix)
         if photos.isPhoto(Path(path)):  # the core from PyPI lacks the readers that Slicer has for these

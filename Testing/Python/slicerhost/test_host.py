@@ -152,6 +152,8 @@ def test_volumes_from_files(host, blob, tmp_path):
     assert (slicer.util.arrayFromVolume(loaded) == slicer.util.arrayFromVolume(blob)).all()
     with pytest.raises(RuntimeError):
         slicer.util.loadVolume(str(tmp_path / "missing.nrrd"))
+    with pytest.raises(NotImplementedError, match="SegmentationFile"):
+        slicer.util.loadSegmentation(str(path))
 
 
 def test_message_boxes_are_answered_and_recorded(host):
