@@ -135,7 +135,8 @@ class qSlicerApplication(QApplication):
         self._moduleManager: QObject | None = None
 
     def attach(self, applicationLogic: Any, layoutManager: qSlicerLayoutManager | None, moduleManager: QObject) -> None:
-        self._applicationLogic, self._layoutManager, self._moduleManager = applicationLogic, layoutManager, moduleManager
+        self._applicationLogic = applicationLogic
+        self._layoutManager, self._moduleManager = layoutManager, moduleManager
 
     def testingEnabled(self) -> bool:
         return self._testing

@@ -208,7 +208,8 @@ class Host:
         centre = button.rect().center()
         if button.hitButton(centre):
             return centre.x(), centre.y()
-        return next(((x, y) for y in (8, centre.y()) for x in (8, centre.x()) if button.hitButton(QPoint(x, y))), (8, 8))
+        places = ((x, y) for y in (8, centre.y()) for x in (8, centre.x()))
+        return next((place for place in places if button.hitButton(QPoint(*place))), (8, 8))
 
     def choose(self, combo: Any, text: str) -> None:
         """Choose an entry of a combo box, also a node combo box, by its text, as a user would."""
@@ -274,7 +275,8 @@ class Host:
     def checkNoErrors(self) -> None:
         """Fail on what Slicer would only have printed, and on dialogs that nobody answered."""
         if self.errors:
-            raise AssertionError(f"{len(self.errors)} exception(s) were swallowed, first: {self.errors[0]!r}") from self.errors[0]
+            count, first = len(self.errors), self.errors[0]
+            raise AssertionError(f"{count} exception(s) were swallowed, first: {first!r}") from first
         if self.dialogs.unexpected:
             raise AssertionError(f"A dialog came unexpectedly: {self.dialogs.unexpected[0]}")
 

@@ -60,7 +60,8 @@ class QUiLoader(NativeLoader):
                     print(f"Qt Designer file: {widget.get('class')} has no property {prop.get('name')}")
                 for value in list(prop):
                     names = (value.text or "").split("|")
-                    if value.tag not in ("enum", "set") or any(n.startswith(("Qt::", "QFrame::", "QSizePolicy")) for n in names):
+                    isQt = any(name.startswith(("Qt::", "QFrame::", "QSizePolicy")) for name in names)
+                    if value.tag not in ("enum", "set") or isQt:
                         continue
                     numbers = [getattr(kind, n.rpartition("::")[2], None) for n in names]
                     if all(isinstance(n, int) for n in numbers):

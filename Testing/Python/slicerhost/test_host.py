@@ -242,7 +242,8 @@ def test_installing_packages_is_played(host, monkeypatch):
     with pytest.raises(packaging.CalledProcessError) as caught:
         packaging.pip_install("other")
     assert not caught.value.output, "Slicer shows a window with pip's words first, and they are not in the error"
-    assert host.dialogs.shown[-1].text == "Package installation failed." and "No space left" in host.dialogs.shown[-1].details
+    window = host.dialogs.shown[-1]
+    assert window.text == "Package installation failed." and "No space left" in window.details
     lines.clear(), ended.clear()
     packaging.pip_install("other", **beside)
     assert lines[-1] == "No space left on device" and ended == [1]

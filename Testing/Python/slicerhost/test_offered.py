@@ -70,7 +70,8 @@ def test_names_that_the_real_modules_lack_are_missing(host):
     import qt
     import slicer
 
-    for module, name in ((qt, "QVariant"), (qt, "QTest"), (qt, "pyqtSignal"), (ctk, "ctkNoSuchWidget"), (slicer, "getNode")):
+    missing = {"QVariant": qt, "QTest": qt, "pyqtSignal": qt, "ctkNoSuchWidget": ctk, "getNode": slicer}
+    for name, module in missing.items():
         assert not hasattr(module, name), name
     with pytest.raises(ImportError):
         from qt import QTest  # noqa: F401

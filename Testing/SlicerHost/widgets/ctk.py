@@ -144,12 +144,14 @@ class ctkCollapsibleButton(_Folding, QAbstractButton):
         painter = QPainter(self)
         header = QRect(0, 0, self.width(), self._headerHeight())
         palette = self.palette()
-        painter.fillRect(header, palette.button().color().darker(106 if palette.button().color().lightness() > 127 else 80))
+        color = palette.button().color()
+        painter.fillRect(header, color.darker(106 if color.lightness() > 127 else 80))
         arrow = QStyleOption()
         arrow.initFrom(self)
         arrow.rect = QRect(6, header.height() // 2 - 5, 10, 10)
-        primitive = QStyle.PrimitiveElement.PE_IndicatorArrowRight if self._collapsed else QStyle.PrimitiveElement.PE_IndicatorArrowDown
-        self.style().drawPrimitive(primitive, arrow, painter, self)
+        kinds = QStyle.PrimitiveElement
+        kind = kinds.PE_IndicatorArrowRight if self._collapsed else kinds.PE_IndicatorArrowDown
+        self.style().drawPrimitive(kind, arrow, painter, self)
         painter.setPen(palette.buttonText().color())
         flags = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft | Qt.TextFlag.TextShowMnemonic
         painter.drawText(header.adjusted(22, 0, -4, 0), flags, self.text())

@@ -125,7 +125,8 @@ class qMRMLNodeComboBox(QWidget):
         self._nodes = []
         if self._scene is not None:
             collection = self._scene.GetNodes()
-            self._nodes = [n for i in range(collection.GetNumberOfItems()) if self._accepts(n := collection.GetItemAsObject(i))]
+            nodes = (collection.GetItemAsObject(index) for index in range(collection.GetNumberOfItems()))
+            self._nodes = [node for node in nodes if self._accepts(node)]
         self._nameObservations.clear()
         for node in self._nodes:
             self._nameObservations.add(node, vtk.vtkCommand.ModifiedEvent, self._onNodeModified)
