@@ -3,6 +3,8 @@
 Slicer wraps its Qt with PythonQt, not with PySide: properties are attributes, classes do not inherit from
 each other, lists come back as tuples, keyword arguments are refused, exceptions in slots are printed and
 swallowed. A module meets these rules only when it runs in Slicer, unless something applies them before.
+PySide6's own `true_property` makes attributes of properties too, but takes the setters away (`setText`), and
+allows what Slicer refuses: `timer.singleShot = True`, attributes that do not exist.
 
 So a module under SlicerHost never holds a PySide6 object. It holds a `Wrapped` object whose class was made
 from the list of what the real class offers (`offered.py`), and which passes each use on to a *native*
