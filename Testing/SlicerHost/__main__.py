@@ -8,14 +8,12 @@ import sys
 from pathlib import Path
 
 MODULE = Path(__file__).resolve().parents[2] / "CAMOverlay" / "CAMOverlay.py"
-EXAMPLE = Path(__file__).with_name("example") / "SlicerHostExample.py"
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m SlicerHost", description=__doc__)
     parser.add_argument("--dark", action="store_true", help="Slicer's dark theme")
     parser.add_argument("--scale", type=float, default=1.0, help="size of everything on the screen, 2 for 200 %%")
-    parser.add_argument("--module", type=Path, default=MODULE if MODULE.exists() else EXAMPLE, help="the module's file")
     commands = parser.add_subparsers(dest="command", required=True)
     desk = commands.add_parser("desk", help="open the window on a screen")
     desk.add_argument("volumes", nargs="*", help="image files to load")
@@ -40,11 +38,11 @@ def openDesk(options: argparse.Namespace) -> int:
     from . import start
 
     host = start(dark=options.dark, attended=True)
-    host.loadModule(options.module)
+    host.loadModule(MODULE)
     host.startupCompleted()
     for path in options.volumes:
         slicer.util.loadVolume(path)
-    host.open(options.module.stem)
+    host.open(MODULE.stem)
     status = host.native.exec()
     host.stop()
     return status
@@ -54,9 +52,9 @@ def takeScreenshot(options: argparse.Namespace) -> int:
     from . import start
 
     host = start(dark=options.dark, developerMode=False)
-    host.loadModule(options.module)
+    host.loadModule(MODULE)
     host.startupCompleted()
-    panel = host.open(options.module.stem, 1440, 1310)
+    panel = host.open(MODULE.stem, 1440, 1310)
     demonstrate(host, panel)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     print(host.grab(options.output))
@@ -67,8 +65,6 @@ def takeScreenshot(options: argparse.Namespace) -> int:
 
 def demonstrate(host, panel) -> None:
     """Press the real buttons until there is something to see: the demo volume, the demo bundle, Apply, the peak."""
-    if not hasattr(panel.ui, "bundleSelector"):
-        return  # another module's panel
     import SampleData
     from CAMOverlayLib.demo import DEMO_BUNDLE
 

@@ -10,6 +10,20 @@ from .application import qSlicerLayoutManager
 from .modules import qSlicerModuleManager, qSlicerModulePanel, qSlicerModuleSelectorToolBar
 
 
+DARK = {
+    "Window": "#323232", "WindowText": "#ffffff", "Base": "#1e1e1e", "AlternateBase": "#2a2a2a", "Text": "#ffffff",
+    "Button": "#3c3c3c", "ButtonText": "#ffffff", "ToolTipBase": "#3c3c3c", "ToolTipText": "#ffffff",
+    "BrightText": "#ff5555", "Link": "#6eb4ff", "LinkVisited": "#b48cff", "Highlight": "#2a82da",
+    "HighlightedText": "#ffffff", "PlaceholderText": "#9a9a9a", "Mid": "#505050", "Dark": "#202020", "Light": "#505050",
+}  # fmt: skip
+LIGHT = {
+    "Window": "#f0f0f0", "WindowText": "#000000", "Base": "#ffffff", "AlternateBase": "#f7f7f7", "Text": "#000000",
+    "Button": "#f0f0f0", "ButtonText": "#000000", "ToolTipBase": "#ffffdc", "ToolTipText": "#000000",
+    "BrightText": "#ffffff", "Link": "#0057ae", "LinkVisited": "#551a8b", "Highlight": "#308cc6",
+    "HighlightedText": "#ffffff", "PlaceholderText": "#7a7a7a", "Mid": "#b8b8b8", "Dark": "#9f9f9f", "Light": "#ffffff",
+}  # fmt: skip
+
+
 class qSlicerMainWindow(QMainWindow):
     """`slicer.util.mainWindow()`."""
 
@@ -26,7 +40,8 @@ class qSlicerMainWindow(QMainWindow):
                 grid.addWidget(widget, row, column)
         placeholder = QLabel("3-D view")
         placeholder.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        placeholder.setStyleSheet("background: qlineargradient(y1: 0, y2: 1, stop: 0 #c1c3e8, stop: 1 #747be7); color: #eef;")
+        sky = "qlineargradient(y1: 0, y2: 1, stop: 0 #c1c3e8, stop: 1 #747be7)"
+        placeholder.setStyleSheet(f"background: {sky}; color: #eef;")
         grid.addWidget(placeholder, 0, 1)
         for index in (0, 1):
             grid.setRowStretch(index, 1)
@@ -48,31 +63,22 @@ class qSlicerMainWindow(QMainWindow):
         self._title = QLabel("")
         bar.addWidget(QLabel(" Modules:  "))
         bar.addWidget(self._title)
-        self._selector.moduleSelected.connect(lambda name: self._title.setText(getattr(manager.module(name), "title", name)))
+        self._manager = manager
+        self._selector.moduleSelected.connect(self._showTitle)
         self.addToolBar(bar)
         self.statusBar()
 
+    def _showTitle(self, name: str) -> None:
+        self._title.setText(getattr(self._manager.module(name), "title", name))
+
     def moduleSelector(self) -> qSlicerModuleSelectorToolBar:
         return self._selector
-
-    def pythonConsole(self) -> None:
-        return None
 
 
 def usePalette(app: QApplication, dark: bool) -> None:
     """Slicer's light or dark theme: the Fusion style with a palette."""
     app.setStyle("Fusion")
-    colors = (
-        {"Window": "#323232", "WindowText": "#ffffff", "Base": "#1e1e1e", "AlternateBase": "#2a2a2a", "Text": "#ffffff",
-         "Button": "#3c3c3c", "ButtonText": "#ffffff", "ToolTipBase": "#3c3c3c", "ToolTipText": "#ffffff",
-         "BrightText": "#ff5555", "Link": "#6eb4ff", "LinkVisited": "#b48cff", "Highlight": "#2a82da", "HighlightedText": "#ffffff",
-         "PlaceholderText": "#9a9a9a", "Mid": "#505050", "Dark": "#202020", "Light": "#505050"}
-        if dark
-        else {"Window": "#f0f0f0", "WindowText": "#000000", "Base": "#ffffff", "AlternateBase": "#f7f7f7", "Text": "#000000",
-              "Button": "#f0f0f0", "ButtonText": "#000000", "ToolTipBase": "#ffffdc", "ToolTipText": "#000000",
-              "BrightText": "#ffffff", "Link": "#0057ae", "LinkVisited": "#551a8b", "Highlight": "#308cc6", "HighlightedText": "#ffffff",
-              "PlaceholderText": "#7a7a7a", "Mid": "#b8b8b8", "Dark": "#9f9f9f", "Light": "#ffffff"}
-    )  # fmt: skip
+    colors = DARK if dark else LIGHT
     palette = QPalette()
     for role, color in colors.items():
         palette.setColor(QPalette.ColorRole[role], QColor(color))

@@ -19,10 +19,8 @@ from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
     QDialog,
-    QFileDialog,
     QInputDialog,
     QLabel,
-    QMenu,
     QMessageBox,
     QProgressDialog,
     QWidget,
@@ -59,8 +57,7 @@ class Dialogs:
         self._watch.timeout.connect(self._answerModal)
         if not attended:
             self._watch.start()
-            for name in ("getOpenFileName", "getOpenFileNames", "getSaveFileName", "getExistingDirectory"):
-                pythonqt.handleMethod(name, self._fileDialog)
+            pythonqt.SPECIAL_METHODS["getExistingDirectory"] = self._folderDialog
 
     def answer(self, *answers: Any) -> None:
         """Queue a button's label, a text, a path or a function that gets the dialog."""
@@ -68,8 +65,6 @@ class Dialogs:
 
     def stop(self) -> None:
         self._watch.stop()
-        for name in ("getOpenFileName", "getOpenFileNames", "getSaveFileName"):
-            pythonqt.handleMethod(name, pythonqt._firstOnly)
         pythonqt.SPECIAL_METHODS.pop("getExistingDirectory", None)
 
     def _record(self, shown: Shown) -> Any:
@@ -80,31 +75,14 @@ class Dialogs:
         shown.answer = self._answers.popleft()
         return shown.answer
 
-    def _fileDialog(self, member: Any, instance: Any, arguments: tuple) -> Any:
+    def _folderDialog(self, member: Any, instance: Any, arguments: tuple) -> Any:
         title = str(arguments[1]) if len(arguments) > 1 else ""
-        answer = self._record(Shown(title, "", "", []))
-        if member.name == "getOpenFileNames":
-            return [str(path) for path in answer] if isinstance(answer, (list, tuple)) else [str(answer)] if answer else []
-        return str(answer or "")
+        return str(self._record(Shown(title, "", "", [])) or "")
 
     def _answerModal(self) -> None:
-        menu = QApplication.activePopupWidget()
-        if isinstance(menu, QMenu) and self._answers:
-            labels = {action.text().replace("&", ""): action for action in menu.actions()}
-            chosen = labels.get(str(self._record(Shown(menu.title(), "", "", list(labels)))))
-            menu.close()
-            if chosen is not None:
-                chosen.trigger()
-            return
         dialog = QApplication.activeModalWidget()
         if not isinstance(dialog, QDialog) or not dialog.isVisible() or isinstance(dialog, QProgressDialog):
             return  # a progress dialog asks nothing
-        if isinstance(dialog, QFileDialog):
-            answer = self._record(Shown(dialog.windowTitle(), "", "", []))
-            if answer:
-                dialog.selectFile(str(answer))
-            dialog.done(QDialog.DialogCode.Accepted if answer else QDialog.DialogCode.Rejected)
-            return
         buttons = [b for b in dialog.findChildren(QAbstractButton) if _label(b) and b.isVisible()]
         shown = Shown(dialog.windowTitle(), self._textOf(dialog), "", [_label(b) for b in buttons])
         if isinstance(dialog, QMessageBox):

@@ -26,13 +26,13 @@ import slicer.util
 from CAMOverlayLib.scene import core
 
 from . import modules, offered, pythonqt, qtmodules
-from .application import CommandOptions, qSlicerApplication, qSlicerIOManager, qSlicerLayoutManager, qSlicerPythonManager
+from .application import qSlicerApplication, qSlicerIOManager, qSlicerLayoutManager
 from .desk import qSlicerMainWindow, usePalette
 from .dialogs import Dialogs
 from .heartbeat import Heartbeat
 from .widgets.slices import qMRMLSliceControllerWidget, qMRMLSliceView, qMRMLSliceWidget
 
-PACKAGES = ("i18n", "testing", "ScriptedLoadableModule", "packaging", "parameterNodeWrapper")
+PACKAGES = ("i18n", "ScriptedLoadableModule", "packaging", "parameterNodeWrapper")
 _running: Host | None = None
 
 
@@ -60,7 +60,7 @@ class Host:
         sys.excepthook = lambda kind, error, trace: self.errors.record(error)
         self._makePythonSlicer()
         self.native.prepare(self.home, testing)
-        self.native.settings().setValue("Developer/DeveloperMode", developerMode)
+        self.native.userSettings().setValue("Developer/DeveloperMode", developerMode)
         self.native.setQuitOnLastWindowClosed(attended)
         usePalette(self.native, dark)
         self._installModules()
@@ -70,8 +70,7 @@ class Host:
         self._makeCache()
         self.layoutManager = qSlicerLayoutManager(applicationLogic.GetSliceLogics()) if mainWindow else None
         slicer.app = pythonqt.wrap(self.native)
-        slicer.modules, slicer.moduleNames = modules.emptyModules()
-        sys.modules["slicer.modules"] = slicer.modules
+        slicer.modules = sys.modules["slicer.modules"] = types.ModuleType("slicer.modules")
         self.modules = modules.qSlicerModuleManager(applicationLogic)
         self.native.attach(applicationLogic, self.layoutManager, self.modules)
         self.window = qSlicerMainWindow(self.layoutManager, self.modules) if mainWindow else None
@@ -101,12 +100,10 @@ class Host:
             ("qSlicerApplication", qSlicerApplication),
             ("qSlicerLayoutManager", qSlicerLayoutManager),
             ("qSlicerIOManager", qSlicerIOManager),
-            ("qSlicerPythonManager", qSlicerPythonManager),
             ("qSlicerMainWindow", qSlicerMainWindow),
             ("qMRMLSliceWidget", qMRMLSliceWidget),
             ("qMRMLSliceView", qMRMLSliceView),
             ("qMRMLSliceControllerWidget", qMRMLSliceControllerWidget),
-            ("qSlicerCommandOptions", CommandOptions),
         ):
             pythonqt.defineClass(name, native, constructible=False)
         modules.defineClasses()
@@ -116,17 +113,13 @@ class Host:
         for name, wrapped in qtmodules.slicerClasses().items():
             setattr(slicer, name, wrapped)
         folder = Path(__file__).with_name("slicerpython")
-        for name in PACKAGES:
-            path = folder / name / "__init__.py" if (folder / name).is_dir() else folder / f"{name}.py"
-            spec = importlib.util.spec_from_file_location(f"slicer.{name}", path, submodule_search_locations=[str(path.parent)] if path.name == "__init__.py" else None)  # fmt: skip
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[spec.name] = module
+        for name in (*PACKAGES, "SampleData"):
+            fullName = name if name == "SampleData" else f"slicer.{name}"
+            spec = importlib.util.spec_from_file_location(fullName, folder / f"{name}.py")
+            sys.modules[fullName] = module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
             if name in offered.names("slicer"):  # the others must be imported explicitly
                 setattr(slicer, name, module)
-        spec = importlib.util.spec_from_file_location("SampleData", folder / "SampleData.py")
-        sys.modules["SampleData"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["SampleData"])
         # The PyPI core spills slicer.util and more into `slicer`; Slicer does not have these names there.
         for name in set(vars(slicer)) - offered.names("slicer") - {"me"}:
             if not name.startswith("_") and not isinstance(getattr(slicer, name), types.ModuleType):
@@ -215,7 +208,8 @@ class Host:
         centre = button.rect().center()
         if button.hitButton(centre):
             return centre.x(), centre.y()
-        return next(((x, y) for y in (8, centre.y()) for x in (8, centre.x()) if button.hitButton(QPoint(x, y))), (8, 8))
+        places = ((x, y) for y in (8, centre.y()) for x in (8, centre.x()))
+        return next((place for place in places if button.hitButton(QPoint(*place))), (8, 8))
 
     def choose(self, combo: Any, text: str) -> None:
         """Choose an entry of a combo box, also a node combo box, by its text, as a user would."""
@@ -236,17 +230,6 @@ class Host:
         target.setFocus()
         QTest.keyClick(target, Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier)
         QTest.keyClicks(target, text)
-        self.process()
-
-    def key(self, key: str, widget: Any = None) -> None:
-        """Press a key by its Qt name ("Tab", "Space", "Return") in a widget or where the focus is."""
-        target = pythonqt.unwrap(widget) if widget is not None else QApplication.focusWidget()
-        QTest.keyClick(target, getattr(Qt.Key, f"Key_{key}"))
-        self.process()
-
-    def scroll(self, view: str, steps: int) -> None:
-        """Turn the mouse wheel over a slice view."""
-        self.layoutManager.sliceWidget(view).scroll(steps)
         self.process()
 
     def _reachable(self, widget: Any) -> QWidget:
@@ -292,7 +275,8 @@ class Host:
     def checkNoErrors(self) -> None:
         """Fail on what Slicer would only have printed, and on dialogs that nobody answered."""
         if self.errors:
-            raise AssertionError(f"{len(self.errors)} exception(s) were swallowed, first: {self.errors[0]!r}") from self.errors[0]
+            count, first = len(self.errors), self.errors[0]
+            raise AssertionError(f"{count} exception(s) were swallowed, first: {first!r}") from first
         if self.dialogs.unexpected:
             raise AssertionError(f"A dialog came unexpectedly: {self.dialogs.unexpected[0]}")
 

@@ -17,15 +17,17 @@ from pathlib import Path
 
 EXTRACT = Path(__file__).with_name("offered.json")
 
-#: The ctk and qMRML classes that this package builds. All listed Qt classes are taken.
+#: The classes that the panel and the functions of `slicer.util` that it calls use, and those that they are made of.
 CLASSES = {
-    "ctk": """ctkCheckBox ctkCheckableComboBox ctkCheckablePushButton ctkCollapsibleButton
-        ctkCollapsibleGroupBox ctkColorPickerButton ctkComboBox ctkDirectoryButton ctkDoubleRangeSlider
-        ctkDoubleSlider ctkDoubleSpinBox ctkExpandableWidget ctkFittedTextBrowser ctkMenuButton ctkMessageBox
-        ctkPathLineEdit ctkPushButton ctkRangeWidget ctkSliderWidget""".split(),
-    "qmrml": """qMRMLCollapsibleButton qMRMLColorTableComboBox qMRMLNodeComboBox
-        qMRMLRangeWidget qMRMLSegmentSelectorWidget qMRMLSliderWidget qMRMLSpinBox
-        qMRMLWidget""".split(),
+    "qt": """QAbstractButton QAbstractItemView QAction QApplication QByteArray QCheckBox QColor QComboBox QCompleter
+        QCoreApplication QDialog QDoubleSpinBox QEvent QFile QFileDialog QFont QFormLayout QFrame QGroupBox
+        QGuiApplication QHBoxLayout QHeaderView QIODevice QIcon QImage QItemSelectionModel QLabel QLineEdit QMenu
+        QMessageBox QObject QPlainTextEdit QProcess QProcessEnvironment QProgressBar QProgressDialog QPushButton
+        QSettings QSize QSlider QSpinBox QTableView QTableWidget QTableWidgetItem QTimer QToolButton QTreeView
+        QTreeWidget QTreeWidgetItem QUiLoader QVBoxLayout QWidget""".split(),
+    "ctk": """ctkCollapsibleButton ctkCollapsibleGroupBox ctkMessageBox ctkPathLineEdit ctkRangeWidget
+        ctkSliderWidget""".split(),
+    "qmrml": "qMRMLColorTableComboBox qMRMLNodeComboBox qMRMLWidget".split(),
 }
 
 #: Objects that cannot be constructed, under the class by which this package knows them.
@@ -35,7 +37,6 @@ INSTANCES = {
     "slicer.app.layoutManager()": "qSlicerLayoutManager",
     "slicer.app.layoutManager().sliceWidget('Red')": "qMRMLSliceWidget",
     "slicer.app.moduleManager()": "qSlicerModuleManager",
-    "slicer.app.pythonManager()": "qSlicerPythonManager",
     "slicer.modules.colors": "qSlicerLoadableModule",
     "slicer.util.mainWindow()": "qSlicerMainWindow",
 }
@@ -63,9 +64,6 @@ class Offer:
             self.other | more.other,
         )
 
-    def without(self, names: list[str]) -> Offer:
-        return Offer(self.inherits, self.properties, self.signals, self.methods - {*names}, self.other - {*names})
-
 
 @functools.cache
 def _extract() -> dict:
@@ -74,7 +72,7 @@ def _extract() -> dict:
 
 def names(module: str) -> frozenset[str]:
     """Every name in `qt`, `ctk` or `slicer` of the real Slicer."""
-    return frozenset(_extract()["names"][module].split())
+    return frozenset(_extract()["names"][module])
 
 
 @functools.cache
@@ -83,24 +81,15 @@ def offer(className: str) -> Offer | None:
     entry = _extract()["classes"].get(className)
     if entry is None:
         return None
-    own = Offer(
-        tuple(entry.get("inherits", "").split()),
-        entry.get("properties", {}),
-        tuple(entry.get("signals", ())),
-        frozenset(entry.get("methods", "").split()),
-        frozenset(entry.get("other", "").split()),
-    )
-    for base in own.inherits:
-        if base != className and (inherited := offer(base)):
-            own = own.withAll(inherited)
-    return own.without(entry.get("lacks", "").split())
-
-
-# --- making the extract -----------------------------------------------------------------------------
+    own = fromList(entry)
+    for base in ("QWidget", "QObject"):  # left out of the lists of the classes that inherit them
+        if base in own.inherits and base != className:
+            own = own.withAll(offer(base))
+    return own
 
 
 def fromList(entry: dict) -> Offer:
-    """One entry of the full lists."""
+    """One entry of the full lists, or of the extract."""
     return Offer(
         tuple(n for n in entry.get("inherits", ()) if not n.startswith("?")),
         dict(entry.get("properties", {})),
@@ -111,47 +100,22 @@ def fromList(entry: dict) -> Offer:
     )
 
 
-def readLists(folder: Path) -> tuple[dict[str, Offer], dict[str, str]]:
-    """All classes of the full lists that are taken, and the names of the modules."""
+# --- making the extract -----------------------------------------------------------------------------
+
+
+def readLists(folder: Path) -> tuple[dict[str, dict], dict[str, list[str]]]:
+    """The entries of all classes that are taken, and the names of the modules."""
     lists = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("qt", "ctk", "qmrml", "instances")}
-    chosen = dict(lists["qt"])
-    for group, classes in CLASSES.items():
-        chosen.update({name: lists[group][name] for name in classes})
+    chosen = {name: lists[group][name] for group, classes in CLASSES.items() for name in classes}
     chosen.update({name: lists["instances"][where] for where, name in INSTANCES.items()})
     moduleNames = json.loads((folder / "names.json").read_text())
-    return (
-        {name: fromList(entry) for name, entry in chosen.items()},
-        {module: " ".join(moduleNames[module]) for module in ("qt", "ctk", "slicer")},
-    )
+    return chosen, {module: moduleNames[module] for module in ("qt", "ctk", "slicer")}
 
 
 def writeExtract(folder: Path) -> None:
-    """Each class stores only what the classes that it inherits do not already say."""
-    offers, moduleNames = readLists(folder)
-    lines = []
-    for name, own in sorted(offers.items()):
-        inherited = Offer()
-        for base in own.inherits:
-            if base != name and base in offers:
-                inherited = inherited.withAll(offers[base])
-        entry = {
-            "inherits": " ".join(own.inherits),
-            "properties": {k: v for k, v in own.properties.items() if inherited.properties.get(k) != v},
-            "signals": [s for s in own.signals if s not in inherited.signals],
-            "methods": " ".join(sorted(own.methods - inherited.methods)),
-            "other": " ".join(sorted(own.other - inherited.other)),
-            "lacks": " ".join(sorted(_lacks(own, inherited, offers))),
-        }
-        lines.append(f"{json.dumps(name)}: {json.dumps({k: v for k, v in entry.items() if v})}")
-    EXTRACT.write_text(
-        '{"names": ' + json.dumps(moduleNames) + ',\n"classes": {\n' + ",\n".join(lines) + "\n}}\n"
-    )
-
-
-def _lacks(own: Offer, inherited: Offer, offers: dict[str, Offer]) -> set[str]:
-    """What a base class has and this one not. QWidget and QObject are left out of the lists of other classes."""
-    silent = {name for base in ("QWidget", "QObject") if base in own.inherits for name in offers[base].names()}
-    return inherited.names() - own.names() - silent
+    chosen, moduleNames = readLists(folder)
+    lines = [f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(chosen.items())]
+    EXTRACT.write_text('{"names": ' + json.dumps(moduleNames) + ',\n"classes": {\n' + ",\n".join(lines) + "\n}}\n")
 
 
 if __name__ == "__main__":

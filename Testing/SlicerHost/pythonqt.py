@@ -3,6 +3,8 @@
 Slicer wraps its Qt with PythonQt, not with PySide: properties are attributes, classes do not inherit from
 each other, lists come back as tuples, keyword arguments are refused, exceptions in slots are printed and
 swallowed. A module meets these rules only when it runs in Slicer, unless something applies them before.
+PySide6's own `true_property` makes attributes of properties too, but takes the setters away (`setText`), and
+allows what Slicer refuses: `timer.singleShot = True`, attributes that do not exist.
 
 So a module under SlicerHost never holds a PySide6 object. It holds a `Wrapped` object whose class was made
 from the list of what the real class offers (`offered.py`), and which passes each use on to a *native*
@@ -27,7 +29,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 from shiboken6 import Shiboken
 
 from . import offered
@@ -42,7 +44,7 @@ if sys.version_info < (3, 12):
     for _constant in (None, True, False):
         ctypes.c_ssize_t.from_address(id(_constant)).value += 1 << 40
 
-NATIVE_MODULES = (QtWidgets, QtGui, QtCore, QtNetwork, QtUiTools)
+NATIVE_MODULES = (QtWidgets, QtGui, QtCore)
 
 #: Qt and Python disagree about these words; PythonQt accepts a trailing underscore.
 KEYWORDS = {"exec": "exec_", "raise": "raise_", "print": "print_"}
@@ -74,16 +76,6 @@ class EnumValue(int):
         value = super().__new__(cls, native.value)
         value.native = native
         return value
-
-
-def _callable_enum(nativeEnum: type[enum.Enum]) -> Callable[[int], EnumValue]:
-    """`qt.QMessageBox.StandardButton`: in PythonQt a type that turns an int into a value."""
-
-    def make(value: int) -> EnumValue:
-        return EnumValue(nativeEnum(int(value)))
-
-    make.__name__ = make.__qualname__ = nativeEnum.__name__
-    return make
 
 
 def wrap(value: Any) -> Any:
@@ -340,18 +332,7 @@ def _lookupEnum(native: Any, name: str) -> Any:
     found = getattr(native, name, None)
     if isinstance(found, enum.Enum):
         return EnumValue(found)
-    if isinstance(found, type) and issubclass(found, enum.Enum):
-        return _callable_enum(found)
-    if isinstance(found, int):
-        return found
-    if isinstance(found, type) and issubclass(found, Shiboken.Object):
-        return found
-    # Qt 5 has a flags type beside the enum (Alignment beside AlignmentFlag), Qt 6 names only the enum.
-    for candidate in (f"{name}Flag", name.removesuffix("s"), f"{name.removesuffix('s')}Flag"):
-        found = getattr(native, candidate, None)
-        if isinstance(found, type) and issubclass(found, enum.Flag):
-            return int
-    return None
+    return found if isinstance(found, int) else None
 
 
 # --- the classes --------------------------------------------------------------------------------------
@@ -466,6 +447,8 @@ def _wrapObject(native: Shiboken.Object) -> Wrapped | None:
     if pointer and (known := _known.get(pointer)) is not None and known._held is native:
         return known
     cls = next(filter(None, map(_classOf, type(native).__mro__)), None)
+    if cls is None and (name := type(native).__name__) in offered.names("qt"):
+        raise NotImplementedError(f"SlicerHost has no qt.{name}, the panel does not use it; see SlicerHost/offered.py")
     if cls is None:  # something new in Qt 6, such as what setOverrideCursor returns
         return None
     wrapped = cls.__new__(cls)
@@ -479,14 +462,14 @@ def _classOf(native: type) -> WrappedType | None:
     """What a module sees for exactly this class, or None for one that Slicer does not have."""
     if native in _classes:
         return _classes[native]
-    if native.__module__.startswith("PySide6") and native.__name__ in offered.names("qt"):
-        return defineClass(native.__name__, native)
+    name = native.__name__
+    if native.__module__.startswith("PySide6") and (name in BY_NAME_ONLY or offered.offer(name)):
+        return defineClass(name, native)
     return None
 
 
-def nativeClass(name: str) -> type | None:
-    """The PySide6 class of a Qt class name."""
-    return next((found for module in NATIVE_MODULES if isinstance(found := getattr(module, name, None), type)), None)
+#: Classes that the lists know by name only; the panel is handed objects of them.
+BY_NAME_ONLY = ("QLayoutItem", "QScrollBar", "QStatusBar", "QWidgetItem")
 
 
 def defineClass(
@@ -494,7 +477,7 @@ def defineClass(
 ) -> WrappedType:
     """Make the class that a module sees for `native`, with exactly the members that Slicer's has.
 
-    For a class that the lists know by name only, PySide6's own members stand in.
+    For the few that the lists know by name only, PySide6's own members stand in.
     """
     if native in _classes:
         return _classes[native]
@@ -527,9 +510,9 @@ def defineClass(
 
 def wrappedClass(name: str) -> WrappedType:
     """The class that a module sees under a Qt class name."""
-    native = nativeClass(name)
-    if native is None:
-        raise AttributeError(f"SlicerHost: Qt 6 has no {name}")
+    native = next(filter(None, (getattr(module, name, None) for module in NATIVE_MODULES)), None)
+    if native is None or offered.offer(name) is None:
+        raise AttributeError(f"SlicerHost has no qt.{name}, the panel does not use it; see SlicerHost/offered.py")
     return defineClass(name, native)
 
 
@@ -572,22 +555,11 @@ KEYWORDS_BACK = {native: name for name, native in KEYWORDS.items()}
 # --- Python subclasses --------------------------------------------------------------------------------
 
 
-class DeclaredSignal:
-    """`changed = qt.Signal(int)` in the body of a class."""
-
-    def __init__(self, *types: Any) -> None:
-        self.types = types
-
-
 def _nativeSubclass(name: str, base: type, namespace: dict) -> type:
     """A PySide6 class whose virtual functions call the methods that the module wrote."""
     body: dict[str, Any] = {}
     for attribute, value in list(namespace.items()):
-        if isinstance(value, DeclaredSignal):
-            body[attribute] = QtCore.Signal(*[unwrap(t) for t in value.types])
-            names = ",".join("PyObject" for _ in value.types)
-            namespace[attribute] = SignalMember(attribute, [f"{attribute}({names})"])
-        elif inspect.isfunction(value) and not attribute.startswith("__") and callable(getattr(base, attribute, None)):
+        if inspect.isfunction(value) and not attribute.startswith("__") and callable(getattr(base, attribute, None)):
             body[attribute] = _forward(attribute, value, getattr(base, attribute))
     return type(base)(name, (base,), body)
 
@@ -609,18 +581,9 @@ def _forward(name: str, python: Callable, original: Callable) -> Callable:
 
 # --- signals and slots --------------------------------------------------------------------------------
 
-#: Signals of Qt 5 that Qt 6 gave another name: (Qt 6 signal, what is delivered).
+#: Overloads that the natives have under another name or not at all: (native signal, what is delivered).
 RENAMED_SIGNALS: dict[str, tuple[str, Callable[..., tuple]]] = {
     "currentIndexChanged(QString)": ("currentTextChanged(QString)", lambda *a: a),
-    "activated(QString)": ("textActivated(QString)", lambda *a: a),
-    "highlighted(QString)": ("textHighlighted(QString)", lambda *a: a),
-    "valueChanged(QString)": ("textChanged(QString)", lambda *a: a),
-    "finished(int)": ("finished(int,QProcess::ExitStatus)", lambda code, *_: (code,)),
-    "error(QProcess::ProcessError)": ("errorOccurred(QProcess::ProcessError)", lambda *a: a),
-    "buttonClicked(int)": ("idClicked(int)", lambda *a: a),
-    "buttonPressed(int)": ("idPressed(int)", lambda *a: a),
-    "buttonReleased(int)": ("idReleased(int)", lambda *a: a),
-    "buttonToggled(int,bool)": ("idToggled(int,bool)", lambda *a: a),
     "currentNodeChanged(bool)": ("currentNodeChanged(vtkMRMLNode*)", lambda node: (bool(node),)),
 }
 
@@ -636,11 +599,10 @@ def preferredOverload(overloads: list[str]) -> str:
     return max(strong, key=lambda o: (o.count(","), not o.endswith("()"), len(o)))
 
 
-def connect(sender: Wrapped, signal: str, *rest: Any) -> bool:
-    """`sender.connect('signal(types)', slot)`, also `(signal, receiver, 'slot(types)')`."""
+def connect(sender: Wrapped, signal: str, slot: Callable) -> bool:
+    """`sender.connect('signal(types)', slot)`."""
     native = sender._native()
-    signal = signal.replace(" ", "").removeprefix("2")
-    slot = rest[0] if len(rest) == 1 else getattr(rest[0], rest[1].lstrip("1").partition("(")[0])
+    signal = signal.replace(" ", "")
     listed = {o for m in _signalsOf(type(sender)) for o in m.overloads}
     if signal not in listed:
         print(f"Qt: no such signal: {type(sender).__name__}::{signal}", file=sys.stderr)
@@ -665,16 +627,13 @@ def connect(sender: Wrapped, signal: str, *rest: Any) -> bool:
     return True
 
 
-def disconnect(sender: Wrapped, signal: str | None = None, *rest: Any) -> bool:
-    """Take connections away again: one slot, all slots of a signal, or all that a module made."""
+def disconnect(sender: Wrapped, signal: str, slot: Callable | None = None) -> bool:
+    """Take connections away again: one slot, or all slots of a signal."""
     native = sender._native()
-    slot = rest[0] if rest else None
-    if len(rest) == 2:
-        slot = getattr(rest[0], rest[1].lstrip("1").partition("(")[0])
-    wanted = None if signal is None else signal.replace(" ", "").removeprefix("2")
+    wanted = signal.replace(" ", "")
     kept, removed = [], []
     for entry in _connections.get(Shiboken.getCppPointer(native)[0], []):
-        sameSignal = wanted is None or wanted in (entry[0], entry[0].partition("(")[0])
+        sameSignal = wanted in (entry[0], entry[0].partition("(")[0])
         (removed if sameSignal and (slot is None or slot == entry[1]) else kept).append(entry)
     for *_, connection in removed:
         QtCore.QObject.disconnect(connection)
@@ -766,10 +725,6 @@ def _inherits(member: MethodMember, instance: Wrapped, arguments: tuple) -> bool
     return any(base.__name__ == arguments[0] for base in type(native).__mro__)
 
 
-def _delete(member: MethodMember, instance: Wrapped, arguments: tuple) -> None:
-    Shiboken.delete(instance._native())
-
-
 #: Objects to delete as soon as the host turns the event loop.
 toDelete: list[QtCore.QObject] = []
 
@@ -783,20 +738,6 @@ def _deleteLater(member: MethodMember, instance: Wrapped, arguments: tuple) -> N
         toDelete.append(instance._native())
 
 
-def _findChildren(member: MethodMember, instance: Wrapped, arguments: tuple) -> Any:
-    """By class or by class name, and optionally by object name."""
-    kind = unwrap(arguments[0]) if arguments else QtCore.QObject
-    name = arguments[1] if len(arguments) > 1 else ""
-    found = instance._native().findChildren(kind if isinstance(kind, type) else QtCore.QObject, name or None)
-    if isinstance(kind, str):
-        found = [child for child in found if child.inherits(kind)]
-    return found if member.name == "findChildren" else next(iter(found), None)
-
-
-def _property(member: MethodMember, instance: Wrapped, arguments: tuple) -> Any:
-    return instance._native().property(arguments[0])
-
-
 SPECIAL_METHODS: dict[str, Callable[[MethodMember, Wrapped | None, tuple], Any]] = {
     **dict.fromkeys(
         ("getOpenFileName", "getOpenFileNames", "getSaveFileName", "getText", "getItem", "getInt", "getDouble"),
@@ -805,17 +746,5 @@ SPECIAL_METHODS: dict[str, Callable[[MethodMember, Wrapped | None, tuple], Any]]
     "singleShot": _singleShot,
     "className": _className,
     "inherits": _inherits,
-    "delete": _delete,
     "deleteLater": _deleteLater,
-    "findChildren": _findChildren,
-    "findChild": _findChildren,
-    "property": _property,
 }
-
-
-def handleMethod(name: str, handler: Callable[[MethodMember, Wrapped | None, tuple], Any]) -> None:
-    """Let another part of this package answer a method; it returns `NOT_SPECIAL` to decline."""
-    SPECIAL_METHODS[name] = handler
-
-
-NOT_SPECIAL = _NOT_SPECIAL

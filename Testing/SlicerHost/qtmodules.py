@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import sys
 import types
 from typing import Any
@@ -25,10 +24,6 @@ class _Qt:
         if found is None:
             raise AttributeError(f"Qt has no attribute named '{name}'")
         return found
-
-    def __dir__(self) -> list[str]:
-        kinds = [k for k in vars(QtCore.Qt).values() if isinstance(k, type) and issubclass(k, enum.Enum)]
-        return sorted({name for kind in kinds for name in kind.__members__})
 
 
 class WrappedModule(types.ModuleType):
@@ -56,26 +51,10 @@ class WrappedModule(types.ModuleType):
         return sorted(self._names)
 
 
-#: Classes that PythonQt cannot make without being given what they belong to are still made by modules;
-#: these cannot be made at all.
-ONLY_STATIC = ("QStandardPaths", "QLibraryInfo", "QToolTip", "QWhatsThis")
-
-
 def install() -> None:
     """Put `qt` and `ctk` among the modules that Python can import."""
-    extra = {
-        "Qt": _Qt(),
-        "Signal": pythonqt.DeclaredSignal,
-        "Slot": lambda *types: lambda function: function,
-        "SIGNAL": str,
-        "SLOT": str,
-        "qVersion": QtCore.qVersion,
-        "qDebug": lambda text: print(text, file=sys.stderr),
-        "qWarning": lambda text: print(text, file=sys.stderr),
-        "qCritical": lambda text: print(text, file=sys.stderr),
-    }
     QUiLoader.widgets = {**ctkWidgets.WIDGETS, **qmrml.WIDGETS}
-    sys.modules["qt"] = WrappedModule("qt", {"QUiLoader": QUiLoader}, extra)
+    sys.modules["qt"] = WrappedModule("qt", {"QUiLoader": QUiLoader}, {"Qt": _Qt()})
     sys.modules["ctk"] = WrappedModule("ctk", dict(ctkWidgets.WIDGETS), {})
     for name, native in ctkWidgets.WIDGETS.items():  # a .ui file may bring one that no module ever names
         pythonqt.defineClass(name, native)

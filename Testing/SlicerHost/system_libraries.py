@@ -58,7 +58,8 @@ def ensure() -> bool:
     packages = missing(libraries)
     if packages and hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages]):
+        install = ["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages]
+        for command in (["apt-get", "update", "-q"], install):
             if subprocess.run(command, env=environment, stdout=subprocess.DEVNULL).returncode != 0:
                 break
         packages = missing(libraries)

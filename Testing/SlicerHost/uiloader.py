@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from typing import Any
 
 from PySide6.QtCore import QBuffer, QByteArray, QIODevice, QObject
 from PySide6.QtUiTools import QUiLoader as NativeLoader
@@ -61,7 +60,8 @@ class QUiLoader(NativeLoader):
                     print(f"Qt Designer file: {widget.get('class')} has no property {prop.get('name')}")
                 for value in list(prop):
                     names = (value.text or "").split("|")
-                    if value.tag not in ("enum", "set") or any(n.startswith(("Qt::", "QFrame::", "QSizePolicy")) for n in names):
+                    isQt = any(name.startswith(("Qt::", "QFrame::", "QSizePolicy")) for name in names)
+                    if value.tag not in ("enum", "set") or isQt:
                         continue
                     numbers = [getattr(kind, n.rpartition("::")[2], None) for n in names]
                     if all(isinstance(n, int) for n in numbers):
@@ -75,13 +75,5 @@ class QUiLoader(NativeLoader):
             return
         source, target = (pythonqt.wrap(end) for end in ends)
         method = getattr(target, slot.partition("(")[0], None)
-        if method is None:
-            method = _propertySetter(target, slot.partition("(")[0])
-        if not pythonqt.connect(source, signal, method):
+        if method is None or not pythonqt.connect(source, signal, method):
             print(f"Qt Designer file: cannot connect {sender}.{signal}")
-
-
-def _propertySetter(target: Any, slot: str) -> Any:
-    """`setChecked` and the like are slots in C++ also where PythonQt shows only the property."""
-    name = slot.removeprefix("set")
-    return lambda value: setattr(target, name[0].lower() + name[1:], value)

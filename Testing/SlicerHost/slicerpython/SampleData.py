@@ -1,6 +1,6 @@
-"""The part of the module Sample Data that other modules use: registering data sets and getting one by name.
+"""The part of the module Sample Data that the panel uses: registering a data set and getting one by name.
 
-Files are taken from `file:` addresses and from custom downloaders; nothing is fetched from a network.
+Files are taken from `file:` addresses; nothing is fetched from a network.
 """
 
 import urllib.parse
@@ -24,11 +24,6 @@ def _asList(value):
 
 class SampleDataLogic:
     @staticmethod
-    def registerCustomSampleDataCategory(category, title):
-        categories = vars(slicer.modules).setdefault("sampleDataSourceCategories", {})
-        categories.setdefault(category, {})["title"] = title
-
-    @staticmethod
     def registerCustomSampleDataSource(
         category="Custom",
         sampleName=None,
@@ -44,16 +39,7 @@ class SampleDataLogic:
         loadFileType=None,
     ):
         source = SampleDataSource(
-            sampleName=sampleName,
-            uris=_asList(uris),
-            fileNames=_asList(fileNames),
-            nodeNames=_asList(nodeNames),
-            customDownloader=customDownloader,
-            thumbnailFileName=thumbnailFileName,
-            loadFileTypes=_asList(loadFileTypes or loadFileType),
-            loadFiles=loadFiles,
-            loadFileProperties=loadFileProperties,
-            checksums=_asList(checksums),
+            sampleName=sampleName, uris=_asList(uris), nodeNames=_asList(nodeNames), thumbnailFileName=thumbnailFileName
         )
         vars(slicer.modules).setdefault("sampleDataSources", {}).setdefault(category, []).append(source)
 
@@ -65,8 +51,6 @@ class SampleDataLogic:
         return None
 
     def _load(self, source):
-        if source.customDownloader:
-            return source.customDownloader(source)
         address = urllib.parse.urlparse(source.uris[0])
         if address.scheme != "file":
             raise RuntimeError(f"SlicerHost fetches nothing from a network: {source.uris[0]}")

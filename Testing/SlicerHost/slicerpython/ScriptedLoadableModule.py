@@ -42,10 +42,6 @@ class ScriptedLoadableModule:
     def resourcePath(self, filename):
         return os.path.join(os.path.dirname(self.parent.path), "Resources", filename)
 
-    def getDefaultModuleDocumentationLink(self, docPage=None):
-        url = slicer.app.documentationBaseUrl + docPage if docPage else slicer.app.moduleDocumentationUrl(self.moduleName)
-        return f'<p>For more information, see the <a href="{url}">online documentation</a>.</p>'
-
     def runTest(self, msec=100, **kwargs):
         module = importlib.import_module(type(self).__module__)
         testClass = getattr(module, f"{self.moduleName}Test", None)
@@ -59,23 +55,13 @@ class ScriptedLoadableModule:
 class ScriptedLoadableModuleWidget:
     """The module's panel; made when the module is opened for the first time."""
 
-    def __init__(self, parent=None):
+    def __init__(self, parent):
         super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Widget")
         self.developerMode = slicer.util.settingsValue("Developer/DeveloperMode", False, converter=slicer.util.toBool)
-        self.parent = parent or self._ownParent()
+        self.parent = parent
         self.layout = self.parent.layout()
-        if not parent:
-            self.setup()
-            self.parent.show()
         slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
-
-    @staticmethod
-    def _ownParent():
-        parent = slicer.qMRMLWidget()
-        parent.setLayout(qt.QVBoxLayout())
-        parent.setMRMLScene(slicer.mrmlScene)
-        return parent
 
     def resourcePath(self, filename):
         return os.path.join(os.path.dirname(slicer.util.modulePath(self.moduleName)), "Resources", filename)
@@ -122,14 +108,6 @@ class ScriptedLoadableModuleWidget:
         self.reloadTestMenuButton.setDefaultAction(self.reloadTestAction)
         row.addWidget(self.reloadTestMenuButton)
 
-        self.editSourceButton = qt.QPushButton("Edit")
-        self.editSourceButton.connect("clicked()", self.onEditSource)
-        row.addWidget(self.editSourceButton)
-        self.restartButton = qt.QPushButton("Restart Slicer")
-        self.restartButton.name = "ScriptedLoadableModuleTemplate Restart"
-        self.restartButton.connect("clicked()", slicer.app.restart)
-        row.addWidget(self.restartButton)
-
     def onReload(self):
         print(f"Reloading module: {self.moduleName}")
         slicer.util.reloadScriptedModule(self.moduleName)
@@ -147,9 +125,6 @@ class ScriptedLoadableModuleWidget:
             self.onReload()
             self._runSelfTest(**kwargs)
 
-    def onEditSource(self):
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(slicer.util.modulePath(self.moduleName)))
-
 
 class ScriptedLoadableModuleLogic:
     """The module's computation and its parameter nodes; made without a panel as well."""
@@ -157,32 +132,19 @@ class ScriptedLoadableModuleLogic:
     def __init__(self, parent=None):
         super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Logic")
-        self.isSingletonParameterNode = True
 
     def getParameterNode(self):
-        if self.isSingletonParameterNode:
-            node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
-            if node:
-                if node.GetAttribute("ModuleName") != self.moduleName:  # closing the scene resets the attributes
-                    node.SetAttribute("ModuleName", self.moduleName)
-                return node
-        else:
-            existing = self.getAllParameterNodes()
-            if existing:
-                return existing[0]
-        return slicer.mrmlScene.AddNode(self.createParameterNode())
-
-    def getAllParameterNodes(self):
-        nodes = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode")
-        return [node for node in nodes if node.GetAttribute("ModuleName") == self.moduleName]
+        node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
+        if node is None:
+            return slicer.mrmlScene.AddNode(self.createParameterNode())
+        if node.GetAttribute("ModuleName") != self.moduleName:  # closing the scene resets the attributes
+            node.SetAttribute("ModuleName", self.moduleName)
+        return node
 
     def createParameterNode(self):
-        if slicer.mrmlScene is None:
-            return None
         node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
         node.UnRegister(None)
-        if self.isSingletonParameterNode:
-            node.SetSingletonTag(self.moduleName)
+        node.SetSingletonTag(self.moduleName)
         node.SetAttribute("ModuleName", self.moduleName)
         node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
         return node
@@ -191,33 +153,8 @@ class ScriptedLoadableModuleLogic:
 class ScriptedLoadableModuleTest(unittest.TestCase):
     """The module's self-test."""
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.enableScreenshots = False
-        self.screenshotScaleFactor = 1.0
-        self.moduleTestNames = [name for name in dir(self) if "test" in name and callable(getattr(self, name))]
-
-    def setUp(self):
-        pass
-
-    def tearDown(self):
-        pass
-
-    def runTest(self):
-        """All methods with “test” in their names, unless a subclass says otherwise."""
-        self.setUpClass()
-        for name in self.moduleTestNames:
-            self.setUp()
-            logging.info(f"Running {name}")
-            getattr(self, name)()
-            self.tearDown()
-        self.tearDownClass()
-
     def delayDisplay(self, message, requestedDelay=None, msec=None):
         delay = getattr(self, "messageDelay", None)
         chosen = next((value for value in (delay, msec, requestedDelay) if value is not None), 100)
         logging.info(message)
         slicer.util.delayDisplay(message, chosen)
-
-    def takeScreenshot(self, name, description, type=-1):
-        self.delayDisplay(f"Screenshot {name}: {description}")

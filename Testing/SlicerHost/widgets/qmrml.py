@@ -1,16 +1,15 @@
-"""The qMRML widgets that module panels use: PySide6 widgets that follow a MRML scene."""
+"""The qMRML widgets that the panel uses: PySide6 widgets that follow a MRML scene."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import slicer
 import vtk
 from PySide6.QtCore import Property, QSize, Qt, Signal
 from PySide6.QtGui import QColor, QIcon, QImage, QPixmap
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QInputDialog, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QInputDialog, QSizePolicy, QWidget
 
-from .ctk import ctkCollapsibleButton, ctkDoubleSpinBox, ctkRangeWidget, ctkSliderWidget, stored
+from .ctk import stored
 
 
 class Observations:
@@ -46,55 +45,11 @@ class qMRMLWidget(QWidget):
             self.mrmlSceneChanged.emit(scene)
 
 
-class qMRMLCollapsibleButton(ctkCollapsibleButton):
-    mrmlSceneChanged = Signal(object)
-
-    def mrmlScene(self) -> Any:
-        return getattr(self, "_scene", None)
-
-    def setMRMLScene(self, scene: Any) -> None:
-        self._scene = scene
-        self.mrmlSceneChanged.emit(scene)
-
-
-class _SceneFollower:
-    """`setMRMLScene` for number widgets, which in Slicer take their units from the scene; here none do."""
-
-    mrmlSceneChanged = Signal(object)
-
-    def mrmlScene(self) -> Any:
-        return getattr(self, "_scene", None)
-
-    def setMRMLScene(self, scene: Any) -> None:
-        self._scene = scene
-
-
-class qMRMLSliderWidget(_SceneFollower, ctkSliderWidget):
-    quantity = stored(str, "")
-    unitAwareProperties = stored(int, 0)
-
-
-class qMRMLSpinBox(_SceneFollower, ctkDoubleSpinBox):
-    quantity = stored(str, "")
-    unitAwareProperties = stored(int, 0)
-
-
-class qMRMLRangeWidget(_SceneFollower, ctkRangeWidget):
-    quantity = stored(str, "")
-    unitAwareProperties = stored(int, 0)
-
-
 class qMRMLNodeComboBox(QWidget):
     """A choice among the nodes of a scene, live: nodes that come, go or change their names show at once."""
 
     currentNodeChanged = Signal(object)
-    currentNodeIDChanged = Signal(str)
-    currentNodeRenamed = Signal(str)
-    nodeActivated = Signal(object)
-    nodeAdded = Signal(object)
     nodeAddedByUser = Signal(object)
-    nodeAddedByUserAction = Signal(object)
-    nodeAboutToBeEdited = Signal(object)
     nodeAboutToBeRemoved = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -102,9 +57,6 @@ class qMRMLNodeComboBox(QWidget):
         self._scene: Any = None
         self._nodes: list[Any] = []
         self._current: Any = None
-        self._attributes: dict[str, dict[str, str | None]] = {}
-        self._typeLabels: dict[str, str] = {}
-        self._menuActions: list[Any] = []
         self._actions: list[tuple[int, Any]] = []
         self._sceneObservations = Observations()
         self._nameObservations = Observations()
@@ -143,7 +95,6 @@ class qMRMLNodeComboBox(QWidget):
     def _onNodeAdded(self, scene: Any, event: str, node: Any) -> None:
         if not scene.IsBatchProcessing() and self._accepts(node):
             self._refresh()
-            self.nodeAdded.emit(node)
 
     _onNodeAdded.CallDataType = vtk.VTK_OBJECT  # how VTK's Python wrapping is asked for the node
 
@@ -166,12 +117,6 @@ class qMRMLNodeComboBox(QWidget):
             return False
         if node.GetHideFromEditors() and not self.showHidden:
             return False
-        for kind, wanted in self._attributes.items():
-            if node.IsA(kind):
-                for name, value in wanted.items():
-                    found = node.GetAttribute(name)
-                    if found is None or (value is not None and found != value):
-                        return False
         return True
 
     def _refresh(self) -> None:
@@ -180,7 +125,8 @@ class qMRMLNodeComboBox(QWidget):
         self._nodes = []
         if self._scene is not None:
             collection = self._scene.GetNodes()
-            self._nodes = [n for i in range(collection.GetNumberOfItems()) if self._accepts(n := collection.GetItemAsObject(i))]
+            nodes = (collection.GetItemAsObject(index) for index in range(collection.GetNumberOfItems()))
+            self._nodes = [node for node in nodes if self._accepts(node)]
         self._nameObservations.clear()
         for node in self._nodes:
             self._nameObservations.add(node, vtk.vtkCommand.ModifiedEvent, self._onNodeModified)
@@ -216,8 +162,6 @@ class qMRMLNodeComboBox(QWidget):
         hasCurrent = self._current is not None
         if self.renameEnabled and hasCurrent:
             entries.append((f"Rename current {self._labelOf(self._current.GetClassName())}", self.renameCurrentNode))
-        if self.editEnabled and hasCurrent:
-            entries.append((f"Edit current {self._labelOf(self._current.GetClassName())}", self.editCurrentNode))
         if self.addEnabled:
             for kind in self.nodeTypes:
                 label = self._labelOf(kind)
@@ -226,17 +170,14 @@ class qMRMLNodeComboBox(QWidget):
                     entries.append((f"Create new {label} as...", lambda kind=kind: self._addByUser(kind, ask=True)))
         if self.removeEnabled and hasCurrent:
             entries.append((f"Delete current {self._labelOf(self._current.GetClassName())}", self.removeCurrentNode))
-        entries += [(action.text(), action.trigger) for action in self._menuActions]
         return entries
 
     def _labelOf(self, kind: str) -> str:
-        if kind in self._typeLabels:
-            return self._typeLabels[kind]
         example = self._scene.CreateNodeByClass(kind) if self._scene else None
         if example is None:
             return kind.removeprefix("vtkMRML").removesuffix("Node")
         example.UnRegister(None)
-        return example.GetNodeTagName().removesuffix("Node") if not hasattr(example, "GetTypeDisplayName") else example.GetTypeDisplayName()
+        return example.GetTypeDisplayName()
 
     def _iconOf(self, node: Any) -> QIcon:
         return QIcon()
@@ -257,8 +198,6 @@ class qMRMLNodeComboBox(QWidget):
         row = self._rowOf(node)
         if self._combo.itemText(row) != (node.GetName() or ""):
             self._combo.setItemText(row, node.GetName() or "")
-            if node is self._current:
-                self.currentNodeRenamed.emit(node.GetName() or "")
 
     # --- the current node ---
 
@@ -274,16 +213,12 @@ class qMRMLNodeComboBox(QWidget):
     def setCurrentNodeID(self, identifier: str | None) -> None:
         self._select(next((n for n in self._nodes if n.GetID() == identifier), None))
 
-    def setCurrentNodeIndex(self, index: int) -> None:
-        self._select(self._nodes[index] if 0 <= index < len(self._nodes) else None)
-
     def _select(self, node: Any) -> None:
         changed = node is not self._current
         self._current = node
         if changed:
             self._fill()  # the entries at the end name the current node's type
             self.currentNodeChanged.emit(node)
-            self.currentNodeIDChanged.emit(node.GetID() if node else "")
         else:
             self._showCurrent()
 
@@ -300,9 +235,7 @@ class qMRMLNodeComboBox(QWidget):
             action()
             return
         index = row - (1 if self.noneEnabled else 0)
-        node = self._nodes[index] if 0 <= index < len(self._nodes) else None
-        self._select(node)
-        self.nodeActivated.emit(node)
+        self._select(self._nodes[index] if 0 <= index < len(self._nodes) else None)
 
     # --- what the user can do to nodes ---
 
@@ -311,12 +244,8 @@ class qMRMLNodeComboBox(QWidget):
         if self._scene is None or kind not in self.nodeTypes:
             return None
         node = self._scene.CreateNodeByClass(kind)
-        if node is None:
-            return None
         node.UnRegister(None)
         node.SetName(self._scene.GenerateUniqueName(self.baseName or self._labelOf(kind)))
-        for name, value in self._attributes.get(kind, {}).items():
-            node.SetAttribute(name, value or "")
         self._scene.AddNode(node)
         if self.selectNodeUponCreation:
             self.setCurrentNode(node)
@@ -327,7 +256,6 @@ class qMRMLNodeComboBox(QWidget):
         node = self.addNode(kind)
         if ask and node is not None:
             self._rename(node)
-        self.nodeAddedByUserAction.emit(node)
 
     def renameCurrentNode(self) -> None:
         if self._current is not None:
@@ -342,28 +270,6 @@ class qMRMLNodeComboBox(QWidget):
         if self._current is not None:
             self._scene.RemoveNode(self._current)
 
-    def editCurrentNode(self) -> None:
-        self.nodeAboutToBeEdited.emit(self._current)
-
-    def addMenuAction(self, action: Any) -> None:
-        self._menuActions.append(action)
-        self._fill()
-
-    def addAttribute(self, kind: str, name: str, value: Any = None) -> None:
-        self._attributes.setdefault(kind, {})[name] = None if value is None else str(value)
-        self._refresh()
-
-    def removeAttribute(self, kind: str, name: str) -> None:
-        self._attributes.get(kind, {}).pop(name, None)
-        self._refresh()
-
-    def nodeTypeLabel(self, kind: str) -> str:
-        return self._typeLabels.get(kind, "")
-
-    def setNodeTypeLabel(self, label: str, kind: str) -> None:
-        self._typeLabels[kind] = label
-        self._fill()
-
     nodeTypes = stored("QStringList", [], lambda self: self._refresh())
     hideChildNodeTypes = stored("QStringList", [], lambda self: self._refresh())
     showChildNodeTypes = stored(bool, True, lambda self: self._refresh())
@@ -373,13 +279,9 @@ class qMRMLNodeComboBox(QWidget):
     addEnabled = stored(bool, True, lambda self: self._fill())
     removeEnabled = stored(bool, True, lambda self: self._fill())
     renameEnabled = stored(bool, False, lambda self: self._fill())
-    editEnabled = stored(bool, False, lambda self: self._fill())
     selectNodeUponCreation = stored(bool, True)
     baseName = stored(str, "")
-    interactionNodeSingletonTag = stored(str, "")
-    sizeAdjustPolicy = stored(int, 0)
     currentNodeID = Property(str, lambda self: self._current.GetID() if self._current else "", setCurrentNodeID)
-    currentNodeId = currentNodeID
 
 
 class qMRMLColorTableComboBox(qMRMLNodeComboBox):
@@ -402,83 +304,6 @@ class qMRMLColorTableComboBox(qMRMLNodeComboBox):
             red, green, blue, _ = table.GetTableValue(x * count // 64)
             bar.setPixelColor(x, 0, QColor.fromRgbF(red, green, blue))
         return QIcon(QPixmap.fromImage(bar.scaled(64, 12)))
-
-
-class qMRMLSegmentSelectorWidget(qMRMLWidget):
-    """A segmentation and a segment of it."""
-
-    currentNodeChanged = Signal(object)
-    currentSegmentChanged = Signal(str)
-    segmentSelectionChanged = Signal("QStringList")
-    nodeAboutToBeEdited = Signal(object)
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._observations = Observations()
-        self._nodeCombo, self._segmentCombo = qMRMLNodeComboBox(self), QComboBox(self)
-        self._nodeCombo.nodeTypes = ["vtkMRMLSegmentationNode"]
-        self._nodeCombo.addEnabled = self._nodeCombo.removeEnabled = False
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._nodeCombo)
-        layout.addWidget(self._segmentCombo)
-        self.mrmlSceneChanged.connect(self._nodeCombo.setMRMLScene)
-        self._nodeCombo.currentNodeChanged.connect(self._onNode)
-        self._segmentCombo.currentIndexChanged.connect(lambda _: self.currentSegmentChanged.emit(self.currentSegmentID()))
-
-    def _onNode(self, node: Any) -> None:
-        self._observations.clear()
-        if node is not None:
-            for event in (vtk.vtkCommand.ModifiedEvent, slicer.vtkSegmentation.SegmentAdded, slicer.vtkSegmentation.SegmentRemoved):
-                self._observations.add(node, event, lambda *_: self._fill())
-        self._fill()
-        self.currentNodeChanged.emit(node)
-
-    def _fill(self) -> None:
-        before, node = self.currentSegmentID(), self._nodeCombo.currentNode()
-        blocked = self._segmentCombo.blockSignals(True)
-        self._segmentCombo.clear()
-        if self.noneEnabled:
-            self._segmentCombo.addItem("None", "")
-        segmentation = node.GetSegmentation() if node else None
-        for index in range(segmentation.GetNumberOfSegments() if segmentation else 0):
-            identifier = segmentation.GetNthSegmentID(index)
-            self._segmentCombo.addItem(segmentation.GetSegment(identifier).GetName(), identifier)
-        self._segmentCombo.setCurrentIndex(max(self._segmentCombo.findData(before), 0) if self._segmentCombo.count() else -1)
-        self._segmentCombo.blockSignals(blocked)
-        if self.currentSegmentID() != before:
-            self.currentSegmentChanged.emit(self.currentSegmentID())
-
-    def currentNode(self) -> Any:
-        return self._nodeCombo.currentNode()
-
-    def currentNodeID(self) -> str:
-        return self._nodeCombo.currentNodeID
-
-    def setCurrentNode(self, node: Any) -> None:
-        self._nodeCombo.setCurrentNode(node)
-
-    def setCurrentNodeID(self, identifier: str) -> None:
-        self._nodeCombo.setCurrentNodeID(identifier)
-
-    def currentSegmentID(self) -> str:
-        return self._segmentCombo.currentData() or ""
-
-    def setCurrentSegmentID(self, identifier: str) -> None:
-        self._segmentCombo.setCurrentIndex(self._segmentCombo.findData(identifier))
-
-    def segmentIDs(self) -> list[str]:
-        return [self._segmentCombo.itemData(row) for row in range(self._segmentCombo.count()) if self._segmentCombo.itemData(row)]
-
-    def selectedSegmentIDs(self) -> list[str]:
-        return [self.currentSegmentID()] if self.currentSegmentID() else []
-
-    noneEnabled = stored(bool, False, lambda self: (setattr(self._nodeCombo, "noneEnabled", self.noneEnabled), self._fill()))
-    editEnabled = stored(bool, False)
-    horizontalLayout = stored(bool, False)
-    multiSelection = stored(bool, False)
-    segmentationNodeSelectorVisible = stored(bool, True, lambda self: self._nodeCombo.setVisible(self.segmentationNodeSelectorVisible))
-    selectNodeUponCreation = stored(bool, True)
 
 
 WIDGETS = {name: value for name, value in globals().items() if name.startswith("qMRML") and isinstance(value, type)}

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import vtk
-from PySide6.QtCore import Property, QPointF, QRectF, Qt, Signal
+from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QImage, QPainter
-from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 from vtk.util.numpy_support import vtk_to_numpy
 
-from .ctk import ctkDoubleSlider, stored
+from .ctk import ctkSliderWidget, quietly
 from .qmrml import Observations, qMRMLWidget
 
 #: Slicer's colours for its three views.
@@ -30,19 +30,9 @@ class qMRMLSliceView(QWidget):
     def __init__(self, sliceWidget: qMRMLSliceWidget) -> None:
         super().__init__(sliceWidget)
         self._owner = sliceWidget
-        self._drag: tuple[Any, ...] | None = None
         self.setMinimumSize(60, 60)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
-
-    def forceRender(self) -> None:
-        self.repaint()
-
-    def scheduleRender(self) -> None:
-        self.update()
-
-    def mrmlSliceNode(self) -> Any:
-        return self._owner.mrmlSliceNode()
 
     def resizeEvent(self, event: Any) -> None:
         ratio = self.devicePixelRatioF()
@@ -96,27 +86,6 @@ class qMRMLSliceView(QWidget):
     def wheelEvent(self, event: Any) -> None:
         self._owner.scroll(1 if event.angleDelta().y() > 0 else -1)
 
-    def mousePressEvent(self, event: Any) -> None:
-        node = self._owner.mrmlSliceNode()
-        self._drag = (event.position(), node.GetXYZOrigin(), node.GetFieldOfView())
-
-    def mouseMoveEvent(self, event: Any) -> None:
-        """Right button zooms, middle button (or left with Shift) pans, as in Slicer."""
-        if self._drag is None:
-            return
-        start, origin, field = self._drag
-        moved: QPointF = event.position() - start
-        node = self._owner.mrmlSliceNode()
-        if event.buttons() & Qt.MouseButton.RightButton:
-            factor = 1.01 ** -moved.y()
-            node.SetFieldOfView(field[0] * factor, field[1] * factor, field[2])
-        elif event.buttons() & Qt.MouseButton.MiddleButton or event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
-            perPixel = field[0] / max(self.width(), 1)
-            node.SetXYZOrigin(origin[0] - moved.x() * perPixel, origin[1] + moved.y() * perPixel, origin[2])
-
-    def mouseReleaseEvent(self, event: Any) -> None:
-        self._drag = None
-
 
 class qMRMLSliceControllerWidget(QWidget):
     """The bar above the picture: name and offset."""
@@ -128,17 +97,14 @@ class qMRMLSliceControllerWidget(QWidget):
         self.setAutoFillBackground(True)
         label = QLabel(f" {sliceWidget.mrmlSliceNode().GetLayoutLabel()} ", self)
         label.setStyleSheet(f"background: {COLORS.get(name, '#888')}; color: black; font-weight: bold;")
-        self._slider, self._spin = ctkDoubleSlider(self), QDoubleSpinBox(self)
-        self._slider.setAccessibleName(f"{name} offset")
-        self._spin.setRange(-10000, 10000)
-        self._spin.setSuffix("mm")
+        self._slider = ctkSliderWidget(self)
+        self._slider.suffix = "mm"
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for part, stretch in ((label, 0), (self._slider, 1), (self._spin, 0)):
-            layout.addWidget(part, stretch)
+        layout.addWidget(label)
+        layout.addWidget(self._slider, 1)
         self._slider.valueChanged.connect(self.setSliceOffsetValue)
-        self._spin.valueChanged.connect(self.setSliceOffsetValue)
 
     def setSliceOffsetValue(self, offset: float) -> None:
         self._owner.sliceLogic().SetSliceOffset(offset)
@@ -148,20 +114,12 @@ class qMRMLSliceControllerWidget(QWidget):
         logic = self._owner.sliceLogic()
         spacing, bounds = self._owner.sliceSpacing(), [0.0] * 6
         logic.GetLowestVolumeSliceBounds(bounds)
-        offset = logic.GetSliceOffset()
-        for part in (self._slider, self._spin):
-            blocked = part.blockSignals(True)
-            part.setProperty("singleStep", spacing)
-            if bounds[4] < bounds[5]:
-                part.setRange(bounds[4], bounds[5])
-            part.setValue(offset)
-            part.blockSignals(blocked)
+        low, high = (bounds[4], bounds[5]) if bounds[4] < bounds[5] else (-10000, 10000)
+        quietly(self._slider, singleStep=spacing, minimum=low, maximum=high, value=logic.GetSliceOffset())
 
 
 class qMRMLSliceWidget(qMRMLWidget):
     """A slice view with its controller."""
-
-    nodeAboutToBeEdited = Signal(object)
 
     def __init__(self, logic: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -199,44 +157,20 @@ class qMRMLSliceWidget(qMRMLWidget):
     def sliceLogic(self) -> Any:
         return self._logic
 
-    logic = sliceLogic
-
     def mrmlSliceNode(self) -> Any:
         return self._logic.GetSliceNode()
-
-    mrmlAbstractViewNode = mrmlSliceNode
-
-    def mrmlSliceCompositeNode(self) -> Any:
-        return self._logic.GetSliceCompositeNode()
 
     def sliceView(self) -> qMRMLSliceView:
         return self._view
 
-    viewWidget = sliceView
-
     def sliceController(self) -> qMRMLSliceControllerWidget:
         return self._controller
 
-    controllerWidget = sliceController
-
-    def imageDataConnection(self) -> Any:
-        return self._logic.GetImageDataConnection()
-
     def fitSliceToBackground(self) -> None:
         self._logic.FitSliceToBackground()
-
-    def setSliceOrientation(self, orientation: str) -> None:
-        self.mrmlSliceNode().SetOrientation(orientation)
 
     def pauseRender(self) -> None:
         self._view.setUpdatesEnabled(False)
 
     def resumeRender(self) -> None:
         self._view.setUpdatesEnabled(True)
-
-    sliceOrientation = Property(str, lambda self: self.mrmlSliceNode().GetOrientation(), setSliceOrientation)
-    sliceViewName = stored(str, "")
-    sliceViewLabel = Property(str, lambda self: self.mrmlSliceNode().GetLayoutLabel())
-    viewLabel = Property(str, lambda self: self.mrmlSliceNode().GetLayoutLabel())
-    sliceViewColor = Property(QColor, lambda self: QColor(COLORS.get(self.sliceViewName, "gray")))
-    viewColor = Property(QColor, lambda self: QColor(COLORS.get(self.sliceViewName, "gray")))
