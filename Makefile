@@ -32,7 +32,7 @@ fuzz: $(VENV)/.test
 
 # The three bundles of ../shared/bundles, unmodified but for random weights, on the volumes of ../shared/data: half an hour.
 test-bundles: $(VENV)/.test
-	$(PY) -m pytest -m slow -s Testing/Python/engine/test_zoo_bundles.py
+	$(PY) -m pytest -m slow -s Testing/Python/engine
 
 # The module's panel beside slice views, without 3D Slicer: on a screen, or off-screen as a picture
 # (make screenshot OUTPUT=file.png; DESK="--dark --scale 2" for the dark theme at 200 %).

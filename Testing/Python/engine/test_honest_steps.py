@@ -54,7 +54,8 @@ from scipy import ndimage
 from support import real_volumes
 
 IMAGE = "image"
-VOLUMES = [DEMO, *[p for p in real_volumes() if p.name.startswith("CT")]]
+# The CT tells nothing else and takes as long again.
+VOLUMES = [DEMO, *[pytest.param(p, marks=pytest.mark.slow, id="CT") for p in real_volumes() if p.name.startswith("CT")]]
 ids = dict(ids=lambda p: p.name.split(".")[0])
 
 

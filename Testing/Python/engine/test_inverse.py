@@ -47,7 +47,8 @@ from support import examples, real_volumes
 
 IMAGE = "image"
 LOAD = [LoadImaged(IMAGE), EnsureChannelFirstd(IMAGE)]
-REAL = [DEMO_VOLUME, *real_volumes()]
+# The others tell nothing else.
+REAL = [DEMO_VOLUME, *real_volumes()[:1], *[pytest.param(p, marks=pytest.mark.slow) for p in real_volumes()[1:]]]
 
 
 def chain_7392(*extra):

@@ -6,7 +6,7 @@ from CAMOverlayLib.engine.activation import INPUT, first_tensor, forward_to_laye
 from CAMOverlayLib.engine.layers import list_layers
 from CAMOverlayLib.engine.views import View, find_view, token_grid
 from CAMOverlayLib.errors import LayerError
-from monai.networks.nets import SegResNetDS, SwinUNETR, UNet, ViT, resnet18
+from monai.networks.nets import ResNet, SegResNetDS, SwinUNETR, UNet, ViT, resnet18
 from torch import nn
 
 
@@ -135,7 +135,7 @@ def test_stride_and_stages():
 
 @pytest.mark.parametrize("name", ["act", "layer1", "layer2.0"])
 def test_the_receptive_field_is_where_the_gradient_reaches(name):
-    net = resnet18(spatial_dims=3, n_input_channels=1, num_classes=3, shortcut_type="A").eval()
+    net = ResNet("basic", [2, 2, 2, 2], [8, 8, 16, 16], n_input_channels=1, num_classes=3, shortcut_type="A").eval()
     reach(net, name, (72, 64, 80), normalise=nn.BatchNorm3d)
 
 

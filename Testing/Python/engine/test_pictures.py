@@ -71,8 +71,9 @@ def test_every_picture_lies_where_its_voxels_are(affine, shape, orientation):
     assert right @ expected[orientation][0] > 0.7 and down @ expected[orientation][1] > 0.7
 
 
-@pytest.mark.parametrize("orientation", [None, *ORIENTATIONS])
-@pytest.mark.parametrize("affine", [GEOMETRIES["LPS"], GEOMETRIES["oblique"]], ids=["LPS", "oblique"])
+@pytest.mark.parametrize("affine, orientation", [
+    (GEOMETRIES["LPS"], None), *[(GEOMETRIES["oblique"], orientation) for orientation in ORIENTATIONS],
+], ids=lambda value: value if isinstance(value, str) else "")  # fmt: skip
 def test_pictures_stack_to_a_heatmap_that_peaks_where_the_network_looked(picture_bundle, export, tmp_path, affine, orientation):
     shape, voxel = (30, 26, 22), (19, 9, 14)
     centre = affine[:3] @ [*voxel, 1]

@@ -166,7 +166,8 @@ MISBEHAVING = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("path", VOLUMES[:2], ids=lambda p: p.name.split(".")[0])
+@pytest.mark.parametrize("path", [DEMO, *[pytest.param(p, marks=pytest.mark.slow, id="real") for p in VOLUMES[1:2]]],
+                         ids=lambda p: p.name.split(".")[0])  # fmt: skip
 def test_each_misbehaving_transform_is_named_with_what_it_did(path, monkeypatch):
     import CAMOverlayLib.engine.trail as trail_module
 

@@ -122,8 +122,10 @@ def test_the_composed_inverse_is_the_truth(volume_file, form):
     for label, (name, arguments) in TABLE.items():
         trail = run_chain(made(name, arguments, "array" if form == "array" else "dictionary", form == "lazy"), [volume_file])
         error, placed, inside = compare_with_truth(trail)
-        if error > TOLERANCE or choose_way(trail).agreement.verdict == "mismatch":
+        if error > TOLERANCE:
             wrong[label] = error
+        if form == "dictionary" and choose_way(trail).agreement.verdict == "mismatch":  # the same image in every form
+            wrong[label + ", verdict"] = trail.steps
         replayed = place_by_operations(trail.image.as_tensor()[0].float(), trail)
         assert not replayed.array[~field_of_view(trail).mask()].any()
         # The replay interpolates once more, so it may be that much farther away.
