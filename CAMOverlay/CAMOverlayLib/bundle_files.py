@@ -93,17 +93,13 @@ def config_files(folder: Path, chosen: Sequence[str] = ()) -> tuple[Path, ...]:
     Raises:
         BundleError: the folder is not a bundle, or a chosen file is not there.
     """
-    try:
-        there = folder.is_dir()
-    except (OSError, ValueError):  # too long, or not a path at all
-        there = False
-    if not there:
+    if not os.path.isdir(folder):  # which unlike Path.is_dir raises nothing for what is too long, or no path at all
         raise BundleError(f"'{shown(str(folder))}' is not a folder. Give the root of a MONAI bundle.")
     if chosen:
         files = tuple(folder / name for name in chosen)
         if outside := [name for name in chosen if not _inside(folder, name)]:
             raise BundleError(f"The configuration '{outside[0]}' is not in the bundle '{folder}'. Put it there.")
-        if missing := [str(f) for f in files if not is_file(f)]:
+        if missing := [str(f) for f in files if not os.path.isfile(f)]:
             raise BundleError(f"The configuration '{missing[0]}' does not exist. Name it relative to the bundle's root.")
         return files
     there = sorted(p for p in (folder / "configs").glob("*") if p.suffix in SUFFIXES)
@@ -159,7 +155,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
         BundleError: it is not a JSON object.
     """
     path = folder / "configs" / "metadata.json"
-    if not path.is_file():
+    if not os.path.isfile(path):
         return {}
     text = read_text(path)
     try:
@@ -286,7 +282,7 @@ def read_configs(folder: Path, files: Sequence[Path]) -> list[Any]:
                 raise BundleError(
                     f"'{path}' copies from '{shown(name, 120)}', which is not in the bundle. Put that file into the bundle."
                 )
-            waiting += [p for p in (folder / name, path.parent / name) if is_file(p)]
+            waiting += [p for p in (folder / name, path.parent / name) if os.path.isfile(p)]
         if len(read) > 1000:
             raise BundleError(f"'{folder}' has more than 1000 configurations. Give the root of a MONAI bundle.")
     return list(read.values())
@@ -306,14 +302,6 @@ def _copied_from(content: Any) -> list[str]:
         elif isinstance(node, str) and node.startswith("%"):
             found += re.findall(r".*\.(?:json|ya?ml)", node[1:], re.IGNORECASE)[:1]
     return found
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is such a file; what is too long, or no path at all, names none."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def _inside(folder: Path, name: str) -> bool:

@@ -27,6 +27,7 @@ from typing import Any
 from . import __version__
 from .bounded import MOST_VALUES, read_bytes, read_values
 from .bundle_files import Code, code_of
+from .bundle_metadata import MOST
 from .errors import BundleError, OutputError, WeightsError, reason
 from .plain_parts import needs_trust
 
@@ -162,7 +163,7 @@ def code_to_trust(folder: Path) -> Code:
 def _check(model: ModelDescription) -> None:
     dotted = re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", model.network) and not model.network.endswith(".py")
     if model.is_program:
-        if not Path(model.network).expanduser().is_file():
+        if not os.path.isfile(os.path.expanduser(model.network)):
             raise WeightsError(f"The network '{model.network}' does not exist. Give the file of a compiled network.")
         if model.arguments or model.weights is not None:
             raise BundleError(f"'{model.network}' is network and weights in one. Leave arguments and weights out.")
@@ -178,7 +179,7 @@ def _check(model: ModelDescription) -> None:
         )
     if model.task not in TASKS:
         raise BundleError(f"There is no task '{model.task}'. Give one of {', '.join(filter(None, TASKS))}.")
-    if model.weights is not None and not Path(model.weights).expanduser().is_file():
+    if model.weights is not None and not os.path.isfile(os.path.expanduser(model.weights)):
         raise WeightsError(f"The weights '{model.weights}' do not exist. Give the file with the network's weights.")
     if not all(isinstance(n, int) and n > 0 for n in model.window) or not 0 <= model.overlap < 1:
         raise BundleError(
@@ -342,7 +343,7 @@ def _with_files(node: Any, folder: Path, within: tuple[Path, ...] = (), room: _R
 
 
 def _read(path: Path, what: str) -> Any:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise BundleError(f"The {what} '{path}' does not exist. Give a YAML or JSON file.")
     if path.suffix.lower() not in (".json", ".yaml", ".yml"):
         raise BundleError(f"The {what} '{path}' is neither .yaml nor .json. Write it as one of these.")
@@ -430,6 +431,8 @@ def _spatial_shape(model: ModelDescription) -> list[int | str]:
 
 
 def _channel_def(names: tuple[str, ...], count: int | None, otherwise: str) -> dict[str, str]:
+    if (count or 0) > MOST:
+        raise BundleError(f"The network has {count} channels or classes; at most {MOST} can be named. Correct its arguments.")
     names = names or tuple(otherwise.format(i) for i in range(count or 0))
     return {str(i): name for i, name in enumerate(names)}
 
@@ -506,7 +509,7 @@ class _Scripts:
 
 def _check_file(path: Path, name: str, text: str) -> None:
     """A Python file that can go into a bundle alone and defines the name. It is read, not run."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise BundleError(f"'{text}' is in a Python file that does not exist: '{path}'. Correct the path.")
     try:
         tree = ast.parse(read_bytes(path), str(path))

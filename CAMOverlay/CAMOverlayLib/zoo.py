@@ -140,7 +140,7 @@ def record_of(folder: Path) -> Download | None:
         values = json.loads(path.read_text(encoding="utf-8"))
         files = {str(name): int(size) for name, size in values["files"].items() if _safe(str(name)) is not None}
         return Download(str(values["name"]), str(values["version"]), folder, files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

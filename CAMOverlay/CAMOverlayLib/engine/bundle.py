@@ -65,7 +65,7 @@ class Bundle:
         self.trust = trust or bool(trusted_hash)
         self._trusted_hash = trusted_hash
         # Before anything is read: what is hashed later is then what was read here.
-        self._signature_read = self._signature() if self.folder.is_dir() else ()
+        self._signature_read = self._signature() if os.path.isdir(self.folder) else ()
         self.config_files = bundle_files.config_files(self.folder, configs)
         bundle_files.read_configs(self.folder, self.config_files)  # within bounds, and nothing from elsewhere
         self.metadata = bundle_files.read_metadata(self.folder)
@@ -189,9 +189,9 @@ class Bundle:
             self._require_unchanged()
             return loaded
         weights = self.weights_file()
-        with without_download() if weights.is_file() else contextlib.nullcontext():  # they replace what it would fetch
+        with without_download() if os.path.isfile(weights) else contextlib.nullcontext():  # they replace what it would fetch
             network = self.bare_network()
-        if weights.is_file() or not self._loads_itself():
+        if os.path.isfile(weights) or not self._loads_itself():
             load_weights(network, weights)
             self._require_unchanged()
         return network.to(device).eval()
@@ -248,9 +248,9 @@ class Bundle:
         for key in _loaders(self._parser.config):
             path = Path(str(self._evaluate(f"{key}#load_path")))
             named.append(path if path.is_absolute() else self.folder / path)
-        if found := next((path for path in named if path.is_file()), None):
+        if found := next((path for path in named if os.path.isfile(path)), None):
             return found
-        if usual.is_file():
+        if os.path.isfile(usual):
             return usual
         # Some bundles name a checkpoint by training run; where there is one file only, it is meant.
         # (A file that the configuration mentions elsewhere is something else, such as the architecture of a search.)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
     Raises:
         WeightsError: the file is missing or unreadable, or its keys or shapes are another network's.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsError(f"The weights '{path}' do not exist. Download the bundle with its weights, or put them there.")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)

@@ -143,9 +143,9 @@ def loadVolume(path: str | os.PathLike[str]) -> slicer.vtkMRMLScalarVolumeNode:
             then as it was.
     """
     path = Path(os.path.expanduser(path))
-    if not path.exists():
+    if not os.path.exists(path):
         raise VolumeError(f"{path} does not exist; pass the path of an image file such as brain.nii.gz.")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise VolumeError(f"{path} is a folder; pass one image file (convert a DICOM series to NIfTI or NRRD first).")
     if not os.access(path, os.R_OK):
         raise VolumeError(f"{path} cannot be opened for reading; check its permissions.")

@@ -30,15 +30,15 @@ def find_python(python: str | os.PathLike[str] | None) -> str:
     """
     given = os.path.expanduser(str(python)) if python else own_python()
     path = Path(given)
-    if path.is_dir():
+    if os.path.isdir(path):
         inside = [path / p for p in ("bin/python", "bin/python3", "python.exe", "Scripts/python.exe")]
         found = next((p for p in inside if p.is_file()), None)
         if found is None:
             raise WorkerError(f"The folder '{given}' contains no Python. Choose a Python interpreter or its environment.")
         path = found
-    elif path.name == given and not path.exists():
+    elif path.name == given and not os.path.exists(path):
         path = Path(shutil.which(given) or given)
-    if not path.exists():
+    if not os.path.exists(path):
         raise WorkerError(f"The Python '{given}' does not exist. Choose a Python interpreter, such as …/bin/python.")
     if not os.access(path, os.X_OK):
         raise WorkerError(f"'{given}' is not executable, so it is no Python. Choose a Python interpreter.")
