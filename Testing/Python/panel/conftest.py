@@ -4,10 +4,12 @@ and nothing trusted, and must leave no errors."""
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from support import hosted
+from worker.zygote import Zygote
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -29,13 +31,21 @@ def host(running_host):
     running_host.checkNoErrors()
 
 
+@pytest.fixture(scope="package")
+def zygote(tmp_path_factory):
+    zygote = Zygote(tmp_path_factory.mktemp("zygote"))
+    yield zygote
+    zygote.stop()
+
+
 @pytest.fixture
 def cold():
-    """For a test that wants to see the process start; the others go on with the one that is warm."""
+    """For a test that wants to see the process start as a user's does. The others go on with the one that is warm, and
+    where another bundle takes another process, that one is there at once."""
 
 
 @pytest.fixture
-def panel(host, request):
+def panel(host, request, zygote, monkeypatch):
     """The panel as a user finds it on a new computer."""
     import slicer
 
@@ -50,6 +60,8 @@ def panel(host, request):
     if warm is not None:
         slicer.modules.CAMOverlayWidget.logic.worker = warm
         warm.python = None
+    if "cold" not in request.fixturenames:
+        monkeypatch.setattr(sys.modules["CAMOverlayLib.worker.interpreter"], "own_python", lambda: str(zygote.python))
     yield Pressed(host, slicer.modules.CAMOverlayWidget)
     slicer.modules.CAMOverlayWidget.panel.cancel()
     host.wait(lambda: not slicer.modules.CAMOverlayWidget.panel.busy)
