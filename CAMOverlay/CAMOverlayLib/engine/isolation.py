@@ -22,7 +22,9 @@ from torch.nn.modules import module as modules
 
 P, R = ParamSpec("P"), TypeVar("R")
 
-_homes: set[Path] = set()
+_homes: set[str] = set()
+"""Where bundles were, each path with a separator at its end."""
+
 left_behind: list[str] = []
 """What bundles changed in this process and what was put back; a process that has something in here is not like new."""
 
@@ -66,8 +68,9 @@ def at_home(folder: Path | str) -> Iterator[None]:
         yield
         return
     home = Path(folder)
-    _forget(lambda origin, name: not _within(origin, home) and (name == "scripts" or _of_a_bundle(origin)))
-    _homes.add(home)
+    here, homes = (os.path.join(home, ""),), tuple(_homes)
+    _forget(lambda origin, name: not _within(origin, here) and (name == "scripts" or _within(origin, homes)))
+    _homes.update(here)
     finder = _Finder(home)
     sys.meta_path.insert(0, finder)  # type: ignore[arg-type]
     sys.path.insert(0, str(home))
@@ -82,21 +85,24 @@ def at_home(folder: Path | str) -> Iterator[None]:
 
 def forget_bundles() -> None:
     """Forget every module that came from a bundle: another one's, or this one's before its author changed it."""
-    _forget(lambda origin, name: name == "scripts" or _of_a_bundle(origin))
+    homes = tuple(_homes)
+    _forget(lambda origin, name: name == "scripts" or _within(origin, homes))
 
 
-def _of_a_bundle(origin: str | None) -> bool:
-    return any(_within(origin, home) for home in _homes)
+def _within(origin: str | None, homes: tuple[str, ...]) -> bool:
+    """Whether a module's file lies in one of the bundles, and is not one of an environment that happens to lie there too.
 
-
-def _within(origin: str | None, home: Path) -> bool:
-    """Whether a module's file lies in a bundle, and is not one of an environment that happens to lie there too.
-
-    It is asked of every module that is loaded, some thousand, so it compares texts and makes no paths.
+    It is asked of every module that is loaded, some thousand, and there may be many bundles: it compares texts, all at
+    once, and makes no paths.
     """
-    if origin is None or not origin.startswith(os.path.join(home, "")):
+    if origin is None or not origin.startswith(homes):
         return False
-    return not any(origin.startswith(place) and not str(home).startswith(place) for place in _INSTALLED)
+    return any(_own(origin, home) for home in homes if origin.startswith(home))
+
+
+def _own(origin: str, home: str) -> bool:
+    """Whether it is the bundle's, which may lie deep in such an environment, or be the environment's own folder."""
+    return not any(origin.startswith(place) and (home == place or not home.startswith(place)) for place in _INSTALLED)
 
 
 _INSTALLED = tuple(

@@ -6,6 +6,7 @@ import json
 import os
 import py_compile
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -200,6 +201,33 @@ def test_a_module_is_found_when_the_bundles_code_imports_it_late(own_code):
         assert scripts.late.value == 5
     isolation.forget_bundles()
     assert "scripts.late" not in sys.modules and str(folder) not in sys.path
+
+
+@pytest.mark.parametrize("up", [0, 1, 2], ids=["site-packages", "the folder above", "two above"])
+def test_libraries_are_no_bundles_whatever_folder_is_given_as_one(tmp_path, up, monkeypatch):
+    """Their modules must stay: what is imported a second time is not the same class."""
+    monkeypatch.setattr(isolation, "_homes", set())
+    libraries = [Path(torch.__file__).parents[1], *Path(torch.__file__).parents[2:]][up]
+    loaded = {name: module for name, module in sys.modules.items() if name.split(".")[0] in ("torch", "monai", "json")}
+    for folder in (libraries, tmp_path):
+        with isolation.at_home(folder):
+            pass
+    isolation.forget_bundles()
+    assert len(loaded) > 500 and all(sys.modules.get(name) is module for name, module in loaded.items())
+
+
+def test_a_bundle_inside_an_environment_is_a_bundle(tmp_path, monkeypatch):
+    monkeypatch.setattr(isolation, "_homes", set())
+    monkeypatch.setattr(isolation, "_INSTALLED", (*isolation._INSTALLED, os.path.join(tmp_path, "")))
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "itsown.py").write_text("value = 1")
+    with isolation.at_home(folder):
+        import itsown  # type: ignore[import-not-found]
+
+        assert itsown.value == 1
+    isolation.forget_bundles()
+    assert "itsown" not in sys.modules
 
 
 @pytest.mark.parametrize("code", [
