@@ -24,7 +24,7 @@ from ..pieces import at_once
 from ..request import Prediction, Result
 from . import colormaps, core
 from .report import readReport
-from .volumes import HeatmapImage, importHeatmap, peakIJK, readHeatmap, worldFromIJK
+from .volumes import HeatmapImage, importHeatmap, peakIJK, peakKnown, readHeatmap, worldFromIJK
 
 OPACITY = 0.5
 """Opacity of the overlay over the input volume, at first."""
@@ -332,6 +332,8 @@ def peakVoxel(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, int, in
     image = overlayNode.GetImageData()
     if image is None or image.GetNumberOfPoints() == 0:
         raise VolumeError(f"Volume {overlayNode.GetName()!r} has no voxels; compute the heatmap first.")
+    if peakKnown(overlayNode):
+        return peakIJK(overlayNode)
     result = resultOf(overlayNode)
     said = result.peak if result is not None else None
     if said is not None and all(0 <= n < size for n, size in zip(said, image.GetDimensions(), strict=True)):

@@ -69,6 +69,11 @@ def indexFromWorld(volumeNode: slicer.vtkMRMLVolumeNode, world: np.ndarray) -> n
     return local @ back[:3, :3].T + back[:3, 3]
 
 
+def peakKnown(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    """Whether :func:`peakIJK` answers without looking at the voxels."""
+    return _peaks.recall(volumeNode)[0]
+
+
 def peakIJK(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, int, int] | None:
     """Voxel (I, J, K) of the largest value, as :func:`CAMOverlayLib.peaks.peak_of` has it; None if no value is above 0.
     Searched once as long as no voxel changes, and not at all where the computation said it."""
