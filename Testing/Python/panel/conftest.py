@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from SlicerHost.widgets.qmrml import qMRMLNodeComboBox
 from support import hosted
 from worker.zygote import Zygote
 
@@ -55,7 +56,11 @@ def panel(host, request, zygote, monkeypatch):
     warm = before.worker if before.worker.ready and "cold" not in request.fixturenames else None
     if warm is not None:
         before.worker = None
+    old = host.real(slicer.modules.CAMOverlayWidget.parent).findChildren(qMRMLNodeComboBox)
     slicer.util.reloadScriptedModule("CAMOverlay")
+    for selector in old:  # Slicer hides the panel of before and keeps it: a hundred would follow the scene at the end
+        selector.blockSignals(True)
+        selector.setMRMLScene(None)
     host.open("CAMOverlay")
     if warm is not None:
         slicer.modules.CAMOverlayWidget.logic.worker = warm

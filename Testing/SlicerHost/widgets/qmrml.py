@@ -289,21 +289,25 @@ class qMRMLColorTableComboBox(qMRMLNodeComboBox):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._icons: dict[tuple, QIcon] = {}
         self.nodeTypes = ["vtkMRMLColorTableNode", "vtkMRMLProceduralColorNode"]
         self.showHidden = True  # Slicer hides its own colour tables from other lists
         self.addEnabled = self.removeEnabled = False
         self._combo.setIconSize(QSize(64, 12))
 
     def _iconOf(self, node: Any) -> QIcon:
+        """Drawn once per colours: the list is filled anew at every change of the scene, and there are many tables."""
         table = node.GetLookupTable()
         if table is None or table.GetNumberOfTableValues() == 0:
             return QIcon()
         count = table.GetNumberOfTableValues()
-        bar = QImage(64, 1, QImage.Format.Format_RGB32)
-        for x in range(64):
-            red, green, blue, _ = table.GetTableValue(x * count // 64)
-            bar.setPixelColor(x, 0, QColor.fromRgbF(red, green, blue))
-        return QIcon(QPixmap.fromImage(bar.scaled(64, 12)))
+        colours = tuple(table.GetTableValue(x * count // 64)[:3] for x in range(64))
+        if colours not in self._icons:
+            bar = QImage(64, 1, QImage.Format.Format_RGB32)
+            for x, colour in enumerate(colours):
+                bar.setPixelColor(x, 0, QColor.fromRgbF(*colour))
+            self._icons[colours] = QIcon(QPixmap.fromImage(bar.scaled(64, 12)))
+        return self._icons[colours]
 
 
 WIDGETS = {name: value for name, value in globals().items() if name.startswith("qMRML") and isinstance(value, type)}
