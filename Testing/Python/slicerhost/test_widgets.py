@@ -94,6 +94,34 @@ def test_color_table_combo_box(host):
     assert combo.currentNode().GetName() == "Grey"
 
 
+def test_color_table_combo_box_shows_the_colors_of_now(host):
+    import slicer
+
+    combo = slicer.qMRMLColorTableComboBox()
+    combo.setMRMLScene(slicer.mrmlScene)
+    native = host.real(combo)._combo
+
+    def newTable(name, color):
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", name)
+        node.SetTypeToUser()
+        node.SetNumberOfColors(4)
+        for index in range(4):
+            node.SetColor(index, name, *color)
+        return node
+
+    def shown(name):
+        return native.itemIcon(native.findText(name)).pixmap(64, 12).toImage().pixelColor(30, 6).getRgb()[:3]
+
+    node = newTable("Mine", (1, 0, 0))
+    newTable("Other", (0, 0, 1))
+    newTable("Later", (0, 1, 0))  # a node that comes fills the list anew
+    assert [shown(name) for name in ("Mine", "Other")] == [(255, 0, 0), (0, 0, 255)]
+    for index in range(4):
+        node.SetColor(index, "Mine", 0, 1, 0)
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode("Other"))
+    assert shown("Mine") == (0, 255, 0)
+
+
 def test_collapsible_button_hides_what_is_inside(host):
     import ctk
     import qt
