@@ -37,7 +37,8 @@ class Local:
         doubtful: share of them that fits somewhat better elsewhere.
         claimed: median of their correlations in the claimed place.
         unexplained: share of them that fits nowhere near.
-        bound: mm of the smallest shift that most of them exclude; None where there is none.
+        bound: mm of the smallest shift that most of them exclude, and half a step of the lattice, as parts may have
+            moved by what lies between the shifts that are tried; None where there is none.
         agreement: mean correlation of the displaced blocks as claimed, and ``better`` where they fit best.
         words: what was found, in words.
     """
@@ -184,8 +185,7 @@ def _judge(correlation: Tensor, plain: Tensor, shifts: np.ndarray, step: np.ndar
     missed = length[share < 0.5]
     longest = float(np.where(reach > 0, reach * step, np.inf).min())
     bound = float(length[length > missed.max()].min(initial=np.inf)) if len(missed) else None
-    if bound is None or bound > longest:
-        bound = None
+    bound = None if bound is None or bound > longest else bound + float(np.max(step, where=reach > 0, initial=0)) / 2
     words = ""
     if moved.any():
         mean = np.median(shifts[best[moved]], 0)

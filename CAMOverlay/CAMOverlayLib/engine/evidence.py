@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -102,6 +103,12 @@ class Samples:
         """Mutual information in nats with a perfect copy: the entropy of the bins."""
         shares = torch.bincount(self.bins).double() / len(self.bins)
         return float(-(shares[shares > 0] * shares[shares > 0].log()).sum())
+
+    def within(self, inside: np.ndarray) -> Samples:
+        """Those of them, N booleans, that lie in a part of the image."""
+        part = copy(self)
+        part.index, part.bins, part.count = self.index[inside], self.bins[torch.from_numpy(inside)], int(inside.sum())
+        return part
 
     def scores(self, origin: Tensor, mappings: Sequence[np.ndarray], every: int = 1) -> list[float]:
         """Mutual information in nats with ``origin`` (I×J×K) under each 4×4 mapping of voxel indices.

@@ -21,6 +21,7 @@ from .evidence import (
     margin,
     search,
 )
+from .halves import MirroredHalf, mirrored_half
 
 DISPLACED = 0.1
 FEWEST = 8
@@ -81,7 +82,13 @@ def examine(claim: Claim, points: int, named: bool = False) -> Agreement:
         return replace(best, verdict="mismatch", score=min(best.score, best.rival_score))
     if _bent(local):
         return _warped(agreement, local)
-    return _bounded(agreement, around, local, flat=min(claim.image.shape) == 1)
+    half = mirrored_half(Samples(claim.image, points, seed=2), claim.origin, claim.tracked, judge.step)
+    if half is not None and half.verdict == "mismatch":
+        return replace(
+            agreement, verdict="mismatch", score=half.score, rival=half.words, rival_score=half.mirrored_score, kind="mirrored",
+            mapping=None,
+        )
+    return _bounded(agreement, around, local, half, flat=min(claim.image.shape) == 1)
 
 
 def _bent(local: Local) -> bool:
@@ -93,7 +100,9 @@ def _warped(agreement: Agreement, local: Local) -> Agreement:
     return replace(agreement, verdict="mismatch", rival=local.words, kind="warped", correlations=correlations)
 
 
-def _bounded(agreement: Agreement, around: Surroundings, local: Local, flat: bool) -> Agreement:
+def _bounded(
+    agreement: Agreement, around: Surroundings, local: Local, half: MirroredHalf | None, flat: bool
+) -> Agreement:
     """Verified only as far as the tests saw."""
     bounds = around.bounds
     reason = ""
@@ -106,6 +115,8 @@ def _bounded(agreement: Agreement, around: Surroundings, local: Local, flat: boo
         reason = "the volume is too symmetric or too empty to tell"
     elif bounds.shift is None or (local.bound is None and not flat):  # a picture has few parts to look at
         reason = "the volume would not betray a shift"
+    elif half is not None:
+        reason = "parts of it resemble their mirror image"
     rival, rival_score = agreement.rival, agreement.rival_score
     if around.motion is not None and agreement.verdict != "mismatch":
         shifted = max(rival_score, around.shift_score)
@@ -149,7 +160,7 @@ class _Judge:
     def __init__(self, claim: Claim, space: Space, points: int) -> None:
         self._claim, self._space = claim, space
         self._samples = Samples(claim.image, AROUND_POINTS * points // POINTS, seed=1)
-        self._step = space.step / space.spacing
+        self.step = space.step / space.spacing
         self._own: float | None = None
 
     def stands(self, mapping: np.ndarray | None, kind: str) -> bool:
@@ -158,8 +169,8 @@ class _Judge:
             return True
         if self._own is None:
             self._own = max(
-                best_of_filters(samples, claim.origin, claim.tracked, self._step),
+                best_of_filters(samples, claim.origin, claim.tracked, self.step),
                 best_nearby(samples, claim.origin, claim.tracked),
             )
-        rival = best_of_filters(samples, claim.origin, mapping, self._step)
+        rival = best_of_filters(samples, claim.origin, mapping, self.step)
         return rival > self._own + margin(samples.count, rival, self._own)
