@@ -65,7 +65,7 @@ def registerSampleData() -> None:
 
 
 class CAMOverlayWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel; what is in it is :class:`CAMOverlayLib.panel.widget.Panel`."""
+    """The panel; what is in it is :class:`CAMOverlayLib.panel.panel.Panel`."""
 
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -75,7 +75,7 @@ class CAMOverlayWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
-        from CAMOverlayLib.panel.widget import Panel
+        from CAMOverlayLib.panel.panel import Panel
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/CAMOverlay.ui"))
         self.layout.addWidget(uiWidget)
@@ -128,7 +128,7 @@ class CAMOverlayLogic(ScriptedLoadableModuleLogic, OverlayLogic):
     """
 
     def __init__(self) -> None:
-        from CAMOverlayLib.panel.explain import pythonSetting
+        from CAMOverlayLib.panel.sections.explain import pythonSetting
 
         ScriptedLoadableModuleLogic.__init__(self)
         OverlayLogic.__init__(self, worker=Worker(pythonSetting() or None))
@@ -147,7 +147,8 @@ def trustOf(bundlePath: str | Path, said: bool | None, saidHash: str | None) -> 
         return {"trustedHash": saidHash}
     if said is not None:
         return {"trust": said}
-    from CAMOverlayLib.panel import shipped, trust
+    from CAMOverlayLib.panel import shipped
+    from CAMOverlayLib.panel.dialogs import trust
 
     folder = Path(os.path.expanduser(bundlePath)).resolve()
     if not folder.is_dir():
@@ -193,7 +194,7 @@ class CAMOverlayTest(ScriptedLoadableModuleTest):
     def explained(self, volume, **settings):
         """An overlay of the demo bundle, computed in the process that the panel would use."""
         from CAMOverlayLib.demo import DEMO_BUNDLE
-        from CAMOverlayLib.panel import install
+        from CAMOverlayLib.panel.dialogs import install
 
         if install.usesOwnPython(str(self.logic.worker.python or "")) and install.missing():
             raise unittest.SkipTest(f"Slicer's Python lacks {', '.join(install.missing())}")
@@ -202,7 +203,7 @@ class CAMOverlayTest(ScriptedLoadableModuleTest):
     def test_export(self) -> None:
         """What leaves the scene is the volume, and comes back as it was."""
         import numpy as np
-        from CAMOverlayLib.scene.volumes import affineFromNode, exportVolume
+        from CAMOverlayLib.scene.io.volumes import affineFromNode, exportVolume
 
         volume = self.demoVolume()
         with tempfile.TemporaryDirectory() as folder:
@@ -213,7 +214,7 @@ class CAMOverlayTest(ScriptedLoadableModuleTest):
     def test_explanation(self) -> None:
         """The network finds the lesion, and the heatmap points at it."""
         from CAMOverlayLib.demo import demo_lesion
-        from CAMOverlayLib.scene import overlay
+        from CAMOverlayLib.scene.overlay import node as overlay
 
         node = self.explained(self.demoVolume())
         self.assertEqual(overlay.resultOf(node).prediction.name, demo_lesion().kind)
@@ -224,8 +225,8 @@ class CAMOverlayTest(ScriptedLoadableModuleTest):
     def test_placement(self) -> None:
         """The overlay has the volume's grid, and its place is borne out by the voxels."""
         import numpy as np
-        from CAMOverlayLib.scene import overlay
-        from CAMOverlayLib.scene.volumes import affineFromNode
+        from CAMOverlayLib.scene.overlay import node as overlay
+        from CAMOverlayLib.scene.io.volumes import affineFromNode
 
         volume = self.demoVolume()
         node = self.explained(volume)
@@ -235,7 +236,7 @@ class CAMOverlayTest(ScriptedLoadableModuleTest):
 
     def test_overlay(self) -> None:
         """It is shown over the volume in every slice view, and its opacity follows."""
-        from CAMOverlayLib.scene import overlay
+        from CAMOverlayLib.scene.overlay import node as overlay
 
         volume = self.demoVolume()
         node = self.explained(volume)
@@ -249,7 +250,7 @@ class CAMOverlayTest(ScriptedLoadableModuleTest):
     def test_cancel(self) -> None:
         """A cancelled run ends at once and leaves the scene as it was."""
         from CAMOverlayLib.demo import DEMO_BUNDLE
-        from CAMOverlayLib.errors import Cancelled
+        from CAMOverlayLib.contract.errors import Cancelled
 
         volume = self.demoVolume()
         nodes = slicer.mrmlScene.GetNumberOfNodes()
@@ -261,7 +262,7 @@ class CAMOverlayTest(ScriptedLoadableModuleTest):
 
     def test_error(self) -> None:
         """What is no bundle is refused in a sentence, and the scene is as it was."""
-        from CAMOverlayLib.errors import CAMOverlayError
+        from CAMOverlayLib.contract.errors import CAMOverlayError
 
         volume = self.demoVolume()
         nodes = slicer.mrmlScene.GetNumberOfNodes()
@@ -272,7 +273,7 @@ class CAMOverlayTest(ScriptedLoadableModuleTest):
 
     def test_scene_reload(self) -> None:
         """A saved scene brings overlay and result back."""
-        from CAMOverlayLib.scene import overlay
+        from CAMOverlayLib.scene.overlay import node as overlay
 
         node = self.explained(self.demoVolume())
         name, result = node.GetName(), overlay.resultOf(node)

@@ -1,8 +1,8 @@
 """CAMOverlay: where a MONAI network looked, shown on the volume in 3D Slicer.
 
-The main story is :func:`CAMOverlayLib.engine.explain.explain`; what crosses between Slicer and the computation
-is in :mod:`CAMOverlayLib.request`. ``explain`` explains what is in memory. Importing this package imports neither torch nor
-slicer.
+The main story is :func:`CAMOverlayLib.engine.pipeline.explain`; what crosses between Slicer and the computation is in
+:mod:`CAMOverlayLib.contract.request`. ``explain`` explains what is in memory. Importing this package imports neither
+torch nor slicer.
 """
 
 __version__ = "0.1.0"
@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str):
     """``CAMOverlayLib.explain`` explains what is in memory; torch is loaded when it is first asked for."""
     if name == "explain":
-        from .engine.direct import explain
+        from .engine.api import explain
 
         return explain
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from .cli import main
+    from .cli.main import main
 
     sys.exit(main())
 except KeyboardInterrupt:  # before the command began, or after it ended

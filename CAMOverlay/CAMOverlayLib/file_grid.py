@@ -19,10 +19,11 @@ import numpy as np
 import slicer
 import slicer.util
 
-from .request import Affine, Result
-from .scene.dicom import seriesNote
-from .scene.headers import headerAffine
-from .scene.volumes import affineFromNode, setNodeAffine
+from .contract.records import Affine
+from .contract.request import Result
+from .scene.io.dicom import seriesNote
+from .scene.io.headers import headerAffine
+from .scene.io.volumes import affineFromNode, setNodeAffine
 
 NEAR = 0.01
 """Share of a voxel by which two readers may place a corner apart: one keeps 32 bits of what the other has in 64."""
@@ -88,7 +89,7 @@ def fileGrid(path: Path, node: slicer.vtkMRMLVolumeNode) -> FileGrid:
     if not found:
         return asItIs
     affine = np.array(image.affine, dtype=float)
-    from .engine.volume import forms_note  # which needs nibabel, as the image above does
+    from .engine.geometry.volume import forms_note  # which needs nibabel, as the image above does
 
     return FileGrid(size, tuple(map(tuple, affine.tolist())), found[0], forms_note(image, path.name.split(".")[0]))
 

@@ -14,13 +14,17 @@ from typing import Any
 
 import slicer
 
-from .errors import VolumeError
-from .pieces import TURN, Pieces
-from .request import Progress, Request, Result, TargetSpec, absolute
-from .scene import core, overlay
-from .scene.exported import ExportedVolumes
-from .scene.places import targetAt
-from .scene.volumes import readHeatmap
+from .contract.errors import VolumeError
+from .contract.options import current_names
+from .contract.pieces import TURN, Pieces
+from .contract.records import absolute
+from .contract.request import Progress, Request, Result
+from .contract.target import TargetSpec
+from .scene import core
+from .scene.overlay import node as overlay
+from .scene.io.exported import ExportedVolumes
+from .scene.target_regions import targetAt
+from .scene.io.volumes import readHeatmap
 from .worker.client import Run, Worker
 
 Report = Callable[[Progress], None]
@@ -30,7 +34,7 @@ Compute = Callable[[Request, Report], Result]
 def computeHere(request: Request, report: Report) -> Result:
     """Compute in this very process. The engine, and with it torch, is imported only now."""
     report(Progress("import", 0.0, "Loading the libraries"))
-    from .engine.explain import explain
+    from .engine.pipeline import explain
 
     return explain(request, report)
 
@@ -93,23 +97,14 @@ class OverlayLogic:
         segment: str | None = None,
         label: int | None = None,
         point: slicer.vtkMRMLMarkupsNode | Sequence[float] | None = None,
-        slices: str | None = None,
-        layer: str | None = None,
-        method: str = "gradcam",
-        device: str = "auto",
         trust: bool = False,
         trustedHash: str | None = None,
-        inverse: str = "auto",
-        verify: bool = False,
-        blocks: bool = False,
-        mixed: bool = False,
-        configs: Sequence[str] = (),
-        trailFolder: str | Path | None = None,
         overlayVolume: slicer.vtkMRMLScalarVolumeNode | None = None,
         opacity: float | None = overlay.OPACITY,
         onProgress: Report = lambda progress: None,
         onResult: Callable[[slicer.vtkMRMLScalarVolumeNode], None] = lambda overlayNode: None,
         onError: Callable[[BaseException], None] = lambda error: None,
+        **options: Any,
     ) -> Run:
         """Explain in a process of its own and return at once.
 
@@ -130,24 +125,15 @@ class OverlayLogic:
             segment: ID or name of the segment, where the segmentation has several.
             label: value in the label map; None takes every voxel but 0.
             point: instead of a region one place: a markups node, whose first point counts, or world RAS in mm.
-            slices: orientation in which a 2-D network gets the volume: ``axial``, ``coronal`` or ``sagittal``; None
-                takes a volume of one slice as it is and cuts any other axially.
-            layer: layer to explain at, by its name in the network; None chooses.
-            method: name of the method.
-            device: ``auto``, ``cpu`` or ``cuda``.
             trust: you know where the bundle comes from; its configuration can run code.
             trustedHash: instead of it the hash of the content that you trust; any other content is refused.
-            inverse: how the heatmap goes back: ``auto``, or ``affine`` or ``operations`` to force one way.
-            verify: go back both ways and report how far apart they are.
-            blocks: one block an activation instead of interpolation between them.
-            mixed: run the network in mixed precision.
-            configs: the bundle's configuration files, relative to its root, where they are not named as usual.
-            trailFolder: existing folder for every step's intermediate volume; see :meth:`loadTrail`.
             overlayVolume: volume node to overwrite; None makes a new one.
             opacity: of the overlay in the slice views; None leaves the views as they are.
             onProgress: called with progress.
             onResult: called with the overlay node.
             onError: called with the error, ``Cancelled`` if the run was cancelled.
+            options: those of :class:`CAMOverlayLib.contract.options.Options`, such as ``layer``, ``method``, ``device``,
+                ``slices``, ``interpolation`` and ``intermediatesFolder``.
 
         Returns:
             the run: ``run.cancel()``, ``run.wait()`` (returns the overlay node), ``run.state``.
@@ -172,9 +158,7 @@ class OverlayLogic:
             return self.worker.explain(
                 _request(
                     exported, bundlePath, folder, target=target, minus=minus, mask=mask, segment=segment, label=label,
-                    point=point, slices=slices, layer=layer, method=method, device=device, trust=trust,
-                    trustedHash=trustedHash, inverse=inverse,
-                    verify=verify, blocks=blocks, mixed=mixed, configs=tuple(configs), trailFolder=trailFolder,
+                    point=point, trust=trust, trustedHash=trustedHash, **options,
                 ),
                 prepare=exported.writing(),
                 finish=show,
@@ -213,8 +197,8 @@ class OverlayLogic:
         Raises:
             CAMOverlayError: one of its kinds. The scene is then as it was.
         """
-        from .engine.direct import explain_in
-        from .engine.volume import read_volume
+        from .engine.api import explain_in
+        from .engine.geometry.volume import read_volume
 
         with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
             exported = ExportedVolumes.write((inputVolume, *channels), folder)
@@ -223,8 +207,8 @@ class OverlayLogic:
             return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity)
 
     @staticmethod
-    def loadTrail(folder: str | Path) -> list[slicer.vtkMRMLScalarVolumeNode]:
-        """Load the intermediate volumes that a run with ``trailFolder`` left there, in the order of the steps.
+    def loadIntermediates(folder: str | Path) -> list[slicer.vtkMRMLScalarVolumeNode]:
+        """Load the intermediate volumes that a run with ``intermediatesFolder`` left there, in the order of the steps.
 
         Each has an affine of its own, so that all of them overlay the volume that was explained. ``forward-…`` is the
         image after a step, ``backward-…`` the heatmap on that step's grid, which is shown in the heatmap's colours.
@@ -234,24 +218,25 @@ class OverlayLogic:
         """
         files = sorted(Path(absolute(folder)).glob("*ward-*.nii.gz"), key=lambda path: (path.name.split("-")[1], path.name))
         if not files:
-            raise VolumeError(f"'{folder}' holds no trail. Give the folder that was passed as trailFolder.")
+            raise VolumeError(f"'{folder}' holds no intermediate volumes. Give the folder that was passed as intermediatesFolder.")
         nodes = [core.loadVolume(path) for path in files]
         for node in nodes:
             if node.GetName().startswith("backward"):
                 overlay.ensureDisplay(node)
         return nodes
 
+    loadTrail = loadIntermediates  # what it was called once
+
 
 def _request(
-    exported: ExportedVolumes, bundlePath: str | Path, folder: str, *,
-    target: int | str | TargetSpec | None = None, trailFolder: str | Path | None = None,
-    trustedHash: str | None = None, **settings: Any,
+    exported: ExportedVolumes, bundlePath: str | Path, folder: str, *, target: int | str | TargetSpec | None = None,
+    trust: bool = False, trustedHash: str | None = None, **settings: Any,
 ) -> Request:  # fmt: skip
-    asked = {name: settings.pop(name, None) for name in ("minus", "mask", "segment", "label", "point")}
-    target = targetAt(target, exported.nodes[0], folder, **asked)
-    settings["layer"] = settings.get("layer") or None
-    trail = str(trailFolder) if trailFolder is not None else None
+    place = {name: settings.pop(name, None) for name in ("minus", "mask", "segment", "label", "point")}
+    target = targetAt(target, exported.nodes[0], folder, **place)
+    options = current_names(settings)
+    options["layer"] = options.get("layer") or None
     request = Request(
-        exported.files, str(bundlePath), folder, target=target, trail_folder=trail, trusted_hash=trustedHash, **settings
+        exported.files, str(bundlePath), folder, target=target, trust=trust, trusted_hash=trustedHash, **options
     )
     return request.absolute()  # the bundle's code, or the process, may work in another folder

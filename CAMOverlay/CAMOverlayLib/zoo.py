@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from .errors import sentence
+from .contract.errors import sentence
 
 LIST_URL = os.environ.get(
     "CAMOVERLAY_ZOO", "https://raw.githubusercontent.com/Project-MONAI/model-zoo/dev/models/model_info.json"

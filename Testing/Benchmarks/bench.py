@@ -67,7 +67,7 @@ def cam_forward(name: str) -> Callable[[], Any]:
 
 def cam_forward_kept(name: str) -> Callable[[], Any]:
     """The same with freed memory kept, which is what CAMOverlay does while it computes, and nobody else here."""
-    from CAMOverlayLib.engine.allocation import freed_memory_kept
+    from CAMOverlayLib.engine.network.malloc import freed_memory_kept
 
     forward = cam_forward(name)
 
@@ -79,8 +79,8 @@ def cam_forward_kept(name: str) -> Callable[[], Any]:
 
 
 def cam_ours(name: str) -> Callable[[], Any]:
-    from CAMOverlayLib.engine.activation import forward_to_layers
-    from CAMOverlayLib.engine.allocation import freed_memory_kept
+    from CAMOverlayLib.engine.network.forward import forward_to_layers
+    from CAMOverlayLib.engine.network.malloc import freed_memory_kept
     from CAMOverlayLib.engine.methods import find_method
 
     model, image = network(name)
@@ -143,7 +143,7 @@ def ct_file() -> Path:
 def write_ct() -> None:
     import numpy as np
     import torch
-    from CAMOverlayLib.engine.volume import Volume, write_nifti
+    from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
 
     coarse = torch.randn((1, 1, 32, 32, 16), generator=torch.Generator().manual_seed(0))
     field = torch.nn.functional.interpolate(coarse, size=CT_SHAPE, mode="trilinear")[0, 0]
@@ -184,18 +184,18 @@ def write_bundle() -> Path:
 
 def inverse_prepared():
     import torch
-    from CAMOverlayLib.engine.trail import run_chain
+    from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
 
-    trail = run_chain(chain(), [ct_file()])
-    trail.witness.forget()
-    return trail, torch.rand(4, 4, 3, generator=torch.Generator().manual_seed(0))
+    trace = trace_preprocessing(chain(), [ct_file()])
+    trace.monitor.forget()
+    return trace, torch.rand(4, 4, 3, generator=torch.Generator().manual_seed(0))
 
 
 def inverse_ours(_: str) -> Callable[[], Any]:
-    from CAMOverlayLib.engine.inverse import place_by_affine
+    from CAMOverlayLib.engine.restore.affine import place_by_affine
 
-    trail, heat = inverse_prepared()
-    return lambda: place_by_affine(heat, trail)
+    trace, heat = inverse_prepared()
+    return lambda: place_by_affine(heat, trace)
 
 
 def inverse_monai(_: str) -> Callable[[], Any]:
@@ -205,14 +205,14 @@ def inverse_monai(_: str) -> Callable[[], Any]:
     from monai.data import MetaTensor
     from monai.transforms.utils import allow_missing_keys_mode
 
-    trail, heat = inverse_prepared()
-    image = trail.image
+    trace, heat = inverse_prepared()
+    image = trace.image
 
     def run():
         fine = torch.nn.functional.interpolate(heat[None, None], size=tuple(image.shape[1:]), mode="trilinear")[0]
         mapped = MetaTensor(fine, affine=image.affine, applied_operations=deepcopy(image.applied_operations))
-        with allow_missing_keys_mode(trail.chain):
-            return trail.chain.inverse({"image": mapped})["image"]
+        with allow_missing_keys_mode(trace.chain):
+            return trace.chain.inverse({"image": mapped})["image"]
 
     return run
 
@@ -225,15 +225,15 @@ def job_ours(_: str) -> Callable[[], Any]:
 
 def job_second(_: str) -> Callable[[], Any]:
     """Another class of the same volume, in a process that has explained it before."""
-    from CAMOverlayLib.engine.memory import Memory
+    from CAMOverlayLib.engine.cache import Cache
 
     explain_once, _ = job()
-    memory, classes = Memory(), [0]
-    explain_once(memory, 0)
+    cache, classes = Cache(), [0]
+    explain_once(cache, 0)
 
     def run():
         classes.append((classes[-1] + 1) % 3)
-        return explain_once(memory, classes[-1])
+        return explain_once(cache, classes[-1])
 
     return run
 
@@ -241,18 +241,18 @@ def job_second(_: str) -> Callable[[], Any]:
 def job():
     import nibabel
     import numpy as np
-    from CAMOverlayLib.engine.explain import explain
-    from CAMOverlayLib.engine.volume import save_array
-    from CAMOverlayLib.request import Request
+    from CAMOverlayLib.engine.pipeline import explain
+    from CAMOverlayLib.engine.geometry.volume import save_array
+    from CAMOverlayLib.contract.request import Request
 
     folder = os.environ["CAM_BENCH_FOLDER"]
     image = nibabel.load(ct_file())
     exported = save_array(np.asarray(image.dataobj), image.affine, "ct", f"{folder}/exported-{os.getpid()}.npy")
     out = tempfile.mkdtemp(dir=folder)
 
-    def explain_once(memory, target):
+    def explain_once(cache, target):
         request = Request((exported,), f"{folder}/bundle", out, trust=True, target=target)
-        return explain(request, memory=memory)
+        return explain(request, cache=cache)
 
     return explain_once, exported
 

@@ -42,11 +42,12 @@ from Benchmarks.localisation_networks import CLASSES, RECIPES, accuracy, make, t
 from Benchmarks.localisation_recipes import recipes  # noqa: E402
 from Benchmarks.localisation_report import LEAST_ACCURACY, Measured, as_json, report  # noqa: E402
 from Benchmarks.localisation_volumes import Volume, inputs, read  # noqa: E402
-from CAMOverlayLib.engine.activation import forward_to_layers  # noqa: E402
-from CAMOverlayLib.engine.inverse import activation_grid, place_by_affine  # noqa: E402
-from CAMOverlayLib.engine.layers import LayerTable, list_layers  # noqa: E402
+from CAMOverlayLib.engine.network.forward import forward_to_layers  # noqa: E402
+from CAMOverlayLib.engine.geometry.resample import activation_grid
+from CAMOverlayLib.engine.restore.affine import place_by_affine  # noqa: E402
+from CAMOverlayLib.engine.network.layers import LayerTable, list_layers  # noqa: E402
 from CAMOverlayLib.engine.methods import METHODS, Case  # noqa: E402
-from CAMOverlayLib.engine.targets import make_goal, predict  # noqa: E402
+from CAMOverlayLib.engine.target.targets import build_objective, predict  # noqa: E402
 
 # Ranges of seeds that never meet, nor those of the demo bundle and of the tests.
 TRAINING_SEEDS = range(20_000, 20_200)
@@ -178,13 +179,13 @@ def measure(network: nn.Module, volumes: Sequence[Volume], found: Measured, choo
         prediction = predict(forward.output, tuple(CLASSES), False)
         if prediction.index != volume.label:
             continue
-        goal = make_goal(forward.output, volume.label, prediction)
-        spacing = activation_grid(table.find(None).spatial_shape, volume.trail.input_grid).spacing
+        objective = build_objective(forward.output, volume.label, prediction)
+        spacing = activation_grid(table.find(None).spatial_shape, volume.trace.input_grid).spacing
         found.activation_mm = float(np.mean(spacing))
         kind = list(CLASSES)[volume.label]
         for name, (names, compute) in maps.items():
-            heat = compute(Case(network, image, forward, names, prediction, goal)).detach().float()
-            placed = place_by_affine(heat / max(float(heat.max()), 1e-30), volume.trail).array
+            heat = compute(Case(network, image, forward, names, prediction, objective)).detach().float()
+            placed = place_by_affine(heat / max(float(heat.max()), 1e-30), volume.trace).array
             found.add(name, kind, score(placed, volume.truth, float(np.mean(spacing)) / 2))
         if peer is not None:
             found.add(PEER, kind, score(peer(volume), volume.truth, float(np.mean(spacing)) / 2))
@@ -212,7 +213,7 @@ class MonaiPeer:
         from monai.data import MetaTensor
         from monai.transforms.utils import allow_missing_keys_mode
 
-        steps, image = volume.trail.chain, volume.trail.image
+        steps, image = volume.trace.chain, volume.trace.image
         # MONAI's default maps the largest value to 0 and the smallest to 1.
         heat = 1 - torch.as_tensor(self._gradcam(volume.image[None], class_idx=volume.label)[0]).detach()
         mapped = MetaTensor(heat, affine=image.affine, applied_operations=deepcopy(image.applied_operations))

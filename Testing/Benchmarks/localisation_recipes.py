@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from CAMOverlayLib.engine.activation import INPUT
-from CAMOverlayLib.engine.layers import LayerTable
+from CAMOverlayLib.engine.network.forward import INPUT
+from CAMOverlayLib.engine.network.layers import LayerTable
 from CAMOverlayLib.engine.methods import METHODS, Case
 from CAMOverlayLib.engine.methods.gradcam import grad_cam
 from CAMOverlayLib.engine.methods.hirescam import hires_cam

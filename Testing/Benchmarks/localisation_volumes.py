@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from CAMOverlayLib.engine.trail import Trail, run_chain
+from CAMOverlayLib.engine.preprocessing.trace import PreprocessingTrace, trace_preprocessing
 from monai import transforms
 from torch import Tensor
 
@@ -28,7 +28,7 @@ class Volume:
     seed: int
     label: int
     image: Tensor
-    trail: Trail
+    trace: PreprocessingTrace
     truth: Truth
 
 
@@ -69,8 +69,8 @@ def read(seeds: Iterable[int]) -> Iterator[Volume]:
                     continue
                 phantom = make_phantom(seed, kind, radius_mm=LESION_MM)
                 phantom.save(path)
-                trail = run_chain(steps, [path])
-                trail.witness.forget()
-                grid = trail.volume_grid
+                trace = trace_preprocessing(steps, [path])
+                trace.monitor.forget()
+                grid = trace.volume_grid
                 truth = Truth(grid.shape, grid.affine, phantom.centre_ras, phantom.radius_mm)
-                yield Volume(seed, label, trail.image.as_tensor().float(), trail, truth)
+                yield Volume(seed, label, trace.image.as_tensor().float(), trace, truth)

@@ -112,7 +112,7 @@ def shift_mm(name: str, *mm: float, affine: bool = False) -> Kind:
 
 
 def turn(axis: int, degrees: float, affine: bool = False) -> Kind:
-    from CAMOverlayLib.engine.bounds import rotation
+    from CAMOverlayLib.engine.alignment.bounds import rotation
 
     matrix = rotation(*(degrees * np.eye(3)[axis]))
     name = f"turned by {degrees:g}° about {'IJK'[axis]}{' in the affine alone' * affine}"

@@ -26,10 +26,10 @@ import nibabel  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from CAMOverlayLib.demo import DEMO_VOLUME  # noqa: E402
-from CAMOverlayLib.engine.placing import Way, choose_way  # noqa: E402
-from CAMOverlayLib.engine.trail import run_chain  # noqa: E402
-from CAMOverlayLib.engine.volume import Volume, write_nifti  # noqa: E402
-from CAMOverlayLib.errors import PlacementError  # noqa: E402
+from CAMOverlayLib.engine.restore.plan import InversionPlan, plan_inversion  # noqa: E402
+from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing  # noqa: E402
+from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti  # noqa: E402
+from CAMOverlayLib.contract.errors import PlacementError  # noqa: E402
 from monai import transforms  # noqa: E402
 from monai.data import MetaTensor  # noqa: E402
 from scipy import ndimage  # noqa: E402
@@ -94,10 +94,10 @@ def misplace(path: Path, name: str, kind: Kind) -> Row:
             size = kind.size(Grid(tuple(image.shape[1:]), spacing))
         return kind.apply(image.as_tensor(), spacing)
 
-    outcome, words, seconds, way = run(path, Hidden(change))
+    outcome, words, seconds, plan = run(path, Hidden(change))
     bound = None
-    if way is not None:
-        a = way.agreement
+    if plan is not None:
+        a = plan.agreement
         bound = {"shift": a.shift_mm, "turn": a.turn_degrees, "zoom": a.zoom_percent, "other": a.parts_mm}[kind.family]
     return Row("misplacements", name, kind.name, outcome, float(size), _number(bound), words, seconds)
 
@@ -120,25 +120,25 @@ def resize(name: str) -> Row:
 
 def state(path: Path, name: str) -> Row:
     """The bounds of a volume that was not touched."""
-    outcome, words, seconds, way = run(path, transforms.NormalizeIntensityd(IMAGE))
-    return Row("bounds", name, "untouched", outcome, words=words if way is None else _bounds(way), seconds=seconds)
+    outcome, words, seconds, plan = run(path, transforms.NormalizeIntensityd(IMAGE))
+    return Row("bounds", name, "untouched", outcome, words=words if plan is None else _bounds(plan), seconds=seconds)
 
 
-def _bounds(way: Way) -> str:
-    a = way.agreement
+def _bounds(plan: InversionPlan) -> str:
+    a = plan.agreement
     units = (("shift", a.shift_mm, "mm"), ("turn", a.turn_degrees, "°"), ("zoom", a.zoom_percent, "%"), ("parts", a.parts_mm, "mm"))
     return ", ".join(f"{n} {'none noticed' if v is None else f'{v:.3g} {u}'}" for n, v, u in units)
 
 
-def run(path: Path, culprit=None, chain_=None) -> tuple[str, str, float, Way | None]:
+def run(path: Path, culprit=None, chain_=None) -> tuple[str, str, float, InversionPlan | None]:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
-    trail = run_chain(chain_ or chain(culprit), [path])
+    trace = trace_preprocessing(chain_ or chain(culprit), [path])
     try:
-        way = choose_way(trail)
+        plan = plan_inversion(trace)
     except PlacementError as error:
-        return "named", str(error), trail.witness.seconds, None
-    return way.agreement.verdict, "", trail.witness.seconds, way
+        return "named", str(error), trace.monitor.seconds, None
+    return plan.agreement.verdict, "", trace.monitor.seconds, plan
 
 
 def _number(value) -> float | None:

@@ -216,8 +216,8 @@ def guess_from_intensities(training: list[Example], fresh: list[Example]) -> dic
     from sklearn.preprocessing import StandardScaler
 
     def statistics(examples: list[Example], wanted: list[float]) -> np.ndarray:
-        flat = np.stack([example.image.numpy().ravel() for example in examples])
-        return np.column_stack([flat.mean(axis=1), flat.std(axis=1), np.percentile(flat, wanted, axis=1).T])
+        is_2d = np.stack([example.image.numpy().ravel() for example in examples])
+        return np.column_stack([is_2d.mean(axis=1), is_2d.std(axis=1), np.percentile(is_2d, wanted, axis=1).T])
 
     def accuracy(wanted: list[float]) -> float:
         guess = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))

@@ -83,10 +83,11 @@ def explain_one(source: Path, options: argparse.Namespace) -> tuple[str, str]:
     sys.path.insert(0, str(LIBRARY))
     import nibabel
     import numpy as np
-    from CAMOverlayLib.engine.bundle import Bundle
-    from CAMOverlayLib.engine.explain import explain
-    from CAMOverlayLib.errors import CAMOverlayError
-    from CAMOverlayLib.request import Request, VolumeFile
+    from CAMOverlayLib.engine.bundle.bundle import Bundle
+    from CAMOverlayLib.engine.pipeline import explain
+    from CAMOverlayLib.contract.errors import CAMOverlayError
+    from CAMOverlayLib.contract.request import Request
+    from CAMOverlayLib.contract.target import VolumeFile
 
     with tempfile.TemporaryDirectory() as scratch:
         folder, given_one = Path(scratch) / source.name, ""
@@ -94,13 +95,13 @@ def explain_one(source: Path, options: argparse.Namespace) -> tuple[str, str]:
         try:
             with_weights(folder)
             bundle = Bundle(folder, trust=True)
-            flat = len(bundle.info.spatial_shape) == 2
-            image = nibabel.load(options.picture if flat and options.picture else options.volume)
+            is_2d = len(bundle.info.spatial_shape) == 2
+            image = nibabel.load(options.picture if is_2d and options.picture else options.volume)
             block = tuple(
                 slice(max(0, (n - options.size) // 2), max(0, (n - options.size) // 2) + options.size)
                 for n in image.shape[:3]
             )
-            if flat:
+            if is_2d:
                 block = (slice(None), slice(None), slice(image.shape[2] // 2, image.shape[2] // 2 + 1))
             image = image.slicer[block]
             array = np.asarray(image.dataobj)
@@ -152,7 +153,7 @@ def explain_one(source: Path, options: argparse.Namespace) -> tuple[str, str]:
 
 def files_of(bundle: Any) -> int:
     """Volumes that a bundle wants: one per key that its chain loads, else one per channel unless they are colours."""
-    from CAMOverlayLib.engine.trail import _flat, _input_keys
+    from CAMOverlayLib.engine.preprocessing.trace import _flat, _input_keys
 
     keys = _input_keys(tuple(_flat(bundle.preprocessing())))
     channels = bundle.info.channels or 1
@@ -170,7 +171,7 @@ def is_coloured(bundle: Any) -> bool:
 def with_weights(folder: Path) -> None:
     """Random weights, and random architectures where a definition loads one, for what the folder lacks."""
     import torch
-    from CAMOverlayLib.engine.bundle import Bundle
+    from CAMOverlayLib.engine.bundle.bundle import Bundle
 
     (folder / "models").mkdir(exist_ok=True)
     bundle = Bundle(folder, trust=True)
@@ -193,7 +194,7 @@ def with_weights(folder: Path) -> None:
         weights = bundle.weights_file()
         if not weights.is_relative_to(folder):
             weights = folder / "models" / "model.pt"
-        from CAMOverlayLib.engine.changed_since import without_download
+        from CAMOverlayLib.engine.bundle.compat import without_download
 
         with without_download():
             network = bundle.bare_network()

@@ -26,13 +26,19 @@ import numpy as np
 import torch
 from odd import Odd
 
-from CAMOverlayLib import bundle_files, cli, model_options, request, zoo
-from CAMOverlayLib.bundle_writer import ModelDescription, code_to_trust, write_bundle
-from CAMOverlayLib.engine import direct, places, targets, volume, weights
-from CAMOverlayLib.engine.bundle import Bundle
-from CAMOverlayLib.errors import CAMOverlayError, Cancelled, UntrustedBundleError
-from CAMOverlayLib.request import Prediction, TargetSpec, VolumeFile
-from CAMOverlayLib.scene import report
+from CAMOverlayLib.contract import bundle_files, records as json_records, request
+from CAMOverlayLib.cli import main as cli, model as model_options
+from CAMOverlayLib import zoo
+from CAMOverlayLib.engine.bundle.writer import ModelDescription, code_to_trust, write_bundle
+from CAMOverlayLib.engine import api as direct
+from CAMOverlayLib.engine.target import regions as places, targets
+from CAMOverlayLib.engine.geometry import volume
+from CAMOverlayLib.engine.bundle import weights
+from CAMOverlayLib.engine.bundle.bundle import Bundle
+from CAMOverlayLib.contract.errors import CAMOverlayError, Cancelled, UntrustedBundleError
+from CAMOverlayLib.contract.request import Prediction
+from CAMOverlayLib.contract.target import TargetSpec, VolumeFile
+from CAMOverlayLib.scene.overlay import report
 from CAMOverlayLib.worker import protocol
 
 OWN = (CAMOverlayError, Cancelled)
@@ -325,10 +331,10 @@ def volume_file(odd: Odd, folder: Path) -> None:
     values = _file(odd, folder).to_dict()
     try:
         file = VolumeFile.from_dict(json.loads(json.dumps(values)))
-    except request.SpoiltRecord:
+    except json_records.SpoiltRecord:
         file = VolumeFile(values["path"], values["affine"] if odd.chance(0.3) else np.eye(4), values["name"])
     read = volume.read_volume(file)
-    read.content_key  # noqa: B018: computed here
+    read.voxel_hash  # noqa: B018: computed here
 
 
 def _image(odd: Odd, folder: Path) -> Path:
@@ -397,7 +403,7 @@ def _result() -> dict[str, Any]:
         if origin is dict:
             return {"a": made(arguments[1])}
         if dataclasses.is_dataclass(hint):
-            return {name: made(kind) for name, kind in request._hints(hint).items() if not name.startswith("_")}
+            return {name: made(kind) for name, kind in json_records._hints(hint).items() if not name.startswith("_")}
         return {int: 1, float: 0.5, str: "a", bool: True}.get(hint)
 
     values = made(request.Result)
@@ -440,7 +446,7 @@ def messages(odd: Odd, folder: Path) -> None:
 def encoding(odd: Odd, folder: Path) -> None:
     """What somebody in a notebook puts into a call: it is said as JSON, or refused before anything is started."""
     payload = odd.mutated({"request": REQUEST, "n": np.float32(1), "p": Path("x"), "a": np.zeros(2), "s": {1, 2}})
-    protocol.encode(protocol.Call("r", odd.text(), request.plain(payload) if odd.chance(0.5) else payload))
+    protocol.encode(protocol.Call("r", odd.text(), json_records.plain(payload) if odd.chance(0.5) else payload))
 
 
 def records(odd: Odd, folder: Path) -> None:
@@ -483,10 +489,10 @@ def target(odd: Odd, folder: Path) -> None:
     prediction = Prediction(names, (0.5,) * count, (0.5,) * count, odd.choice(("softmax", "sigmoid", "none")), 0, voxels)
     problems: list[BaseException] = []
     for ask in (
-        lambda: targets.understand(wanted, prediction),
+        lambda: targets.parse_target(wanted, prediction),
         lambda: targets.choose_target(wanted if not isinstance(wanted, TargetSpec) else None, prediction),
         lambda: targets.check_early(wanted, names if odd.chance(0.7) else (), (4, 5, 6), {}),
-        lambda: targets.make_goal(torch.zeros(1, count, *odd.choice(((), (2, 3, 4)))), wanted, prediction),
+        lambda: targets.build_objective(torch.zeros(1, count, *odd.choice(((), (2, 3, 4)))), wanted, prediction),
     ):
         try:
             ask()
@@ -500,7 +506,7 @@ def target(odd: Odd, folder: Path) -> None:
 OPTIONS = (
     "--bundle", "--network", "--trust", "--config", "--network-args", "--weights", "--random-weights", "--preprocessing", "--classes",
     "--channels", "--window", "--overlap", "--multilabel", "--regression", "--target", "--layer", "--method", "--device", "--inverse",
-    "--slices", "--output", "--trail", "--verify", "--help", "--version",
+    "--slices", "--output", "--trail", "--save-intermediates", "--interpolation", "--amp", "--verify", "--help", "--version",
 )  # fmt: skip
 
 
@@ -597,7 +603,7 @@ DOORS: dict[str, Door] = {
     "mask": Door(mask),
     "protocol": Door(messages, (protocol.ProtocolError,)),
     "encoding": Door(encoding, (ValueError, TypeError)),
-    "records": Door(records, (*OWN, request.SpoiltRecord)),
+    "records": Door(records, (*OWN, json_records.SpoiltRecord)),
     "python": Door(in_python),
     "attribute": Door(scene_attribute, ()),
     "target": Door(target),

@@ -56,7 +56,7 @@ def try_case(name: str, seed: int, case: int, folder: Path, loud: bool = False) 
     from doors import DOORS, Broken, canary, check_words
     from odd import Odd
 
-    from CAMOverlayLib.errors import causes
+    from CAMOverlayLib.contract.errors import causes
 
     door = DOORS[name]
     started, words = time.process_time(), ""

@@ -88,7 +88,7 @@ def make_bundle(tmp_path):
 @pytest.fixture
 def export(tmp_path):
     """A function that exports an array and an affine as Slicer's side of the border would."""
-    from CAMOverlayLib.request import VolumeFile
+    from CAMOverlayLib.contract.target import VolumeFile
 
     def save(array: np.ndarray, affine, name: str = "volume") -> VolumeFile:
         path = tmp_path / f"{name}.npy"

@@ -16,19 +16,25 @@ COMPUTATION = {"torch", "monai", "nibabel"}
 
 
 def importedModules(path: Path) -> set[str]:
-    """Top-level names of everything that a file imports anywhere in it, and of the siblings it imports by dots."""
+    """What a file imports anywhere in it: of others the top-level name, of this package ``CAMOverlayLib.<room>``."""
+    inside = path.is_relative_to(LIBRARY)
+    package = ["CAMOverlayLib", *path.relative_to(LIBRARY).parent.parts] if inside else ["CAMOverlayLib", "room"]
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            names.add(node.module.split(".")[0])
-        elif isinstance(node, ast.ImportFrom) and node.level >= 2:
-            targets = [node.module] if node.module else [alias.name for alias in node.names]
-            names |= {".." + target.split(".")[0] for target in targets}
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = [*base, *(node.module or "").split(".")] if node.module else base
+            # ``from .. import engine`` names the room only behind the import.
+            names |= {".".join([*module, alias.name]) for alias in node.names} if len(module) == 1 else {".".join(module)}
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"__import__", "importlib.import_module"}:
-            names |= {argument.value.split(".")[0] for argument in node.args if isinstance(argument, ast.Constant)}
-    return names
+            names |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+    return {".".join(name.split(".")[:2]) if name.startswith("CAMOverlayLib.") else name.split(".")[0] for name in names}
+
+
+def rooms(*names: str) -> set[str]:
+    return {f"CAMOverlayLib.{name}" for name in names} | {"CAMOverlay"}
 
 
 def files(folder: str) -> list[Path]:
@@ -39,19 +45,25 @@ def files(folder: str) -> list[Path]:
 
 @pytest.mark.parametrize("path", files("engine"), ids=lambda path: path.relative_to(LIBRARY).as_posix())
 def test_engine_knows_nothing_of_slicer(path):
-    assert not importedModules(path) & (SLICER | {"..scene", "..worker", "..cli", "CAMOverlay"})
+    assert not importedModules(path) & (SLICER | rooms("scene", "worker", "panel", "cli", "logic", "demo", "zoo"))
 
 
 @pytest.mark.parametrize("path", files("scene"), ids=lambda path: path.relative_to(LIBRARY).as_posix())
 def test_scene_knows_nothing_of_the_computation(path):
-    forbidden = COMPUTATION | {"..engine", "..worker", "..cli", "CAMOverlay"}
+    forbidden = COMPUTATION | rooms("engine", "worker", "panel", "cli", "logic", "demo", "zoo")
     assert not importedModules(path) & (forbidden | {"qt", "ctk", "PythonQt", "PySide6"})
 
 
-@pytest.mark.parametrize("name", ["__init__.py", "request.py", "errors.py", "bundle_files.py", "bundle_writer.py"])
-def test_what_crosses_the_border_needs_only_the_standard_library(name):
-    optional = {"yaml"} if name == "bundle_files.py" else set()
-    assert importedModules(LIBRARY / name) <= set(sys.stdlib_module_names) | optional
+@pytest.mark.parametrize("path", files("contract"), ids=lambda path: path.name)
+def test_what_crosses_the_border_needs_the_standard_library_and_at_most_numpy(path):
+    own = {name for name in importedModules(path) if name.startswith("CAMOverlayLib")}
+    assert own <= rooms("contract")
+    assert importedModules(path) - own <= set(sys.stdlib_module_names) | {"numpy", "yaml"}
+
+
+def test_the_package_itself_needs_nothing_before_it_is_asked():
+    tree = ast.parse((LIBRARY / "__init__.py").read_text(encoding="utf-8"))
+    assert not [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
 def loadedBy(*modules: str) -> set[str]:
@@ -64,12 +76,13 @@ def loadedBy(*modules: str) -> set[str]:
 
 
 def test_importing_the_package_is_cheap():
-    modules = ["CAMOverlayLib", "CAMOverlayLib.request", "CAMOverlayLib.errors", "CAMOverlayLib.scene", "CAMOverlayLib.engine"]
+    modules = ["CAMOverlayLib", "CAMOverlayLib.contract.request", "CAMOverlayLib.contract.errors", "CAMOverlayLib.scene", "CAMOverlayLib.engine"]
     assert not loadedBy(*modules) & (SLICER | COMPUTATION | {"numpy"})
 
 
 def test_scene_loads_neither_torch_nor_monai_nor_nibabel():
-    modules = [f"CAMOverlayLib.scene.{path.stem}" for path in files("scene") if path.stem != "__init__"]
+    modules = [".".join(("CAMOverlayLib", *path.relative_to(LIBRARY).with_suffix("").parts)) for path in files("scene")]
+    modules = [module.removesuffix(".__init__") for module in modules]
     loaded = loadedBy(*modules)
     assert "slicer" in loaded
     assert not loaded & COMPUTATION
@@ -82,8 +95,8 @@ def test_scene_loads_neither_torch_nor_monai_nor_nibabel():
         ("from monai.data import x", "monai"),
         ("def f():\n    import nibabel as nib", "nibabel"),
         ("importlib.import_module('torch.nn')", "torch"),
-        ("from ..engine.bundle import x", "..engine"),
-        ("from .. import engine", "..engine"),
+        ("from ..engine.bundle import x", "CAMOverlayLib.engine"),
+        ("from .. import engine", "CAMOverlayLib.engine"),
     ],
 )
 def test_the_reader_of_imports_finds_them(tmp_path, text, name):

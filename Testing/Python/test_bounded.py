@@ -7,8 +7,8 @@ import os
 import time
 
 import pytest
-from CAMOverlayLib import bounded, bundle_files
-from CAMOverlayLib.errors import BundleError
+from CAMOverlayLib.contract import bounded, bundle_files
+from CAMOverlayLib.contract.errors import BundleError
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join(f'*a{n - 1}' for _ in range(9))}]\n" for n in range(1, 9)

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 import yaml
-from CAMOverlayLib import bundle_files
-from CAMOverlayLib.engine.bundle import Bundle
-from CAMOverlayLib.errors import BundleError
+from CAMOverlayLib.contract import bundle_files
+from CAMOverlayLib.engine.bundle.bundle import Bundle
+from CAMOverlayLib.contract.errors import BundleError
 from support import SHARED
 
 CONFIG = {

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from CAMOverlayLib import bundle_files
-from CAMOverlayLib.bundle_metadata import LONGEST, MOST
-from CAMOverlayLib.bundle_files import info_of
+from CAMOverlayLib.contract import bundle_files
+from CAMOverlayLib.contract.bundle_metadata import LONGEST, MOST
+from CAMOverlayLib.contract.bundle_files import info_of
 
 
 def info(output=None, entry=None, **metadata):

@@ -8,10 +8,10 @@ import textwrap
 import pytest
 import torch
 import yaml
-from CAMOverlayLib.bundle_writer import DEFAULT_CHAIN, ModelDescription, code_to_trust, write_bundle
-from CAMOverlayLib.engine.bundle import Bundle
-from CAMOverlayLib.engine.targets import is_regression
-from CAMOverlayLib.errors import BundleError, CAMOverlayError, OutputError, WeightsError
+from CAMOverlayLib.engine.bundle.writer import DEFAULT_CHAIN, ModelDescription, code_to_trust, write_bundle
+from CAMOverlayLib.engine.bundle.bundle import Bundle
+from CAMOverlayLib.engine.bundle.model import is_regression
+from CAMOverlayLib.contract.errors import BundleError, CAMOverlayError, OutputError, WeightsError
 from monai.bundle import ConfigParser
 from monai.inferers import SimpleInferer, SlidingWindowInferer
 from monai.networks.nets import DenseNet
@@ -71,7 +71,7 @@ def test_a_written_model_is_the_model(tmp_path, weights):
     assert names(bundle.preprocessing()) == [t["_target_"] for t in USUAL_CHAIN]
     info = bundle.info
     assert (info.name, info.classes, info.channels, info.channel_names) == ("lesions", CLASSES, 1, ("T1",))
-    assert bundle.input_shape() == (1, 48, 48, 48) and not bundle.outputs_are_independent
+    assert bundle.input_shape() == (1, 48, 48, 48) and not bundle.is_multilabel
     assert not is_regression(bundle.network(CPU), bundle.metadata)
     # A bundle stays what it is when training goes on, and says nothing of the machine where it was written.
     assert not (bundle.folder / "models/model.pt").is_symlink()
@@ -178,10 +178,10 @@ def test_the_kind_of_output_is_written_so_that_the_engine_reads_it(tmp_path):
     def written(name, *arguments, **settings):
         return Bundle(write_bundle(ModelDescription(*arguments, **settings), tmp_path / name), trust=True)
 
-    assert written("multilabel", "DenseNet", ARGUMENTS, multilabel=True).outputs_are_independent
-    assert written("one output", "DenseNet", ARGUMENTS | {"out_channels": 1}).outputs_are_independent
+    assert written("multilabel", "DenseNet", ARGUMENTS, multilabel=True).is_multilabel
+    assert written("one output", "DenseNet", ARGUMENTS | {"out_channels": 1}).is_multilabel
     number = written("number", "DenseNet", ARGUMENTS | {"out_channels": 1}, task="regression")
-    assert is_regression(torch.nn.Identity(), number.metadata) and not number.outputs_are_independent
+    assert is_regression(torch.nn.Identity(), number.metadata) and not number.is_multilabel
     regressor = written("regressor", "Regressor", {"in_shape": [2, 16, 16], "out_shape": [1]}, task="regression").info
     assert (regressor.channels, regressor.spatial_shape) == (2, (16, 16))
     transformer = written("transformer", "ViT", {"in_channels": 1, "img_size": 64, "spatial_dims": 3})
@@ -195,7 +195,7 @@ def test_the_kind_of_output_is_written_so_that_the_engine_reads_it(tmp_path):
         "postprocessing": [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}],
     })  # fmt: skip
     said = written("said", "DenseNet", ARGUMENTS, preprocessing=chain)
-    assert said.outputs_are_independent and said._evaluate("inferer").roi_size == [8, 8, 8]
+    assert said.is_multilabel and said._evaluate("inferer").roi_size == [8, 8, 8]
     assert said.code.targets[0] == "DenseNet" and not {"os.system", "CheckpointLoader"} & set(said.code.targets)
     assert isinstance(number._evaluate("inferer"), SimpleInferer)
 

@@ -10,8 +10,8 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.volume import Volume, write_nifti
-from CAMOverlayLib.request import STAGES, Result
+from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
+from CAMOverlayLib.contract.request import STAGES, Result
 from geometries import GEOMETRIES, blob
 from support import REPOSITORY, SMALL_NETWORK, USUAL_CHAIN
 
@@ -69,26 +69,27 @@ def test_explain_with_every_option(make_bundle, volume, tmp_path):
 
 def test_the_trail_is_written_and_loads_as_nodes_over_the_original(make_bundle, volume, tmp_path):
     run = cam_overlay(
-        "explain", volume, "--bundle", make_bundle(), "--output", tmp_path / "out", "--trust", "--verify", "--blocks",
-        "--inverse", "operations", "--trail", tmp_path / "trail",
+        "explain", volume, "--bundle", make_bundle(), "--output", tmp_path / "out", "--trust", "--verify", "--interpolation", "nearest",
+        "--inverse", "operations", "--save-intermediates", tmp_path / "trail",
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "verified     the two inverses differ by" in run.stdout and "alignment    inconclusive" in run.stdout  # a blob is symmetric
-    from CAMOverlayLib.errors import VolumeError
+    from CAMOverlayLib.contract.errors import VolumeError
     from CAMOverlayLib.logic import OverlayLogic
-    from CAMOverlayLib.scene import core, slices
+    from CAMOverlayLib.scene import core
+    from CAMOverlayLib.scene.figure import slices
 
     core.ensureScene()
     source = core.loadVolume(volume)
-    nodes = OverlayLogic.loadTrail(tmp_path / "trail")
+    nodes = OverlayLogic.loadIntermediates(tmp_path / "trail")
     names = [node.GetName() for node in nodes]
     assert names[0] == "forward-01-LoadImaged" and {"forward-08-EnsureTyped", "backward-02-EnsureChannelFirstd"} < set(names)
     whole = slices.worldBounds(source)
     for node in nodes:  # each lies within the original, up to the voxel that resampling may add
         bounds = slices.worldBounds(node)
         assert (bounds[0] > whole[0] - 25).all() and (bounds[1] < whole[1] + 25).all(), node.GetName()
-    with pytest.raises(VolumeError, match="holds no trail"):
-        OverlayLogic.loadTrail(tmp_path / "out")
+    with pytest.raises(VolumeError, match="holds no intermediate volumes"):
+        OverlayLogic.loadIntermediates(tmp_path / "out")
 
 
 def test_inspect(make_bundle):
@@ -160,7 +161,7 @@ def wrong_inputs(make_bundle, tmp_path, volume):
 
 def test_wrong_input_is_one_line_and_leaves_no_trace(make_bundle, tmp_path, volume, monkeypatch, capfd):
     # In this process, for speed: the exit code and both streams are those of the command.
-    from CAMOverlayLib.cli import main
+    from CAMOverlayLib.cli.main import main
 
     cases = wrong_inputs(make_bundle, tmp_path, volume)
     before = sorted(os.listdir(tmp_path))
@@ -196,7 +197,7 @@ def chain(tmp_path):
 
 def called(capfd, *arguments):
     """Exit code and both streams of a command, in this process for speed."""
-    from CAMOverlayLib.cli import main
+    from CAMOverlayLib.cli.main import main
 
     try:
         code = main([*map(str, arguments)])
@@ -219,10 +220,10 @@ def test_explain_without_a_bundle(make_bundle, chain, volume, tmp_path):
         (mrml,) = [scene.read(name).decode() for name in scene.namelist() if name.endswith(".mrml")]
     assert "CAMOverlay.Bundle:DenseNet;" in mrml and "CAMOverlay-" not in mrml + report.to_json()  # no temporary folder
     # The same as a bundle that is kept, explained the usual way.
-    from CAMOverlayLib.cli import main
-    from CAMOverlayLib.engine.explain import explain
-    from CAMOverlayLib.engine.volume import save_array
-    from CAMOverlayLib.request import Request
+    from CAMOverlayLib.cli.main import main
+    from CAMOverlayLib.engine.pipeline import explain
+    from CAMOverlayLib.engine.geometry.volume import save_array
+    from CAMOverlayLib.contract.request import Request
 
     options = [*NETWORK, "--weights", weights, "--preprocessing", chain, "--output", tmp_path / "kept"]
     assert main(["bundle", *map(str, options)]) == 0
@@ -315,7 +316,7 @@ def test_an_error_is_one_line_in_a_real_process_too(make_bundle, tmp_path, volum
 
 
 def test_a_failing_run_keeps_what_the_folder_held(make_bundle, tmp_path, volume):
-    from CAMOverlayLib.cli import main
+    from CAMOverlayLib.cli.main import main
 
     (tmp_path / "out").mkdir()
     (tmp_path / "out/report.json").write_text("mine")
@@ -324,7 +325,7 @@ def test_a_failing_run_keeps_what_the_folder_held(make_bundle, tmp_path, volume)
 
 
 def test_help_needs_neither_torch_nor_slicer():
-    code = "import sys; from CAMOverlayLib.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code = "import sys; from CAMOverlayLib.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     code += "assert not {'torch', 'monai', 'slicer', 'vtk', 'nibabel'} & set(sys.modules), sorted(sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "CAMOverlay")}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, stdout=subprocess.DEVNULL)
@@ -341,7 +342,7 @@ def test_real_volumes_end_to_end(real_volume, make_bundle, tmp_path):
 
 def test_home_and_the_working_folder_mean_the_callers(make_bundle, volume, tmp_path, monkeypatch):
     """``--option=~/…`` reaches the program as it is: no shell replaces the sign there."""
-    from CAMOverlayLib.cli import main
+    from CAMOverlayLib.cli.main import main
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

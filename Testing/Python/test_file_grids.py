@@ -43,8 +43,8 @@ def write(path, affine, qform=None):
 def both(path, bundle, tmp_path, target):
     """What the command line and the Python API make of the same file: report, heatmap; result, heatmap."""
     from CAMOverlayLib import explain
-    from CAMOverlayLib.cli import main
-    from CAMOverlayLib.engine.bundle import Bundle
+    from CAMOverlayLib.cli.main import main
+    from CAMOverlayLib.engine.bundle.bundle import Bundle
 
     out = tmp_path / "out"
     asked = ["explain", str(path), "--bundle", str(bundle), "--output", str(out), "--trust", "--target", target]
@@ -73,9 +73,11 @@ def test_the_command_line_and_python_mean_the_same_voxel(make_bundle, tmp_path, 
 
 
 def test_the_scenes_node_holds_the_same_in_its_own_voxels(make_bundle, tmp_path):
-    from CAMOverlayLib.file_grids import OnFileGrids
+    from CAMOverlayLib.cli.file_grids import OnFileGrids
     from CAMOverlayLib.logic import OverlayLogic, computeHere
-    from CAMOverlayLib.scene import core, overlay, volumes
+    from CAMOverlayLib.scene import core
+    from CAMOverlayLib.scene.overlay import node as overlay
+    from CAMOverlayLib.scene.io import volumes
 
     path = write(tmp_path / "head.nii.gz", oriented("LAS"))
     node = core.loadVolume(path)
@@ -100,7 +102,8 @@ def test_the_scenes_node_holds_the_same_in_its_own_voxels(make_bundle, tmp_path)
 
 
 def test_the_sform_is_taken_and_said_where_the_qform_differs(make_bundle, tmp_path, capfd):
-    from CAMOverlayLib.scene import core, volumes
+    from CAMOverlayLib.scene import core
+    from CAMOverlayLib.scene.io import volumes
 
     for number, (sform, qform) in enumerate([("RAS", "LPS"), ("LAS", "RAS"), ("RAS", "RAI"), ("RAI", "RAS"), ("RAS", "LAS")]):
         moved = oriented(sform)
@@ -177,7 +180,8 @@ def write_text(path, voxels, affine, **options):
 def require_the_files_grid(path, voxels, affine):
     """Of what the scene made of a file: each voxel by the file's number and at the file's place."""
     from CAMOverlayLib.file_grid import fileGrid
-    from CAMOverlayLib.scene import core, volumes
+    from CAMOverlayLib.scene import core
+    from CAMOverlayLib.scene.io import volumes
 
     node = core.loadVolume(path)
     grid = fileGrid(path, node)
@@ -218,7 +222,7 @@ METAS = [b"", b"NDims = x\n", b"NDims = -3\n", b"NDims = 3\nTransformMatrix = 1 
 
 @pytest.mark.parametrize(("ending", "content"), [("nrrd", c) for c in DAMAGED] + [("mha", c) for c in METAS])
 def test_a_header_that_makes_no_sense_says_nothing(tmp_path, ending, content):
-    from CAMOverlayLib.scene.headers import headerAffine
+    from CAMOverlayLib.scene.io.headers import headerAffine
 
     path = tmp_path / f"volume.{ending}"
     path.write_bytes(content)
@@ -242,7 +246,7 @@ def pointwise(make_bundle):
     ("ending", "codes"), [("nrrd", "LAS"), ("nhdr", "RPS"), ("mha", "RAI"), ("mhd", "PIL"), ("nii.gz", "LAS"), ("nrrd", "LPS")]
 )
 def test_the_voxel_that_is_asked_for_is_the_files(pointwise, tmp_path, capfd, ending, codes):
-    from CAMOverlayLib.cli import main
+    from CAMOverlayLib.cli.main import main
 
     voxels, affine, asked = np.random.default_rng(3).integers(1, 900, SHAPE).astype(np.int16), oblique(oriented(codes)), (13, 4, 9)
     path = tmp_path / f"head.{ending}"

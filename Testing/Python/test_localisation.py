@@ -52,9 +52,9 @@ def test_distance_in_mm_and_hits(truth):
 def test_share_of_heat_is_of_all_heat_on_the_grid(truth):
     even = np.ones(truth.shape, np.float32)
     assert score(even, truth).share == pytest.approx(truth.mask.mean())
-    mixed = np.where(truth.mask, 3.0, 0.0) / truth.mask.sum() + np.where(truth.mask, 0.0, 1.0) / (~truth.mask).sum()
-    assert score(mixed.astype(np.float32), truth).share == pytest.approx(0.75)
-    assert score(7 * mixed, truth).share == pytest.approx(0.75)  # whatever the unit
+    amp = np.where(truth.mask, 3.0, 0.0) / truth.mask.sum() + np.where(truth.mask, 0.0, 1.0) / (~truth.mask).sum()
+    assert score(amp.astype(np.float32), truth).share == pytest.approx(0.75)
+    assert score(7 * amp, truth).share == pytest.approx(0.75)  # whatever the unit
 
 
 def test_a_plateau_peaks_in_its_middle_and_not_in_its_corner(truth):
@@ -98,7 +98,7 @@ def test_seeds_and_networks_for_choosing_are_not_those_for_reporting():
 def test_the_networks_have_the_stride_that_they_are_called_by(name):
     torch = pytest.importorskip("torch")
     from Benchmarks.localisation_networks import CLASSES, RECIPES, make
-    from CAMOverlayLib.engine.layers import list_layers
+    from CAMOverlayLib.engine.network.layers import list_layers
 
     network = make(name, seed=0).eval()
     table = list_layers(network, torch.randn(1, 1, 64, 64, 64), receptive=False)

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from CAMOverlayLib.peaks import peak_of
+from CAMOverlayLib.contract.peaks import peak_of
 
 
 def test_a_peak_is_the_centre_of_its_plateau_and_a_zero_map_has_none():

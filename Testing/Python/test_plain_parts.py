@@ -6,8 +6,8 @@ import json
 
 import pytest
 import torch
-from CAMOverlayLib import plain_parts
-from CAMOverlayLib.cli import main
+from CAMOverlayLib.contract import plain_parts
+from CAMOverlayLib.cli.main import main
 
 LOAD = {"_target_": "LoadImaged", "keys": "image"}
 FIRST = {"_target_": "EnsureChannelFirstd", "keys": "image"}

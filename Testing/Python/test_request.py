@@ -8,8 +8,10 @@ import json
 import numpy as np
 import pytest
 
-from CAMOverlayLib.errors import TargetError
-from CAMOverlayLib.request import SCHEMA, FieldOfView, Placement, Prediction, Request, Result, SpoiltRecord, Target, TargetSpec, VolumeFile
+from CAMOverlayLib.contract.errors import TargetError
+from CAMOverlayLib.contract.records import SpoiltRecord
+from CAMOverlayLib.contract.request import FieldOfView, Placement, Prediction, Request, Result, SCHEMA, Target
+from CAMOverlayLib.contract.target import TargetSpec, VolumeFile
 
 EYE = tuple(tuple(float(row == column) for column in range(4)) for row in range(4))
 WORDS = {"proven": "verified", "undecided": "inconclusive", "refuted": "mismatch"}
@@ -49,7 +51,7 @@ def test_a_result_of_the_first_version(verdict, schema):
 @pytest.mark.parametrize("verdict", WORDS)
 def test_a_scene_of_the_first_version_says_the_same(verdict):
     pytest.importorskip("slicer")
-    from CAMOverlayLib.scene.report import readReport
+    from CAMOverlayLib.scene.overlay.report import readReport
 
     values = as_written_by_version_1(verdict)
     assert readReport(json.dumps(values)) == Result.from_dict(values)
@@ -62,7 +64,7 @@ def test_a_result_of_a_later_version_is_read_as_far_as_it_is_known():
 
 def test_a_request_of_the_first_version():
     values = json.loads(Request((VolumeFile("/v.npy", EYE),), "/b", "/o", target=TargetSpec(1, voxel=(1, 2, 3))).to_json())
-    for name in ("schema", "trusted_hash", "mixed", "configs", "slices"):
+    for name in ("schema", "trusted_hash", "amp", "configs", "slices"):
         del values[name]
     found = Request.from_dict(values)
     assert found.trusted_hash is None and found.configs == () and found.target == TargetSpec(1, voxel=(1, 2, 3))
@@ -92,8 +94,8 @@ REQUESTS = {
 @pytest.mark.parametrize("how", REQUESTS)
 def test_numpy_in_every_field(how):
     plain = Request(
-        (VolumeFile("/v.npy", EYE, "Head"),), "/b", "/o", trust=True, layer="x", inverse="affine", verify=True, blocks=True,
-        trail_folder="/t", slices="axial", configs=("a.json", "b.json"), mixed=True, trusted_hash="0" * 64, **REQUESTS[how],
+        (VolumeFile("/v.npy", EYE, "Head"),), "/b", "/o", trust=True, layer="x", inverse="affine", verify=True, interpolation="nearest",
+        intermediates_folder="/t", slices="axial", configs=("a.json", "b.json"), amp=True, trusted_hash="0" * 64, **REQUESTS[how],
     )  # fmt: skip
 
     def changed(record):

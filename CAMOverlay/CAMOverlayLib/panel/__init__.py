@@ -1,1 +1,1 @@
-"""The module's panel in Slicer: one small class a section, tied together in :mod:`CAMOverlayLib.panel.widget`."""
+"""The module's panel in Slicer: one small class a section, tied together in :mod:`CAMOverlayLib.panel.panel`."""

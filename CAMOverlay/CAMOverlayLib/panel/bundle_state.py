@@ -8,8 +8,8 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from ..bundle_files import BundleInfo, Code, code_of, config_files, info_of, read_configs, read_metadata
-from ..errors import BundleError
+from ..contract.bundle_files import BundleInfo, Code, code_of, config_files, info_of, read_configs, read_metadata
+from ..contract.errors import BundleError
 from .remedies import inThePanel
 
 MOST_CHANNELS = 64

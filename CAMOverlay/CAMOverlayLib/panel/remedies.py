@@ -6,7 +6,7 @@ import re
 
 from slicer.i18n import tr as _
 
-from ..errors import DeviceError
+from ..contract.errors import DeviceError
 
 _OPTION = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 

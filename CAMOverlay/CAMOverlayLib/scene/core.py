@@ -31,9 +31,9 @@ import slicer.util
 import vtk
 from vtk.util import numpy_support
 
-from ..errors import CAMOverlayError, OutputError, VolumeError
-from ..request import absolute
-from . import nifti, photos
+from ..contract.errors import CAMOverlayError, OutputError, VolumeError
+from ..contract.records import absolute
+from .io import images_2d, nifti
 
 SLICE_VIEWS = {"Red": ("R", "Axial"), "Yellow": ("Y", "Sagittal"), "Green": ("G", "Coronal")}
 """Slicer's three slice views: label and orientation of each."""
@@ -152,9 +152,9 @@ def loadVolume(path: str | os.PathLike[str]) -> slicer.vtkMRMLScalarVolumeNode:
     nifti.checkFile(path)
 
     scene = ensureScene()
-    if photos.isPhoto(path):
+    if images_2d.isPhoto(path):
         with vtkMessages():
-            return photos.loadPhoto(path, scene, _nodeName(path))
+            return images_2d.loadPhoto(path, scene, _nodeName(path))
     logic = _volumesLogic()
     with vtkMessages() as messages:
         # This file alone: left to itself, the reader stacks single-slice files of like names to one volume.

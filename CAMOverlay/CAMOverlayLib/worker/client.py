@@ -22,9 +22,11 @@ import traceback
 from collections.abc import Callable, Generator
 from typing import Any
 
-from ..errors import CAMOverlayError, Cancelled, WorkerError, reason
-from ..pieces import Pieces, Stepper
-from ..request import STAGES, Progress, Request, Result, VolumeFile, absolute, plain
+from ..contract.errors import CAMOverlayError, Cancelled, WorkerError, reason
+from ..contract.pieces import Pieces, Stepper
+from ..contract.records import absolute, plain
+from ..contract.request import Progress, Request, Result, STAGES
+from ..contract.target import VolumeFile
 from . import processes
 from .interpreter import LIBRARY, child_environment, find_python, named_from_here
 from .protocol import (
@@ -541,7 +543,8 @@ class Worker:
         try:
             self.start()
         except WorkerError as error:
-            self._end_run(lambda: run.fail(error))
+            failure = error  # Python forgets the other name at the end of this clause
+            self._end_run(lambda: run.fail(failure))
             return
         self._begin(run)
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ..errors import WorkerError
+from ..contract.errors import WorkerError
 
 LIBRARY = Path(__file__).resolve().parents[2]
 """The folder that contains ``CAMOverlayLib``: all that another Python needs of this extension."""

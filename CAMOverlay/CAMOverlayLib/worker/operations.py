@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from ..request import Progress, Request
+from ..contract.request import Progress, Request
 
 ReportProgress = Callable[[Progress], None]
 Operation = Callable[[dict[str, Any], ReportProgress], dict[str, Any]]
@@ -26,10 +26,10 @@ class Operations:
         import torch
         from torch.nn.modules.module import register_module_forward_pre_hook
 
-        from ..engine import explain  # noqa: F401  also brings MONAI and nibabel
-        from ..engine.memory import Memory
+        from ..engine import pipeline  # noqa: F401  also brings MONAI and nibabel
+        from ..engine.cache import Cache
 
-        self.memory = Memory()
+        self.cache = Cache()
         self._bundle: Any = None  # the one whose code has run here
         spare_a_core(torch)
         # So that a cancel is heard within a layer's time, and the warm process need not be killed for it.
@@ -43,9 +43,9 @@ class Operations:
     def fits(self, payload: dict[str, Any]) -> bool:
         """Whether this process may do it. It runs the code of one bundle, as that was when it was first run: whatever
         code leaves behind in a process (modules, patched functions, threads) then meets no other bundle."""
-        from ..bundle_content import essential, signature
-        from ..engine.isolation import left_behind
-        from ..errors import BundleError
+        from ..contract.bundle_content import essential, signature
+        from ..engine.bundle.isolation import left_behind
+        from ..contract.errors import BundleError
 
         folder = payload.get("bundle")
         if not folder or not (payload.get("trust") or payload.get("trusted_hash")):
@@ -60,16 +60,16 @@ class Operations:
 
     def explain(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
         """A Request in, a Result out."""
-        from ..engine.explain import explain
+        from ..engine.pipeline import explain
 
-        return explain(Request.from_dict(payload), report, self.memory).to_dict()
+        return explain(Request.from_dict(payload), report, self.cache).to_dict()
 
     def inspect(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
         """What a bundle is. In: ``bundle``, ``trust`` or ``trusted_hash``, perhaps ``configs``. Out: ``info``, ``code``, ``content_hash``, and of a trusted one
         ``transforms`` (names) and ``layers`` (name, kind, shape, stride, receptive_field, layout) with the ``default``
         and the last of every resolution, ``stages``, among them. ``methods`` says what there is: name, title, paper,
         description."""
-        from ..engine.bundle import Bundle
+        from ..engine.bundle.bundle import Bundle
 
         report(Progress("bundle", 0.0, "Reading the bundle"))
         bundle = Bundle(
@@ -79,13 +79,13 @@ class Operations:
         answer["methods"] = self.methods()
         if not bundle.trust:
             return answer
-        from ..engine.isolation import at_home, leaves_no_trace
+        from ..engine.bundle.isolation import at_home, leaves_no_trace
 
         with at_home(bundle.folder):
             return answer | leaves_no_trace(self._evaluated)(bundle, report)
 
     def _evaluated(self, bundle: Any, report: ReportProgress) -> dict[str, Any]:
-        from ..engine.listing import layers_of
+        from ..engine.layer_choice import layers_of
 
         transforms = [type(t).__name__ for t in bundle.preprocessing().flatten().transforms]
         report(Progress("forward", 0.3, "Looking at the layers"))
@@ -112,7 +112,7 @@ class Operations:
 
     def versions(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
         """Versions of everything that takes part in the numbers. Asking for them tells whether a Python will do."""
-        from ..engine.explain import versions
+        from ..engine.result import versions
 
         return versions()
 

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import errors
-from ..errors import CAMOverlayError, Cancelled, WorkerError, one_line
-from ..request import JsonRecord, Progress
+from ..contract import errors
+from ..contract.errors import CAMOverlayError, Cancelled, WorkerError, one_line
+from ..contract.records import JsonRecord
+from ..contract.request import Progress
 
 PROTOCOL = 1
 """Version of these messages. The worker's files may be newer than the code that a running Slicer has in memory."""
@@ -91,7 +92,7 @@ class Answer(JsonRecord):
 
 @dataclass(frozen=True)
 class Failure(JsonRecord):
-    """A run ended by an error, named as in :mod:`CAMOverlayLib.errors`, with the setting that would mend it. Without a
+    """A run ended by an error, named as in :mod:`CAMOverlayLib.contract.errors`, with the setting that would mend it. Without a
     run: the worker itself cannot work."""
 
     run: str

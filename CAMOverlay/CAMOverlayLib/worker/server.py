@@ -23,9 +23,9 @@ import time
 import traceback
 import warnings
 
-from .. import errors
-from ..errors import CAMOverlayError, Cancelled, DeviceError, WorkerError, causes, one_line, reason
-from ..request import STAGES, Progress
+from ..contract import errors
+from ..contract.errors import CAMOverlayError, Cancelled, DeviceError, WorkerError, causes, one_line, reason
+from ..contract.request import STAGES, Progress
 from . import processes
 from .protocol import (
     LONGEST_LINE,
@@ -59,13 +59,13 @@ def main(hang_after: float = 60.0) -> int:
         hang_after: seconds without a Python instruction anywhere in the process after which it ends itself, with
             every thread's place in the log. Slicer watches too, but may be gone.
     """
-    requests, answers = take_streams()
+    requests, answers = claim_stdio()
     channel = Channel(answers)
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         channel.send(Failure("", "WorkerError", missing_packages(missing)))
         return 1
-    step_back()
+    lower_priority()
     processes.lead_a_group()
     server = Server(channel, hang_after)
     threading.Thread(target=server.listen, args=(requests,), daemon=True).start()
@@ -78,7 +78,7 @@ def main(hang_after: float = 60.0) -> int:
     return server.work()
 
 
-def take_streams() -> tuple[int, int]:
+def claim_stdio() -> tuple[int, int]:
     """Take the standard streams for the protocol before any library can touch them.
 
     What is printed from now on, also by C++ and by child processes, goes to the standard error, which is the log;
@@ -92,7 +92,7 @@ def take_streams() -> tuple[int, int]:
     return requests, answers
 
 
-def step_back() -> None:
+def lower_priority() -> None:
     """Let Slicer go first, leave Ctrl-C to it, and keep announcements for programmers out of the log."""
     if hasattr(os, "nice"):
         os.nice(5)

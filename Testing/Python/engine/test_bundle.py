@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 import yaml
-from CAMOverlayLib.engine.bundle import Bundle
-from CAMOverlayLib.errors import BundleError, UntrustedBundleError, WeightsError
+from CAMOverlayLib.engine.bundle.bundle import Bundle
+from CAMOverlayLib.contract.errors import BundleError, UntrustedBundleError, WeightsError
 from support import SHARED, SMALL_NETWORK, USUAL_CHAIN
 from monai.networks.nets import DenseNet
 from monai.transforms import Compose, Resized

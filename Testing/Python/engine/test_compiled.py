@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.bundle import Bundle
-from CAMOverlayLib.engine.explain import explain
-from CAMOverlayLib.errors import MethodError, UntrustedBundleError, WeightsError
-from CAMOverlayLib.request import Request
+from CAMOverlayLib.engine.bundle.bundle import Bundle
+from CAMOverlayLib.engine.pipeline import explain
+from CAMOverlayLib.contract.errors import MethodError, UntrustedBundleError, WeightsError
+from CAMOverlayLib.contract.request import Request
 from geometries import GEOMETRIES, blob
 from support import USUAL_CHAIN
 

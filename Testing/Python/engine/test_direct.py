@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from CAMOverlayLib import explain
-from CAMOverlayLib.errors import BundleError, PreprocessingError, VolumeError
+from CAMOverlayLib.contract.errors import BundleError, PreprocessingError, VolumeError
 from geometries import GEOMETRIES, blob
 from monai.inferers import SlidingWindowInferer
 from monai.networks.nets import DenseNet, UNet
@@ -82,8 +82,8 @@ def test_any_chain_on_any_kind_of_volume(network, image, tmp_path, chain):
 
 
 def test_it_is_what_the_bundle_gives(network, image, make_bundle, export, tmp_path):
-    from CAMOverlayLib.engine.explain import explain as explain_request
-    from CAMOverlayLib.request import Request
+    from CAMOverlayLib.engine.pipeline import explain as explain_request
+    from CAMOverlayLib.contract.request import Request
 
     chain = [{"_target_": "LoadImaged", "keys": "image"}, {"_target_": "EnsureChannelFirstd", "keys": "image"},
              {"_target_": "Resized", "keys": "image", "spatial_size": [32, 32, 32]}]  # fmt: skip

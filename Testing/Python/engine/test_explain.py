@@ -6,8 +6,8 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.explain import explain
-from CAMOverlayLib.errors import (
+from CAMOverlayLib.engine.pipeline import explain
+from CAMOverlayLib.contract.errors import (
     BundleError,
     Cancelled,
     CAMOverlayError,
@@ -20,7 +20,8 @@ from CAMOverlayLib.errors import (
     UntrustedBundleError,
     VolumeError,
 )
-from CAMOverlayLib.request import STAGES, Request, Result, TargetSpec
+from CAMOverlayLib.contract.request import Request, Result, STAGES
+from CAMOverlayLib.contract.target import TargetSpec
 from geometries import GEOMETRIES, blob
 from CAMOverlayLib.demo import DEMO_BUNDLE, DEMO_VOLUME
 from support import USUAL_CHAIN, real_volumes
@@ -191,7 +192,7 @@ def test_the_demo_bundle_is_in_place_on_every_volume(path, export_nifti, tmp_pat
     ask = request(export_nifti(path), DEMO_BUNDLE, tmp_path, target="bright lesion", verify=True)
     result = explain(ask)
     placement = result.placement
-    assert (placement.verdict, placement.inverse) == ("verified", "affine") and placement.score > placement.rival_score
+    assert (placement.verdict, placement.inverse) == ("verified", "affine") and placement.score > placement.candidate_score
     # Within one voxel of each other, the diagonal neighbours included.
     assert placement.peak_distance <= np.linalg.norm(nibabel.load(path).affine[:3, :3])
     assert placement.difference < 0.4  # interpolating twice lowers a peak that lies between the input's voxels
@@ -205,11 +206,11 @@ def test_the_trail_lies_on_the_original(bright_bundle, export, tmp_path):
         folder = tmp_path / inverse
         folder.mkdir()
         file = export(array, affine)
-        result = explain(request(file, bright_bundle, tmp_path, trail_folder=str(folder), inverse=inverse))
+        result = explain(request(file, bright_bundle, tmp_path, intermediates_folder=str(folder), inverse=inverse))
         names = sorted(p.name for p in folder.iterdir())
         assert names == sorted(
-            f"{way}-{n:02d}-{step.name}.nii.gz" for n, step in enumerate(result.steps, 1) for way in ("forward", "backward")
-            if way == "forward" or inverse == "affine" or (folder / f"backward-{n:02d}-{step.name}.nii.gz").exists()
+            f"{plan}-{n:02d}-{step.name}.nii.gz" for n, step in enumerate(result.steps, 1) for plan in ("forward", "backward")
+            if plan == "forward" or inverse == "affine" or (folder / f"backward-{n:02d}-{step.name}.nii.gz").exists()
         )  # fmt: skip
         for path in folder.iterdir():
             image = nibabel.load(path)
@@ -225,7 +226,7 @@ def test_blocks_and_the_inverse_can_be_asked_for(bright_bundle, export, tmp_path
     file = export(array, GEOMETRIES["axis-aligned"])
     smooth = explain(request(file, bright_bundle, tmp_path))
     smooth_map = np.load(smooth.heatmap.path)
-    blocks = np.load(explain(request(file, bright_bundle, tmp_path, blocks=True)).heatmap.path)
+    blocks = np.load(explain(request(file, bright_bundle, tmp_path, interpolation="nearest")).heatmap.path)
     assert len(np.unique(blocks)) < 12**3 < len(np.unique(smooth_map))
     assert smooth.steps[4].inverse == "part of the one resampling" and smooth.steps[5].inverse == "nothing to undo"
     with pytest.raises(PlacementError, match="no inverse 'magic'"):
@@ -309,14 +310,14 @@ def test_long_methods_report_progress_and_can_be_cancelled(bright_bundle, export
 
 
 def test_methods_and_classes_share_one_forward_pass(bright_bundle, export, tmp_path, monkeypatch):
-    from CAMOverlayLib.engine import applied
-    from CAMOverlayLib.engine.memory import Memory
+    from CAMOverlayLib.engine import inference as applied
+    from CAMOverlayLib.engine.cache import Cache
 
     passes, original = [], applied.forward_to_layers
     monkeypatch.setattr(applied, "forward_to_layers", lambda *a: passes.append(a[2]) or original(*a))
     array, _ = bright_volume(GEOMETRIES["LPS"])
-    file, memory = export(array, GEOMETRIES["LPS"]), Memory()
+    file, cache = export(array, GEOMETRIES["LPS"]), Cache()
     for method in ("refined", "gradcam", "hirescam", "layercam", "gradcampp", "xgradcam", "finercam", "eigencam", "saliency"):
         for target in (0, 1):
-            explain(request(file, bright_bundle, tmp_path, method=method, target=target), memory=memory)
+            explain(request(file, bright_bundle, tmp_path, method=method, target=target), cache=cache)
     assert len(passes) == 1

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from CAMOverlayLib.engine.activation import forward_to_layers, frozen
-from CAMOverlayLib.engine.layers import list_layers
+from CAMOverlayLib.engine.network.forward import forward_to_layers, frozen
+from CAMOverlayLib.engine.network.layers import list_layers
 from CAMOverlayLib.engine.methods import METHODS, find_method
-from CAMOverlayLib.errors import LayerError, MethodError, NetworkError
+from CAMOverlayLib.contract.errors import LayerError, MethodError, NetworkError
 from monai.networks.nets import DenseNet121, EfficientNetBN, SEResNet50, UNet, resnet18
 from monai.visualize import GradCAM
 from support import snapshot

@@ -12,12 +12,13 @@ import pytest
 import torch
 from CAMOverlayLib import explain
 from CAMOverlayLib.demo import DEMO_VOLUME as DEMO
-from CAMOverlayLib.engine.grid import Grid
-from CAMOverlayLib.engine.inverse import field_of_view, place_by_affine, place_by_operations
-from CAMOverlayLib.engine.placing import Way, choose_way, place
-from CAMOverlayLib.engine.trail import run_chain
-from CAMOverlayLib.engine.volume import Volume, write_nifti
-from CAMOverlayLib.errors import PlacementError
+from CAMOverlayLib.engine.geometry.grid import Grid
+from CAMOverlayLib.engine.restore.affine import field_of_view, place_by_affine
+from CAMOverlayLib.engine.restore.transforms import place_by_operations
+from CAMOverlayLib.engine.restore.plan import InversionPlan, plan_inversion, place
+from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
+from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
+from CAMOverlayLib.contract.errors import PlacementError
 from geometries import GEOMETRIES
 from monai.data import MetaTensor
 from monai.transforms import (
@@ -73,7 +74,7 @@ def chain_on(path, chain):
     image = nibabel.load(path)
     array = np.asanyarray(image.dataobj)
     array = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("=")))
-    return run_chain(chain, [path], original=torch.from_numpy(array), grid=Grid(array.shape, image.affine))
+    return trace_preprocessing(chain, [path], original=torch.from_numpy(array), grid=Grid(array.shape, image.affine))
 
 
 def loader(change):
@@ -149,7 +150,7 @@ def test_a_loader_that_moves_voxels_in_silence_is_named(path):
         if not is_changed(path, change):
             continue
         try:
-            choose_way(chain_on(path, Compose([loader(change), Resized(IMAGE, (64, 64, 64))])))
+            plan_inversion(chain_on(path, Compose([loader(change), Resized(IMAGE, (64, 64, 64))])))
             silent.append(name)
         except PlacementError as error:
             if "Transform 1 of the preprocessing, Own," not in str(error):
@@ -162,17 +163,17 @@ def test_a_loader_that_says_what_it_did_is_believed_and_the_map_lies_right(path)
     wrong = []
     volume = np.asarray(nibabel.load(path).dataobj, dtype=np.float32)
     for name, change in HONEST.items():
-        trail = chain_on(path, Compose([loader(change), Orientationd(IMAGE, "RAS", labels=None)]))
-        way = choose_way(trail)
-        heat = trail.image.as_tensor()[0].float()
+        trace = chain_on(path, Compose([loader(change), Orientationd(IMAGE, "RAS", labels=None)]))
+        plan = plan_inversion(trace)
+        heat = trace.image.as_tensor()[0].float()
         for put in (place_by_affine, place_by_operations):
-            placed = put(heat - heat.min(), trail)
-            inside = field_of_view(trail).mask()
+            placed = put(heat - heat.min(), trace)
+            inside = field_of_view(trace).mask()
             r = np.corrcoef(placed.array[inside], volume[inside])[0, 1]
             if placed.array.shape != volume.shape or r < (0.75 if name in ("windowed", "coarser and said") else 0.995):
                 wrong.append((name, put.__name__, placed.array.shape, r))
-        if way.agreement.verdict == "mismatch" or not way.affine_holds:
-            wrong.append((name, way))
+        if plan.agreement.verdict == "mismatch" or not plan.affine_holds:
+            wrong.append((name, plan))
     assert not wrong
 
 
@@ -274,13 +275,13 @@ def test_a_contradicted_step_stays_contradicted_however_well_the_whole_agrees(pa
     for name, change in changes.items():
         for make in (lambda f: f, Lambda):
             steps = [LoadImage(image_only=True), EnsureChannelFirst(), make(moved(name, change)), Resize((64, 64, 64))]
-            trail = chain_on(path, Compose(steps))
+            trace = chain_on(path, Compose(steps))
             try:
-                way = choose_way(trail)
+                plan = plan_inversion(trace)
             except PlacementError:
                 continue
-            if trail.witness.contradictions or "mismatch" in " ".join(s.evidence for s in trail.steps):
-                forgotten.append((name, way.agreement))
+            if trace.monitor.contradictions or "mismatch" in " ".join(s.evidence for s in trace.steps):
+                forgotten.append((name, plan.agreement))
     assert not forgotten
 
 
@@ -299,14 +300,14 @@ def test_a_replay_counts_only_where_it_undoes_the_step(make):
     """The default inverse of Lambda does nothing and counts as an inverse all the same."""
     for name, change in {"Shifted": shift(2, 2, 2), "Zoomed": zoom(1.07), "Turned": turn(5)}.items():
         steps = [LoadImaged(IMAGE), EnsureChannelFirstd(IMAGE), make(moved(name, change)), ScaleIntensityd(IMAGE)]
-        trail = chain_on(DEMO, Compose(steps))
-        if not trail.witness.contradictions:
+        trace = chain_on(DEMO, Compose(steps))
+        if not trace.monitor.contradictions:
             continue  # what is too small to be noticed is another question
         with pytest.raises(PlacementError, match="Transform 3 of the preprocessing"):
-            choose_way(trail)
+            plan_inversion(trace)
         with pytest.raises(PlacementError, match="Transform 3 of the preprocessing"):
-            choose_way(trail, "operations")
-    assert trail.witness.contradictions or name != "Shifted"
+            plan_inversion(trace, "operations")
+    assert trace.monitor.contradictions or name != "Shifted"
 
 
 def test_a_step_whose_inverse_undoes_it_is_replayed():
@@ -318,8 +319,8 @@ def test_a_step_whose_inverse_undoes_it_is_replayed():
 
     # (MONAI's Lambdad takes an inv_func and never calls it.)
     steps = [LoadImage(image_only=True), EnsureChannelFirst(), Lambda(forth, inv_func=back), ScaleIntensity()]
-    way = choose_way(chain_on(DEMO, Compose(steps)))
-    assert (way.inverse, way.affine_holds, way.agreement.verdict) == ("operations", False, "verified")
+    plan = plan_inversion(chain_on(DEMO, Compose(steps)))
+    assert (plan.inverse, plan.affine_holds, plan.agreement.verdict) == ("operations", False, "verified")
 
 
 def test_a_mismatch_without_a_named_step_is_refused():
@@ -334,10 +335,10 @@ def test_a_mismatch_without_a_named_step_is_refused():
 
     Still.__module__ = "monai.transforms.intensity.array"
     steps = [LoadImage(image_only=True), EnsureChannelFirst(), *[Still()] * 6]
-    trail = chain_on(DEMO, Compose(steps))
-    assert trail.witness.conclude().verdict == "mismatch" and not trail.witness.contradictions
+    trace = chain_on(DEMO, Compose(steps))
+    assert trace.monitor.overall().verdict == "mismatch" and not trace.monitor.contradictions
     with pytest.raises(PlacementError, match="preprocessing as a whole does not keep its affine"):
-        choose_way(trail)
+        plan_inversion(trace)
 
 
 # Lazy chains ---------------------------------------------------------------------------------------------------------
@@ -401,15 +402,15 @@ def test_a_lazy_chain_loses_nothing_that_the_network_saw(lazy_file, seed):
     if not whole.any():
         pytest.skip("nothing is left")
     chain = Compose([LoadImaged(IMAGE), EnsureChannelFirstd(IMAGE), *spatial], lazy=lazy)
-    trail = run_chain(chain, [lazy_file])
+    trace = trace_preprocessing(chain, [lazy_file])
     seen = np.zeros(SHAPE, bool)
     voxels = np.round(where[:, whole].numpy()).astype(int)
     seen[tuple(np.clip(v, 0, n - 1) for v, n in zip(voxels, SHAPE))] = True
     # All within the rim of a voxel: modes disagree about half of one, and this truth is rounded to another half.
-    region = field_of_view(trail).mask()
+    region = field_of_view(trace).mask()
     assert not (seen & ~ndimage.binary_dilation(region)).any(), "seen, and not in the field of view"
     for put in (place_by_affine, place_by_operations):
-        placed = put(torch.ones(6, 6, 6), trail)
+        placed = put(torch.ones(6, 6, 6), trace)
         lost = seen & ~ndimage.binary_dilation(placed.array > 0.5, iterations=1 if put is place_by_affine else 2)
         assert not lost.any(), put.__name__
     if not any(isinstance(s, (SpatialCropd, CenterSpatialCropd, ResizeWithPadOrCropd)) for s in steps):
@@ -422,10 +423,10 @@ def test_a_lazy_chain_loses_nothing_that_the_network_saw(lazy_file, seed):
 @pytest.mark.parametrize("lazy", [True, False])
 def test_crop_then_pad_cuts_off_only_where_it_is_executed_one_by_one(lazy_file, lazy):
     steps = [LoadImaged(IMAGE), EnsureChannelFirstd(IMAGE), CenterSpatialCropd(IMAGE, (12, 12, 12)), SpatialPadd(IMAGE, (40, 40, 40))]
-    trail = run_chain(Compose(steps, lazy=lazy), [lazy_file])
+    trace = trace_preprocessing(Compose(steps, lazy=lazy), [lazy_file])
     share = 1.0 if lazy else 12**3 / np.prod(SHAPE)
     for put in (place_by_affine, place_by_operations):
-        placed = put(torch.ones(4, 4, 4), trail)
+        placed = put(torch.ones(4, 4, 4), trace)
         assert placed.region.share == pytest.approx(share) and (placed.array > 0.99).mean() == pytest.approx(share)
 
 
@@ -448,7 +449,7 @@ class Warpd(MapTransform, InvertibleTransform):
 
 def test_going_back_by_transforms_measures_its_share():
     steps = [LoadImaged(IMAGE), EnsureChannelFirstd(IMAGE), Warpd(IMAGE), CenterSpatialCropd(IMAGE, (80, 80, 60))]
-    trail = chain_on(DEMO, Compose(steps))
-    placed, placement = place(torch.ones(4, 4, 4), trail, Way("operations", False, trail.witness.conclude()))
+    trace = chain_on(DEMO, Compose(steps))
+    placed, placement = place(torch.ones(4, 4, 4), trace, InversionPlan("operations", False, trace.monitor.overall()))
     assert placement.inverse == "operations" and placed.region.planes is None
     assert placed.region.share == pytest.approx((placed.array > 0).mean(), rel=1e-3) and placed.region.share < 0.6

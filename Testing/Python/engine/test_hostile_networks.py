@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.activation import forward_to_layers
-from CAMOverlayLib.engine.layers import list_layers
+from CAMOverlayLib.engine.network.forward import forward_to_layers
+from CAMOverlayLib.engine.network.layers import list_layers
 from CAMOverlayLib.engine.methods import METHODS, Case
-from CAMOverlayLib.engine.targets import choose_target, is_regression, make_goal, predict, understand
-from CAMOverlayLib.errors import LayerError, NetworkError, TargetError
+from CAMOverlayLib.engine.bundle.model import is_regression
+from CAMOverlayLib.engine.target.targets import build_objective, choose_target, parse_target, predict
+from CAMOverlayLib.contract.errors import LayerError, NetworkError, TargetError
 from support import snapshot
 from torch import nn
 
@@ -74,8 +75,8 @@ def test_gradients_switched_off_by_the_caller(off):
     def heat():
         forward = forward_to_layers(network, IMAGE, ("features",))
         prediction = predict(forward.output, (), False)
-        goal = make_goal(forward.output, 1, prediction)
-        return METHODS["hirescam"].compute(Case(network, IMAGE, forward, ("features",), prediction, goal))
+        objective = build_objective(forward.output, 1, prediction)
+        return METHODS["hirescam"].compute(Case(network, IMAGE, forward, ("features",), prediction, objective))
 
     expected = heat()
     with off():
@@ -143,7 +144,7 @@ def test_what_is_a_class(wanted):
 @pytest.mark.parametrize("place", ["ras=nan,0,0", "ras=inf,0,0", "ras=1e400,0,0", "voxel=1.5,2,3"])
 def test_what_is_no_place(place):
     with pytest.raises(TargetError, match="is not a place"):
-        understand(f"a@{place}", predict(torch.tensor([[1.0, 2.0]]), ("a", "b"), False))
+        parse_target(f"a@{place}", predict(torch.tensor([[1.0, 2.0]]), ("a", "b"), False))
 
 
 def test_only_the_first_output_says_what_a_network_is():

@@ -8,21 +8,15 @@ import numpy as np
 import pytest
 import torch
 from CAMOverlayLib.demo import DEMO_VOLUME
-from CAMOverlayLib.engine.grid import Grid
-from CAMOverlayLib.engine.inverse import (
-    resample,
-    as_network_input,
-    field_of_view,
-    invert_chain,
-    place_by_affine,
-    place_by_operations,
-    to_input_grid,
-)
-from CAMOverlayLib.peaks import peak_of
-from CAMOverlayLib.engine.trail import run_chain
-from CAMOverlayLib.engine.volume import Volume, write_nifti
-from CAMOverlayLib.errors import PlacementError
-from CAMOverlayLib.field_of_view import Region, slabs_of
+from CAMOverlayLib.engine.geometry.grid import Grid
+from CAMOverlayLib.engine.geometry.resample import resample, to_input_grid
+from CAMOverlayLib.engine.restore.affine import field_of_view, place_by_affine
+from CAMOverlayLib.engine.restore.transforms import as_network_input, invert_chain, place_by_operations
+from CAMOverlayLib.contract.peaks import peak_of
+from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
+from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
+from CAMOverlayLib.contract.errors import PlacementError
+from CAMOverlayLib.contract.field_of_view import Region, slabs_of
 from geometries import GEOMETRIES, affines, blob
 from hypothesis import HealthCheck, given, settings
 from monai.data import MetaTensor
@@ -92,14 +86,14 @@ class MirrorLeftRightd(MapTransform, InvertibleTransform):
         return data
 
 
-def blob_on_input(trail, centre, sigma) -> torch.Tensor:
+def blob_on_input(trace, centre, sigma) -> torch.Tensor:
     """What a perfect network would say: a blob of the patient's space, on the network's grid."""
-    heat = blob(trail.input_grid.shape, trail.input_grid.affine, centre, sigma)
+    heat = blob(trace.input_grid.shape, trace.input_grid.affine, centre, sigma)
     return torch.from_numpy(np.where(heat < 1e-3, 0, heat))
 
 
-def without_affine(heat, trail) -> MetaTensor:
-    return MetaTensor(heat, applied_operations=deepcopy(trail.image.applied_operations))
+def without_affine(heat, trace) -> MetaTensor:
+    return MetaTensor(heat, applied_operations=deepcopy(trace.image.applied_operations))
 
 
 @pytest.mark.parametrize("path", REAL, ids=lambda p: p.name.split(".")[0])
@@ -111,58 +105,58 @@ def test_monai_issue_7392(tmp_path, path, extra):
     table = np.eye(4)
     table[:3, 3] = -900
     path = write_nifti(Volume(np.asarray(image.dataobj), table @ image.affine, "v"), tmp_path / "v.nii")
-    trail, voxel, heat = blob_in_7392(path, extra)
+    trace, voxel, heat = blob_in_7392(path, extra)
 
     # The failure as people meet it: operations without the affine give nothing but zeros, and no word about it.
-    with allow_missing_keys_mode(trail.chain):
-        silent = trail.chain.inverse({IMAGE: without_affine(heat, trail)})[IMAGE]
+    with allow_missing_keys_mode(trace.chain):
+        silent = trace.chain.inverse({IMAGE: without_affine(heat, trace)})[IMAGE]
     assert float(heat.max()) > 0.9 and not silent.any()
 
     # This project refuses to go on.
     with pytest.raises(PlacementError, match="both the operations and the affine"):
-        invert_chain(without_affine(heat, trail), trail)
+        invert_chain(without_affine(heat, trace), trace)
 
     # And puts the map back where it belongs, by the saved operations as by one resampling.
     for place in (place_by_operations, place_by_affine):
-        placed = place(heat[0], trail)
-        assert placed.array.shape == trail.volume_grid.shape and placed.array.dtype == np.float32
+        placed = place(heat[0], trace)
+        assert placed.array.shape == trace.volume_grid.shape and placed.array.dtype == np.float32
         assert np.abs(np.array(placed.peak) - voxel).max() <= 1
-    restored = invert_chain(as_network_input(heat, trail), trail)
-    np.testing.assert_allclose(restored.affine, trail.volume_grid.affine, atol=1e-4)
+    restored = invert_chain(as_network_input(heat, trace), trace)
+    np.testing.assert_allclose(restored.affine, trace.volume_grid.affine, atol=1e-4)
 
 
 @pytest.mark.parametrize("path", REAL, ids=lambda p: p.name.split(".")[0])
 def test_near_the_scanners_zero_the_same_mistake_shows_a_map_in_a_wrong_place(path):
-    trail, voxel, heat = blob_in_7392(path)
-    with allow_missing_keys_mode(trail.chain):
-        wrong = trail.chain.inverse({IMAGE: without_affine(heat, trail)})[IMAGE]
-    np.testing.assert_allclose(wrong.affine, trail.volume_grid.affine, atol=1e-4)  # and it says that all is well
+    trace, voxel, heat = blob_in_7392(path)
+    with allow_missing_keys_mode(trace.chain):
+        wrong = trace.chain.inverse({IMAGE: without_affine(heat, trace)})[IMAGE]
+    np.testing.assert_allclose(wrong.affine, trace.volume_grid.affine, atol=1e-4)  # and it says that all is well
     peak = np.array(np.unravel_index(int(wrong.argmax()), wrong.shape[1:]))
-    assert not wrong.any() or np.linalg.norm(trail.volume_grid.affine[:3, :3] @ (peak - voxel)) > 10
+    assert not wrong.any() or np.linalg.norm(trace.volume_grid.affine[:3, :3] @ (peak - voxel)) > 10
     with pytest.raises(PlacementError, match="both the operations and the affine"):
-        invert_chain(without_affine(heat, trail), trail)
+        invert_chain(without_affine(heat, trace), trace)
 
 
 def blob_in_7392(path, extra=()):
-    trail = run_chain(chain_7392(*extra), [Path(path)])
-    volume = trail.volume_grid
+    trace = trace_preprocessing(chain_7392(*extra), [Path(path)])
+    volume = trace.volume_grid
     voxel = np.array([int(n * share) for n, share in zip(volume.shape, (0.55, 0.4, 0.6))])
-    return trail, voxel, blob_on_input(trail, volume.affine[:3] @ [*voxel, 1], 12)[None]
+    return trace, voxel, blob_on_input(trace, volume.affine[:3] @ [*voxel, 1], 12)[None]
 
 
 def test_lost_operations_are_refused(write):
-    trail = run_chain(Compose([*LOAD, *SPATIAL]), [write()])
-    heat = as_network_input(torch.ones(1, 32, 30, 28), trail)
+    trace = trace_preprocessing(Compose([*LOAD, *SPATIAL]), [write()])
+    heat = as_network_input(torch.ones(1, 32, 30, 28), trace)
     heat.applied_operations.pop()
     with pytest.raises(PlacementError, match="carries 2 saved operations, the network input 3"):
-        invert_chain(heat, trail)
+        invert_chain(heat, trace)
 
 
 def test_inverting_does_not_consume_the_history(write):
-    trail = run_chain(Compose([*LOAD, CenterSpatialCropd(IMAGE, (9, 9, 9)), Resized(IMAGE, (6, 6, 6))]), [write()])
-    first, second = (place_by_operations(torch.rand(3, 3, 3, generator=torch.Generator().manual_seed(1)), trail) for _ in range(2))
+    trace = trace_preprocessing(Compose([*LOAD, CenterSpatialCropd(IMAGE, (9, 9, 9)), Resized(IMAGE, (6, 6, 6))]), [write()])
+    first, second = (place_by_operations(torch.rand(3, 3, 3, generator=torch.Generator().manual_seed(1)), trace) for _ in range(2))
     np.testing.assert_array_equal(first.array, second.array)
-    assert len(trail.image.applied_operations) == 2
+    assert len(trace.image.applied_operations) == 2
 
 
 @pytest.fixture
@@ -188,10 +182,10 @@ BOTH = pytest.mark.parametrize("place", [place_by_affine, place_by_operations])
 @settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(affine=affines)
 def test_the_peak_comes_back_to_its_voxel_in_any_geometry(write, place, affine):
-    trail = run_chain(Compose([*LOAD, *SPATIAL]), [write(affine)])
+    trace = trace_preprocessing(Compose([*LOAD, *SPATIAL]), [write(affine)])
     voxel = np.array([9, 13, 7])
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    placed = place(blob_on_input(trail, affine[:3] @ [*voxel, 1], 2.5 * spacing.max()), trail)
+    placed = place(blob_on_input(trace, affine[:3] @ [*voxel, 1], 2.5 * spacing.max()), trace)
     assert np.abs((np.array(placed.peak) - voxel) * spacing).max() <= 1.01 * max(1.9, spacing.max())
 
 
@@ -215,8 +209,8 @@ UNSEEN = {
 @BOTH
 @pytest.mark.parametrize(("steps", "seen"), UNSEEN.values(), ids=UNSEEN)
 def test_what_the_network_never_saw_is_zero(write, place, steps, seen):
-    trail = run_chain(Compose([*LOAD, *steps]), [write()])
-    placed = place(torch.ones(4, 4, 4), trail)
+    trace = trace_preprocessing(Compose([*LOAD, *steps]), [write()])
+    placed = place(torch.ones(4, 4, 4), trace)
     inside = np.zeros((24, 22, 20), bool)
     inside[6:18, 6:16, 6:14] = True
     assert not placed.array[~inside].any()
@@ -228,9 +222,9 @@ def test_what_the_network_never_saw_is_zero(write, place, steps, seen):
 @pytest.mark.parametrize("padding", ["border", "reflection", "zeros"])
 def test_no_padding_mode_paints_outside_the_field_of_view(write, place, padding):
     chain = Compose([*LOAD, CenterSpatialCropd(IMAGE, (12, 12, 12)), Rotated(IMAGE, (0.5, 0.3, 0.2), padding_mode=padding)])
-    trail = run_chain(chain, [write()])
-    placed = place(torch.ones(4, 4, 4), trail)
-    outside = ~field_of_view(trail).mask()
+    trace = trace_preprocessing(chain, [write()])
+    placed = place(torch.ones(4, 4, 4), trace)
+    outside = ~field_of_view(trace).mask()
     assert outside.sum() > 0.8 * outside.size and not placed.array[outside].any()
 
 
@@ -259,15 +253,15 @@ class SilentMirrord(MapTransform):
 
 
 def test_a_crop_without_record_is_refused(write):
-    trail = run_chain(Compose([*LOAD, SilentMirrord(IMAGE), Resized(IMAGE, (10, 10, 10))]), [write()])
+    trace = trace_preprocessing(Compose([*LOAD, SilentMirrord(IMAGE), Resized(IMAGE, (10, 10, 10))]), [write()])
     with pytest.raises(PlacementError, match=r"has \(21, 22, 20\) voxels instead of \(24, 22, 20\)"):
-        place_by_operations(torch.ones(4, 4, 4), trail)
+        place_by_operations(torch.ones(4, 4, 4), trace)
 
 
 @BOTH
 def test_a_map_without_evidence_stays_empty(write, place):
-    trail = run_chain(Compose([*LOAD, *SPATIAL]), [write()])
-    assert not place(torch.zeros(4, 4, 4), trail).array.any()
+    trace = trace_preprocessing(Compose([*LOAD, *SPATIAL]), [write()])
+    assert not place(torch.zeros(4, 4, 4), trace).array.any()
 
 
 # On the volume's grid --------------------------------------------------------------------------------------------------
@@ -306,8 +300,8 @@ def test_a_sharp_map_on_a_coarse_volume_is_averaged_over_each_voxel(oblique):
 
 
 def test_a_map_that_is_coarser_than_the_volume_is_what_it_was(write):
-    trail = run_chain(Compose([*LOAD, Resized(IMAGE, (24, 22, 20))]), [write()])
+    trace = trace_preprocessing(Compose([*LOAD, Resized(IMAGE, (24, 22, 20))]), [write()])
     heat = torch.rand(5, 5, 5, generator=torch.Generator().manual_seed(2))
-    placed = place_by_affine(heat, trail)
+    placed = place_by_affine(heat, trace)
     expected = torch.nn.functional.interpolate(heat[None, None], (24, 22, 20), mode="trilinear", align_corners=False)[0, 0]
     np.testing.assert_allclose(placed.array, expected.numpy(), atol=1e-5)

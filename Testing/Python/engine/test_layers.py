@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from CAMOverlayLib.engine.activation import INPUT, first_tensor, forward_to_layers
-from CAMOverlayLib.engine.layers import list_layers
-from CAMOverlayLib.engine.views import View, find_view, token_grid
-from CAMOverlayLib.errors import LayerError
+from CAMOverlayLib.engine.network.forward import INPUT, first_tensor, forward_to_layers
+from CAMOverlayLib.engine.network.layers import list_layers
+from CAMOverlayLib.engine.network.feature_maps import FeatureMapLayout, find_layout, token_grid
+from CAMOverlayLib.contract.errors import LayerError
 from monai.networks.nets import ResNet, SegResNetDS, SwinUNETR, UNet, ViT, resnet18
 from torch import nn
 
@@ -31,23 +31,23 @@ def test_views_move_axes_and_nothing_else():
     places = torch.arange(24.0).view(2, 3, 4)
     tokens = torch.cat([torch.full((1, 1, 5), -1.0), places.flatten()[None, :, None].expand(1, 24, 5)], 1)
     image = torch.zeros(1, 1, 32, 48, 64)
-    view = find_view(nn.LayerNorm(5), tokens, image)
-    assert view == View(layout="tokens", grid=(2, 3, 4), skip=1)
+    view = find_layout(nn.LayerNorm(5), tokens, image)
+    assert view == FeatureMapLayout(layout="tokens", grid=(2, 3, 4), skip=1)
     assert torch.equal(view.to_map(tokens)[0, 3], places)
     last = torch.randn(1, 16, 24, 32, 7)
-    view = find_view(nn.LayerNorm(7), last, image)
+    view = find_layout(nn.LayerNorm(7), last, image)
     assert view.layout == "channels last" and torch.equal(view.to_map(last)[0, 2], last[0, ..., 2])
     first = torch.randn(1, 7, 16, 24, 32)
-    assert find_view(nn.Conv3d(1, 7, 1), first, image) == View()
-    assert find_view(nn.Identity(), torch.randn(8, 27, 5), image) is None  # windows folded into the batch
-    assert find_view(nn.Identity(), torch.randn(1, 7, 1, 1, 1), image) is None
+    assert find_layout(nn.Conv3d(1, 7, 1), first, image) == FeatureMapLayout()
+    assert find_layout(nn.Identity(), torch.randn(8, 27, 5), image) is None  # windows folded into the batch
+    assert find_layout(nn.Identity(), torch.randn(1, 7, 1, 1, 1), image) is None
 
 
 def test_the_coarsest_of_several_maps_is_taken_and_only_it_replaced():
     fine, coarse, other = torch.randn(1, 2, 8, 8, 8), torch.randn(1, 4, 4, 4, 4), torch.randn(1, 3)
     image = torch.zeros(1, 1, 16, 16, 16)
     for output, path in (((fine, coarse), (1,)), ([fine, [coarse, other]], (1, 0)), ({"a": fine, "b": coarse}, ("b",))):
-        view = find_view(nn.Identity(), output, image)
+        view = find_layout(nn.Identity(), output, image)
         assert view.path == path and view.pick(output) is coarse
         new = view.put(output, coarse * 2)
         assert type(new) is type(output) and torch.equal(view.pick(new), coarse * 2)

@@ -5,13 +5,13 @@ import functools
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.activation import INPUT, forward_to_layers
-from CAMOverlayLib.engine.layers import list_layers
+from CAMOverlayLib.engine.network.forward import INPUT, forward_to_layers
+from CAMOverlayLib.engine.network.layers import list_layers
 from CAMOverlayLib.engine.methods import METHODS, Case, find_method
 from CAMOverlayLib.engine.methods.finercam import STRENGTH, most_similar
 from CAMOverlayLib.engine.methods.refined import fuse, input_map
-from CAMOverlayLib.engine.targets import make_goal, predict
-from CAMOverlayLib.errors import MethodError
+from CAMOverlayLib.engine.target.targets import build_objective, predict
+from CAMOverlayLib.contract.errors import MethodError
 from monai.networks.nets import DenseNet, DenseNet121, EfficientNetBN, resnet18
 from monai.visualize import GradCAM, GradCAMpp
 from support import snapshot
@@ -46,7 +46,7 @@ def network(name):
 def case_of(net, image, layers, target=None, step=lambda *_: None, names=()):
     forward = forward_to_layers(net, image, layers)
     prediction = predict(forward.output, names, False)
-    return Case(net, image, forward, tuple(layers), prediction, make_goal(forward.output, target, prediction), step)
+    return Case(net, image, forward, tuple(layers), prediction, build_objective(forward.output, target, prediction), step)
 
 
 def ours(method, net, image, layer, target):
@@ -207,7 +207,7 @@ def test_the_refined_map_takes_one_forward_pass():
     handle = net.conv1.register_forward_hook(lambda *_: passes.append(1))
     case = case_of(net, image, layers, 1)
     found = find_method("refined").compute(case)
-    again = find_method("refined").compute(Case(**(vars(case) | {"goal": make_goal(case.forward.output, 2, case.prediction)})))
+    again = find_method("refined").compute(Case(**(vars(case) | {"objective": build_objective(case.forward.output, 2, case.prediction)})))
     handle.remove()
     assert len(passes) == 1 and found.shape == case.forward.activations["layer1"].shape[2:]
     assert not torch.allclose(found / found.max(), again / again.max())

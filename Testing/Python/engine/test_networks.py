@@ -13,15 +13,17 @@ import monai.networks.nets as nets
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.activation import forward_to_layers
-from CAMOverlayLib.engine.grid import Grid
-from CAMOverlayLib.engine.inverse import activation_grid, place_by_affine
-from CAMOverlayLib.engine.layers import list_layers
+from CAMOverlayLib.engine.network.forward import forward_to_layers
+from CAMOverlayLib.engine.geometry.grid import Grid
+from CAMOverlayLib.engine.geometry.resample import activation_grid
+from CAMOverlayLib.engine.restore.affine import place_by_affine
+from CAMOverlayLib.engine.network.layers import list_layers
 from CAMOverlayLib.engine.methods import METHODS, Case
-from CAMOverlayLib.engine.places import Places
-from CAMOverlayLib.engine.targets import is_regression, make_goal, predict
-from CAMOverlayLib.errors import LayerError
-from CAMOverlayLib.request import TargetSpec
+from CAMOverlayLib.engine.target.regions import TargetRegions
+from CAMOverlayLib.engine.bundle.model import is_regression
+from CAMOverlayLib.engine.target.targets import build_objective, predict
+from CAMOverlayLib.contract.errors import LayerError
+from CAMOverlayLib.contract.target import TargetSpec
 from geometries import GEOMETRIES
 
 torch.set_num_threads(1)
@@ -118,7 +120,7 @@ def awake(network, size):
 
 
 @dataclass
-class Trail:
+class PreprocessingTrace:
     """As much of a trail as the way back needs: a chain that resampled an oblique volume."""
 
     volume_grid: Grid
@@ -140,10 +142,10 @@ def trail_over(size):
     ratio = np.array(volume.shape) / size
     to_volume = np.diag([*ratio, 1.0])
     to_volume[:3, 3] = (ratio - 1) / 2
-    return Trail(volume, Grid(size, volume.affine @ to_volume))
+    return PreprocessingTrace(volume, Grid(size, volume.affine @ to_volume))
 
 
-def targets_of(output, trail):
+def targets_of(output, trace):
     """Every target that fits, by name."""
     fitting = {"first": 0, "second": 1, "difference": "1-0"}
     if output.ndim == 2:
@@ -154,7 +156,7 @@ def targets_of(output, trail):
         # cuts an output off has no gradient.)
         both = output[0, 1:3].abs().amin(0).detach()
         index = np.unravel_index(int(both.argmax()), both.shape)
-        ras = tuple(float(x) for x in activation_grid(tuple(both.shape), trail.input_grid).affine[:3] @ [*index, 1])
+        ras = tuple(float(x) for x in activation_grid(tuple(both.shape), trace.input_grid).affine[:3] @ [*index, 1])
         fitting |= {"voxel": TargetSpec(1, ras=ras), "voxel, other class": TargetSpec(2, ras=ras)}
     return fitting
 
@@ -184,19 +186,19 @@ def test_the_automatic_layer(row):
 def test_every_target_gives_a_map_on_the_original_grid_that_responds_to_it(row):
     entry, network, image, table, forward, prediction = row
     assert (prediction.activation == "none") == (type(network) is nets.Regressor)
-    trail = trail_over(entry.size)
-    region = Places(trail.volume_grid, trail.input_grid)
+    trace = trail_over(entry.size)
+    region = TargetRegions(trace.volume_grid, trace.input_grid)
     maps, raws = {}, {}
-    for name, target in targets_of(forward.output, trail).items():
-        goal = make_goal(forward.output, target, prediction, region)
-        case = Case(network, image, forward, (table.default,), prediction, goal)
+    for name, target in targets_of(forward.output, trace).items():
+        objective = build_objective(forward.output, target, prediction, region)
+        case = Case(network, image, forward, (table.default,), prediction, objective)
         assert bool(case.gradients()[table.default].any()), f"{name}: the layer has no say in the target"
         # Random weights may speak against a class everywhere, which Grad-CAM rightly shows as nothing. LayerCAM leaves
         # out what speaks against it channel by channel.
         raw = METHODS["layercam"].compute(case)
         raw = raw if raw.ndim == 3 else raw[..., None]
-        placed = place_by_affine(raw / raw.max(), trail).array
-        assert placed.shape == trail.volume_grid.shape and np.isfinite(placed).all(), name
+        placed = place_by_affine(raw / raw.max(), trace).array
+        assert placed.shape == trace.volume_grid.shape and np.isfinite(placed).all(), name
         assert placed.max() > 0.1 and placed.std() > 1e-3, f"{name}: a constant map"
         maps[name], raws[name] = placed, raw
     assert not np.allclose(maps["first"], maps["second"], atol=1e-3)
@@ -210,8 +212,8 @@ def test_every_target_gives_a_map_on_the_original_grid_that_responds_to_it(row):
 @pytest.mark.parametrize("method", [m for m in METHODS.values() if m.weigh is not None], ids=lambda m: m.name)
 def test_every_gradient_method_takes_the_layer(row, method):
     _, network, image, table, forward, prediction = row
-    goal = make_goal(forward.output, 1, prediction)
-    found = method.compute(Case(network, image, forward, (table.default,), prediction, goal))
+    objective = build_objective(forward.output, 1, prediction)
+    found = method.compute(Case(network, image, forward, (table.default,), prediction, objective))
     assert found.shape == table.find(None).spatial_shape and torch.isfinite(found).all() and (found >= 0).all()
 
 

@@ -6,13 +6,14 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.explain import explain
-from CAMOverlayLib.engine.memory import Memory
-from CAMOverlayLib.engine.slices import ORIENTATIONS, cut
-from CAMOverlayLib.engine.volume import Volume
-from CAMOverlayLib.errors import PlacementError, VolumeError
-from CAMOverlayLib.field_of_view import Region
-from CAMOverlayLib.request import Request, TargetSpec, VolumeFile
+from CAMOverlayLib.engine.pipeline import explain
+from CAMOverlayLib.engine.cache import Cache
+from CAMOverlayLib.engine.geometry.slice_stack import ORIENTATIONS, cut
+from CAMOverlayLib.engine.geometry.volume import Volume
+from CAMOverlayLib.contract.errors import PlacementError, VolumeError
+from CAMOverlayLib.contract.field_of_view import Region
+from CAMOverlayLib.contract.request import Request
+from CAMOverlayLib.contract.target import TargetSpec, VolumeFile
 from geometries import GEOMETRIES, blob
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -177,17 +178,17 @@ def test_a_segmentation_network_on_pictures(make_bundle, export, tmp_path):
 
 
 def test_another_class_of_the_pictures_needs_no_chain(picture_bundle, export, tmp_path, monkeypatch):
-    from CAMOverlayLib.engine import prepared
+    from CAMOverlayLib.engine.preprocessing import inputs as prepared
 
-    chains, original = [], prepared.run_chain
-    monkeypatch.setattr(prepared, "run_chain", lambda *a: chains.append(1) or original(*a))
+    chains, original = [], prepared.trace_preprocessing
+    monkeypatch.setattr(prepared, "trace_preprocessing", lambda *a: chains.append(1) or original(*a))
     array = np.random.default_rng(0).integers(0, 300, (20, 20, 5)).astype(np.int16)
-    file, bundle, memory = export(array, np.eye(4)), picture_bundle(), Memory()
+    file, bundle, cache = export(array, np.eye(4)), picture_bundle(), Cache()
     (tmp_path / "out").mkdir()
     for target in (0, 1):
-        explain(Request((file,), str(bundle), str(tmp_path / "out"), trust=True, target=target), memory=memory)
+        explain(Request((file,), str(bundle), str(tmp_path / "out"), trust=True, target=target), cache=cache)
     assert len(chains) == 5
-    explain(Request((file,), str(bundle), str(tmp_path / "out"), trust=True, slices="sagittal"), memory=memory)
+    explain(Request((file,), str(bundle), str(tmp_path / "out"), trust=True, slices="sagittal"), cache=cache)
     assert len(chains) == 5 + 20
 
 
@@ -203,7 +204,7 @@ def test_the_trail_of_the_hottest_picture(picture_bundle, export, tmp_path):
     affine = GEOMETRIES["oblique"]
     array = (100 + 500 * blob((30, 26, 6), affine, affine[:3] @ [19, 9, 3, 1], 5)).astype(np.int16)
     (tmp_path / "trail").mkdir()
-    result, _ = ask(export(array, affine), picture_bundle(), tmp_path, trail_folder=str(tmp_path / "trail"), target=1)
+    result, _ = ask(export(array, affine), picture_bundle(), tmp_path, intermediates_folder=str(tmp_path / "trail"), target=1)
     files = sorted((tmp_path / "trail").iterdir())
     assert len(files) == 2 * len(CHAIN)
     for path in files:

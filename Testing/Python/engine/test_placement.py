@@ -10,14 +10,14 @@ import pytest
 import torch
 from Benchmarks.misplacements import HARMLESS, MISPLACEMENTS, phantoms
 from CAMOverlayLib.demo import DEMO_VOLUME as DEMO
-from CAMOverlayLib.engine.evidence import sample
-from CAMOverlayLib.engine.grid import Grid
-from CAMOverlayLib.engine.placement import Witness
-from CAMOverlayLib.engine.placing import choose_way, place
-from CAMOverlayLib.engine.trail import run_chain
-from CAMOverlayLib.engine.volume import Volume, write_nifti
-from CAMOverlayLib.errors import PlacementError
-from CAMOverlayLib.request import Placement
+from CAMOverlayLib.engine.alignment.mutual_information import sample
+from CAMOverlayLib.engine.geometry.grid import Grid
+from CAMOverlayLib.engine.alignment.monitor import AlignmentMonitor
+from CAMOverlayLib.engine.restore.plan import plan_inversion, place
+from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
+from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
+from CAMOverlayLib.contract.errors import PlacementError
+from CAMOverlayLib.contract.request import Placement
 from geometries import GEOMETRIES, blob
 from monai.data import MetaTensor
 from monai.transforms import (
@@ -169,7 +169,7 @@ MISBEHAVING = {
 @pytest.mark.parametrize("path", [DEMO, *[pytest.param(p, marks=pytest.mark.slow, id="real") for p in VOLUMES[1:2]]],
                          ids=lambda p: p.name.split(".")[0])  # fmt: skip
 def test_each_misbehaving_transform_is_named_with_what_it_did(path, monkeypatch):
-    import CAMOverlayLib.engine.trail as trail_module
+    import CAMOverlayLib.engine.preprocessing.trace as trace_module
 
     wrong = []
     for name, (before, culprit, expected) in MISBEHAVING.items():
@@ -177,10 +177,10 @@ def test_each_misbehaving_transform_is_named_with_what_it_did(path, monkeypatch)
         after = [] if name in ("lazy and never executed", "plain array") else [ScaleIntensityd(IMAGE)]
         if name == "lazy and never executed":
             # The chain itself would execute what is pending at its end; a chain that is not MONAI's may not.
-            monkeypatch.setattr(trail_module, "apply_pending_transforms", lambda data, *_: data)
+            monkeypatch.setattr(trace_module, "apply_pending_transforms", lambda data, *_: data)
         message = "no error"
         try:
-            choose_way(run_chain(Compose([*LOAD, *before, culprit, *after]), [path]))
+            plan_inversion(trace_preprocessing(Compose([*LOAD, *before, culprit, *after]), [path]))
         except PlacementError as error:
             message = str(error)
         monkeypatch.undo()
@@ -213,7 +213,7 @@ def test_no_false_alarm_and_a_green_verdict(path):
     verdicts = {}
     for name, steps in list(WELL_BEHAVED.items())[:: 1 if path == DEMO else 3]:  # `make proof` runs more
         chain = Compose([*LOAD, *LAZY], lazy=True) if steps == "lazy" else Compose([*LOAD, *steps])
-        verdicts[name] = choose_way(run_chain(chain, [path])).agreement.verdict
+        verdicts[name] = plan_inversion(trace_preprocessing(chain, [path])).agreement.verdict
     assert set(verdicts.values()) == {"verified"}, verdicts
 
 
@@ -224,35 +224,35 @@ def test_a_well_behaved_stranger_is_believed():
         affine[:, 0] *= -1
         return set_affine(with_meta(image.as_tensor().flip(1), image), affine)
 
-    trail = run_chain(Compose([*LOAD, silently("HonestFlip", honest_flip), Resized(IMAGE, (50, 60, 50))]), [DEMO])
-    way = choose_way(trail)
-    assert (way.inverse, way.agreement.verdict) == ("affine", "verified")
+    trace = trace_preprocessing(Compose([*LOAD, silently("HonestFlip", honest_flip), Resized(IMAGE, (50, 60, 50))]), [DEMO])
+    plan = plan_inversion(trace)
+    assert (plan.inverse, plan.agreement.verdict) == ("affine", "verified")
 
 
 def test_an_invertible_warp_is_replayed():
-    trail = run_chain(Compose([*LOAD, RAS, Warpd(IMAGE), Resized(IMAGE, (60, 70, 60))]), [DEMO])
-    way = choose_way(trail)
-    assert (way.inverse, way.affine_holds, way.agreement.verdict) == ("operations", False, "verified")
+    trace = trace_preprocessing(Compose([*LOAD, RAS, Warpd(IMAGE), Resized(IMAGE, (60, 70, 60))]), [DEMO])
+    plan = plan_inversion(trace)
+    assert (plan.inverse, plan.affine_holds, plan.agreement.verdict) == ("operations", False, "verified")
     # Where the warp moved the volume's centre to in the network's input, and back.
     voxel = np.array([60, 80, 60])
-    volume = np.zeros(trail.volume_grid.shape, np.float32)
+    volume = np.zeros(trace.volume_grid.shape, np.float32)
     volume[tuple(voxel)] = 1
-    centre = trail.volume_grid.affine[:3] @ [*voxel, 1]
-    blurred = blob(trail.volume_grid.shape, trail.volume_grid.affine, centre, 8)
-    data = {IMAGE: MetaTensor(torch.from_numpy(blurred)[None], affine=torch.from_numpy(trail.volume_grid.affine))}
-    heat = Compose(trail.transforms[2:])(data)[IMAGE].as_tensor()[0]
-    placed, placement = place(heat, trail, way)
+    centre = trace.volume_grid.affine[:3] @ [*voxel, 1]
+    blurred = blob(trace.volume_grid.shape, trace.volume_grid.affine, centre, 8)
+    data = {IMAGE: MetaTensor(torch.from_numpy(blurred)[None], affine=torch.from_numpy(trace.volume_grid.affine))}
+    heat = Compose(trace.transforms[2:])(data)[IMAGE].as_tensor()[0]
+    placed, placement = place(heat, trace, plan)
     assert np.abs(np.array(placed.peak) - voxel).max() <= 2
     assert placement.verdict == "verified" and "replaying" in placement.words
     with pytest.raises(PlacementError, match="Warpd"):
-        choose_way(trail, "affine")
+        plan_inversion(trace, "affine")
 
 
 def test_a_transform_that_records_itself_but_not_in_the_affine_is_replayed():
     """MONAI's Transposed leaves the affine as it was, but it can be inverted, and the volume says that it was."""
-    trail = run_chain(Compose([*LOAD, Transposed(IMAGE, (0, 3, 2, 1)), Resized(IMAGE, (40, 50, 40))]), [DEMO])
-    way = choose_way(trail)
-    assert (way.inverse, way.affine_holds, way.agreement.verdict) == ("operations", False, "verified")
+    trace = trace_preprocessing(Compose([*LOAD, Transposed(IMAGE, (0, 3, 2, 1)), Resized(IMAGE, (40, 50, 40))]), [DEMO])
+    plan = plan_inversion(trace)
+    assert (plan.inverse, plan.affine_holds, plan.agreement.verdict) == ("operations", False, "verified")
 
 
 class BrokenWarpd(Warpd):
@@ -267,9 +267,9 @@ class BrokenWarpd(Warpd):
 
 
 def test_a_warp_whose_inverse_does_not_undo_it_is_refused():
-    trail = run_chain(Compose([*LOAD, RAS, BrokenWarpd(IMAGE)]), [DEMO])
+    trace = trace_preprocessing(Compose([*LOAD, RAS, BrokenWarpd(IMAGE)]), [DEMO])
     with pytest.raises(PlacementError, match="BrokenWarpd"):
-        choose_way(trail)
+        plan_inversion(trace)
 
 
 def symmetric_ball(path):
@@ -284,35 +284,35 @@ def test_what_cannot_be_decided_is_never_called_verified(tmp_path, kind):
     else:
         array = np.full((40, 40, 40), {"constant": 7, "empty": 0}[kind], np.float32)
         path = write_nifti(Volume(array, np.eye(4), "v"), tmp_path / "v.nii")
-    trail = run_chain(Compose([*LOAD, Flipd(IMAGE, 0)]), [path])
-    way = choose_way(trail)
-    assert way.agreement.verdict == "inconclusive"
-    _, placement = place(torch.ones(4, 4, 4), trail, way)
+    trace = trace_preprocessing(Compose([*LOAD, Flipd(IMAGE, 0)]), [path])
+    plan = plan_inversion(trace)
+    assert plan.agreement.verdict == "inconclusive"
+    _, placement = place(torch.ones(4, 4, 4), trace, plan)
     assert "inconclusive" in placement.words
 
 
 @pytest.mark.parametrize("path", VOLUMES, ids=lambda p: p.name.split(".")[0])
 def test_both_inverses_peak_in_the_same_voxel(path):
     steps = [RAS, CropForegroundd(IMAGE, source_key=IMAGE), Spacingd(IMAGE, (2, 2, 2)), Resized(IMAGE, (64, 64, 64))]
-    trail = run_chain(Compose([*LOAD, *steps]), [path])
-    way = choose_way(trail)
-    voxel = [int(n * share) for n, share in zip(trail.volume_grid.shape, (0.4, 0.55, 0.5))]
-    centre = trail.volume_grid.affine[:3] @ [*voxel, 1]
-    heat = torch.from_numpy(blob((64, 64, 64), trail.input_grid.affine, centre, 12))
-    placed, placement = place(heat, trail, way, verify=True)
+    trace = trace_preprocessing(Compose([*LOAD, *steps]), [path])
+    plan = plan_inversion(trace)
+    voxel = [int(n * share) for n, share in zip(trace.volume_grid.shape, (0.4, 0.55, 0.5))]
+    centre = trace.volume_grid.affine[:3] @ [*voxel, 1]
+    heat = torch.from_numpy(blob((64, 64, 64), trace.input_grid.affine, centre, 12))
+    placed, placement = place(heat, trace, plan, verify=True)
     # Within one voxel of each other, the diagonal neighbours included.
-    assert placement.peak_distance <= np.linalg.norm(trail.volume_grid.spacing) and placement.difference < 0.1
+    assert placement.peak_distance <= np.linalg.norm(trace.volume_grid.spacing) and placement.difference < 0.1
     assert np.abs(np.array(placed.peak) - voxel).max() <= 1
-    replayed, other = place(heat, trail, choose_way(trail, "operations"), verify=True)
+    replayed, other = place(heat, trace, plan_inversion(trace, "operations"), verify=True)
     assert other.inverse == "operations" and other.difference == pytest.approx(placement.difference, abs=1e-6)
     assert other.peak_distance == pytest.approx(placement.peak_distance)
     assert not np.shares_memory(replayed.array, placed.array)
 
 
 def test_blocks_show_one_value_an_activation():
-    trail = run_chain(Compose([*LOAD, RAS, Resized(IMAGE, (64, 64, 64))]), [DEMO])
+    trace = trace_preprocessing(Compose([*LOAD, RAS, Resized(IMAGE, (64, 64, 64))]), [DEMO])
     heat = torch.rand(4, 4, 4, generator=torch.Generator().manual_seed(0))
-    placed, _ = place(heat, trail, choose_way(trail), blocks=True)
+    placed, _ = place(heat, trace, plan_inversion(trace), nearest=True)
     assert set(np.unique(placed.array)) == set(heat.flatten().tolist())
     # Each block is a box of voxels of one activation's size.
     i, j, k = (n // 2 for n in placed.array.shape)
@@ -321,10 +321,10 @@ def test_blocks_show_one_value_an_activation():
 
 
 def test_the_cost_of_looking_is_told(tmp_path):
-    trail = run_chain(Compose([*LOAD, RAS, Spacingd(IMAGE, (2, 2, 2))]), [DEMO])
-    choose_way(trail)
-    assert 0 < trail.witness.seconds < 5
-    evidence = [s.evidence for s in trail.steps]
+    trace = trace_preprocessing(Compose([*LOAD, RAS, Spacingd(IMAGE, (2, 2, 2))]), [DEMO])
+    plan_inversion(trace)
+    assert 0 < trace.monitor.seconds < 5
+    evidence = [s.evidence for s in trace.steps]
     assert evidence[0] == evidence[1] == "" and evidence[2].startswith("verified") and "nats" in evidence[3]
 
 
@@ -349,19 +349,19 @@ def test_what_loads_the_volume_is_compared_with_the_volume():
     loaded = LoadImaged(IMAGE)({IMAGE: str(DEMO)})[IMAGE]
     grid = Grid(tuple(loaded.shape), loaded.affine.double().numpy())
     for change, verdict in ((lambda x: x, "verified"), (lambda x: x.flip(0), "mismatch"), (lambda x: x.flip(2), "mismatch")):
-        witness = Witness(loaded.as_tensor(), original_grid=grid)
+        monitor = AlignmentMonitor(loaded.as_tensor(), original_grid=grid)
         made = with_meta(change(loaded.as_tensor()).contiguous()[None], loaded)
-        witness.look(0, silently("OwnLoader", change), made, grid)
-        assert witness.conclude().verdict == verdict
-        assert [c.name for c in witness.contradictions] == ["OwnLoader"] * (verdict == "mismatch")
+        monitor.observe(0, silently("OwnLoader", change), made, grid)
+        assert monitor.overall().verdict == verdict
+        assert [c.name for c in monitor.contradictions] == ["OwnLoader"] * (verdict == "mismatch")
 
 
 def test_a_contradiction_stands_whatever_the_whole_looks_like():
     def shift(image):
         return with_meta(image.as_tensor().roll((3, -2, 2), (1, 2, 3)), image)
 
-    trail = run_chain(Compose([*LOAD, silently("Slip", shift), ScaleIntensityd(IMAGE), Resized(IMAGE, (40, 40, 40))]), [DEMO])
-    assert trail.witness.contradictions and trail.witness.conclude().verdict == "mismatch"
+    trace = trace_preprocessing(Compose([*LOAD, silently("Slip", shift), ScaleIntensityd(IMAGE), Resized(IMAGE, (40, 40, 40))]), [DEMO])
+    assert trace.monitor.contradictions and trace.monitor.overall().verdict == "mismatch"
 
 
 def hidden(kind):
@@ -394,7 +394,7 @@ def test_what_is_misplaced_is_never_called_verified(name):
     kind = next(k for k in MISPLACEMENTS if k.name == name)
     culprit, done = hidden(kind)
     try:
-        agreement = choose_way(run_chain(Compose([*LOAD, *COARSE, culprit]), [DEMO])).agreement
+        agreement = plan_inversion(trace_preprocessing(Compose([*LOAD, *COARSE, culprit]), [DEMO])).agreement
     except PlacementError as error:
         assert "Culprit" in str(error) and "with the best alternative" in str(error)
         return
@@ -404,18 +404,18 @@ def test_what_is_misplaced_is_never_called_verified(name):
 
 def test_half_of_a_head_that_was_mirrored_is_named_although_heads_are_symmetric():
     """Of a template, an average of many heads: its halves all but equal their mirror images, and are told apart."""
-    trail = run_chain(Compose([*LOAD, *COARSE]), [DEMO])
-    claim = trail.image.as_tensor()[0]
-    symmetric = with_meta((0.9 * claim + 0.1 * claim.flip(0))[None], trail.image)
+    trace = trace_preprocessing(Compose([*LOAD, *COARSE]), [DEMO])
+    claim = trace.image.as_tensor()[0]
+    symmetric = with_meta((0.9 * claim + 0.1 * claim.flip(0))[None], trace.image)
     grid = Grid(tuple(claim.shape), symmetric.affine.double().numpy())
     for part, verdict in ((np.s_[:0], "verified"), (np.s_[:, 50:], "mismatch"), (np.s_[:, :, :40], "mismatch")):
         values = symmetric.as_tensor()[0].clone()
         values[part] = values[part].flip(0)
-        witness = Witness(symmetric.as_tensor()[0], original_grid=grid)
-        witness.look(0, silently("Culprit", lambda x: x), with_meta(values[None], symmetric), grid)
-        whole = witness.conclude()
+        monitor = AlignmentMonitor(symmetric.as_tensor()[0], original_grid=grid)
+        monitor.observe(0, silently("Culprit", lambda x: x), with_meta(values[None], symmetric), grid)
+        whole = monitor.overall()
         assert whole.verdict == verdict, whole
-        assert verdict == "verified" or "half with" in witness.contradictions[0].sentence()
+        assert verdict == "verified" or "half with" in monitor.contradictions[0].sentence()
 
 
 @pytest.mark.parametrize("name", ["blur by 3", "blur by 6", "minimum of 7", "local deviation", "Sobel along I", "Sobel along K",
@@ -424,20 +424,20 @@ def test_a_change_of_intensities_raises_no_alarm(name):
     def change(image):
         return with_meta(torch.from_numpy(np.asarray(HARMLESS[name](image.numpy()[0]), np.float32))[None], image)
 
-    choose_way(run_chain(Compose([*LOAD, *COARSE, silently("Filter", change)]), [DEMO]))
+    plan_inversion(trace_preprocessing(Compose([*LOAD, *COARSE, silently("Filter", change)]), [DEMO]))
 
 
 @pytest.mark.parametrize("name", ["ramp", "ramp and noise", "checkerboard of 4", "repeated noise", "thick blob in noise", "sine"])
 def test_resizing_a_phantom_raises_no_alarm(tmp_path, name):
     path = write_nifti(Volume(phantoms()[name].astype(np.float32), np.diag([1.5, 1.5, 2, 1]), "v"), tmp_path / "v.nii")
-    way = choose_way(run_chain(Compose([*LOAD, Resized(IMAGE, (40, 48, 44))]), [path]))
-    assert name == "repeated noise" or way.agreement.verdict == "inconclusive"
+    plan = plan_inversion(trace_preprocessing(Compose([*LOAD, Resized(IMAGE, (40, 48, 44))]), [path]))
+    assert name == "repeated noise" or plan.agreement.verdict == "inconclusive"
 
 
 def test_the_verdict_says_how_far_it_sees():
-    trail = run_chain(Compose([*LOAD, *COARSE, NormalizeIntensityd(IMAGE)]), [DEMO])
-    way = choose_way(trail)
-    _, placement = place(torch.ones(4, 4, 4), trail, way)
+    trace = trace_preprocessing(Compose([*LOAD, *COARSE, NormalizeIntensityd(IMAGE)]), [DEMO])
+    plan = plan_inversion(trace)
+    _, placement = place(torch.ones(4, 4, 4), trace, plan)
     assert placement.verdict == "verified" and 0 < placement.shift_mm <= 3 and 0 < placement.turn_degrees <= 2
     assert 0 < placement.zoom_percent <= 5 and 0 < placement.parts_mm <= 10
     assert re.match(r"Alignment verified to within 2 mm and 1°.*: mutual information \d\.\d\d nats; the best alternative \(",
@@ -457,20 +457,20 @@ def test_every_channel_is_looked_at():
         return x
 
     with pytest.raises(PlacementError, match=r"Channels, mirrored the image .*of channel 3"):
-        choose_way(run_chain(Compose([*LOAD, *COARSE, channels(same, same, lambda x: x.flip(1))]), [DEMO]))
+        plan_inversion(trace_preprocessing(Compose([*LOAD, *COARSE, channels(same, same, lambda x: x.flip(1))]), [DEMO]))
     with pytest.raises(PlacementError, match=r"of channel 2"):
-        choose_way(run_chain(Compose([*LOAD, *COARSE, channels(same, lambda x: x.roll(3, 2))]), [DEMO]))
+        plan_inversion(trace_preprocessing(Compose([*LOAD, *COARSE, channels(same, lambda x: x.roll(3, 2))]), [DEMO]))
     windows = channels(same, lambda x: x.clamp(20, 90), lambda x: (x > 60).float(), lambda x: -x)
-    assert choose_way(run_chain(Compose([*LOAD, *COARSE, windows]), [DEMO])).agreement.verdict == "verified"
+    assert plan_inversion(trace_preprocessing(Compose([*LOAD, *COARSE, windows]), [DEMO])).agreement.verdict == "verified"
 
 
 def test_neighbouring_slices_may_be_channels():
     """2.5-D networks take slices k − 1, k, k + 1 as channels."""
     neighbours = channels(*(lambda x, s=s: x.roll(s, 3) for s in (1, 0, -1)))
-    way = choose_way(run_chain(Compose([*LOAD, *COARSE, neighbours]), [DEMO]))
-    assert way.agreement.verdict == "verified"
+    plan = plan_inversion(trace_preprocessing(Compose([*LOAD, *COARSE, neighbours]), [DEMO]))
+    assert plan.agreement.verdict == "verified"
 
 
 def test_the_claim_is_no_alternative_to_itself():
-    trail = run_chain(Compose([*LOAD, *COARSE, silently("Noise", lambda x: with_meta(x + 200 * torch.randn_like(x), x))]), [DEMO])
-    assert "(0, 0, 0)" not in " ".join(s.evidence for s in trail.steps)
+    trace = trace_preprocessing(Compose([*LOAD, *COARSE, silently("Noise", lambda x: with_meta(x + 200 * torch.randn_like(x), x))]), [DEMO])
+    assert "(0, 0, 0)" not in " ".join(s.evidence for s in trace.steps)

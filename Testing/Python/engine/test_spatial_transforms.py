@@ -7,10 +7,11 @@ out is taken for the heatmap and put back. Where the network saw, the field must
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.inverse import field_of_view, place_by_affine, place_by_operations
-from CAMOverlayLib.engine.placing import choose_way
-from CAMOverlayLib.engine.trail import run_chain
-from CAMOverlayLib.engine.volume import Volume, write_nifti
+from CAMOverlayLib.engine.restore.affine import field_of_view, place_by_affine
+from CAMOverlayLib.engine.restore.transforms import place_by_operations
+from CAMOverlayLib.engine.restore.plan import plan_inversion
+from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
+from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
 from geometries import GEOMETRIES, blob
 from monai import transforms as mt
 
@@ -94,19 +95,19 @@ def made(name, arguments, form, lazy=False):
     return mt.Compose(chain, lazy=lazy).set_random_state(seed=7)
 
 
-def compare_with_truth(trail, rim: float = 1.5):
+def compare_with_truth(trace, rim: float = 1.5):
     """Largest error inside the field of view, a rim of input voxels at its edge and at the volume's left out.
 
     There a voxel of the input is mixed with the padding beyond the volume, which is the forward transform's doing.
     """
-    heat = trail.image.as_tensor()[0].float()
-    placed = place_by_affine(heat, trail)
-    region = field_of_view(trail)
+    heat = trace.image.as_tensor()[0].float()
+    placed = place_by_affine(heat, trace)
+    region = field_of_view(trace)
     inside = region.mask()
     assert not placed.array[~inside].any(), "something outside the field of view"
     index = np.stack(np.meshgrid(*map(np.arange, SHAPE), indexing="ij"), -1)
-    for grid in trail.grids[1:]:
-        mapping = grid.index_from(trail.volume_grid)
+    for grid in trace.grids[1:]:
+        mapping = grid.index_from(trace.volume_grid)
         position = index @ mapping[:3, :3].T + mapping[:3, 3]
         inside &= ((position >= rim - 0.5) & (position <= np.array(grid.shape) - 0.5 - rim)).all(-1)
         edge = np.abs(np.linalg.inv(mapping)[:3, :3]).sum(1) * rim  # of an input voxel, in voxels of the volume
@@ -120,14 +121,14 @@ def compare_with_truth(trail, rim: float = 1.5):
 def test_the_composed_inverse_is_the_truth(volume_file, form):
     wrong = {}
     for label, (name, arguments) in TABLE.items():
-        trail = run_chain(made(name, arguments, "array" if form == "array" else "dictionary", form == "lazy"), [volume_file])
-        error, placed, inside = compare_with_truth(trail)
+        trace = trace_preprocessing(made(name, arguments, "array" if form == "array" else "dictionary", form == "lazy"), [volume_file])
+        error, placed, inside = compare_with_truth(trace)
         if error > TOLERANCE:
             wrong[label] = error
-        if form == "dictionary" and choose_way(trail).agreement.verdict == "mismatch":  # the same image in every form
-            wrong[label + ", verdict"] = trail.steps
-        replayed = place_by_operations(trail.image.as_tensor()[0].float(), trail)
-        assert not replayed.array[~field_of_view(trail).mask()].any()
+        if form == "dictionary" and plan_inversion(trace).agreement.verdict == "mismatch":  # the same image in every form
+            wrong[label + ", verdict"] = trace.steps
+        replayed = place_by_operations(trace.image.as_tensor()[0].float(), trace)
+        assert not replayed.array[~field_of_view(trace).mask()].any()
         # The replay interpolates once more, so it may be that much farther away.
         difference = float(np.abs(replayed.array - placed.array)[inside].max())
         # (After averaging it has nothing but blocks to go back with: MONAI enlarges by the same mode.)
@@ -139,8 +140,8 @@ def test_the_composed_inverse_is_the_truth(volume_file, form):
 @pytest.mark.parametrize("mode", ["nearest", "area"])
 def test_modes_that_take_whole_voxels_are_off_by_less_than_half_a_voxel(volume_file, mode):
     """Sizes that do not divide: nearest takes the voxel before, area the mean of a window that is not centred."""
-    trail = run_chain(made("Resize", {"spatial_size": (40, 34, 30), "mode": mode}, "dictionary"), [volume_file])
-    error, _, _ = compare_with_truth(trail)
+    trace = trace_preprocessing(made("Resize", {"spatial_size": (40, 34, 30), "mode": mode}, "dictionary"), [volume_file])
+    error, _, _ = compare_with_truth(trace)
     steepest = max(np.abs(np.diff(truth(), axis=a)).max() for a in range(3))
     assert error < 0.5 * 3 * steepest + TOLERANCE
 
@@ -162,19 +163,19 @@ def test_twenty_random_chains(volume_file):
     for seed in range(20):
         rng = np.random.default_rng(seed)
         chain = mt.Compose(random_chain(rng), lazy=bool(seed % 2)).set_random_state(seed=seed)
-        trail = run_chain(chain, [volume_file])
+        trace = trace_preprocessing(chain, [volume_file])
         try:
-            error, _, _ = compare_with_truth(trail, rim=2.5)
+            error, _, _ = compare_with_truth(trace, rim=2.5)
         except AssertionError as problem:
             error = float("inf") if "outside" in str(problem) else 0.0
         if error > TOLERANCE:
-            wrong[seed] = (error, [s.name for s in trail.steps])
+            wrong[seed] = (error, [s.name for s in trace.steps])
     assert not wrong, wrong
 
 
 def test_an_empty_region_gives_an_empty_map(volume_file):
     crop = mt.Compose([mt.LoadImaged("image"), mt.EnsureChannelFirstd("image"), mt.SpatialCropd("image", roi_slices=[
         slice(0, 4), slice(0, 4), slice(0, 4)])])  # fmt: skip
-    trail = run_chain(crop, [volume_file])
-    placed = place_by_affine(torch.ones(2, 2, 2), trail)
+    trace = trace_preprocessing(crop, [volume_file])
+    placed = place_by_affine(torch.ones(2, 2, 2), trace)
     assert placed.array[:4, :4, :4].all() and placed.array.sum() == 64

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from CAMOverlayLib import explain
-from CAMOverlayLib.engine.grid import Grid
-from CAMOverlayLib.engine.inverse import activation_grid, to_input_grid
-from CAMOverlayLib.engine.steps import true_steps
+from CAMOverlayLib.engine.geometry.grid import Grid
+from CAMOverlayLib.engine.geometry.resample import activation_grid, to_input_grid
+from CAMOverlayLib.engine.network.strides import true_steps
 from monai.inferers import SlidingWindowInferer
 from monai.transforms import Compose, EnsureChannelFirst
 from torch import nn

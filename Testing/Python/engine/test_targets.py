@@ -4,11 +4,13 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.grid import Grid
-from CAMOverlayLib.engine.places import Places
-from CAMOverlayLib.engine.targets import choose_target, is_regression, make_goal, predict
-from CAMOverlayLib.errors import TargetError
-from CAMOverlayLib.request import Request, TargetSpec, VolumeFile
+from CAMOverlayLib.engine.geometry.grid import Grid
+from CAMOverlayLib.engine.target.regions import TargetRegions
+from CAMOverlayLib.engine.bundle.model import is_regression
+from CAMOverlayLib.engine.target.targets import build_objective, choose_target, predict
+from CAMOverlayLib.contract.errors import TargetError
+from CAMOverlayLib.contract.request import Request
+from CAMOverlayLib.contract.target import TargetSpec, VolumeFile
 from geometries import GEOMETRIES
 from monai.networks.nets import Classifier, Regressor
 
@@ -17,7 +19,7 @@ LOGITS = torch.tensor([[0.5, 2.0, -1.0]])
 
 
 def test_prediction_of_a_classifier():
-    prediction = predict(LOGITS, CLASSES, independent=False)
+    prediction = predict(LOGITS, CLASSES, multilabel=False)
     assert prediction.name == "Lesion" and prediction.activation == "softmax"
     assert prediction.probabilities == pytest.approx(LOGITS.softmax(1)[0].tolist())
     assert prediction.outputs == (0.5, 2.0, -1.0)
@@ -25,7 +27,7 @@ def test_prediction_of_a_classifier():
 
 
 def test_prediction_of_independent_outputs():
-    prediction = predict(LOGITS, CLASSES, independent=True)
+    prediction = predict(LOGITS, CLASSES, multilabel=True)
     assert prediction.activation == "sigmoid"
     assert prediction.probabilities == pytest.approx(LOGITS.sigmoid()[0].tolist())
     assert predict(LOGITS[:, :1], (), False).activation == "sigmoid"
@@ -60,34 +62,34 @@ def test_a_segmentation_target_is_the_region_predicted_so():
     output = segmentation()
     prediction = predict(output, ("background", "organ", "tumor"), False)
     assert prediction.voxels == (32, 32, 0)
-    goal = make_goal(output, 1, prediction)
-    assert float(goal(output)) == 3.0 * 32 and "32 voxels predicted so" in goal.target.description
-    assert torch.equal(goal(output.expand(2, -1, -1, -1, -1)), torch.tensor([96.0, 96.0]))  # a number for every image
-    assert make_goal(output, None, prediction).target.name == "organ"  # background is not what one asks for
-    assert make_goal(output, "background", prediction).target.index == 0
+    objective = build_objective(output, 1, prediction)
+    assert float(objective(output)) == 3.0 * 32 and "32 voxels predicted so" in objective.target.description
+    assert torch.equal(objective(output.expand(2, -1, -1, -1, -1)), torch.tensor([96.0, 96.0]))  # a number for every image
+    assert build_objective(output, None, prediction).target.name == "organ"  # background is not what one asks for
+    assert build_objective(output, "background", prediction).target.index == 0
 
 
 def test_a_class_that_is_nowhere_is_asked_for_where_it_comes_nearest():
     output = segmentation()
-    goal = make_goal(output, "tumor", predict(output, ("background", "organ", "tumor"), False))
+    objective = build_objective(output, "tumor", predict(output, ("background", "organ", "tumor"), False))
     nearest = output.softmax(1)[0, 2].argmax()
-    assert goal.region.flatten().nonzero().tolist() == [[nearest]]
-    assert "highest" in goal.target.description and "No voxel is predicted as 'tumor'" in goal.warnings[0]
+    assert objective.region.flatten().nonzero().tolist() == [[nearest]]
+    assert "highest" in objective.target.description and "No voxel is predicted as 'tumor'" in objective.warnings[0]
 
 
 def test_the_difference_of_two_classes():
     prediction = predict(LOGITS, CLASSES, False)
     for words in ("lesion-healthy", "1-0", "Lesion - healthy", TargetSpec("lesion", "healthy")):
-        goal = make_goal(LOGITS, words, prediction)
-        assert float(goal(LOGITS)) == 1.5 and (goal.target.index, goal.target.minus) == (1, 0)
-    assert goal.target.name == "Lesion − healthy"
-    assert goal.target.description == "output of class 'Lesion' minus that of 'healthy' before softmax"
+        objective = build_objective(LOGITS, words, prediction)
+        assert float(objective(LOGITS)) == 1.5 and (objective.target.index, objective.target.minus) == (1, 0)
+    assert objective.target.name == "Lesion − healthy"
+    assert objective.target.description == "output of class 'Lesion' minus that of 'healthy' before softmax"
     with pytest.raises(TargetError, match="minus itself"):
-        make_goal(LOGITS, "1-1", prediction)
+        build_objective(LOGITS, "1-1", prediction)
     hyphened = predict(LOGITS, ("non-lesion", "lesion", "non"), False)
-    assert make_goal(LOGITS, "non-lesion", hyphened).target.minus is None
-    assert make_goal(LOGITS, "lesion-non-lesion", hyphened).target.minus == 0
-    over = make_goal(segmentation(), "1-0", predict(segmentation(), (), False))
+    assert build_objective(LOGITS, "non-lesion", hyphened).target.minus is None
+    assert build_objective(LOGITS, "lesion-non-lesion", hyphened).target.minus == 0
+    over = build_objective(segmentation(), "1-0", predict(segmentation(), (), False))
     assert float(over(segmentation())) == 96 and "sum of the outputs" in over.target.description
 
 
@@ -95,8 +97,8 @@ def test_a_regression_has_no_probabilities():
     prediction = predict(torch.tensor([[61.5, -2.0]]), ("age",), False, regression=True)
     assert prediction.activation == "none" and prediction.classes == ("age", "output 1")
     assert prediction.probabilities == prediction.outputs == (61.5, -2.0)
-    goal = make_goal(torch.tensor([[61.5, -2.0]]), None, prediction)
-    assert goal.target.description == "output of 'age'" and float(goal(torch.tensor([[61.5, -2.0]]))) == 61.5
+    objective = build_objective(torch.tensor([[61.5, -2.0]]), None, prediction)
+    assert objective.target.description == "output of 'age'" and float(objective(torch.tensor([[61.5, -2.0]]))) == 61.5
 
 
 def test_what_is_a_regression():
@@ -110,7 +112,7 @@ def test_a_classifier_of_one_voxel_is_a_classifier():
     output = LOGITS.view(1, 3, 1, 1, 1)
     prediction = predict(output, CLASSES, False)
     assert prediction.name == "Lesion" and prediction.voxels == ()
-    assert float(make_goal(output, 0, prediction)(output)) == 0.5
+    assert float(build_objective(output, 0, prediction)(output)) == 0.5
 
 
 # Places ---------------------------------------------------------------------------------------------------------------
@@ -131,21 +133,21 @@ def output_at(index):
 def test_a_voxel_of_the_volume_is_found_in_the_output(voxel):
     index = tuple(((np.array(voxel) - [20, 0, 0]) // 2).tolist())
     output = output_at(index)
-    prediction, region = predict(output, ("background", "lesion"), False), Places(VOLUME, INPUT)
+    prediction, region = predict(output, ("background", "lesion"), False), TargetRegions(VOLUME, INPUT)
     ras = tuple(float(x) for x in VOLUME.affine[:3] @ [*voxel, 1])
     for wanted in (
         f"lesion@voxel={','.join(map(str, voxel))}", TargetSpec(voxel=voxel), TargetSpec(1, ras=ras),
         "@ras=" + ",".join(map(str, ras)),
     ):  # fmt: skip
-        goal = make_goal(output, wanted, prediction, region)
-        assert float(goal(output)) == 7.0 and goal.target.name == "lesion", wanted
-        assert f"which is voxel {index} of the output" in goal.target.description
-    both = make_goal(output, "lesion-background@voxel=" + ",".join(map(str, voxel)), prediction, region)
+        objective = build_objective(output, wanted, prediction, region)
+        assert float(objective(output)) == 7.0 and objective.target.name == "lesion", wanted
+        assert f"which is voxel {index} of the output" in objective.target.description
+    both = build_objective(output, "lesion-background@voxel=" + ",".join(map(str, voxel)), prediction, region)
     assert float(both(output)) == 6.0
 
 
 def test_a_mask_on_any_grid_is_found_in_the_output(tmp_path):
-    output, region = output_at((4, 5, 6)), Places(VOLUME, INPUT)
+    output, region = output_at((4, 5, 6)), TargetRegions(VOLUME, INPUT)
     output[0, 1] += torch.arange(1500.0).view(INPUT.shape) / 1500
     prediction = predict(output, ("background", "lesion"), False)
     mask = np.zeros(VOLUME.shape, np.uint8)
@@ -155,11 +157,11 @@ def test_a_mask_on_any_grid_is_found_in_the_output(tmp_path):
     turned = VOLUME.affine @ np.array([[-1, 0, 0, 39], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
     file = VolumeFile(str(tmp_path / "turned.npy"), tuple(map(tuple, turned.tolist())), "drawn")
     for wanted in (f"1@mask={tmp_path / 'mask.nii.gz'}", TargetSpec(1, mask=file)):
-        goal = make_goal(output, wanted, prediction, region)
+        objective = build_objective(output, wanted, prediction, region)
         expected = torch.zeros(INPUT.shape, dtype=torch.bool)
         expected[3:6, 4:6, 6:7] = True
-        assert torch.equal(goal.region, expected) and "6 voxels of mask" in goal.target.description
-    assert float(goal(output)) == pytest.approx(float(output[0, 1][expected].sum()))
+        assert torch.equal(objective.region, expected) and "6 voxels of mask" in objective.target.description
+    assert float(objective(output)) == pytest.approx(float(output[0, 1][expected].sum()))
 
 
 WRONG = {
@@ -176,7 +178,7 @@ WRONG = {
 def test_a_wrong_place_is_answered_in_a_sentence(wanted, message):
     output = output_at((1, 1, 1))
     with pytest.raises(TargetError, match=message):
-        make_goal(output, wanted, predict(output, ("background", "lesion"), False), Places(VOLUME, INPUT))
+        build_objective(output, wanted, predict(output, ("background", "lesion"), False), TargetRegions(VOLUME, INPUT))
 
 
 def test_a_mask_that_the_network_did_not_see(tmp_path):
@@ -184,16 +186,16 @@ def test_a_mask_that_the_network_did_not_see(tmp_path):
     for name, message in (("empty", "is empty"), ("cropped", "Nothing of mask")):
         nibabel.save(nibabel.Nifti1Image(mask, VOLUME.affine), tmp_path / f"{name}.nii.gz")
         with pytest.raises(TargetError, match=message):
-            make_goal(output, f"1@mask={tmp_path / name}.nii.gz", predict(output, (), False), Places(VOLUME, INPUT))
+            build_objective(output, f"1@mask={tmp_path / name}.nii.gz", predict(output, (), False), TargetRegions(VOLUME, INPUT))
         mask[:10] = 1
 
 
 def test_a_place_needs_a_map_and_an_affine_that_holds():
     with pytest.raises(TargetError, match="one answer for the whole volume"):
-        make_goal(LOGITS, "1@voxel=1,2,3", predict(LOGITS, CLASSES, False), Places(VOLUME, INPUT))
+        build_objective(LOGITS, "1@voxel=1,2,3", predict(LOGITS, CLASSES, False), TargetRegions(VOLUME, INPUT))
     output = output_at((1, 1, 1))
     with pytest.raises(TargetError, match="warps the voxels"):
-        make_goal(output, "1@voxel=30,2,3", predict(output, (), False), Places(VOLUME, INPUT, affine_holds=False))
+        build_objective(output, "1@voxel=30,2,3", predict(output, (), False), TargetRegions(VOLUME, INPUT, affine_holds=False))
 
 
 def test_a_target_survives_json():

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.trail import run_chain
-from CAMOverlayLib.engine.volume import Volume, write_nifti
-from CAMOverlayLib.errors import PlacementError, PreprocessingError
+from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
+from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
+from CAMOverlayLib.contract.errors import PlacementError, PreprocessingError
 from geometries import GEOMETRIES, blob
 from monai.transforms import (
     Compose,
@@ -68,41 +68,41 @@ def test_the_network_gets_exactly_what_the_chain_itself_would_have_given(volume_
         expected = make()(str(volume_file))
     else:
         expected = make()({IMAGE: str(volume_file)})[IMAGE]
-    trail = run_chain(make(), [volume_file])
-    assert torch.equal(trail.image.as_tensor(), expected.as_tensor())
-    assert trail.image.dtype == expected.dtype
-    np.testing.assert_array_equal(trail.image.affine, expected.affine)
-    assert [op["class"] for op in trail.image.applied_operations] == [op["class"] for op in expected.applied_operations]
+    trace = trace_preprocessing(make(), [volume_file])
+    assert torch.equal(trace.image.as_tensor(), expected.as_tensor())
+    assert trace.image.dtype == expected.dtype
+    np.testing.assert_array_equal(trace.image.affine, expected.affine)
+    assert [op["class"] for op in trace.image.applied_operations] == [op["class"] for op in expected.applied_operations]
 
 
 def test_every_step_is_described(volume_file):
     seen = []
-    trail = run_chain(CHAINS["nested"](), [volume_file], report=lambda i, n, name: seen.append((i, n, name)))
-    assert [s.name for s in trail.steps] == [type(t).__name__ for t in spatial_chain()]
-    assert seen == [(i, 8, s.name) for i, s in enumerate(trail.steps)]
-    load, channel, orientation, crop, spacing, normalise, resize, rotate = trail.steps
+    trace = trace_preprocessing(CHAINS["nested"](), [volume_file], report=lambda i, n, name: seen.append((i, n, name)))
+    assert [s.name for s in trace.steps] == [type(t).__name__ for t in spatial_chain()]
+    assert seen == [(i, 8, s.name) for i, s in enumerate(trace.steps)]
+    load, channel, orientation, crop, spacing, normalise, resize, rotate = trace.steps
     assert load.shape_before is None and load.shape_after == (30, 28, 22)
     assert load.orientation == "LPS" and orientation.orientation == "RAS" and rotate.orientation != "RAS"
     assert crop.shape_before == (30, 28, 22) and all(a < b for a, b in zip(crop.shape_after, crop.shape_before))
     np.testing.assert_allclose(spacing.spacing_before, (1.2, 1.4, 2.0), rtol=1e-5)
     np.testing.assert_allclose(spacing.spacing_after, (2, 2, 2), rtol=1e-5)
     assert resize.shape_after == (16, 18, 20) and rotate.shape_after == (18, 16, 20)
-    assert [s.recorded for s in trail.steps] == [False, False, True, True, True, False, True, True]
+    assert [s.recorded for s in trace.steps] == [False, False, True, True, True, False, True, True]
     assert normalise.value_range[0] < 0 < normalise.value_range[1]
-    assert 0 < load.nonzero <= 1 and all(s.seconds >= 0 for s in trail.steps)
+    assert 0 < load.nonzero <= 1 and all(s.seconds >= 0 for s in trace.steps)
 
 
 def test_a_lazy_chain_shows_where_it_is_going_before_it_resamples(volume_file):
-    trail = run_chain(Compose(spatial_chain(length=5), lazy=True), [volume_file])
-    eager = run_chain(Compose(spatial_chain(length=5)), [volume_file])
-    assert [s.shape_after for s in trail.steps] == [s.shape_after for s in eager.steps]
-    assert not trail.image.pending_operations
+    trace = trace_preprocessing(Compose(spatial_chain(length=5), lazy=True), [volume_file])
+    eager = trace_preprocessing(Compose(spatial_chain(length=5)), [volume_file])
+    assert [s.shape_after for s in trace.steps] == [s.shape_after for s in eager.steps]
+    assert not trace.image.pending_operations
 
 
 def test_several_volumes_are_channels(tmp_path, volume_file):
     other = write_nifti(Volume(np.ones((30, 28, 22)), GEOMETRIES["oblique LPS"], "w"), tmp_path / "w.nii")
-    trail = run_chain(Compose(spatial_chain(length=3)), [volume_file, other])
-    assert trail.image.shape == (2, 30, 28, 22) and float(trail.image[1].min()) == 1
+    trace = trace_preprocessing(Compose(spatial_chain(length=3)), [volume_file, other])
+    assert trace.image.shape == (2, 30, 28, 22) and float(trace.image[1].min()) == 1
 
 
 def test_a_failing_transform_is_named_with_its_reason(volume_file):
@@ -111,7 +111,7 @@ def test_a_failing_transform_is_named_with_its_reason(volume_file):
 
     chain = Compose([*spatial_chain(length=3), Lambdad(IMAGE, fail)])
     with pytest.raises(PreprocessingError, match=r"Transform 4.*Lambdad, failed.*\(1, 30, 28, 22\).*wants a knee"):
-        run_chain(chain, [volume_file])
+        trace_preprocessing(chain, [volume_file])
 
 
 @pytest.mark.parametrize(
@@ -128,15 +128,15 @@ def test_a_failing_transform_is_named_with_its_reason(volume_file):
 )
 def test_a_transform_that_breaks_the_metatensor_is_named(volume_file, transform, message):
     with pytest.raises(PlacementError, match=message):
-        run_chain(Compose([*spatial_chain(length=3), transform]), [volume_file])
+        trace_preprocessing(Compose([*spatial_chain(length=3), transform]), [volume_file])
 
 
 def test_the_input_file_is_not_changed(volume_file):
     before = volume_file.read_bytes()
-    run_chain(Compose([*spatial_chain(length=3), Lambdad(IMAGE, lambda x: x.mul_(0))]), [volume_file])
+    trace_preprocessing(Compose([*spatial_chain(length=3), Lambdad(IMAGE, lambda x: x.mul_(0))]), [volume_file])
     assert volume_file.read_bytes() == before
 
 
 def test_flip_of_an_array_chain_inverts(volume_file):
-    trail = run_chain(Compose([LoadImage(), EnsureChannelFirst(), Flip(0)]), [volume_file])
-    assert trail.key is None and len(trail.grids) == 3
+    trace = trace_preprocessing(Compose([LoadImage(), EnsureChannelFirst(), Flip(0)]), [volume_file])
+    assert trace.key is None and len(trace.grids) == 3

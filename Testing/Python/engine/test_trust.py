@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from CAMOverlayLib import bundle_content, bundle_files
-from CAMOverlayLib.engine import isolation
-from CAMOverlayLib.engine.bundle import Bundle
-from CAMOverlayLib.engine.memory import Memory
-from CAMOverlayLib.errors import BundleError, UntrustedBundleError
+from CAMOverlayLib.contract import bundle_content, bundle_files
+from CAMOverlayLib.engine.bundle import isolation
+from CAMOverlayLib.engine.bundle.bundle import Bundle
+from CAMOverlayLib.engine.cache import Cache
+from CAMOverlayLib.contract.errors import BundleError, UntrustedBundleError
 
 NET = "import torch\nclass Net(torch.nn.Conv3d):\n    number = {}\n    def __init__(self):\n        super().__init__(1, 1, 1)\n"
 CONV = {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 1, "kernel_size": 1}
@@ -146,17 +146,17 @@ def test_what_changes_between_reading_and_running_is_refused(own_code):
 
 
 def test_same_size_and_time_is_another_model(own_code):
-    folder, memory = own_code(), Memory()
+    folder, cache = own_code(), Cache()
     config = folder / "configs/inference.json"
     text = config.read_text().replace("scripts.net.Net", "torch.nn.Conv3d").replace(
         '"torch.nn.Conv3d"', '"torch.nn.Conv3d", "in_channels": 1, "out_channels": 1, "kernel_size": 1')
     config.write_text(text)
     stat = config.stat()
-    first = memory.model(str(folder), True, (), CPU)
-    assert memory.model(str(folder), True, (), CPU) is first
+    first = cache.model(str(folder), True, (), CPU)
+    assert cache.model(str(folder), True, (), CPU) is first
     config.write_text(text.replace("1, 1", "1, 1"))
     os.utime(config, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert memory.model(str(folder), True, (), CPU) is not first
+    assert cache.model(str(folder), True, (), CPU) is not first
 
 
 @pytest.mark.parametrize("macro", ["%../x.json::n", "%{}/x.json::n", "%x/../../x.json", "%../X.JSON", "%../my x+.yaml#n", "%../x.json\n"])

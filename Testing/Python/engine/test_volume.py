@@ -1,8 +1,8 @@
 import nibabel
 import numpy as np
 import pytest
-from CAMOverlayLib.engine.volume import Volume, read_volume, write_nifti
-from CAMOverlayLib.errors import OutputError, VolumeError
+from CAMOverlayLib.engine.geometry.volume import Volume, read_volume, write_nifti
+from CAMOverlayLib.contract.errors import OutputError, VolumeError
 from geometries import GEOMETRIES, affines, geometry
 from hypothesis import HealthCheck, example, given, settings
 from support import examples
@@ -63,13 +63,13 @@ def test_each_unusable_volume_says_what_is_wrong_and_what_to_do(export):
     holes = good.copy()
     holes[1, 2, 3] = np.nan
     holes[3, 2, 3] = np.inf
-    flat = np.diag([1.0, 0.0, 1.0, 1.0])
+    is_2d = np.diag([1.0, 0.0, 1.0, 1.0])
     same = np.array([[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
     cases = [
         (np.ones((4, 4, 4, 2)), np.eye(4), r"4-D with shape \(4, 4, 4, 2\).*single frame"),
         (np.ones((4, 0, 4)), np.eye(4), r"no voxels \(shape \(4, 0, 4\)\)"),
         (holes, np.eye(4), r"2 voxels that are NaN or infinite, the first at \(1, 2, 3\).*Replace"),
-        (good, flat, "singular geometry.*header"),
+        (good, is_2d, "singular geometry.*header"),
         (good, same, "singular geometry"),
         (good, np.full((4, 4), np.nan), "not a finite 4×4 matrix"),
         (np.ones((4, 4, 4), complex), np.eye(4), "complex128"),
@@ -88,9 +88,9 @@ def test_a_file_that_is_no_array_is_named(tmp_path, export):
 
 def test_a_header_that_promises_more_than_its_file_holds_is_called_so_at_both_doors(tmp_path):
     """Nothing is allocated for it, and volume and mask are refused in the same words."""
-    from CAMOverlayLib.engine.direct import _read
-    from CAMOverlayLib.engine.places import read_mask
-    from CAMOverlayLib.errors import TargetError
+    from CAMOverlayLib.engine.api import _read
+    from CAMOverlayLib.engine.target.regions import read_mask
+    from CAMOverlayLib.contract.errors import TargetError
 
     path = tmp_path / "huge.nii"
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.eye(4)), path)

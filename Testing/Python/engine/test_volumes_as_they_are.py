@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from CAMOverlayLib import explain
-from CAMOverlayLib.engine.channels import on_one_grid
-from CAMOverlayLib.engine.placing import choose_way, place
-from CAMOverlayLib.engine.slices import in_plane
-from CAMOverlayLib.engine.trail import run_chain
-from CAMOverlayLib.engine.volume import Volume, write_nifti
-from CAMOverlayLib.errors import OutputError, PlacementError, PreprocessingError, VolumeError
+from CAMOverlayLib.engine.geometry.channels import on_one_grid
+from CAMOverlayLib.engine.restore.plan import plan_inversion, place
+from CAMOverlayLib.engine.geometry.slice_stack import in_plane
+from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
+from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
+from CAMOverlayLib.contract.errors import OutputError, PlacementError, PreprocessingError, VolumeError
 from geometries import GEOMETRIES, blob
 from monai.data import MetaTensor
 from monai.transforms import (
@@ -175,7 +175,7 @@ def test_a_2d_chain_reads_the_true_spacing_of_any_slice(orientation, geometry, s
     found = explain(Watching(2), chain, (array, affine), target=0, layer="layer", regression=True, slices=orientation)
     assert np.linalg.norm(np.array(found.result.peak_ras) - centre) < 4
     if isinstance(step, Spacing):
-        from CAMOverlayLib.engine.slices import cut
+        from CAMOverlayLib.engine.geometry.slice_stack import cut
 
         stack = cut(Volume(array, affine, "v"), orientation)
         extent = np.array(stack.picture(0).shape[:2]) * np.linalg.norm(stack.picture(0).affine[:3, :2], axis=0)
@@ -226,25 +226,25 @@ def test_a_merge_that_cannot_be_followed_is_still_refused(tmp_path):
             return dict(data) | {self.name: np.stack([data[k][0] for k in self.keys])[:, ::2]}
 
     with pytest.raises(PlacementError, match=r"Mean returned a numpy.ndarray instead of a MetaTensor"):
-        run_chain(merging(merge=Mean(MERGED)), files)
+        trace_preprocessing(merging(merge=Mean(MERGED)), files)
     with pytest.raises(PlacementError, match="ConcatImages returned a numpy.ndarray"):
-        run_chain(merging(Orientationd("image", "LPS", labels=None)), files)  # it would read an affine that is not there
+        trace_preprocessing(merging(Orientationd("image", "LPS", labels=None)), files)  # it would read an affine that is not there
 
     class Mirrored(ConcatImages):
         def __call__(self, data):
             return dict(data) | {self.name: np.concatenate([data[k] for k in self.keys], axis=0)[:, ::-1].copy()}
 
-    trail = run_chain(merging(merge=Mirrored(MERGED)), files)
+    trace = trace_preprocessing(merging(merge=Mirrored(MERGED)), files)
     with pytest.raises(PlacementError, match="Mirrored, mirrored the image"):
-        choose_way(trail)
+        plan_inversion(trace)
 
 
 def test_going_back_by_operations_follows_the_key_through_a_merge(tmp_path):
     from monai.transforms import ConcatItemsd
 
     files = [write_nifti(Volume(array_of(), AFFINE, n), tmp_path / f"{n}.nii") for n in MERGED]
-    trail = run_chain(merging(merge=ConcatItemsd(MERGED, "image")), files)
-    placed, placement = place(trail.image.as_tensor()[0].float(), trail, choose_way(trail, "operations"), verify=True)
+    trace = trace_preprocessing(merging(merge=ConcatItemsd(MERGED, "image")), files)
+    placed, placement = place(trace.image.as_tensor()[0].float(), trace, plan_inversion(trace, "operations"), verify=True)
     assert placement.inverse == "operations" and placement.peak_distance < 3
     assert np.corrcoef(placed.array.ravel(), array_of().ravel())[0, 1] > 0.9
 
@@ -259,7 +259,7 @@ def test_cropping_to_the_foreground_of_an_empty_volume_is_answered_in_a_sentence
 
 
 def test_a_full_disk_while_slices_are_written(monkeypatch):
-    import CAMOverlayLib.engine.volume as volume_module
+    import CAMOverlayLib.engine.geometry.volume as volume_module
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -271,16 +271,16 @@ def test_a_full_disk_while_slices_are_written(monkeypatch):
 
 
 def test_the_steps_of_an_earlier_trail_are_gone_and_nothing_else(tmp_path):
-    from CAMOverlayLib.engine.placing import choose_way
-    from CAMOverlayLib.engine.trail_files import write_trail
+    from CAMOverlayLib.engine.restore.plan import plan_inversion
+    from CAMOverlayLib.engine.restore.intermediates import save_intermediates
 
     path = write_nifti(Volume(array_of(), AFFINE, "v"), tmp_path / "v.nii")
     folder = tmp_path / "trail"
     folder.mkdir()
     (folder / "forward-notes.txt").write_text("mine")
     for steps in ([*LOAD, Resize((12, 12, 12)), Orientation("RAS", labels=None)], LOAD):
-        trail = run_chain(Compose(steps), [path], keep_images=True)
-        write_trail(torch.ones(3, 3, 3), trail, choose_way(trail), folder)
+        trace = trace_preprocessing(Compose(steps), [path], keep_images=True)
+        save_intermediates(torch.ones(3, 3, 3), trace, plan_inversion(trace), folder)
     names = sorted(f.name for f in folder.iterdir())
     assert names == ["backward-01-LoadImage.nii.gz", "backward-02-EnsureChannelFirst.nii.gz", "forward-01-LoadImage.nii.gz",
                      "forward-02-EnsureChannelFirst.nii.gz", "forward-notes.txt"]  # fmt: skip

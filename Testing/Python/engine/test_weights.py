@@ -1,7 +1,7 @@
 import pytest
 import torch
-from CAMOverlayLib.engine.weights import load_weights
-from CAMOverlayLib.errors import WeightsError
+from CAMOverlayLib.engine.bundle.weights import load_weights
+from CAMOverlayLib.contract.errors import WeightsError
 from torch import nn
 
 

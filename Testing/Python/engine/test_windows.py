@@ -6,13 +6,14 @@ import json
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.applied import Whole, Windows, apply
-from CAMOverlayLib.engine.explain import explain
-from CAMOverlayLib.engine.layers import list_layers
+from CAMOverlayLib.engine.inference import FullImageInference, SlidingWindowInference, apply
+from CAMOverlayLib.engine.pipeline import explain
+from CAMOverlayLib.engine.network.layers import list_layers
 from CAMOverlayLib.engine.methods import METHODS, find_method
-from CAMOverlayLib.engine.targets import make_goal, predict
-from CAMOverlayLib.errors import Cancelled
-from CAMOverlayLib.request import Request, TargetSpec
+from CAMOverlayLib.engine.target.targets import build_objective, predict
+from CAMOverlayLib.contract.errors import Cancelled
+from CAMOverlayLib.contract.request import Request
+from CAMOverlayLib.contract.target import TargetSpec
 from geometries import GEOMETRIES, blob
 from monai.inferers import SimpleInferer, SliceInferer, SlidingWindowInferer
 from monai.networks.nets import UNet
@@ -42,11 +43,11 @@ def image_of(shape, seed=0):
 
 def heat_of(applied, method="gradcam", target=1, layers=("features",)):
     calm = lambda *a: None  # noqa: E731
-    output = applied.answer(layers, calm)
+    output = applied.predict(layers, calm)
     prediction = predict(output, (), False)
-    goal = make_goal(output, target, prediction)
+    objective = build_objective(output, target, prediction)
     found = find_method(method)
-    return applied.heat(found, layers if found.layers.__name__ != "no_layer" else (), prediction, goal, calm), output
+    return applied.attribute(found, layers if found.layers.__name__ != "no_layer" else (), prediction, objective, calm), output
 
 
 @pytest.mark.parametrize("mode", ["constant", "gaussian"])
@@ -55,9 +56,9 @@ def test_the_prediction_is_the_inferers_own(mode, shape):
     network, image = Local().eval(), image_of(shape)
     inferer = SlidingWindowInferer((24, 24, 24), sw_batch_size=3, overlap=0.5, mode=mode)
     windows = apply(network, image, inferer)
-    assert isinstance(windows, Windows)
+    assert isinstance(windows, SlidingWindowInference)
     with torch.no_grad():
-        torch.testing.assert_close(windows.answer((), lambda *a: None), inferer(image, network))
+        torch.testing.assert_close(windows.predict((), lambda *a: None), inferer(image, network))
 
 
 @pytest.mark.parametrize("mode", ["constant", "gaussian"])
@@ -120,7 +121,7 @@ def test_two_equal_lesions_are_equally_hot_wherever_windows_end(method, window, 
     for start in (6, 20):  # the second lies across the border at 24
         image[..., start : start + 8, 8:16, 8:16] = 1.0
     image[..., 50:51, 30:31, 30:31] = 1.0  # a window with hardly any of the target
-    whole, _ = heat_of(Whole(network, image), method, layers=("features",))
+    whole, _ = heat_of(FullImageInference(network, image), method, layers=("features",))
     found, _ = heat_of(apply(network, image, SlidingWindowInferer((window,) * 3, 2, overlap, mode=mode)), method, layers=("features",))
     map_, reference = found.values / found.values.max(), whole.values / whole.values.max()
     for place in (slice(6, 14), slice(20, 28)):
@@ -153,14 +154,14 @@ def test_an_answer_for_the_centre_of_a_window_keeps_its_place(size, place):
     image = 0.1 + torch.rand((1, 1, *size), generator=torch.Generator().manual_seed(0))
     inferer = SlidingWindowHoVerNetInferer((32, 32), 2, 1 - 24 / 32, extra_input_padding=(4, 4, 4, 4))
     applied = apply(network, image, inferer)
-    assert isinstance(applied, Windows)
+    assert isinstance(applied, SlidingWindowInference)
     calm = lambda *a: None  # noqa: E731
-    output = applied.answer(("features",), calm)
+    output = applied.predict(("features",), calm)
     torch.testing.assert_close(output[0, 1], image[0, 0])
     region = torch.zeros(size, dtype=torch.bool)
     region[place] = True
-    goal = dataclasses.replace(make_goal(output, 1, predict(output, (), False)), region=region)
-    heat = applied.heat(find_method("hirescam"), ("features",), predict(output, (), False), goal, calm)
+    objective = dataclasses.replace(build_objective(output, 1, predict(output, (), False)), region=region)
+    heat = applied.attribute(find_method("hirescam"), ("features",), predict(output, (), False), objective, calm)
     assert heat.values.shape == size
     assert np.unravel_index(int(heat.values.argmax()), size) == place
     assert float(heat.values.sum()) == pytest.approx(float(image[0, 0][place]), rel=1e-4)
@@ -182,7 +183,7 @@ def test_seams_between_windows_are_measured():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv3d(1, 6, 3, padding=1), nn.ReLU(), nn.Conv3d(6, 2, 3, padding=1)).eval()
     image = image_of((64, 64, 64))
-    whole, _ = heat_of(Whole(network, image), "hirescam", layers=("1",))
+    whole, _ = heat_of(FullImageInference(network, image), "hirescam", layers=("1",))
     away = [n for n in range(64) if 3 <= n % 16 <= 12]
     off = {}
     for mode in ("constant", "gaussian"):
@@ -199,8 +200,8 @@ def test_seams_between_windows_are_measured():
 
 def test_one_window_of_the_whole_is_no_window():
     network, image = Local().eval(), image_of((24, 24, 24))
-    assert isinstance(apply(network, image, SlidingWindowInferer((24, 24, 24))), Whole)
-    assert isinstance(apply(network, image, None), Whole)
+    assert isinstance(apply(network, image, SlidingWindowInferer((24, 24, 24))), FullImageInference)
+    assert isinstance(apply(network, image, None), FullImageInference)
 
 
 def test_windows_without_a_part_of_the_target_are_left_out():
@@ -208,16 +209,16 @@ def test_windows_without_a_part_of_the_target_are_left_out():
     passes = []
     network.features.register_forward_hook(lambda *a: passes.append(1))
     windows = apply(network, image, SlidingWindowInferer((24, 24, 24), sw_batch_size=1, overlap=0))
-    output = windows.answer((), lambda *a: None)
+    output = windows.predict((), lambda *a: None)
     prediction = predict(output, (), False)
-    goal = make_goal(output, 1, prediction)
-    goal.region[24:] = False
-    assert goal.region.any()
+    objective = build_objective(output, 1, prediction)
+    objective.region[24:] = False
+    assert objective.region.any()
     passes.clear()
-    heat = windows.heat(find_method("gradcam"), ("features",), prediction, goal, lambda *a: None)
+    heat = windows.attribute(find_method("gradcam"), ("features",), prediction, objective, lambda *a: None)
     assert len(passes) == 1 and not heat.values[24:].any() and heat.values[:24].any()
     passes.clear()
-    windows.heat(find_method("eigencam"), ("features",), prediction, goal, lambda *a: None)
+    windows.attribute(find_method("eigencam"), ("features",), prediction, objective, lambda *a: None)
     assert len(passes) == 4  # the same for every target, so every window counts
 
 
@@ -268,7 +269,7 @@ def test_every_method_in_windows_through_the_whole_story(sliding_bundle, export,
     events = []
     ask = Request((export(array, affine),), str(sliding_bundle), str(tmp_path / "out"), trust=True, method=method, target=target)
     if method == "guidedbackprop":  # UNet has PReLU
-        from CAMOverlayLib.errors import MethodError
+        from CAMOverlayLib.contract.errors import MethodError
 
         with pytest.raises(MethodError, match="defined for ReLU"):
             explain(ask)
@@ -307,7 +308,7 @@ def test_blocks_are_the_activations_of_each_window(sliding_bundle, export, tmp_p
     config = json.loads((sliding_bundle / "configs/inference.json").read_text())
     config["inferer"]["overlap"] = 0
     (sliding_bundle / "configs/inference.json").write_text(json.dumps(config))
-    ask = Request((export(array, affine),), str(sliding_bundle), str(tmp_path / "out"), trust=True, blocks=True, target=1)
+    ask = Request((export(array, affine),), str(sliding_bundle), str(tmp_path / "out"), trust=True, interpolation="nearest", target=1)
     result = explain(ask)
     heat = np.load(result.heatmap.path)
     n = 16 // result.activation_shape[0]
@@ -315,7 +316,7 @@ def test_blocks_are_the_activations_of_each_window(sliding_bundle, export, tmp_p
 
 
 def test_a_simple_inferer_is_none(make_bundle):
-    from CAMOverlayLib.engine.bundle import Bundle
+    from CAMOverlayLib.engine.bundle.bundle import Bundle
 
     folder = make_bundle(config={"inferer": {"_target_": "SimpleInferer"}})
     assert Bundle(folder, trust=True).inferer() is None

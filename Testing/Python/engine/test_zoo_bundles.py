@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from CAMOverlayLib.engine.bundle import Bundle
-from CAMOverlayLib.engine.explain import explain
-from CAMOverlayLib.errors import BundleError
-from CAMOverlayLib.request import Request, VolumeFile
+from CAMOverlayLib.engine.bundle.bundle import Bundle
+from CAMOverlayLib.engine.pipeline import explain
+from CAMOverlayLib.contract.errors import BundleError
+from CAMOverlayLib.contract.request import Request
+from CAMOverlayLib.contract.target import VolumeFile
 from geometries import GEOMETRIES, blob
 from monai.bundle import ConfigParser
 from support import SHARED, SMALL_NETWORK, USUAL_CHAIN
@@ -79,7 +80,7 @@ def test_files_that_define_nothing_needed_are_not_read(make_bundle):
 
 def test_what_monai_has_changed_since(make_bundle):
     """An argument that SwinUNETR lost, one that ViT renamed, and a reader that needs a package that is not there."""
-    from CAMOverlayLib.engine.changed_since import bring_up_to_date
+    from CAMOverlayLib.engine.bundle.compat import bring_up_to_date
 
     chain = [{"_target_": "LoadImaged", "keys": "image", "reader": "ITKReader"}, *USUAL_CHAIN[1:]]
     network = {"_target_": "SwinUNETR", "in_channels": 1, "out_channels": 2, "feature_size": 12}

@@ -9,13 +9,13 @@ import types
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.bundle import Bundle
-from CAMOverlayLib.engine.changed_since import NUMPY, as_it_was_written, bring_up_to_date, without_download
-from CAMOverlayLib.engine.explain import explain
-from CAMOverlayLib.engine.listing import layers_of
-from CAMOverlayLib.engine.needs import refusal, what_went_wrong, without_colours
-from CAMOverlayLib.errors import BundleError, PreprocessingError, WeightsError
-from CAMOverlayLib.request import Request
+from CAMOverlayLib.engine.bundle.bundle import Bundle
+from CAMOverlayLib.engine.bundle.compat import NUMPY, as_it_was_written, bring_up_to_date, without_download
+from CAMOverlayLib.engine.pipeline import explain
+from CAMOverlayLib.engine.layer_choice import layers_of
+from CAMOverlayLib.engine.bundle.needs import refusal, what_went_wrong, without_colours
+from CAMOverlayLib.contract.errors import BundleError, PreprocessingError, WeightsError
+from CAMOverlayLib.contract.request import Request
 from geometries import GEOMETRIES, blob
 from support import SMALL_NETWORK, USUAL_CHAIN
 

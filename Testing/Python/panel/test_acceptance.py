@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import slicer
 from CAMOverlayLib.demo import DEMO_BUNDLE, demo_lesion
-from CAMOverlayLib.scene import overlay as overlays
+from CAMOverlayLib.scene.overlay import node as overlays
 
 VIEWS = ("Red", "Green", "Yellow")
 
@@ -104,7 +104,7 @@ def test_display_changes_live_and_computes_nothing(host, demoVolume, panel):
     host.click(ui.linkBox)
     assert composite.GetLinkedControl()
     host.click(ui.renderingBox)
-    from CAMOverlayLib.scene import rendering
+    from CAMOverlayLib.scene.overlay import rendering
 
     assert rendering.shown(node)
     composite.SetForegroundOpacity(0.7)  # by another module

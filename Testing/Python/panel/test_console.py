@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import slicer
 from CAMOverlayLib.demo import DEMO_BUNDLE
-from CAMOverlayLib.errors import UntrustedBundleError
-from CAMOverlayLib.scene import overlay as overlays
+from CAMOverlayLib.contract.errors import UntrustedBundleError
+from CAMOverlayLib.scene.overlay import node as overlays
 
 README = Path(__file__).resolve().parents[3] / "README.md"
 

@@ -27,7 +27,7 @@ def index(host):
 @pytest.fixture
 def lacks(monkeypatch, index):
     """A function that hides packages until they were "installed"."""
-    from CAMOverlayLib.panel import install
+    from CAMOverlayLib.panel.dialogs import install
 
     hidden: set[str] = set()
     real = importlib.metadata.version
@@ -46,7 +46,7 @@ def lacks(monkeypatch, index):
 
 
 def test_nothing_is_asked_where_nothing_is_missing(host, index):
-    from CAMOverlayLib.panel.install import Installer, missing
+    from CAMOverlayLib.panel.dialogs.install import Installer, missing
 
     assert missing() == [] and Installer().ensure() == "" and not host.dialogs.shown
 
@@ -104,13 +104,13 @@ def test_a_failure_can_be_tried_again(host, demoVolume, panel, index, lacks):
     ],
 )
 def test_each_failure_has_its_words(host, output, words):
-    from CAMOverlayLib.panel.install import failure
+    from CAMOverlayLib.panel.dialogs.install import failure
 
     assert words in failure(CalledProcessError(1, ["pip"], output=output))
 
 
 def test_torch_comes_by_the_extension_where_it_is(host, index, lacks, monkeypatch):
-    from CAMOverlayLib.panel import install
+    from CAMOverlayLib.panel.dialogs import install
 
     lacks("torch", "nibabel")
     asked = []
@@ -127,7 +127,7 @@ def test_torch_comes_by_the_extension_where_it_is(host, index, lacks, monkeypatc
 
 
 def test_an_older_slicer_installs_by_its_util(host, index, lacks, monkeypatch):
-    from CAMOverlayLib.panel import install
+    from CAMOverlayLib.panel.dialogs import install
 
     lacks("nibabel")
     calls = []
@@ -140,7 +140,7 @@ def test_an_older_slicer_installs_by_its_util(host, index, lacks, monkeypatch):
 
 
 def test_under_testing_nothing_is_installed(host, index, lacks, monkeypatch):
-    from CAMOverlayLib.panel import install
+    from CAMOverlayLib.panel.dialogs import install
 
     lacks("nibabel")
     host.native.setTestingEnabled(True)
@@ -152,7 +152,7 @@ def test_under_testing_nothing_is_installed(host, index, lacks, monkeypatch):
 
 def test_another_python_is_left_alone(host, index, lacks, tmp_path):
     """What a chosen environment lacks is said by its own process, with the command that installs it."""
-    from CAMOverlayLib.panel.install import usesOwnPython
+    from CAMOverlayLib.panel.dialogs.install import usesOwnPython
 
     assert usesOwnPython("") and usesOwnPython(sys.executable)
     other = tmp_path / "bin" / "python"
@@ -193,7 +193,7 @@ ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/en/latest/topics
 
 
 def test_versions_that_do_not_fit_are_not_blamed_on_the_network(host):
-    from CAMOverlayLib.panel.install import failure
+    from CAMOverlayLib.panel.dialogs.install import failure
 
     words = failure(CalledProcessError(1, ["pip"], output=CONFLICT))
     assert "no versions that fit together" in words and "setuptools>=77" in words
@@ -210,7 +210,7 @@ def test_versions_that_do_not_fit_are_not_blamed_on_the_network(host):
     ],
 )
 def test_pips_own_words_are_read(host, output, words):
-    from CAMOverlayLib.panel.install import failure
+    from CAMOverlayLib.panel.dialogs.install import failure
 
     assert words in failure(CalledProcessError(1, ["pip"], output=output))
 
@@ -228,7 +228,7 @@ def test_one_failure_opens_one_window_and_its_log_has_pips_words(host, demoVolum
 def test_only_what_must_not_change_is_pinned(host):
     import os
 
-    from CAMOverlayLib.panel.install import Installer
+    from CAMOverlayLib.panel.dialogs.install import Installer
 
     path = Installer._writeConstraints()
     with open(path) as file:
@@ -258,7 +258,7 @@ def test_only_what_must_not_change_is_pinned(host):
     ],
 )
 def test_a_version_that_is_too_old_is_missing(host, monkeypatch, requirement, version, met):
-    from CAMOverlayLib.panel import install
+    from CAMOverlayLib.panel.dialogs import install
 
     monkeypatch.setattr(install, "requirements", lambda: [requirement])
     monkeypatch.setattr(install, "versionOf", lambda name: version)
@@ -268,7 +268,7 @@ def test_a_version_that_is_too_old_is_missing(host, monkeypatch, requirement, ve
 
 
 def test_what_was_installed_from_here_can_be_removed(host, panel, index, monkeypatch):
-    from CAMOverlayLib.panel import install
+    from CAMOverlayLib.panel.dialogs import install
 
     slicer.app.userSettings().remove(install.INSTALLED_KEY)
     assert install.removable() == []

@@ -78,7 +78,7 @@ assert widget.ui.inputSelector.currentNode().GetName() == "BrainWithLesion"
     assert ran.returncode == 0, ran.stderr
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "CAMOverlay" / "CAMOverlayLib" / "panel").glob("*.py")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "CAMOverlay" / "CAMOverlayLib" / "panel").rglob("*.py")), ids=lambda p: p.stem)
 def test_the_panel_imports_nothing_of_the_computation(path):
     import ast
 

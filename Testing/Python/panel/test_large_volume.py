@@ -19,7 +19,7 @@ SHAPE = (512, 512, 240)
 def largeVolume(host, demoVolume):
     """The demo's brain on that many voxels."""
     import slicer
-    from CAMOverlayLib.scene.volumes import affineFromNode, setNodeAffine
+    from CAMOverlayLib.scene.io.volumes import affineFromNode, setNodeAffine
 
     voxels = slicer.util.arrayFromVolume(demoVolume)
     size = voxels.shape[::-1]
@@ -76,7 +76,7 @@ def timed(host, panel):
 
 def test_a_large_volume_from_apply_to_the_overlay(host, largeVolume, panel, capsys):
     import slicer
-    from CAMOverlayLib.scene import overlay
+    from CAMOverlayLib.scene.overlay import node as overlay
 
     panel.panel.parameters.inputVolume = largeVolume
     host.click(panel.ui.followBox)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3] / "CAMOverlay"
 LISTS = SHARED / "slicer-api"
 FILES = [
     ROOT / "CAMOverlay.py", ROOT / "CAMOverlayLib" / "logic.py",
-    *sorted(p for folder in ("panel", "scene", "worker") for p in (ROOT / "CAMOverlayLib" / folder).glob("*.py")),
+    *sorted(p for folder in ("panel", "scene", "worker") for p in (ROOT / "CAMOverlayLib" / folder).rglob("*.py")),
 ]  # fmt: skip
 DESIGN = ROOT / "Resources" / "UI" / "CAMOverlay.ui"
 
@@ -164,7 +164,7 @@ def test_what_is_said_of_each_method_is_the_engines():
 def test_the_method_list_is_the_engines():
     from CAMOverlayLib.engine.methods import METHODS as engine
 
-    tree = ast.parse((ROOT / "CAMOverlayLib" / "panel" / "explain.py").read_text(encoding="utf-8"))
+    tree = ast.parse((ROOT / "CAMOverlayLib" / "panel" / "sections" / "explain.py").read_text(encoding="utf-8"))
     listed = next(
         ast.literal_eval(node.value) for node in tree.body
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "METHODS"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from CAMOverlayLib.request import Prediction
+from CAMOverlayLib.contract.request import Prediction
 from scene.helpers import makeHeatmap, makeResult
 
 NAMES = ("healthy", "lesion", "artefact")

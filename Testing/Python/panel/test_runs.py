@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import slicer
 from CAMOverlayLib.demo import DEMO_BUNDLE
-from CAMOverlayLib.errors import Cancelled, DeviceError, WorkerError
-from CAMOverlayLib.scene import heat_view
-from CAMOverlayLib.scene import overlay as overlays
+from CAMOverlayLib.contract.errors import Cancelled, DeviceError, WorkerError
+from CAMOverlayLib.scene.overlay import heat_view
+from CAMOverlayLib.scene.overlay import node as overlays
 from scene.helpers import makeHeatmap, makeResult, makeVolume
 
 
@@ -176,7 +176,7 @@ def shownResult(panel, tmp_path, volume, peak, node=None):
     """An overlay with one hot block, shown in the views."""
     voxels = np.zeros((40, 40, 40), np.float32)
     voxels[tuple(slice(p - 1, p + 2) for p in peak)] = 1
-    from CAMOverlayLib.scene.volumes import affineFromNode
+    from CAMOverlayLib.scene.io.volumes import affineFromNode
 
     result = makeResult(makeHeatmap(tmp_path, voxels, affineFromNode(volume)))
     return overlays.addOverlay(result, volume, node)
@@ -210,7 +210,7 @@ def test_heat_outside_of_a_zoomed_view_is_not_seen(host, panel, tmp_path):
 @pytest.mark.parametrize("threshold", [0.15, 0.0])
 def test_a_map_without_heat_moves_nothing(host, panel, tmp_path, threshold):
     volume = makeVolume(np.full((40, 40, 40), 100, np.int16), name="Head")
-    from CAMOverlayLib.scene.volumes import affineFromNode
+    from CAMOverlayLib.scene.io.volumes import affineFromNode
 
     node = overlays.addOverlay(makeResult(makeHeatmap(tmp_path, np.zeros((40, 40, 40)), affineFromNode(volume))), volume)
     overlays.setThreshold(node, threshold)
@@ -239,7 +239,7 @@ def test_heat_under_a_parent_transform_is_found(host, panel, tmp_path):
 
 
 def test_the_hash_of_the_shipped_bundle_is_its_own(host):
-    from CAMOverlayLib.bundle_files import content_hash
+    from CAMOverlayLib.contract.bundle_files import content_hash
     from CAMOverlayLib.panel.shipped import SHIPPED
 
     assert {content_hash(DEMO_BUNDLE)} == set(SHIPPED), "the demo bundle or its hash changed: write this one into panel/shipped.py"
@@ -251,7 +251,7 @@ def test_the_shipped_bundle_asks_nothing(host, demoVolume, panel):
 
 
 def test_a_shipped_bundle_that_was_changed_or_copied_is_asked_about(host, demoCopy):
-    from CAMOverlayLib.bundle_files import content_hash
+    from CAMOverlayLib.contract.bundle_files import content_hash
     from CAMOverlayLib.panel.shipped import isShippedBundle
 
     assert isShippedBundle(DEMO_BUNDLE, content_hash(DEMO_BUNDLE))
@@ -286,7 +286,7 @@ def test_a_folder_that_is_no_bundle_names_no_option(host, panel, tmp_path):
 
 
 def test_the_field_of_view_is_shown_from_the_panel(host, demoVolume, panel):
-    from CAMOverlayLib.scene import seen
+    from CAMOverlayLib.scene.overlay import field_of_view_segmentation as seen
 
     panel.explainDemo()
     panel.ui.displayButton.collapsed = False

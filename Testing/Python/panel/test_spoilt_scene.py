@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from CAMOverlayLib.scene import overlay
+from CAMOverlayLib.scene.overlay import node as overlay
 
 SPOILT = {
     "no JSON": lambda v: "{",

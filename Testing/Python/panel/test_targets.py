@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import slicer
 from CAMOverlayLib.demo import DEMO_BUNDLE
-from CAMOverlayLib.scene import overlay as overlays
-from CAMOverlayLib.scene.canvas import Canvas
+from CAMOverlayLib.scene.overlay import node as overlays
+from CAMOverlayLib.scene.figure.canvas import Canvas
 from scene.helpers import makeLabelMap, makeSegmentation, makeVector, makeVolume
 
 SHAPE = (24, 20, 16)

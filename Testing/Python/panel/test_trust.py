@@ -6,8 +6,8 @@ import time
 
 
 def test_the_listing_shows_everything_within_bounds(host):
-    from CAMOverlayLib.bundle_files import Code
-    from CAMOverlayLib.panel import trust
+    from CAMOverlayLib.contract.bundle_files import Code
+    from CAMOverlayLib.panel.dialogs import trust
 
     code = Code(("os.system",), (), ("net.pyc", "scripts → /elsewhere (a link)"), ("models/model.ts",), ("y: os.system",))
     for part in vars(code).values():
@@ -16,7 +16,7 @@ def test_the_listing_shows_everything_within_bounds(host):
 
 
 def test_a_changed_folder_is_not_the_one_that_was_trusted(host, make_bundle):
-    from CAMOverlayLib.panel import trust
+    from CAMOverlayLib.panel.dialogs import trust
 
     folder = make_bundle()
     said, wrong = [], []

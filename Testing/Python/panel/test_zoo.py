@@ -11,7 +11,7 @@ from zoo_server import SMALL, in_the_zoo, served, server, zipped  # noqa: F401: 
 
 
 def test_listing_and_downloading_by_pressing(host, panel, served, tmp_path, monkeypatch):
-    monkeypatch.setattr("CAMOverlayLib.panel.zoo.child_environment", _withZoo(str((served / "list.json").as_uri())))
+    monkeypatch.setattr("CAMOverlayLib.panel.dialogs.zoo.child_environment", _withZoo(str((served / "list.json").as_uri())))
     host.click(panel.ui.zooButton)
     host.wait(lambda: panel.ui.zooSelector.enabled, 20)
     assert [panel.ui.zooSelector.itemText(i) for i in range(2)] == ["broken 1.0.0", "demo 0.10.0"]
@@ -25,12 +25,12 @@ def test_listing_and_downloading_by_pressing(host, panel, served, tmp_path, monk
 
 def listed(host, panel, server, tmp_path, monkeypatch):
     """The panel with the list of a server, told to put bundles into a folder."""
-    from CAMOverlayLib.panel.zoo import FOLDER_KEY
+    from CAMOverlayLib.panel.dialogs.zoo import FOLDER_KEY
 
     import slicer
 
     slicer.app.userSettings().setValue(FOLDER_KEY, str(tmp_path))
-    monkeypatch.setattr("CAMOverlayLib.panel.zoo.child_environment", _withZoo(server.url + "/list.json"))
+    monkeypatch.setattr("CAMOverlayLib.panel.dialogs.zoo.child_environment", _withZoo(server.url + "/list.json"))
     host.click(panel.ui.zooButton)
     host.wait(lambda: panel.ui.zooSelector.enabled, 20)
     host.wait(lambda: "Download" in panel.ui.zooButton.text)
@@ -64,7 +64,7 @@ def test_remove_and_a_newer_version_by_pressing(host, panel, server, tmp_path, m
 
 def test_remove_needs_no_list_and_no_network(host, panel, server, tmp_path, monkeypatch):
     """What was downloaded once is there in the next Slicer, also where the list cannot be had or no longer names it."""
-    from CAMOverlayLib.panel.zoo import FOLDER_KEY
+    from CAMOverlayLib.panel.dialogs.zoo import FOLDER_KEY
 
     import slicer
 
@@ -84,7 +84,7 @@ def test_remove_needs_no_list_and_no_network(host, panel, server, tmp_path, monk
     host.click(ui.zooRemoveButton)
     assert not (tmp_path / "second").exists() and items() == ["first 1.0.0 (downloaded)"] and len(server.asked) == asked
     in_the_zoo(server, zipped(SMALL))  # which the list names alone
-    monkeypatch.setattr("CAMOverlayLib.panel.zoo.child_environment", _withZoo(server.url + "/list.json"))
+    monkeypatch.setattr("CAMOverlayLib.panel.dialogs.zoo.child_environment", _withZoo(server.url + "/list.json"))
     host.click(ui.zooButton)
     host.wait(lambda: "Download" in ui.zooButton.text, 20)
     assert items() == ["demo 1.0.0", "first 1.0.0 (downloaded)"]
@@ -105,7 +105,7 @@ def test_no_module_of_the_working_directory_runs(host, panel, server, tmp_path, 
 
 
 def test_offline_the_panel_says_so(host, panel, monkeypatch):
-    monkeypatch.setattr("CAMOverlayLib.panel.zoo.child_environment", _withZoo("https://absent.invalid/list.json"))
+    monkeypatch.setattr("CAMOverlayLib.panel.dialogs.zoo.child_environment", _withZoo("https://absent.invalid/list.json"))
     host.click(panel.ui.zooButton)
     host.wait(lambda: "network" in panel.ui.zooLabel.text, 30)
     host.wait(lambda: panel.ui.zooButton.text.replace("&", "") == "List")

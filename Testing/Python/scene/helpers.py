@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from CAMOverlayLib.request import FieldOfView, Placement, Prediction, Result, Target, VolumeFile
+from CAMOverlayLib.contract.request import FieldOfView, Placement, Prediction, Result, Target
+from CAMOverlayLib.contract.target import VolumeFile
 from CAMOverlayLib.scene import core
 
 import slicer

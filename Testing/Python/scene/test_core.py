@@ -11,8 +11,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from CAMOverlayLib.errors import CAMOverlayError, OutputError, VolumeError
-from CAMOverlayLib.scene import core, volumes
+from CAMOverlayLib.contract.errors import CAMOverlayError, OutputError, VolumeError
+from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene.io import volumes
 
 import slicer
 import slicer.util

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from CAMOverlayLib.scene import core
-from CAMOverlayLib.scene.dicom import seriesNote
+from CAMOverlayLib.scene.io.dicom import seriesNote
 from CAMOverlayLib.file_grid import fileGrid
 
 IMAGE = b"1.2.840.10008.5.1.4.1.1.4"

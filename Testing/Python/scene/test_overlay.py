@@ -8,9 +8,10 @@ import json
 import numpy as np
 import pytest
 
-from CAMOverlayLib.errors import PlacementError
-from CAMOverlayLib.request import Target
-from CAMOverlayLib.scene import colormaps, core, overlay
+from CAMOverlayLib.contract.errors import PlacementError
+from CAMOverlayLib.contract.request import Target
+from CAMOverlayLib.scene.overlay import colormaps, node as overlay
+from CAMOverlayLib.scene import core
 
 import slicer
 import slicer.util

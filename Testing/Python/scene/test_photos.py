@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CAMOverlayLib.errors import VolumeError
-from CAMOverlayLib.scene import core, volumes
+from CAMOverlayLib.contract.errors import VolumeError
+from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene.io import volumes
 
 import slicer
 import vtk

@@ -7,10 +7,22 @@ import dataclasses
 import numpy as np
 import pytest
 
-from CAMOverlayLib.errors import OutputError, VolumeError
-from CAMOverlayLib.request import FieldOfView, Target
-from CAMOverlayLib.scene import canvas, colormaps, core, overlay, picture, volumes
-from CAMOverlayLib.scene.slices import AXES, ORIENTATIONS, PATIENT, SliceRenderer, directionLetters, isPhoto, orientationsOf, planesOf
+from CAMOverlayLib.contract.errors import OutputError, VolumeError
+from CAMOverlayLib.contract.request import FieldOfView, Target
+from CAMOverlayLib.scene.figure import canvas, picture
+from CAMOverlayLib.scene.overlay import colormaps, node as overlay
+from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene.io import volumes
+from CAMOverlayLib.scene.figure.slices import (
+    AXES,
+    ORIENTATIONS,
+    PATIENT,
+    SliceRenderer,
+    directionLetters,
+    isPhoto,
+    orientationsOf,
+    planesOf,
+)
 
 import slicer
 import slicer.util

@@ -9,10 +9,12 @@ import os
 import numpy as np
 import pytest
 
-from CAMOverlayLib.errors import OutputError, PlacementError
-from CAMOverlayLib.pieces import TURN, Stepper, at_once
-from CAMOverlayLib.scene import core, overlay, volumes
-from CAMOverlayLib.scene.exported import ExportedVolumes
+from CAMOverlayLib.contract.errors import OutputError, PlacementError
+from CAMOverlayLib.contract.pieces import TURN, Stepper, at_once
+from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene.overlay import node as overlay
+from CAMOverlayLib.scene.io import volumes
+from CAMOverlayLib.scene.io.exported import ExportedVolumes
 
 import slicer
 import slicer.util

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CAMOverlayLib.errors import TargetError
-from CAMOverlayLib.request import TargetSpec
-from CAMOverlayLib.scene import core, places, volumes
+from CAMOverlayLib.contract.errors import TargetError
+from CAMOverlayLib.contract.target import TargetSpec
+from CAMOverlayLib.scene import core, target_regions as places
+from CAMOverlayLib.scene.io import volumes
 
 import slicer
 import vtk

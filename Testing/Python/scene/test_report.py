@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from CAMOverlayLib.request import Result, TransformStep
-from CAMOverlayLib.scene import overlay, picture
-from CAMOverlayLib.scene.report import readReport
+from CAMOverlayLib.contract.request import Result, TransformStep
+from CAMOverlayLib.scene.overlay import node as overlay
+from CAMOverlayLib.scene.figure import picture
+from CAMOverlayLib.scene.overlay.report import readReport
 
 import slicer
 from scene.helpers import GEOMETRIES, makeHeatmap, makeResult, makeVolume

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from CAMOverlayLib.errors import PlacementError
-from CAMOverlayLib.field_of_view import Region
-from CAMOverlayLib.request import FieldOfView
-from CAMOverlayLib.scene import core, overlay, picture, seen
+from CAMOverlayLib.contract.errors import PlacementError
+from CAMOverlayLib.contract.field_of_view import Region
+from CAMOverlayLib.contract.request import FieldOfView
+from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene.overlay import node as overlay, field_of_view_segmentation as seen
+from CAMOverlayLib.scene.figure import picture
 from scene.helpers import GEOMETRIES, makeHeatmap, makeResult, makeVolume
 
 import slicer

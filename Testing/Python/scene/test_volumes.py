@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from CAMOverlayLib.errors import OutputError, PlacementError, VolumeError
-from CAMOverlayLib.scene import core, volumes
-from CAMOverlayLib.scene.exported import ExportedVolumes
+from CAMOverlayLib.contract.errors import OutputError, PlacementError, VolumeError
+from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene.io import volumes
+from CAMOverlayLib.scene.io.exported import ExportedVolumes
 
 import slicer
 import slicer.util

@@ -6,7 +6,10 @@ import nibabel
 import numpy as np
 import pytest
 
-from CAMOverlayLib.scene import core, overlay, picture, slices, volumes
+from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene.overlay import node as overlay
+from CAMOverlayLib.scene.figure import picture, slices
+from CAMOverlayLib.scene.io import volumes
 
 import slicer.util
 from scene.helpers import _makeVolume, makeHeatmap, makeResult, makeVolume

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from CAMOverlayLib.request import Request
+from CAMOverlayLib.contract.request import Request
 from CAMOverlayLib.worker.client import Worker
 from CAMOverlayLib.worker.transport import PipeTransport
 from worker.zygote import Zygote

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from CAMOverlayLib.errors import WorkerError
-from CAMOverlayLib.request import Request
+from CAMOverlayLib.contract.errors import WorkerError
+from CAMOverlayLib.contract.request import Request
 from CAMOverlayLib.worker.client import Run, Worker
 
 

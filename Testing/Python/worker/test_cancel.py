@@ -7,7 +7,7 @@ import os
 import time
 
 import pytest
-from CAMOverlayLib.errors import Cancelled
+from CAMOverlayLib.contract.errors import Cancelled
 from worker.helpers import exists, explain, fails, nothing_is_left, vanishes, wait_for_stage
 
 FOR_EVER = 600
@@ -175,7 +175,7 @@ def test_the_end_of_slicer_at_once_also_when_busy_in_cpp(tmp_path, fault_bundle,
     request = block_preprocess_in_cpp(fault_bundle, ask)
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from CAMOverlayLib.request import Request\n"
+        "from CAMOverlayLib.contract.request import Request\n"
         "from CAMOverlayLib.worker.client import Worker\n"
         "def show(progress): print(worker.pid, progress.stage, flush=True)\n"
         "worker, request = Worker(), Request.from_json(sys.argv[2])\n"

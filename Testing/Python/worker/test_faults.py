@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from CAMOverlayLib.errors import CAMOverlayError, Cancelled, DeviceError, OutputError, PreprocessingError
+from CAMOverlayLib.contract.errors import CAMOverlayError, Cancelled, DeviceError, OutputError, PreprocessingError
 from CAMOverlayLib.worker import client
 from CAMOverlayLib.worker.client import Worker
 from CAMOverlayLib.worker.protocol import LONGEST_MESSAGE, PROTOCOL
@@ -294,7 +294,7 @@ def test_an_answer_that_is_too_long_to_pass_on_says_so():
     """Else the other side would take it for rubbish, and end the process."""
     import threading
 
-    from CAMOverlayLib.errors import WorkerError
+    from CAMOverlayLib.contract.errors import WorkerError
     from CAMOverlayLib.worker.protocol import Answer, Lines, Ready, decode
     from CAMOverlayLib.worker.server import Channel
 

@@ -10,7 +10,7 @@ import venv
 from pathlib import Path
 
 import pytest
-from CAMOverlayLib.errors import WorkerError
+from CAMOverlayLib.contract.errors import WorkerError
 from CAMOverlayLib.worker.client import Worker
 from CAMOverlayLib.worker.interpreter import LIBRARY, child_environment, find_python, own_python
 from CAMOverlayLib.worker.transport import PipeTransport

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from CAMOverlayLib import bundle_files
-from CAMOverlayLib.errors import UntrustedBundleError
+from CAMOverlayLib.contract import bundle_files
+from CAMOverlayLib.contract.errors import UntrustedBundleError
 
 
 def test_another_content_is_run_by_another_process(worker, fault_bundle, ask):

@@ -8,10 +8,11 @@ import time
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.errors import Cancelled, PlacementError, TargetError, VolumeError
+from CAMOverlayLib.contract.errors import Cancelled, PlacementError, TargetError, VolumeError
 from CAMOverlayLib.logic import OverlayLogic
-from CAMOverlayLib.scene import core, overlay
-from CAMOverlayLib.scene.exported import ExportedVolumes
+from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene.overlay import node as overlay
+from CAMOverlayLib.scene.io.exported import ExportedVolumes
 from scene.helpers import GEOMETRIES, makeSegmentation, makeVolume, nodeIDs, putUnderTransform
 from worker.helpers import wait_for_stage
 
@@ -70,7 +71,7 @@ def test_it_is_the_overlay_that_computing_here_gives(logic, volume, fault_bundle
 
 
 def test_a_network_in_memory_is_shown_as_its_bundle_is(logic, volume, fault_bundle):
-    from CAMOverlayLib.engine.bundle import Bundle
+    from CAMOverlayLib.engine.bundle.bundle import Bundle
 
     folder = fault_bundle()
     bundle = Bundle(folder, trust=True)
@@ -298,7 +299,7 @@ def test_paths_are_meant_from_here(worker, volume, segmenting, there, tmp_path, 
         (tmp_path / f"trail{number}").mkdir()
         asked = [{"target": f"1@mask={here}mask.nii.gz"}, {"target": 1, "mask": f"{here}mask.nii.gz"}]
         for options in asked:
-            options["trailFolder"] = f"{here}trail{number}"
+            options["intermediatesFolder"] = f"{here}trail{number}"
             node = logic.process(volume, f"{here}{segmenting.name}", trust=True, **options)
             assert "over the 128 voxels of mask" in overlay.resultOf(node).target.description
-        assert OverlayLogic.loadTrail(f"{here}trail{number}")
+        assert OverlayLogic.loadIntermediates(f"{here}trail{number}")

@@ -7,8 +7,8 @@ import signal
 import time
 
 import pytest
-from CAMOverlayLib.errors import Cancelled, OutputError, PlacementError, WorkerError
-from CAMOverlayLib.pieces import TURN
+from CAMOverlayLib.contract.errors import Cancelled, OutputError, PlacementError, WorkerError
+from CAMOverlayLib.contract.pieces import TURN
 
 
 class Work:

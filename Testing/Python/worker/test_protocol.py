@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from CAMOverlayLib import errors
-from CAMOverlayLib.request import Progress, Request, VolumeFile
+from CAMOverlayLib.contract import errors
+from CAMOverlayLib.contract.request import Progress, Request
+from CAMOverlayLib.contract.target import VolumeFile
 from CAMOverlayLib.worker.protocol import (
     Answer,
     Beat,

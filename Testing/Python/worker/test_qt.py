@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from CAMOverlayLib.errors import Cancelled, PlacementError
+from CAMOverlayLib.contract.errors import Cancelled, PlacementError
 from support import hosted
 from worker.helpers import exists, explain, fails, nothing_is_left, vanishes, wait_for_stage, wrapper
 
@@ -145,7 +145,7 @@ import os, sys
 sys.path[:0] = sys.argv[1:3]
 from SlicerHost import start
 host = start(mainWindow=False)
-from CAMOverlayLib.request import Request
+from CAMOverlayLib.contract.request import Request
 from CAMOverlayLib.worker.client import Worker
 request = Request.from_json(sys.argv[3])
 worker = Worker()

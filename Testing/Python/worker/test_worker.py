@@ -10,15 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from CAMOverlayLib.errors import BundleError, Cancelled, LayerError, UntrustedBundleError, VolumeError, WorkerError
-from CAMOverlayLib.request import STAGES, Result, TargetSpec
+from CAMOverlayLib.contract.errors import (
+    BundleError,
+    Cancelled,
+    LayerError,
+    UntrustedBundleError,
+    VolumeError,
+    WorkerError,
+)
+from CAMOverlayLib.contract.request import Result, STAGES
+from CAMOverlayLib.contract.target import TargetSpec
 from CAMOverlayLib.worker.client import Worker
 from CAMOverlayLib.worker.transport import PipeTransport
 from worker.helpers import exists, explain, fails, vanishes, wait_for_stage
 
 
 def test_the_result_is_that_of_the_engine_in_this_process(worker, fault_bundle, ask):
-    from CAMOverlayLib.engine.explain import explain as explain_here
+    from CAMOverlayLib.engine.pipeline import explain as explain_here
 
     bundle, seen = fault_bundle(), []
     request = ask(bundle)
@@ -173,7 +181,7 @@ def test_every_relative_path_is_meant_from_here(worker, make_bundle, ask, monkey
         (tmp_path / f"trail{number}").mkdir()
         targets = (f"1@mask={here}lesion.nii.gz", TargetSpec(1, mask=f"{here}lesion.nii.gz"))
         for target in targets:
-            request = ask(Path(f"{here}{bundle.name}"), target=target, trail_folder=f"{here}trail{number}")
+            request = ask(Path(f"{here}{bundle.name}"), target=target, intermediates_folder=f"{here}trail{number}")
             (volume,) = request.volumes
             request = replace(
                 request,
@@ -199,8 +207,8 @@ def test_numpy_in_every_field_of_a_request(worker, make_bundle, ask, tmp_path):
         target=TargetSpec(np.int64(1), np.uint8(0), voxel=np.array([5.0, 6.0, 7.0])),
         volumes=[replace(volume, path=Path(volume.path), affine=np.array(volume.affine), name=np.str_(volume.name))],
         trust=np.bool_(True), method=np.str_("gradcam"), device=np.str_("cpu"), inverse=np.array("affine"),
-        verify=np.bool_(False), blocks=np.bool_(False), mixed=np.bool_(False), configs=np.array(["configs/inference.json"]),
-        trail_folder=None, schema=np.int32(2),
+        verify=np.bool_(False), interpolation=np.str_("linear"), amp=np.bool_(False), configs=np.array(["configs/inference.json"]),
+        intermediates_folder=None, schema=np.int32(2),
     )  # fmt: skip
 
     def seen(result):

@@ -40,7 +40,7 @@ def serve(address: str) -> None:
     listener.bind(address)
     listener.listen(8)
     print(flush=True)
-    import CAMOverlayLib.engine.explain  # noqa: F401
+    import CAMOverlayLib.engine.pipeline  # noqa: F401
 
     while True:
         asker, _ = listener.accept()

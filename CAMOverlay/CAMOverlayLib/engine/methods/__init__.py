@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from ...errors import MethodError
+from ...contract.errors import MethodError
 from . import (
     eigencam,
     finercam,

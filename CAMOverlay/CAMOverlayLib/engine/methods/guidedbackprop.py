@@ -6,7 +6,7 @@ import warnings
 
 from torch import Tensor, nn
 
-from ...errors import MethodError
+from ...contract.errors import MethodError
 from .method import Case, Method, library, no_layer
 from .scored import scored
 

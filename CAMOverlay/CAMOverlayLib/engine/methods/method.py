@@ -11,15 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import MethodError
-from ...request import Prediction
-from ..activation import Pass
-from ..layers import Layer, LayerTable
-from ..targets import Goal
-
-Step = Callable[[int, int, str], None]
-"""Called before each piece of a long computation: its number, how many there are, in words. Raising from it ends it."""
-
+from ...contract.errors import MethodError
+from ...contract.request import Prediction
+from ..network.forward import ForwardPass
+from ..network.layers import Layer, LayerTable
+from ..progress import Step
+from ..target.targets import Objective
 
 @dataclass(frozen=True)
 class Case:
@@ -36,16 +33,16 @@ class Case:
 
     network: nn.Module
     image: Tensor
-    forward: Pass
+    forward: ForwardPass
     layers: tuple[str, ...]
     prediction: Prediction
-    goal: Goal
+    objective: Objective
     step: Step = lambda number, count, words: None
 
     def gradients(self) -> dict[str, Tensor]:
         """Of the goal, at every layer of the case, 1×C×spatial."""
         with torch.inference_mode(False), torch.enable_grad():  # the caller's own mode may be off
-            return self.forward.gradients(self.goal(self.forward.output).sum(), self.layers)
+            return self.forward.gradients(self.objective(self.forward.output).sum(), self.layers)
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ class Method:
     of_target: bool = True
     weigh: Callable[[Tensor, Tensor], Tensor] | None = None
     channels: ChannelWeights | None = None
-    goal: Callable[[Case], Goal] = lambda case: case.goal
+    objective: Callable[[Case], Objective] = lambda case: case.objective
 
 
 def at_layer(

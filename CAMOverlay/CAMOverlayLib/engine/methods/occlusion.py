@@ -8,7 +8,7 @@ import torch
 from monai.visualize import OcclusionSensitivity
 from torch import Tensor
 
-from ..compiled import is_compiled
+from ..bundle.compiled import is_compiled
 from .method import Case, Method, no_layer
 from .scored import scored
 

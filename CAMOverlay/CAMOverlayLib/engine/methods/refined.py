@@ -35,8 +35,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, interpolate
 
-from ..activation import INPUT
-from ..layers import Layer, LayerTable
+from ..network.forward import INPUT
+from ..network.layers import Layer, LayerTable
 from .layercam import layer_cam
 from .method import Case, Method
 

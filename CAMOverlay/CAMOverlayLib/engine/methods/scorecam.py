@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..activation import first_tensor
+from ..network.forward import first_tensor
 from .method import Case, Method, library
 from .scored import scored
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ..activation import differentiable, frozen, not_inplace
+from ..network.forward import differentiable, frozen, not_inplace
 from .method import Case
 
 
@@ -29,7 +29,7 @@ class Scored(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         self._case.step(min(self._done, self._passes), self._passes, self._words)
         self._done += images.shape[0]
-        return self._case.goal(differentiable(self.network, images))[:, None]
+        return self._case.objective(differentiable(self.network, images))[:, None]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,78 @@
+"""An explanation in the voxels of the files that were given, where the scene's nodes count some axes from the other end.
+
+The scene shows the nodes; the files are what the user names voxels of, and what another reader of the same file, such
+as ``CAMOverlayLib.explain``, explains. So the volumes are handed to the computation as they lie in their files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..contract.request import Progress, Request, Result
+from ..contract.target import VolumeFile
+from ..file_grid import FileGrid, fileGrid
+
+Compute = Callable[[Request, Callable[[Progress], None]], Result]
+
+
+class OnFileGrids:
+    """Answers requests about nodes with the result on the nodes' grids, and keeps it on the first file's own.
+
+    Args:
+        paths: image files.
+        nodes: what was loaded from them, in the same order.
+        compute: what answers a request.
+
+    Attributes:
+        result: the last result in the first file's voxels; None before there is one.
+    """
+
+    def __init__(self, paths: Sequence[str], nodes: Sequence[Any], compute: Compute) -> None:
+        self._grids = [fileGrid(Path(path), node) for path, node in zip(paths, nodes, strict=True)]
+        self._compute = compute
+        self.result: Result | None = None
+
+    def __call__(self, request: Request, report: Callable[[Progress], None]) -> Result:
+        volumes = tuple(_as_in(grid, file) for grid, file in zip(self._grids, request.volumes, strict=True))
+        result = self._compute(replace(request, volumes=volumes), report)
+        notes = [note for grid in self._grids for note in grid.notes]
+        result = replace(result, warnings=(*dict.fromkeys([*notes, *result.warnings]),))
+        self.result = result
+        heatmap = _saved(self._grids[0], result.heatmap)
+        shown = replace(heatmap, affine=request.volumes[0].affine)
+        return replace(self._grids[0].result(result), heatmap=shown)
+
+    def write_heatmap(self, node: Any, path: Path) -> None:
+        """The heatmap of a node on the first file's own grid as NIfTI, sheared geometries included, which Slicer's own
+        writer would straighten.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        import slicer.util
+
+        from ..engine.geometry.volume import Volume, write_nifti
+
+        grid = self._grids[0]
+        array = np.asfortranarray(grid.array(slicer.util.arrayFromVolume(node).T))
+        write_nifti(Volume(array, np.array(grid.affine), node.GetName()), path)
+
+
+def _as_in(grid: FileGrid, file: VolumeFile) -> VolumeFile:
+    return replace(_saved(grid, file), affine=grid.affine)
+
+
+def _saved(grid: FileGrid, file: VolumeFile) -> VolumeFile:
+    """An array file beside this one with the axes turned over; the file itself where there is nothing to turn."""
+    if not grid.turned:
+        return file
+    path = Path(file.path).with_suffix(".turned.npy")
+    np.save(path, np.asfortranarray(grid.array(np.load(file.path, mmap_mode="r", allow_pickle=False))))
+    return replace(file, path=str(path))
+
+

@@ -1,0 +1,343 @@
+"""The command line: ``cam-overlay explain | inspect | bundle | demo``, on the real Slicer core.
+
+What is imported where matters here: ``--help`` and wrong arguments answer at once, the scene is started only by the
+commands that need it, and torch is loaded only when something is computed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
+from .model import GivenModel, add_model_options, given_model, write_given_model
+from .options import add_options
+from .output import Output, finished_folders, scratch_folder
+from ..contract.options import Options
+from ..contract.records import absolute
+from ..contract.request import STAGES, Progress, Result
+from .terminal import guarded, open_streams, say_error
+
+if TYPE_CHECKING:
+    from ..engine.bundle.bundle import Bundle
+
+TARGET_HELP = (
+    "what to explain: a class (INDEX or NAME, default the predicted one) or the difference of two (A-B); in a "
+    "segmentation network also at a place: [CLASS]@voxel=I,J,K, [CLASS]@ras=R,A,S or [CLASS]@mask=FILE"
+)
+
+FILES = ("heatmap.nii.gz", "report.json", "overlay.png", "scene.mrb")
+"""What a run writes into its output folder."""
+
+INTERMEDIATES = ("forward-*.nii.gz", "backward-*.nii.gz")
+"""The same of the folder for every step's volume."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, or 2 after one line that says what was wrong."""
+    open_streams()
+    options = _parser().parse_args(arguments)
+    # A library that announces a change in its next version says nothing that a user could act on.
+    warnings.simplefilter("ignore", FutureWarning)
+    warnings.simplefilter("ignore", DeprecationWarning)
+
+    def command() -> None:
+        with scratch_folder():
+            options.run(options)
+
+    return guarded(command)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong arguments answer as wrong input does: one line, exit code 2."""
+
+    def error(self, message: str) -> Any:
+        say_error(f"{message}. See '{self.prog} --help'.")
+        raise SystemExit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="cam-overlay", description="Where did the network look? A heatmap of a MONAI network, on the volume itself."
+    )
+    parser.add_argument("--version", action="version", version=f"cam-overlay {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="explain | inspect | bundle | demo", parser_class=_Parser)
+
+    explain = commands.add_parser("explain", help="compute a heatmap and write it, a report, a picture and a scene")
+    explain.set_defaults(run=run_explain)
+    explain.add_argument("volumes", nargs="+", metavar="VOLUME", help="image file; several are the channels in order")
+    explain.add_argument("--output", required=True, metavar="DIR", help="folder for the results; made if it is not there")
+    add_model_options(explain)
+    explain.add_argument("--target", metavar="TARGET", help=TARGET_HELP)
+    add_options(explain)
+
+    inspect = commands.add_parser("inspect", help="what a model is: classes, inputs, transforms, layers")
+    inspect.set_defaults(run=run_inspect)
+    add_model_options(inspect)
+
+    bundle = commands.add_parser("bundle", help="write a network with its weights and transforms as a MONAI bundle")
+    bundle.set_defaults(run=run_bundle)
+    add_model_options(bundle, bundle=False)
+    bundle.add_argument("--output", required=True, metavar="DIR", help="the bundle's folder; not there yet, or empty")
+
+    demo = commands.add_parser("demo", help="explain a brain with a lesion at a known place")
+    demo.set_defaults(run=run_demo)
+    demo.add_argument("--output", default="output/demo", metavar="DIR", help="folder for the results (default: %(default)s)")
+    return parser
+
+
+# explain ---------------------------------------------------------------------------------------------------------------
+
+
+def run_explain(options: argparse.Namespace) -> None:
+    with given_model(options) as model:
+        settings = vars(options) | {"bundle": model.folder, "trust": model.trust, "configs": model.configs}
+        output = Path(absolute(options.output))
+        result = explain_files(options.volumes, output, settings, model.told)
+    _print_summary(result, Path(options.output))
+
+
+def explain_files(
+    paths: list[str], output: Path, options: dict[str, Any], told: Callable[[Result], Result] = lambda result: result
+) -> Result:
+    """Explain image files and fill the output folder, which appears complete or not at all.
+
+    Args:
+        options: ``bundle``, perhaps ``trust`` and ``target``, and those of :class:`Options` that are not at their defaults.
+        told: the engine's result in the words in which overlay, scene and report tell it.
+
+    Raises:
+        CAMOverlayError: one of its kinds; the output folder is then as it was.
+    """
+    timings: dict[str, float] = {}
+    paths = [os.path.expanduser(path) for path in paths]
+    outputs = [Output(output, FILES)]
+    if options.get("intermediates_folder"):
+        outputs.append(Output(Path(absolute(options["intermediates_folder"])), INTERMEDIATES))
+    names = {"trust", "target", *(one.name for one in dataclasses.fields(Options))} - {"intermediates_folder"}
+    settings = {name: value for name, value in options.items() if name in names}
+    with finished_folders(outputs, _inputs(paths, options)) as folders, _ProgressLine() as show:
+        folder, intermediates_folder = folders[0], folders[1] if len(folders) > 1 else None
+        show(Progress("slicer", 0.0, "Starting Slicer's core"))
+        with _timed(timings, "slicer"):
+            from .file_grids import OnFileGrids
+            from ..logic import OverlayLogic, computeHere
+            from ..scene import core
+            from ..scene.overlay import node as overlay
+            from ..scene.figure import picture
+
+            core.ensureScene()
+        with _timed(timings, "load"):
+            nodes = [core.loadVolume(path) for path in paths]
+            there = OnFileGrids(paths, nodes, lambda request, report: told(computeHere(request, report)))
+        with _timed(timings, "process"):
+            node = OverlayLogic(there).process(
+                nodes[0], options["bundle"], channels=nodes[1:], intermediates_folder=intermediates_folder, **settings,
+                report=show,
+            )  # fmt: skip
+        result = there.result
+        assert result is not None  # process() has just asked for it
+        overlay.jumpToPeak(node)
+        show(Progress("write", 0.96, "Drawing the picture"))
+        with _timed(timings, "picture"):
+            picture.savePicture(folder / "overlay.png", nodes[0], node)
+        with _timed(timings, "heatmap file"):
+            there.write_heatmap(node, folder / "heatmap.nii.gz")
+        show(Progress("write", 0.98, "Saving the scene"))
+        with _timed(timings, "scene"):
+            core.saveScene(folder / "scene.mrb")
+        result = _with_all_timings(result, timings)
+        (folder / "report.json").write_text(result.to_json(indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def _with_all_timings(result: Result, around: dict[str, float]) -> Result:
+    """The engine's timings among the command's own; what lies between them is the exchange with the scene."""
+    exchange = around.pop("process") - sum(result.timings.values())
+    timings = {"slicer": around.pop("slicer"), "load": around.pop("load"), **result.timings}
+    timings |= {"libraries, export and import": exchange, **around}
+    return dataclasses.replace(
+        result, timings=timings, heatmap=dataclasses.replace(result.heatmap, path="heatmap.nii.gz")
+    )
+
+
+def _print_summary(result: Result, output: Path) -> None:
+    prediction = result.prediction
+    if prediction.activation == "none":
+        print("prediction   " + ", ".join(f"{n} {v:.4g}" for n, v in zip(prediction.classes, prediction.outputs)))
+    else:
+        print(f"prediction   {prediction.name} ({prediction.probabilities[prediction.index]:.1%})")
+    print(f"explained    {result.target.name}, {result.method} at {result.layer}")
+    print(f"target       {result.target.description}")
+    if result.applied:
+        print(f"network      applied to {result.applied}")
+    if result.peak is not None and result.peak_ras is not None:
+        print(f"peak         voxel {result.peak}, RAS {_mm(result.peak_ras)} mm")
+    else:
+        print("peak         none: the heatmap is 0 everywhere")
+    print(f"resolution   one activation is {' × '.join(f'{s:.1f}' for s in result.activation_spacing)} mm")
+    print(f"alignment    {result.placement.words.removeprefix('Alignment ')}")
+    if result.placement.difference is not None:
+        print(
+            f"verified     the two inverses differ by {result.placement.difference:.3f} at most, "
+            f"their hottest spots lie {result.placement.peak_distance:.1f} mm apart"
+        )
+    print(f"seen         {result.field_of_view.share:.1%} of the volume's voxels")
+    for warning in result.warnings:
+        print(f"warning      {warning}")
+    print(f"written      {output}: heatmap.nii.gz, report.json, overlay.png, scene.mrb")
+
+
+def _mm(point: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{x:.1f}" for x in point) + ")"
+
+
+# inspect ---------------------------------------------------------------------------------------------------------------
+
+
+def run_inspect(options: argparse.Namespace) -> None:
+    with given_model(options, only_look=True) as model:
+        _print_model(model)
+
+
+def _print_model(model: GivenModel) -> None:
+    from ..engine.bundle.bundle import Bundle
+
+    bundle = Bundle(model.folder, model.trust, model.configs)
+    info = bundle.info
+    print(f"{info.name} {info.version}".strip() + (f" — {info.task}" if info.task else ""))
+    size = " × ".join(map(str, info.spatial_shape)) or "any size"
+    print(f"input     {info.channels or '?'} channel(s) {', '.join(info.channel_names)}, {size}")
+    print(f"classes   {', '.join(f'{i} {name}' for i, name in enumerate(info.classes)) or 'not named'}")
+    print(f"content   sha256 {bundle.content_hash}")
+    for warning in model.warnings:
+        print(f"warning   {warning}")
+    if not model.trust:
+        print("would run, once trusted (--trust also lists transforms and layers):")
+        for kind, values in dataclasses.asdict(bundle.code).items():
+            print(f"  {kind}:" + ("" if values else " none"))
+            for value in values:
+                print(f"    {value}")
+        return
+    print("transforms")
+    for number, transform in enumerate(bundle.preprocessing().flatten().transforms, 1):
+        print(f"  {number:2d} {type(transform).__name__}")
+    _print_layers(bundle)
+    _print_methods()
+
+
+def _print_layers(bundle: Bundle) -> None:
+    from ..engine.layer_choice import layers_of
+
+    network, shape, table = layers_of(bundle)
+    if table is None:
+        print("layers    none: the network is compiled, and nothing inside it can be reached")
+        return
+    print(f"layers, for an input of {' × '.join(map(str, shape))}: channels × size, stride, receptive field in voxels")
+    stages = {layer.name for layer in table.stages}
+    order = {name: number for number, name in enumerate(dict(network.named_modules()))}
+    layers = sorted(table.layers, key=lambda layer: order[layer.name])  # as the network is built, not as it runs
+    width = max(2 * layer.depth + len(layer.name) for layer in layers)
+    for layer in layers:
+        name = "  " * layer.depth + layer.name
+        size = " × ".join(map(str, layer.shape))
+        stride = "×".join(f"{s:.3g}" for s in layer.stride)
+        sees = "×".join(map(str, layer.receptive_field)) if layer.receptive_field else "everything"
+        mark = "  ← default" if layer.name == table.default else "  ← stage" if layer.name in stages else ""
+        print(f"  {name:{width}s}  {layer.kind:22s} {size:20s}  {stride:8s}  {sees}{mark}")
+
+
+def _print_methods() -> None:
+    from ..engine.methods import METHODS
+
+    print("methods")
+    for method in METHODS.values():
+        print(f"  {method.name:20s} {method.description}")
+
+
+# bundle ---------------------------------------------------------------------------------------------------------------
+
+
+def run_bundle(options: argparse.Namespace) -> None:
+    warnings = write_given_model(options)
+    for warning in warnings:
+        print(f"warning      {warning}")
+    print(f"written      {options.output}: configs, models, docs; explain it with --bundle {options.output} --trust")
+
+
+# demo ------------------------------------------------------------------------------------------------------------------
+
+
+def run_demo(options: argparse.Namespace) -> None:
+    output, lesion = Path(os.path.expanduser(options.output)), demo_lesion()
+    result = explain_files([str(DEMO_VOLUME)], output, {"bundle": DEMO_BUNDLE, "trust": True})
+    _print_summary(result, output)
+    print(f"lesion       {lesion.kind}, RAS {_mm(lesion.centre)} mm, radius {lesion.radius:.1f} mm")
+    if result.peak_ras is not None:
+        print(f"distance     {lesion.distance(result.peak_ras):.1f} mm from the heatmap's peak to the lesion's centre")
+
+
+# Files and progress ------------------------------------------------------------------------------------------------------
+
+
+def _inputs(paths: list[str], options: dict[str, Any]) -> list[str | Path]:
+    """Everything that a run reads, which none of its results may replace."""
+    target = options.get("target")
+    mask = target.rpartition("@mask=")[2] if isinstance(target, str) and "@mask=" in target else None
+    arguments = options.get("network_args") or ""
+    network = str(options.get("network") or "")
+    given = [*paths, mask, options.get("weights"), options.get("preprocessing"), network, network.rpartition(":")[0]]
+    given += [arguments[1:] if arguments.startswith("@") else None]
+    bundle = Path(options["bundle"])
+    parts = [bundle / name for name in ("configs", "models", "scripts", "docs", *(options.get("configs") or ()))]
+    return [*(path for path in given if path), *parts]
+
+
+@contextmanager
+def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    timings[name] = time.perf_counter() - started
+
+
+class _ProgressLine:
+    """Progress on the standard error: a bar on a terminal, otherwise a line a stage."""
+
+    WIDTH = 28
+
+    def __init__(self) -> None:
+        self._bar = sys.stderr is not None and sys.stderr.isatty()
+        self._stage = ""
+
+    def __enter__(self) -> _ProgressLine:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar:
+            self._print("\r\x1b[K", end="")
+
+    def __call__(self, progress: Progress) -> None:
+        words = stage = STAGES.get(progress.stage, progress.message)
+        if progress.message and progress.message != words:
+            words += f": {progress.message}"
+        if self._bar:
+            done = round(progress.fraction * self.WIDTH)
+            bar = "█" * done + "░" * (self.WIDTH - done)
+            self._print(f"\r\x1b[K{bar} {progress.fraction:4.0%}  {words[:60]}", end="")
+        elif progress.stage != self._stage:
+            self._print(f"{progress.fraction:4.0%} {stage}")
+        self._stage = progress.stage
+
+    @staticmethod
+    def _print(words: str, end: str = "\n") -> None:
+        with suppress(OSError, ValueError):  # nobody reads it: no reason to end a computation
+            print(words, end=end, file=sys.stderr, flush=True)

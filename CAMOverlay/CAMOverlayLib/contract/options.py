@@ -1,0 +1,98 @@
+"""How to explain: one record that every door fills and the engine reads.
+
+The command line makes its options from the fields here, the Python console and notebooks pass them by name, the panel
+fills those that it has rows for. A new option is a field here and the place that reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from .errors import MethodError
+from .records import JsonRecord, made_plain
+
+
+def _option(default: Any, help: str, *, flag: str = "", choices: tuple[str, ...] = (), metavar: str = "") -> Any:
+    """A field with what the command line says of it.
+
+    Args:
+        flag: its name there, where that is not the field's.
+    """
+    return field(default=default, metadata={"help": help, "flag": flag, "choices": choices, "metavar": metavar})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(JsonRecord):
+    """Everything that can be chosen about an explanation but what is explained.
+
+    Attributes:
+        layer: name of the layer as in ``named_modules()``, or None for the automatic choice.
+        method: registered name of the method.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        slices: of a 2-D network, the orientation in which the volume is cut into pictures: ``axial``, ``coronal`` or
+            ``sagittal``; None takes a volume of one slice as it is, and cuts any other axially.
+        configs: the bundle's configuration files, relative to its root, where they are not named as usual.
+        inverse: ``auto`` (one resampling where the voxels bear it out, else the saved operations), ``affine`` or
+            ``operations`` to force one.
+        verify: compute both inverses and report how far apart they are.
+        interpolation: ``linear`` between activations, or ``nearest``: one block per activation.
+        amp: run the network in automatic mixed precision, where the device is faster so.
+        intermediates_folder: existing folder for every step's intermediate volume, forward and backward, or None.
+    """
+
+    layer: str | None = _option(None, "layer to explain at (default: chosen; see inspect)", metavar="NAME")
+    method: str = _option("gradcam", "method (default: %(default)s; see inspect)", metavar="NAME")
+    device: str = _option("auto", "where the network runs (default: %(default)s)", metavar="auto|cpu|cuda")
+    slices: str | None = _option(
+        None, "2-D network: how the volume is cut into pictures (default: axial; a single slice as it is)",
+        choices=("axial", "coronal", "sagittal"),
+    )  # fmt: skip
+    configs: tuple[str, ...] = field(default=(), metadata={"door": "model"})  # says what the model is, as its folder does
+    inverse: str = _option(
+        "auto", "way back: one resampling, or the saved operations replayed (default: the first where the voxels allow)",
+        choices=("auto", "affine", "operations"),
+    )  # fmt: skip
+    verify: bool = _option(False, "go back both ways and report how far apart they are")
+    interpolation: str = _option(
+        "linear", "between activations; nearest shows one block per activation (default: %(default)s)",
+        choices=("linear", "nearest"),
+    )  # fmt: skip
+    amp: bool = _option(False, "automatic mixed precision: faster on a GPU, a little less exact")
+    intermediates_folder: str | None = _option(
+        None, "write every step's volume, forward and backward, into this folder", flag="save-intermediates", metavar="DIR"
+    )
+
+    def __post_init__(self) -> None:
+        made_plain(self)
+
+    @property
+    def nearest(self) -> bool:
+        """Raises MethodError where there is no such interpolation."""
+        if self.interpolation not in ("linear", "nearest"):
+            raise MethodError(f"There is no interpolation '{self.interpolation}'; choose linear or nearest.")
+        return self.interpolation == "nearest"
+
+    @classmethod
+    def _migrated(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return current_names(values)
+
+
+FORMER_NAMES = {"mixed": "amp", "trail_folder": "intermediates_folder", "trailFolder": "intermediates_folder"}
+"""What options were called once. These names keep working in Python and in saved requests, and their flags on the command
+line (``cli/options.py``). ``blocks=True`` was ``interpolation="nearest"``."""
+
+SLICER_NAMES = {"intermediatesFolder": "intermediates_folder"}
+"""The options whose names Slicer would write otherwise."""
+
+
+def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by their names of today, whatever they are called in ``values``."""
+    named = {(FORMER_NAMES | SLICER_NAMES).get(name, name): value for name, value in values.items() if name != "blocks"}
+    return {"interpolation": "nearest" if values["blocks"] else "linear"} | named if "blocks" in values else named
+
+
+def option_fields() -> tuple[Field[Any], ...]:
+    """Those that the command line makes its options from."""
+    return tuple(one for one in fields(Options) if "help" in one.metadata)

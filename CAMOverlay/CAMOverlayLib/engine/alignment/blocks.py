@@ -1,0 +1,259 @@
+"""Does every part of an image lie where its affine says? One affine cannot tell: a warp, a half that was moved.
+
+Small blocks of the image, where it shows something, are each matched with the image that it was made from, shifted by
+some voxels in every direction. Intensities are first brought together by the relation that the image as a whole shows
+(the mean of the one for each value of the other), then compared by local correlation, which forgives what bias fields
+and local contrast do. A block speaks only where its best match is unmistakable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool3d, conv3d, max_pool3d
+
+from .mutual_information import AXES, SamplePoints, at, sample
+
+POINTS = 7
+"""Voxels of a block along each axis, on a lattice of about a ninetieth of the image."""
+REACH = 5
+"""Steps of the lattice that a block is shifted by in each direction."""
+MOST = 64
+LEVELS = 32
+
+
+@dataclass(frozen=True)
+class Local:
+    """What the blocks say.
+
+    Attributes:
+        count: blocks that show something.
+        displaced: share of them that fits clearly better elsewhere, and ``shift`` by how many mm (median).
+        glaring: number of those that hardly fit as claimed, and perfectly elsewhere; ``vector`` the median shift, mm.
+        doubtful: share of them that fits somewhat better elsewhere.
+        claimed: median of their correlations in the claimed place.
+        unexplained: share of them that fits nowhere near.
+        bound: mm of the smallest shift that most of them exclude, and half a step of the lattice, as parts may have
+            moved by what lies between the shifts that are tried; None where there is none.
+        agreement: mean correlation of the displaced blocks as claimed, and ``better`` where they fit best.
+        words: what was found, in words.
+    """
+
+    count: int
+    displaced: float = 0.0
+    glaring: int = 0
+    vector: tuple[float, ...] = (0.0, 0.0, 0.0)
+    doubtful: float = 0.0
+    claimed: float = 0.0
+    shift: float = 0.0
+    unexplained: float = 0.0
+    bound: float | None = None
+    agreement: float = 0.0
+    better: float = 0.0
+    words: str = ""
+
+
+def match_blocks(image: Tensor, origin: Tensor, tracked: np.ndarray, spacing: np.ndarray, samples: SamplePoints) -> Local:
+    """Match blocks of ``image`` with ``origin`` (both I×J×K) around where the claim (4×4 of voxel indices) puts them.
+
+    Args:
+        spacing: of the image, mm.
+        samples: of the image, which give the relation of the intensities.
+    """
+    shape = np.array(image.shape)
+    coarser = np.maximum(1, 1 / np.maximum(np.linalg.norm(tracked[:3, :3], axis=0), 1e-6))
+    mm = max(float((coarser * spacing)[shape > 1].max(initial=0)) / 3, float((shape * spacing).max()) / 90)
+    step = np.maximum(1, np.rint(np.maximum(coarser, mm / spacing))).astype(int)
+    points = np.minimum((shape - 1) // step + 1, POINTS if shape.min() > 1 else 2 * POINTS - 1)
+    reach = np.where(shape > 1, REACH, 0)
+    relation = _Relation(image, origin, tracked, samples)
+    if relation.strength < 0.02:
+        return Local(0)
+    starts = _starts(shape, (points - 1) * step)
+    lattice = _lattice(points, step)
+    index = torch.from_numpy(starts)[:, None] + torch.from_numpy(lattice)
+    values = relation.clipped(at(image, index.view(-1, 3)).view(len(starts), -1))
+    variance = values.var(1)
+    busy = torch.nonzero(variance > max(0.03 * float(variance.quantile(0.95)), 1e-12))[:, 0]
+    most = MOST if shape.min() > 1 else MOST // 2
+    if len(busy) > most:
+        busy = busy[torch.linspace(0, len(busy) - 1, most).round().long()]
+    if not len(busy):
+        return Local(0)
+    values, starts = values[busy], starts[busy.numpy()]
+    raw = values
+    values = values - values.mean(1, keepdim=True)
+    values = values / values.norm(dim=1, keepdim=True).clamp(min=1e-12)
+
+    wide = _lattice(points + 2 * reach, step) - reach * step
+    positions = (starts[:, None] + wide) @ tracked[:3, :3].T + tracked[:3, 3]
+    expected = relation.apply(sample(origin, torch.from_numpy(positions.reshape(-1, 3))))
+    expected = expected.view(len(busy), 1, *(points + 2 * reach).tolist())
+    size = tuple(int(p) for p in points)
+    floor = 1e-3 * relation.variance
+    found = [_correlate(filtered, values.view(len(busy), 1, *size), floor, signed) for filtered, signed in _filters(expected)]
+    correlation = torch.stack(found).amax(0)
+    here = correlation.shape[1] // 2
+    middle = expected[(slice(None), 0, *(slice(r, r + n) for r, n in zip(reach.tolist(), size)))].reshape(len(busy), -1)
+    correlation[:, here] = torch.maximum(correlation[:, here], _unmasked(raw, middle, relation.filler))
+
+    shifts = (_lattice(2 * reach + 1, step) - reach * step) * spacing
+    return _judge(correlation, found[0], shifts, step * spacing, reach)
+
+
+def _correlate(expected: Tensor, values: Tensor, floor: float, signed: bool) -> Tensor:
+    """Correlation of each block (B×1×I×J×K, centred, of norm 1) with each window of its surroundings: B×S."""
+    size = tuple(values.shape[2:])
+    numerator = conv3d(expected.transpose(0, 1), values, groups=len(values))[0]
+    mean, square = _mean(expected, size)[:, 0], _mean(expected**2, size)[:, 0]
+    spread = ((square - mean**2).clamp(min=0) + floor) * values[0].numel()
+    found = (numerator / spread.sqrt()).flatten(1).clamp(-0.999, 0.999)
+    return found if signed else found.abs()
+
+
+def _mean(values: Tensor, size: tuple[int, ...], half: tuple[int, ...] = (0, 0, 0)) -> Tensor:
+    """Over boxes of this size, one axis after the other, which is much faster than all at once."""
+    for axis in range(3):
+        one, edge = [1, 1, 1], [0, 0, 0]
+        one[axis], edge[axis] = size[axis], half[axis]
+        values = avg_pool3d(values, one, 1, edge, count_include_pad=False)
+    return values
+
+
+def _filters(expected: Tensor) -> Iterator[tuple[Tensor, bool]]:
+    """What intensities alone may have gone through: smoothed, eroded, dilated, edges of any or of one direction.
+
+    Such an image matches what it was made from best a little aside; filtered alike, it does in its own place.
+    Each with whether its sign is known.
+    """
+    size = tuple(3 if n > 1 else 1 for n in expected.shape[2:])
+    half = tuple(n // 2 for n in size)
+    yield expected, True
+    smooth = _mean(expected, size, half)
+    yield smooth, True
+    for _ in range(2):
+        smooth = _mean(smooth, size, half)
+    yield smooth, True
+    wide = tuple(7 if n > 7 else 1 for n in expected.shape[2:])
+    smooth = expected
+    for _ in range(2):
+        smooth = _mean(smooth, wide, tuple(n // 2 for n in wide))
+        yield smooth, True
+    upper, lower = max_pool3d(expected, size, 1, half), -max_pool3d(-expected, size, 1, half)
+    yield upper, True
+    yield lower, True
+    yield upper - lower, False
+    for axis in range(2, 5):
+        if expected.shape[axis] > 2:
+            yield expected.roll(-1, axis) - expected.roll(1, axis), False
+
+
+def _unmasked(values: Tensor, expected: Tensor, filler: float | None) -> Tensor:
+    """Correlation of each block (B×N) with what is expected in its place, where it was not masked; 0 where it was."""
+    if filler is None:
+        return torch.zeros(len(values))
+    weight = (values != filler).float()
+    count = weight.sum(1, keepdim=True).clamp(min=1)
+    centred = [(v - (v * weight).sum(1, keepdim=True) / count) * weight for v in (values, expected)]
+    norm = (centred[0].norm(dim=1) * centred[1].norm(dim=1)).clamp(min=1e-9)
+    found = (centred[0] * centred[1]).sum(1) / norm
+    return found.masked_fill(count[:, 0] < 0.25 * values.shape[1], 0).clamp(-0.999, 0.999)
+
+
+def _judge(correlation: Tensor, plain: Tensor, shifts: np.ndarray, step: np.ndarray, reach: np.ndarray) -> Local:
+    """From the correlation of each block (B×S) at each shift (S×3, mm), with any filter and with none."""
+    length = np.linalg.norm(shifts, axis=1)
+    here = int(length.argmin())
+    left = np.log1p(-np.clip(correlation.numpy(), 0, None) ** 2)  # log of the variance that is left unexplained
+    claim = left[:, here]
+    best = left.argmin(1)
+    value = correlation.numpy()[np.arange(len(best)), best]
+    steps = np.abs(shifts[best] / step).max(1)
+    explained = value > 0.4
+    gain = claim - left[np.arange(len(best)), best]
+    ahead = value - correlation.numpy()[:, here]
+    doubtful = explained & (gain > 0.35) & (ahead > 0.08) & (steps > 1.5)
+    # What was moved matches as it is; what matches only if it is filtered was filtered, and may match anywhere.
+    moved = doubtful & (ahead > 0.15) & (plain.numpy()[np.arange(len(best)), best] > value - 0.08)
+    excluded = (left - claim[:, None] > 0.35) & (correlation.numpy()[:, here, None] - correlation.numpy() > 0.08)
+    excluded &= explained[:, None]
+    share = excluded.mean(0)
+    missed = length[share < 0.5]
+    longest = float(np.where(reach > 0, reach * step, np.inf).min())
+    bound = float(length[length > missed.max()].min(initial=np.inf)) if len(missed) else None
+    bound = None if bound is None or bound > longest else bound + float(np.max(step, where=reach > 0, initial=0)) / 2
+    words = ""
+    if moved.any():
+        mean = np.median(shifts[best[moved]], 0)
+        words = f"parts shifted by {np.median(length[best[moved]]):.0f} mm in different directions"
+        if np.linalg.norm(shifts[best[moved]] - mean, axis=1).mean() < 0.5 * np.linalg.norm(mean):
+            axis = int(np.abs(mean).argmax())
+            words = f"parts shifted by about {np.abs(mean[axis]):.0f} mm along {AXES[axis]}"
+    return Local(
+        count=len(best),
+        displaced=float(moved.mean()),
+        glaring=int((moved & (value > 0.75) & (ahead > 0.4)).sum()),
+        vector=tuple(np.median(shifts[best[moved]], 0)) if moved.any() else (0.0, 0.0, 0.0),
+        doubtful=float(doubtful.mean()),
+        claimed=float(np.median(correlation.numpy()[:, here])),
+        shift=float(np.median(length[best[moved]])) if moved.any() else 0.0,
+        unexplained=float((~explained).mean()),
+        bound=bound,
+        agreement=float(np.sqrt(1 - np.exp(claim[moved])).mean()) if moved.any() else 0.0,
+        better=float(value[moved].mean()) if moved.any() else 0.0,
+        words=words,
+    )
+
+
+class _Relation:
+    """What value of the image goes with each value of its origin, as the samples show it under the claim.
+
+    Attributes:
+        strength: share of the image's variance that it explains.
+        variance: of the image's values that it predicts.
+        filler: a value that many of its voxels have, as after masking; None where there is none.
+    """
+
+    def __init__(self, image: Tensor, origin: Tensor, tracked: np.ndarray, samples: SamplePoints) -> None:
+        seen = at(image, torch.from_numpy(samples.index).long())
+        self.low, self.high = (float(seen.quantile(q)) for q in (0.02, 0.98))
+        commonest = seen.mode().values
+        self.filler = float(commonest.clamp(self.low, self.high)) if (seen == commonest).float().mean() > 0.05 else None
+        seen = self.clipped(seen)
+        source = sample(origin, torch.from_numpy(samples.index @ tracked[:3, :3].T + tracked[:3, 3]))
+        order = source.argsort()
+        groups = torch.chunk(order, LEVELS)
+        centres = np.array([float(source[g].mean()) for g in groups])
+        means = np.array([float(seen[g].mean()) for g in groups])
+        # Equal values, background above all, fill several groups; they are one.
+        self.centres, where = np.unique(np.round(centres, 6), return_inverse=True)
+        totals = np.bincount(where)
+        self.means = np.bincount(where, means) / totals
+        predicted = torch.from_numpy(means)
+        self.variance = float(np.var(means))
+        total = float(seen.double().var())
+        self.strength = float(predicted.var()) / total if total > 0 else 0.0
+
+    def clipped(self, values: Tensor) -> Tensor:
+        """Without the extremes, so that one bright vessel does not outweigh everything else."""
+        return values.float().clamp(self.low, self.high) if self.high > self.low else values.float()
+
+    def apply(self, values: Tensor) -> Tensor:
+        return torch.from_numpy(np.interp(values.numpy(), self.centres, self.means).astype(np.float32))
+
+
+def _starts(shape: np.ndarray, extent: np.ndarray) -> np.ndarray:
+    """First voxels of blocks all over the image: N×3."""
+    count = 7 if shape.min() > 1 else 11
+    axes = [np.unique(np.rint(np.linspace(0, n - 1 - e, count)).astype(int)) for n, e in zip(shape, extent)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+
+
+def _lattice(points: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """N×3 voxel offsets of a block."""
+    axes = [np.arange(n) * s for n, s in zip(points, step)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)

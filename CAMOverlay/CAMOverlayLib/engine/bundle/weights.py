@@ -1,0 +1,89 @@
+"""Weights into a network: all of them, or an error that names what does not fit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...contract.errors import WeightsError
+from .needs import what_went_wrong
+
+Weights = Mapping[str, torch.Tensor]
+
+
+def load_weights(network: torch.nn.Module, path: Path) -> None:
+    """Load a checkpoint into a network, unwrapping what trainers wrap around it.
+
+    Accepts a bare state dict, one inside a checkpoint (``model``, ``state_dict``, whatever the key is), and keys with
+    a common prefix (``module.`` of DataParallel, ``model.`` or ``net.`` of Lightning). Only tensors are unpickled.
+
+    Raises:
+        WeightsError: the file is missing or unreadable, or its keys or shapes are another network's.
+    """
+    if not os.path.isfile(path):
+        raise WeightsError(f"The weights '{path}' do not exist. Download the bundle with its weights, or put them there.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file raises many kinds
+        raise WeightsError(
+            f"The weights '{path}' cannot be read safely: {what_went_wrong(error).rstrip('.')}. Save the network's state_dict() alone."
+        ) from error
+    candidates = list(_state_dicts(checkpoint))
+    if not candidates:
+        raise WeightsError(f"'{path}' holds no state dict but a {type(checkpoint).__name__}. Save state_dict() there.")
+    wanted = network.state_dict()
+    best = max((_strip(c, wanted) for c in candidates), key=lambda weights: len(weights.keys() & wanted.keys()))
+    _check(best, wanted, path, type(network).__name__)
+    try:
+        network.load_state_dict(dict(best))
+    except Exception as error:  # complex, meta, sparse or nested tensors
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise WeightsError(f"The weights '{path}' cannot be loaded: {reason}. Save ordinary tensors.") from error
+
+
+def _state_dicts(node: Any, depth: int = 0) -> Iterator[Weights]:
+    """Every dictionary of tensors in a checkpoint, outermost first."""
+    if not isinstance(node, Mapping) or depth > 3:
+        return
+    tensors = {str(k): v for k, v in node.items() if isinstance(v, torch.Tensor)}
+    if tensors:
+        yield tensors
+    for value in node.values():
+        yield from _state_dicts(value, depth + 1)
+
+
+def _strip(weights: Weights, wanted: Weights) -> Weights:
+    """The weights without the prefix that hides the network's own names, if there is one."""
+    if weights.keys() & wanted.keys() == wanted.keys():
+        return weights
+    anchor = next(iter(wanted), "")
+    prefixes = {key[: -len(anchor)] for key in weights if anchor and key.endswith("." + anchor)}
+    stripped = [{k.removeprefix(p): v for k, v in weights.items() if k.startswith(p)} for p in sorted(prefixes)]
+    return max([weights, *stripped], key=lambda w: len(w.keys() & wanted.keys()))
+
+
+def _check(weights: Weights, wanted: Weights, path: Path, network: str) -> None:
+    problems = []
+    if missing := [k for k in wanted if k not in weights]:
+        problems.append(f"{len(missing)} of {len(wanted)} keys are missing ({_some(missing)})")
+    if unexpected := [k for k in weights if k not in wanted]:
+        problems.append(f"{len(unexpected)} are unexpected ({_some(unexpected)})")
+    if misfits := [
+        f"{k} {tuple(weights[k].shape)} instead of {tuple(wanted[k].shape)}"
+        for k in wanted
+        if k in weights and weights[k].shape != wanted[k].shape
+    ]:
+        problems.append(f"{len(misfits)} have another shape ({_some(misfits)})")
+    if problems:
+        raise WeightsError(
+            f"The weights '{path}' are not those of this {network}: {'; '.join(problems)}. "
+            "Use the weights that belong to network_def, or correct network_def."
+        )
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -1,0 +1,97 @@
+"""What stays warm between explanations, so that another class, method or layer is not another start.
+
+Everything is kept under a key made of content: the bundle's files by size, number and times of change (that of the file itself too, which cannot be set), the volume's voxels and
+affine by hash. What changed in the slightest is therefore another thing, and the old one falls out when its place is
+needed. A worker keeps one :class:`Cache` for its life; a single command needs none.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
+
+import torch
+
+from .inference import Inference
+from .bundle.bundle import Bundle
+from .network.layers import LayerTable
+from .bundle.model import Model
+from .preprocessing.inputs import NetworkInputs
+from .geometry.volume import Volume
+
+Kept = TypeVar("Kept")
+
+
+class LruCache(Generic[Kept]):
+    """The last few things that were made, by key."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._things: OrderedDict[Hashable, Kept] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """The thing under this key, made now if it is not there. Room is made before, not after: things are large."""
+        if key not in self._things:
+            while len(self._things) >= self._places:
+                self._things.popitem(last=False)
+            self._things[key] = make()
+        self._things.move_to_end(key)
+        return self._things[key]
+
+    def peek(self, key: Hashable) -> Kept | None:
+        """The thing under this key if it is there."""
+        return self._things.get(key)
+
+    def clear(self) -> None:
+        self._things.clear()
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+
+class Cache:
+    """Evaluated bundles, preprocessed volumes, layer tables and the last forward pass."""
+
+    def __init__(self) -> None:
+        self._models: LruCache[Model] = LruCache(2)
+        self._prepared: LruCache[NetworkInputs] = LruCache(2)
+        self._tables: LruCache[LayerTable] = LruCache(8)
+        self._applied: LruCache[list[Inference]] = LruCache(1)
+
+    def model(
+        self, folder: str, trust: bool, configs: Sequence[str], device: torch.device, trusted_hash: str | None = None
+    ) -> Model:
+        """A bundle's chain and network; with ``trusted_hash`` only if that is the hash of its content.
+
+        Raises:
+            BundleError, UntrustedBundleError, WeightsError
+        """
+        bundle = Bundle(folder, trust, configs, trusted_hash)
+        bundle.require_trust()
+
+        def make() -> Model:
+            self._applied.clear()  # of a network that is about to go
+            return bundle.model(device)
+
+        return self._models.get((bundle.source, str(device)), make)
+
+    def prepared(
+        self, model: Model, volumes: Sequence[Volume], slices: str | None, make: Callable[[], NetworkInputs]
+    ) -> NetworkInputs:
+        return self._prepared.get((model.source, volumes_identity(volumes), slices), make)
+
+    def table(self, model: Model, sample: torch.Tensor, make: Callable[[], LayerTable]) -> LayerTable:
+        return self._tables.get((model.key, tuple(sample.shape)), make)
+
+    def applied(
+        self, model: Model, volumes: Sequence[Volume], slices: str | None, amp: bool, make: Callable[[], list[Inference]]
+    ) -> list[Inference]:
+        """The network applied to every piece of the volumes; each keeps what it can use again."""
+        return self._applied.get((model.key, volumes_identity(volumes), slices, amp), make)
+
+
+def volumes_identity(volumes: Sequence[Volume]) -> Hashable:
+    """Voxels, type, shape and affine of each volume."""
+    return tuple(v.voxel_hash for v in volumes)
+

@@ -1,0 +1,224 @@
+"""The input volume on the computation's side of the border: read, checked, and written as the NIfTI a bundle loads.
+
+Arrays are I×J×K, affines map voxel indices to RAS millimetres.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from ...contract.errors import OutputError, VolumeError, reason
+from ...contract.records import Affine
+from ...contract.target import VolumeFile
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Voxels and where they are: ``array`` is I×J×K, or I×J×K×C of a colour image; ``affine`` is 4×4 float64 from
+    voxel index to RAS mm. ``notes`` are what the user should know of how it was read."""
+
+    array: np.ndarray
+    affine: np.ndarray
+    name: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Spatial, (I, J, K)."""
+        return tuple(int(n) for n in self.array.shape[:3])
+
+    @property
+    def components(self) -> int:
+        """Numbers a voxel: 3 or 4 of a colour image."""
+        return int(self.array.shape[3]) if self.array.ndim == 4 else 1
+
+    @cached_property
+    def voxel_hash(self) -> str:
+        """Hash of voxels, type, shape and affine; the array is read once, as it lies in memory."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(f"{self.array.dtype} {self.array.shape} {self.array.flags.f_contiguous}".encode())
+        digest.update(np.ascontiguousarray(self.affine).tobytes())
+        in_order = self.array.T if self.array.flags.f_contiguous else np.ascontiguousarray(self.array)
+        for part in _hashes(in_order.reshape(-1).view(np.uint8)):
+            digest.update(part)
+        return digest.hexdigest()
+
+    def to_ras(self, index) -> tuple[float, float, float]:
+        """RAS mm of a voxel index (I, J, K)."""
+        x, y, z = self.affine[:3, :3] @ np.asarray(index, dtype=float) + self.affine[:3, 3]
+        return float(x), float(y), float(z)
+
+
+def native(array: np.ndarray) -> np.ndarray:
+    """The array in a type that torch knows: in this machine's order of bytes, and of at most eight of them."""
+    kind = array.dtype.newbyteorder("=")
+    if kind.kind == "f" and kind.itemsize > 8:
+        kind = np.dtype(np.float64)
+    return array if array.dtype == kind else array.astype(kind)
+
+
+def forms_note(image: nibabel.Nifti1Image, name: str) -> tuple[str, ...]:
+    """Which geometry of a NIfTI file was taken, where its sform and its qform say different ones."""
+    header = image.header
+    if not hasattr(header, "get_sform"):
+        return ()
+    (sform, coded), (qform, other) = header.get_sform(coded=True), header.get_qform(coded=True)
+    if not coded or not other or sform is None or qform is None:
+        return ()
+    ends = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*image.shape[:3], 1][:4]
+    apart = float(np.linalg.norm((sform - qform)[:3] @ ends.T, axis=0).max())
+    if apart <= 0.1 * np.linalg.norm(sform[:3, :3], axis=0).min():
+        return ()
+    return (
+        f"The sform and the qform of '{name}' place it up to {apart:.1f} mm apart; the sform was taken, as MONAI does in "
+        "training.",
+    )
+
+
+def _hashes(data: np.ndarray, size: int = 16 << 20) -> list[bytes]:
+    """Hashes of bytes, part by part and several at a time: one after the other, a gigabyte takes more than a second."""
+    parts = [data[start : start + size] for start in range(0, data.size, size)]
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return list(pool.map(lambda part: hashlib.blake2b(part, digest_size=16).digest(), parts))
+
+
+def read_volume(file: VolumeFile) -> Volume:
+    """The volume in an exported array file, checked.
+
+    Raises:
+        VolumeError: unreadable, not 3-D, of zero size, NaN or infinite voxels, or a singular geometry.
+    """
+    try:
+        # Mapped privately: nothing can reach the file, and torch takes it without a warning about read-only memory.
+        array = np.load(file.path, mmap_mode="c", allow_pickle=False)
+    except Exception as error:  # of a damaged header NumPy raises what its parser does
+        raise VolumeError(f"The exported volume '{file.path}' cannot be read ({reason(error)}). Export it again.") from error
+    volume = Volume(native(array), matrix(file.affine, file.name), file.name)
+    check_volume(volume)
+    return volume
+
+
+def matrix(affine: Any, name: str) -> np.ndarray:
+    """An affine as float64.
+
+    Raises:
+        VolumeError: it does not consist of numbers, or its rows differ in length.
+    """
+    try:
+        return np.array(affine, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise VolumeError(f"The affine of '{name}' is no 4×4 matrix of numbers ({error}). Correct its geometry.") from error
+
+
+PACKED = {".bz2": 50_000, ".zst": 50_000}
+DEFLATE = 1100
+"""Bytes that one compressed byte can stand for at most."""
+
+
+def header_problem(image: Any, path: Path | str, called: str) -> str:
+    """That a header promises more than its file can hold, in a sentence; empty where it does not. Asked before anything
+    is allocated for it."""
+    promised = math.prod(int(n) for n in image.shape) * image.get_data_dtype().itemsize
+    held = max(1, os.path.getsize(path)) * PACKED.get(Path(path).suffix.lower(), DEFLATE)
+    if promised <= held:
+        return ""
+    return (
+        f"{called} is damaged: its header promises {promised / 1e9:.1f} GB, which its file cannot hold. Export it again."
+    )
+
+
+def check_volume(volume: Volume) -> None:
+    """Refuse what no network could be asked about.
+
+    Raises:
+        VolumeError: not 3-D, zero size, not numeric, NaN or infinite voxels, singular or non-finite affine.
+    """
+    array, affine, name = volume.array, volume.affine, volume.name
+    if array.ndim != 3 and not (array.ndim == 4 and array.shape[3] in (3, 4)):
+        raise VolumeError(
+            f"Volume '{name}' is {array.ndim}-D with shape {array.shape}; one 3-D volume, or a colour image of 3 or "
+            "4 components, is needed. Extract a single frame or channel first."
+        )
+    if 0 in array.shape:
+        raise VolumeError(f"Volume '{name}' has no voxels (shape {array.shape}). Load it again or crop it less.")
+    if array.dtype.kind not in "biuf":
+        raise VolumeError(f"Volume '{name}' has voxels of type {array.dtype}; integer or real numbers are needed.")
+    if affine.shape != (4, 4) or not np.isfinite(affine).all():
+        raise VolumeError(
+            f"Volume '{name}' has a geometry that is not a finite 4×4 matrix: {affine.tolist()}. Correct its header."
+        )
+    # The determinant against the product of the column lengths: 1 for orthogonal axes, 0 where two of them fall
+    # together, whatever the spacing.
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not lengths.all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6 * lengths.prod():
+        raise VolumeError(
+            f"Volume '{name}' has a singular geometry: its axes are {affine[:3, :3].T.tolist()} mm a voxel. "
+            "Correct spacing and directions in its header."
+        )
+    if array.dtype.kind == "f" and not _all_finite(array):
+        bad = np.argwhere(~np.isfinite(array))
+        first = tuple(int(i) for i in bad[0])
+        raise VolumeError(
+            f"Volume '{name}' has {len(bad)} voxels that are NaN or infinite, the first at {first}. "
+            "Replace them (for example with 0) before explaining."
+        )
+
+
+def _all_finite(array: np.ndarray) -> bool:
+    # One slab at a time, so that checking needs no mask as large as the volume.
+    return all(np.isfinite(array[:, :, k]).all() for k in range(array.shape[2]))
+
+
+def write_nifti(volume: Volume, path: Path | str) -> Path:
+    """Write a volume as NIfTI, voxel type kept, for the bundle's own ``LoadImage`` or for the user.
+
+    The sform carries the affine, shear included; the qform can only say rotations and is set where that is all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    array = volume.array
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    elif array.dtype == np.float16:  # not a NIfTI type
+        array = array.astype(np.float32)
+    image = nibabel.Nifti1Image(array, volume.affine, dtype=array.dtype)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(volume.affine, code="scanner")
+    directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
+    if np.allclose(directions.T @ directions, np.eye(3), atol=1e-5):
+        image.set_qform(volume.affine, code="scanner")
+    else:
+        image.set_qform(None, code=0)
+    try:
+        nibabel.save(image, path)
+    except OSError as error:
+        raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Choose another folder.") from error
+    return Path(path)
+
+
+def save_array(array: np.ndarray, affine: np.ndarray, name: str, path: Path | str) -> VolumeFile:
+    """Write an array file as Slicer can map it (Fortran order) and say where it is.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    try:
+        np.save(path, np.asfortranarray(array))
+    except OSError as error:
+        raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Free some disk space.") from error
+    return VolumeFile(str(path), affine_rows(affine), name)
+
+
+def affine_rows(affine) -> Affine:
+    return tuple(tuple(float(x) for x in row) for row in np.asarray(affine))  # type: ignore[return-value]

@@ -1,0 +1,68 @@
+"""Which layers there are, and at which of them a method looks: the one asked for, or the automatic one."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..contract.errors import LayerError, NetworkError
+from .bundle.bundle import Bundle
+from .bundle.compiled import is_compiled, refuse_layers
+from .bundle.model import Model
+from .cache import Cache
+from .inference import FullImageInference, Inference
+from .methods import Method
+from .methods.method import no_layer
+from .network.layers import LayerTable, likely_layers, list_layers, record_layers
+
+
+def choose_layers(
+    method: Method, wanted: str | None, model: Model, applied: Inference, cache: Cache,
+) -> tuple[tuple[str, ...], str | None]:
+    """The layers that the method needs, at the layer asked for or at the default one; and a finer layer, if any.
+
+    To know the default takes a forward pass. To need no second one, a pass over a smaller input says which layer it
+    will most likely be; the real pass is cut there and tells whether that was right.
+
+    Raises:
+        LayerError: there is no such layer.
+        MethodError: the network is compiled, and the method needs layers.
+    """
+    if method.layers is no_layer:
+        return (), None
+    network, sample = model.network, applied.sample
+    if is_compiled(network):
+        raise refuse_layers(method.title)
+
+    def look() -> LayerTable:
+        likely = likely_layers(network, sample) if isinstance(applied, FullImageInference) and applied.fresh else None
+        if likely is None or not likely.has(wanted):
+            return list_layers(network, sample, receptive=False)
+        with record_layers(network, sample) as watched:
+            output = applied.predict(method.layers(likely, likely.find(wanted)), lambda number, count, words: None)
+        return watched.table(output, likely.unused)
+
+    table = cache.table(model, sample, look)
+    chosen = table.find(wanted)
+    stages = table.stages_to(chosen)
+    return method.layers(table, chosen), stages[-2].name if len(stages) > 1 else None
+
+
+def layers_of(bundle: Bundle) -> tuple[nn.Module, tuple[int, ...], LayerTable | None]:
+    """The network, the C×spatial input that it was looked at with, and its layers (None of a compiled network).
+
+    Raises:
+        UntrustedBundleError, BundleError, WeightsError: the bundle does not evaluate, asks for more than an image, or its
+            network does not take the input that the bundle describes.
+        LayerError: no layer has an output with spatial extent.
+    """
+    bundle.require_explainable()
+    network = bundle.network(torch.device("cpu"))
+    shape = bundle.input_shape()
+    if is_compiled(network):
+        return network, shape, None
+    try:
+        return network, shape, list_layers(network, torch.zeros(1, *shape))
+    except (LayerError, NetworkError):
+        bundle.inferer()  # one that asks for prompts says better why there is nothing to see
+        raise

@@ -1,0 +1,1 @@
+"""The network: forward pass, layers, feature maps, receptive fields, device."""

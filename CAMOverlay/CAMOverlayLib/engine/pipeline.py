@@ -1,0 +1,150 @@
+"""The one story: a request comes in, a heatmap on the volume's own grid goes out.
+
+Preprocess, run the network, attribute, restore, tell: each stage returns a record that the next one reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ..contract.errors import DeviceError
+from ..contract.request import Request, Result
+from .bundle.isolation import at_home, leaves_no_trace
+from .bundle.model import Model
+from .cache import Cache
+from .geometry.channels import on_one_grid
+from .geometry.volume import Volume, read_volume, save_array
+from .inference import AttributionMap, Inference, apply
+from .layer_choice import choose_layers
+from .methods import Method, find_method
+from .network.device import choose_device
+from .network.running import running
+from .preprocessing.inputs import NetworkInputs, prepare
+from .progress import Clock, Report, Step, sub_progress
+from .restore.assemble import assemble, normalise
+from .restore.intermediates import save_intermediates
+from .restore.plan import examine, plan_inversion
+from .result import Explained, Told, tell
+from .target.regions import TargetRegions
+from .target.targets import build_objectives, check_early, combine, predict
+
+
+@leaves_no_trace
+def explain(request: Request, report: Report = lambda progress: None, cache: Cache | None = None) -> Result:
+    """Explain what a bundle's network makes of a volume.
+
+    Args:
+        request: what to explain; its array files are read and never changed.
+        report: called with every progress event; raising from it (``Cancelled``) ends the run.
+        cache: what to keep for the next explanation; None keeps nothing.
+
+    Returns:
+        the result, whose heatmap lies in ``request.output_folder``.
+
+    Raises:
+        CAMOverlayError: one of its kinds, in words that a user can act on.
+    """
+    clock = Clock(report)
+    cache = Cache() if cache is None else cache
+    device = choose_device(request.device)
+    evaluated = partial(cache.model, request.bundle, request.trust, request.configs, trusted_hash=request.trusted_hash)
+
+    with clock.stage("volume"):
+        volumes, notes = on_one_grid([read_volume(file) for file in request.volumes])
+    with clock.stage("bundle"):
+        model = evaluated(device=device)
+    try:
+        with at_home(model.folder):  # what its transforms and its network import when they are called
+            return explain_model(model, volumes, request, clock, cache, notes)
+    except DeviceError as error:
+        if device.type == "cpu":
+            raise
+        note = f"{error} The CPU computed it instead."
+    model = evaluated(device=torch.device("cpu"))
+    with at_home(model.folder):
+        return explain_model(model, volumes, request, clock, cache, (*notes, note))
+
+
+def explain_model(
+    model: Model, volumes: Sequence[Volume], request: Request, clock: Clock, cache: Cache, notes: tuple[str, ...] = ()
+) -> Result:
+    """The story from where model and volumes are in memory.
+
+    Args:
+        request: of it all but ``volumes``, ``bundle``, ``trust`` and ``device``.
+        notes: what the user should know of the volumes.
+
+    Raises:
+        CAMOverlayError: one of its kinds.
+    """
+    method, nearest, masks = find_method(request.method), request.nearest, {}
+    check_early(request.target, model.info.classes, volumes[0].array.shape[:3], masks)
+
+    with clock.stage("preprocess") as step:
+        inputs = _preprocess(model, volumes, request, cache, step)
+        plans = [plan_inversion(trace, request.inverse) for trace in inputs.traces]
+    with clock.stage("forward") as step, running(model.network, request.amp, model.runner):
+        inferences = _infer(model, volumes, request, cache, inputs)
+        regions = [
+            TargetRegions(inputs.grid, trace.input_grid, plan.affine_holds, masks)
+            for trace, plan in zip(inputs.traces, plans, strict=True)
+        ]
+        explained = _explained(model, request, cache, method, inferences, regions, step)
+    with clock.stage("backward") as step, running(model.network, request.amp, method.title):
+        maps = _attribute(method, explained, nearest, step)
+        values, magnitude = normalise([one.values if one else None for one in maps])
+    with clock.stage("inverse") as step:
+        strides = next((one.steps for one in maps if one), None)
+        heatmap = assemble(inputs, plans, values, request.verify, nearest, step, strides)
+    with clock.stage("write"):
+        array = save_array(heatmap.array, inputs.volume.affine, inputs.volume.name, Path(request.output_folder) / "heatmap.npy")
+        hottest = inputs.piece_at(heatmap.peak) if heatmap.peak is not None else 0
+        if request.intermediates_folder is not None and values[hottest] is not None:
+            folder = Path(request.intermediates_folder)
+            save_intermediates(values[hottest], inputs.traces[hottest], plans[hottest], folder, strides)
+    return tell(Told(model, volumes, method, inputs, plans, explained, maps, magnitude, heatmap, hottest), array, notes, clock.seconds)
+
+
+def _preprocess(model: Model, volumes: Sequence[Volume], request: Request, cache: Cache, step: Step) -> NetworkInputs:
+    keep_images = request.intermediates_folder is not None
+
+    def through_chain() -> NetworkInputs:
+        return prepare(model, volumes, request.output_folder, request.slices, keep_images, step, examine)
+
+    return through_chain() if keep_images else cache.prepared(model, volumes, request.slices, through_chain)
+
+
+def _infer(
+    model: Model, volumes: Sequence[Volume], request: Request, cache: Cache, inputs: NetworkInputs
+) -> list[Inference]:
+    device = next(model.network.parameters(), torch.empty(0)).device
+    keep = len(inputs.traces) == 1
+
+    def apply_network() -> list[Inference]:
+        return [apply(model.network, image.to(device), model.inferer, keep=keep) for image in inputs.images]
+
+    return cache.applied(model, volumes, request.slices, request.amp, apply_network)
+
+
+def _explained(
+    model: Model, request: Request, cache: Cache, method: Method, inferences: list[Inference], regions: list[TargetRegions],
+    step: Step,
+) -> Explained:  # fmt: skip
+    layers, finer = choose_layers(method, request.layer, model, inferences[0], cache)
+    outputs = [one.predict(layers, sub_progress(step, n, len(inferences))) for n, one in enumerate(inferences)]
+    prediction = combine([predict(o, model.info.classes, model.multilabel, model.regression) for o in outputs])
+    return Explained(inferences, layers, finer, prediction, build_objectives(outputs, request.target, prediction, regions))
+
+
+def _attribute(method: Method, explained: Explained, nearest: bool, step: Step) -> list[AttributionMap | None]:
+    """One map per piece; None where a piece holds nothing of the target."""
+    count = len(explained.inferences)
+    return [
+        one.attribute(method, explained.layers, explained.prediction, objective, sub_progress(step, n, count), nearest)
+        if objective else None
+        for n, (one, objective) in enumerate(zip(explained.inferences, explained.objectives, strict=True))
+    ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""The chain: run and recorded step by step."""

@@ -1,0 +1,499 @@
+"""Runs a preprocessing chain one transform at a time and keeps the evidence of what each did.
+
+The order, the precision and the laziness are those of ``monai.transforms.Compose``: the network gets exactly the
+input it would have got from the chain itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing, to_affine_nd
+from monai.transforms import Compose, MapTransform, Transform
+from monai.transforms.lazy.functional import apply_pending_transforms, apply_pending_transforms_in_order
+from monai.transforms.lazy.utils import (
+    affine_from_pending,
+    combine_transforms,
+    is_compatible_apply_kwargs,
+    kwargs_from_pending,
+)
+from monai.transforms.transform import apply_transform
+from monai.transforms.utils import allow_missing_keys_mode
+from monai.utils import CommonKeys, LazyAttr
+
+from ...contract.errors import PlacementError, PreprocessingError, root_cause
+from ...contract.request import TransformStep
+from ..geometry.grid import Grid
+from ..bundle.needs import advice, what_went_wrong
+from ..alignment.monitor import AlignmentMonitor, same_voxels
+from ..geometry.volume import affine_rows
+
+
+ANSWERS = ("label", "labels", "seg", "mask", "pred")
+"""Keys that training and evaluation need, and nobody has when asking."""
+
+
+READ_THE_AFFINE = ("Spacing", "Orientation", "SpatialResample", "ResampleToMatch")
+"""Transforms of MONAI whose result depends on the affine that they find."""
+
+
+@dataclass(frozen=True)
+class PreprocessingTrace:
+    """A chain that was run: its result and what led there.
+
+    Attributes:
+        chain: the chain, and ``transforms`` its transforms as they were run; they still know how to invert.
+        key: the dictionary key of the image, or None for an array chain.
+        image: what goes into the network, C×I×J×K, with its ``affine`` and ``applied_operations``.
+        volume_grid: where the original volume lies, which the loader need not have returned as it is.
+        grids: the voxel grid after every step, beginning with what was loaded; while a lazy chain only plans, the
+            planned one.
+        executed: the grids that the voxels really were on, each with the number of the step that it was reached after:
+            what lies outside of one of them never reached the network.
+        lazily: first and last number of the steps that one lazy resampling executed together.
+        steps: the same for readers.
+        witness: what the voxels say of the affine.
+        images: every step's image, where the caller asked to keep them.
+        flat: the chain handles pictures, C×I×J; grids and heatmaps of it have a third axis of one voxel all the same.
+        frame: 4×4 from the world that the loader speaks of to RAS mm: a picture file knows no millimetres.
+        keys: the key of the image after every step: merging several of them gives it another.
+        records: how many operations the image carried after every step, the pending ones included.
+    """
+
+    chain: Compose
+    transforms: tuple[Any, ...]
+    key: str | None
+    image: MetaTensor
+    volume_grid: Grid
+    grids: tuple[Grid, ...]
+    executed: tuple[tuple[int, Grid], ...]
+    lazily: tuple[tuple[int, int], ...]
+    steps: tuple[TransformStep, ...]
+    monitor: AlignmentMonitor
+    images: tuple[MetaTensor, ...] = ()
+    is_2d: bool = False
+    loader_to_ras: np.ndarray = field(default_factory=lambda: np.eye(4))
+    keys: tuple[str | None, ...] = ()
+    records: tuple[int, ...] = ()
+
+    def grid_of(self, image: MetaTensor) -> Grid:
+        """Where an image of this chain (C×I×J×K, or C×I×J of a flat one) lies in the patient."""
+        affine = self.loader_to_ras @ to_affine_nd(3, np.asarray(image.affine, dtype=np.float64))
+        return Grid(_as_3d(tuple(int(n) for n in image.shape[1:]), self.is_2d), affine)
+
+    def affine_of(self, grid: Grid) -> torch.Tensor:
+        """The affine of an image of this chain on a grid, in the world that the loader speaks of."""
+        rank = len(torch.as_tensor(self.image.affine)) - 1
+        return torch.from_numpy(to_affine_nd(rank, np.linalg.inv(self.loader_to_ras) @ grid.affine))
+
+    def as_3d(self, image: MetaTensor) -> torch.Tensor:
+        """C×I×J×K of an image of this chain; a picture's K is 1."""
+        values = image.as_tensor()
+        return values[..., None] if self.is_2d else values
+
+    @property
+    def input_grid(self) -> Grid:
+        return self.grids[-1]
+
+
+def trace_preprocessing(
+    chain: Compose,
+    files: Sequence[Path],
+    report: Callable[[int, int, str], None] | None = None,
+    keep_images: bool = False,
+    original: torch.Tensor | Sequence[torch.Tensor] | None = None,
+    grid: Grid | None = None,
+    is_2d: bool = False,
+    image_key: str | None = None,
+    written: np.ndarray | None = None,
+) -> PreprocessingTrace:
+    """Run a chain on image files, one transform at a time.
+
+    Args:
+        chain: dictionary or array transforms, beginning with one that loads.
+        files: one file a channel, all on the same grid; several are handed to the loader as a list.
+        report: called before each step with its index, the number of steps and its name.
+        keep_images: keep every step's image, for those who want to look at them.
+        original: the voxels (I×J×K), or those of each channel, which all that comes later is compared with; None
+            believes the loader.
+        grid: where they really are, as their file may not be able to say it; None believes the loader.
+        flat: the files are pictures, I×J, so the chain is one for pictures.
+        image_key: the key of the network's input, where the bundle names it.
+        written: the affine (4×4) that the files carry, where that is not the grid's: a picture file knows no millimetres.
+
+    Raises:
+        PreprocessingError: a transform failed; its name and its reason are in the message.
+        PlacementError: the chain's result is not one MetaTensor, so nobody can say where its voxels came from.
+    """
+    links = list(_links(chain, chain.lazy))
+    if not links:
+        raise PreprocessingError("The preprocessing chain is empty; it must at least load the image (LoadImaged).")
+    links[-1].ends.append(chain.overrides)
+    transforms = tuple(link.transform for link in links)
+    keys = _input_keys(transforms)
+    given = keys if len(keys) <= len(files) else tuple(k for k in keys if k not in ANSWERS) or keys
+    data = _chain_input(given, files)
+    missing = len(given) < len(keys) or len(files) == 1 < len(keys)
+    grids: list[Grid] = []
+    executed: list[tuple[int, Grid]] = []
+    lazily: list[tuple[int, int]] = []
+    steps: list[TransformStep] = []
+    images: list[MetaTensor] = []
+    names: list[str | None] = []
+    records: list[int] = []
+    image: MetaTensor | None = None
+    key: str | None = None
+    loader_to_ras = np.eye(4)
+    originals = [original] if isinstance(original, torch.Tensor) else list(original or ())
+    monitor = AlignmentMonitor(originals, is_2d, grid)
+    planned = 0  # the first step of those that are pending
+    for number, link in enumerate(links):
+        transform, name = link.transform, type(link.transform).__name__
+        if report is not None:
+            report(number, len(links), name)
+        recorded_before, image_before, data_before = _records(image), image, data
+        pending = _pending(image)
+        started = time.perf_counter()
+        try:
+            absent = missing and isinstance(transform, MapTransform)
+            several = number == 0 and isinstance(data, list)  # the files of one image, not several images
+            with allow_missing_keys_mode(transform) if absent else nullcontext():
+                data = link.settle(data)
+                settled = _image_in(data, key)
+                data = apply_transform(
+                    transform, data, link.map_items and not several, link.unpack_items, lazy=link.lazy,
+                    overrides=link.overrides,
+                )  # fmt: skip
+            planning = _image_in(data, key)
+            for overrides in link.ends:
+                data = apply_pending_transforms(data, None, overrides)
+        except Exception as error:
+            raise PreprocessingError(_failure(transform, number, error, image, keys, given)) from error
+        seconds = time.perf_counter() - started
+        if pending and settled is not None and not settled.pending_operations:
+            # Executed before this step began: what was planned so far is an image of its own, and is looked at as one.
+            executed += [(number - 1, g) for g in _resampled_on(image_before, pending, link.overrides, key, loader_to_ras, is_2d)]
+            grids[-1] = _grid_after(settled, None, grids[-1], loader_to_ras, is_2d)
+            executed.append((number - 1, grids[-1]))
+            lazily.append((planned, number - 1))
+            monitor.observe(number - 1, transforms[number - 1], settled, grids[-1])
+            pending, image_before = [], settled
+        made = getattr(transform, "name", None)
+        if isinstance(made, str) and isinstance(data, dict) and made in data:
+            keys = (made, *keys)  # ConcatItems: from here on that is the image
+            data = _adopted(data, made, transform, data_before, transforms[number + 1 :])
+        key, image = _find_image(data, keys, name, image_key)
+        if 0 in (shape := tuple(int(n) for n in image.peek_pending_shape())) or not image.numel():
+            raise PreprocessingError(
+                f"Transform {number + 1} of the preprocessing, {name}, leaves no voxel of the image (shape "
+                f"{shape}). Check that the volume holds what it looks for, such as a foreground above its threshold."
+            )
+        if _records(image) < recorded_before:
+            raise PlacementError(
+                f"Transform {number + 1} of the preprocessing, {name}, dropped the image's history: "
+                f"{recorded_before} saved operations before it, {_records(image)} after. Its author must keep "
+                "applied_operations (MetaTensor.copy_meta_from) and add to them."
+            )
+        if not grids and grid is not None:
+            loader_to_ras = _frame(grid, image, originals[0] if originals else None, grid.affine if written is None else written)
+        before = grids[-1] if grids else None
+        after = _grid_after(image, image_before, before or grid, loader_to_ras, is_2d)
+        if not pending:
+            planned = number
+        if not image.pending_operations:
+            if (waiting := _pending(planning)) or pending:
+                executed += [(number, g) for g in _resampled_on(planning, waiting, link.ends[0] if link.ends else None, key, loader_to_ras, is_2d)]
+                lazily.append((planned, number))
+            elif isinstance(transform, Compose) and (transform.lazy if link.lazy is None else link.lazy):
+                lazily.append((number, number))  # SomeOf and its kind: whatever they chose was one resampling
+            executed.append((number, after))
+        evidence = monitor.observe(number, transform, image, after)
+        steps.append(_describe(transform, before, after, image, recorded_before, seconds, evidence))
+        grids.append(after)
+        names.append(key)
+        records.append(_records(image))
+        if keep_images:
+            images.append(image)
+    assert image is not None
+    if image.pending_operations:
+        raise PlacementError(
+            f"{steps[-1].name} left {len(image.pending_operations)} lazy operations that nothing executes, so the "
+            "network would not get what the affine says. Let the chain apply them (ApplyPending, or Compose(lazy=True))."
+        )
+    return PreprocessingTrace(
+        chain, transforms, key, image, grid or grids[0], tuple(grids), tuple(executed), tuple(lazily), tuple(steps),
+        monitor, tuple(images), is_2d, loader_to_ras, tuple(names), tuple(records),
+    )  # fmt: skip
+
+
+@dataclass
+class _Link:
+    """One transform of a chain, and how ``Compose`` would run it where it stands.
+
+    Attributes:
+        begins: overrides with which inner chains that begin here execute what is pending.
+        ends: overrides with which chains that end here execute what is pending.
+    """
+
+    transform: Any
+    lazy: bool | None
+    overrides: dict | None
+    map_items: bool | int
+    unpack_items: bool
+    begins: list[dict | None] = field(default_factory=list)
+    ends: list[dict | None] = field(default_factory=list)
+
+    def settle(self, data: Any) -> Any:
+        """The data as the transform will get it: what is pending is executed where the transform needs it so."""
+        for overrides in self.begins:
+            data = apply_pending_transforms(data, None, overrides)
+        return apply_pending_transforms_in_order(self.transform, data, self.lazy, self.overrides)
+
+
+def _links(chain: Compose, lazy: bool | None) -> Iterator[_Link]:
+    """The chain's transforms, inner chains taken apart: each step is seen, and the result is what ``Compose`` gives.
+
+    ``Compose.flatten`` would seed random transforms anew, and forgets when an inner chain resamples.
+
+    Args:
+        lazy: how the chain is run; an outer chain that says yes or no overrules what an inner one was made with.
+    """
+    for transform in chain.transforms:
+        inner: list[_Link] = []
+        if type(transform) is Compose and (transform.map_items, transform.unpack_items) == (chain.map_items, chain.unpack_items):
+            inside = transform.lazy if lazy is None else lazy
+            inner = list(_links(transform, inside))
+            if not inner:
+                continue
+            if not inside:
+                inner[0].begins.insert(0, chain.overrides)
+            inner[-1].ends.append(transform.overrides)
+            yield from inner
+        else:
+            yield _Link(transform, lazy, chain.overrides, chain.map_items, chain.unpack_items)
+
+
+def _image_in(data: Any, key: str | None) -> MetaTensor | None:
+    """The image as it is known by now, if it still is one."""
+    found = data.get(key) if isinstance(data, dict) else data
+    return found if isinstance(found, MetaTensor) else None
+
+
+def _pending(image: MetaTensor | None) -> list[Any]:
+    return [] if image is None else list(image.pending_operations)
+
+
+def _resampled_on(
+    image: MetaTensor, pending: list[Any], overrides: dict | None, key: str | None, loader_to_ras: np.ndarray, is_2d: bool
+) -> Iterator[Grid]:
+    """The grids between, where ``apply_pending`` cannot execute all pending operations in one resampling: operations
+    of different modes are executed one group after the other.
+
+    Args:
+        image: with the pending operations, not yet executed.
+    """
+    if not pending:
+        return
+    rank = image.spatial_ndim
+    affine = to_affine_nd(rank, np.asarray(image.affine, dtype=np.float64))
+    total = to_affine_nd(rank, np.asarray(affine_from_pending(pending[0]), dtype=np.float64))
+    settings = kwargs_from_pending(pending[0])
+    for operation in pending[1:]:
+        wanted = kwargs_from_pending(operation)
+        if not is_compatible_apply_kwargs(settings, wanted):
+            affine = affine @ total  # MONAI goes on from there with the same matrix, and says so in the affine
+            shape = tuple(int(n) for n in settings[LazyAttr.SHAPE])
+            yield Grid(_as_3d(shape, is_2d), loader_to_ras @ to_affine_nd(3, affine))
+        step = to_affine_nd(rank, np.asarray(affine_from_pending(operation), dtype=np.float64))
+        total = np.asarray(combine_transforms(total, step))
+        settings.update(wanted)
+
+
+def _input_keys(transforms: Sequence[Any]) -> tuple[str, ...]:
+    """Keys that the first dictionary transform expects its images under; none for an array chain."""
+    first = next((t for t in transforms if isinstance(t, MapTransform)), None)
+    return tuple(str(k) for k in first.keys) if first is not None else ()
+
+
+def _chain_input(keys: tuple[str, ...], files: Sequence[Path]) -> Any:
+    paths = [str(f) for f in files]
+    whole = paths[0] if len(paths) == 1 else paths
+    if not keys:
+        return whole
+    if len(keys) == len(paths):
+        return dict(zip(keys, paths))
+    return {keys[0]: whole}
+
+
+def _find_image(
+    data: Any, keys: tuple[str, ...], name: str, image_key: str | None = None
+) -> tuple[str | None, MetaTensor]:
+    if isinstance(data, (list, tuple)):
+        raise PlacementError(
+            f"{name} made {len(data)} samples of one volume; a heatmap needs one input. "
+            "Leave patch sampling to the inferer."
+        )
+    key = None
+    if isinstance(data, dict):
+        # What the bundle names, or MONAI's engines take by default, as soon as it is there; else what was loaded first.
+        wanted = (image_key or CommonKeys.IMAGE, *keys)
+        key = next((k for k in wanted if k in data), None)
+        if key is None:
+            raise PlacementError(f"{name} removed the image '{keys[0]}' from the data; {sorted(map(str, data))} remain.")
+        data = data[key]
+    if not isinstance(data, MetaTensor):
+        raise PlacementError(
+            f"{name} returned a {type(data).__module__}.{type(data).__name__} instead of a MetaTensor, so affine and "
+            "saved operations are lost and the heatmap cannot be put back. Let it return the MetaTensor it was given "
+            "(convert_to_dst_type, or MetaTensor(x, meta=img.meta, applied_operations=img.applied_operations))."
+        )
+    return key, data
+
+
+def _adopted(data: dict, made: str, transform: Any, before: Any, later: Sequence[Any]) -> dict:
+    """The data with a merged image as a MetaTensor, where a transform of one's own made a plain array of several.
+
+    Channels of one shape side by side lie where each of them lies, so affine and history of the first one hold.
+    Not where a later step would read the affine: the chain itself goes on without one there.
+    """
+    values = data[made]
+    if isinstance(values, MetaTensor) or not isinstance(values, (np.ndarray, torch.Tensor)) or not isinstance(before, dict):
+        return data
+    sources = [before[k] for k in getattr(transform, "keys", ()) if isinstance(before.get(k), MetaTensor)]
+    if not sources or any(s.pending_operations or s.shape[1:] != values.shape[1:] for s in sources):
+        return data
+    if values.ndim != sources[0].ndim or values.shape[0] != sum(s.shape[0] for s in sources):
+        return data
+    if any(type(t).__name__.rstrip("dD").removesuffix("Dict") in READ_THE_AFFINE for t in later):
+        return data
+    first = sources[0]
+    merged = MetaTensor(torch.as_tensor(values), meta=deepcopy(first.meta), applied_operations=deepcopy(first.applied_operations))
+    return data | {made: merged}
+
+
+def _grid_after(image: MetaTensor, earlier: MetaTensor | None, before: Grid | None, loader_to_ras: np.ndarray, is_2d: bool) -> Grid:
+    """The voxel grid of an image that a transform returned.
+
+    Args:
+        earlier: the image before the transform, None for the one that loads.
+        before: its grid; of the one that loads the volume's, where it is known.
+    """
+    ndim = 2 if is_2d else 3
+    lazy = bool(image.pending_operations)
+    affine = loader_to_ras @ to_affine_nd(3, np.asarray(image.peek_pending_affine() if lazy else image.affine, dtype=np.float64))
+    shape = tuple(int(n) for n in (image.peek_pending_shape() if lazy else image.shape))
+    if not lazy:
+        channels_last = len(shape) > ndim and before is not None and shape[:ndim] == before.shape[:ndim]
+        untouched = earlier is None or tuple(earlier.shape) == shape
+        # A colour image is loaded with its channels last; only a transform can bring them to the front.
+        shape = shape[:ndim] if channels_last and untouched else shape[-ndim:]
+    return Grid(_as_3d(tuple(int(n) for n in shape), is_2d), affine)
+
+
+def _as_3d(shape: tuple[int, ...], is_2d: bool) -> tuple[int, ...]:
+    """A picture's shape with a third axis of one voxel."""
+    return (*shape[:2], 1) if is_2d else shape
+
+
+def _frame(grid: Grid, loaded: MetaTensor, original: torch.Tensor | None, written: np.ndarray) -> np.ndarray:
+    """From the loader's world to the patient.
+
+    The file's world is known, as it was written here; and whatever other affine comes back says where the loader put the
+    voxels. Only where they came back as they are is the loader's affine another name for the same place.
+
+    Args:
+        grid: of the volume, and ``original`` its voxels, where they are at hand.
+        written: the affine that the file carries.
+    """
+    affine = to_affine_nd(3, np.asarray(loaded.affine, dtype=np.float64))
+    known = np.eye(4) if written is grid.affine else grid.affine @ np.linalg.inv(written)
+    if np.allclose(affine, written, rtol=1e-4, atol=1e-3):
+        return known
+    if original is not None and _as_it_was(loaded.as_tensor(), original) and not _same_box(grid.shape, affine, written):
+        return grid.affine @ np.linalg.inv(affine)
+    return known
+
+
+def _as_it_was(loaded: torch.Tensor, original: torch.Tensor) -> bool:
+    """Whether a loader returned the original voxels (I×J×K) in their order: alone, or as the first channel."""
+    shape = tuple(original.shape)
+    plans = [loaded, loaded[..., None]]
+    if loaded.ndim > 2:
+        plans += [loaded[0], loaded[..., 0], loaded[0, ..., None], loaded[..., None, 0]]
+    return any(tuple(plan.shape) == shape and same_voxels(plan, original) for plan in plans)
+
+
+def _same_box(shape: tuple[int, ...], one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two affines place voxels in the same box, mirrored or turned: of a symmetric image nothing tells them apart."""
+    ends = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*(np.array(shape) - 1), 1]
+    corners = [sorted(map(tuple, np.round((m @ ends.T)[:3].T, 2) + 0.0)) for m in (one, other)]
+    return bool(np.allclose(*corners, atol=0.05))
+
+
+def _records(image: MetaTensor | None) -> int:
+    return 0 if image is None else len(image.applied_operations) + len(image.pending_operations)
+
+
+def _describe(
+    transform: Any,
+    before: Grid | None,
+    after: Grid,
+    image: MetaTensor,
+    recorded_before: int,
+    seconds: float,
+    evidence: str,
+) -> TransformStep:
+    values = image.as_tensor()
+    low, high = (float(v) for v in values.aminmax())
+    return TransformStep(
+        name=type(transform).__name__,
+        parameters=_parameters(transform),
+        shape_before=before.shape if before else None,
+        shape_after=after.shape,
+        spacing_before=_spacing(before) if before else None,
+        spacing_after=_spacing(after),
+        orientation="".join(c or "?" for c in nibabel.aff2axcodes(after.affine)),
+        affine=affine_rows(after.affine),
+        value_range=(low, high),
+        nonzero=float(torch.count_nonzero(values)) / max(1, values.numel()),
+        recorded=_records(image) > recorded_before,
+        seconds=seconds,
+        evidence=evidence,
+    )
+
+
+def _parameters(transform: Any) -> dict[str, str]:
+    """What a transform was made with, as far as it kept it: plain values, also of the array transform inside it."""
+    found: dict[str, str] = {}
+    for holder in (transform, *(v for v in vars(transform).values() if isinstance(v, Transform))):
+        for name, value in vars(holder).items():
+            plain = isinstance(value, (str, int, float, bool, list, tuple, np.ndarray, torch.Tensor, torch.dtype))
+            if plain and not name.startswith("_") and name not in ("allow_missing_keys", "R", "tracing", "backend"):
+                text = str(value.tolist() if isinstance(value, (np.ndarray, torch.Tensor)) else value)
+                found.setdefault(name, text if len(text) <= 80 else text[:79] + "…")
+    return found
+
+
+def _spacing(grid: Grid) -> tuple[float, ...]:
+    return tuple(float(s) for s in affine_to_spacing(grid.affine))
+
+
+def _failure(
+    transform: Any, number: int, error: Exception, image: MetaTensor | None, keys: Sequence[str], given: Sequence[str]
+) -> str:
+    cause = root_cause(error)
+    shape = f" on an image of shape {tuple(image.shape)}" if image is not None else ""
+    return (
+        f"Transform {number + 1} of the preprocessing, {type(transform).__name__}, failed{shape}: "
+        f"{what_went_wrong(cause).rstrip('.')}. {advice(transform, cause, image, keys, given)}"
+    )

@@ -1,0 +1,52 @@
+"""Progress: stages of a run, steps within a stage, and pieces within a step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ..contract.request import STAGES, Progress
+
+Report = Callable[[Progress], None]
+"""Is told how far a run is; raising from it ends the run."""
+
+Step = Callable[[int, int, str], None]
+"""Called before each piece of a long computation: its number, how many there are, in words. Raising from it ends it."""
+
+# Share of a run that is done when a stage begins, for a progress bar that moves evenly on a CPU.
+BEGINS = {"volume": 0.02, "bundle": 0.10, "preprocess": 0.15, "forward": 0.45, "backward": 0.65, "inverse": 0.70, "write": 0.95}
+
+
+class Clock:
+    """Tells the caller what is going on and remembers how long each stage took."""
+
+    def __init__(self, report: Report) -> None:
+        self.seconds: dict[str, float] = {}
+        self._report = report
+        self._done = 0.0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Step]:
+        """Yields a function that reports steps within the stage: index, how many, in words."""
+        begin = BEGINS[name]
+        end = min((b for b in BEGINS.values() if b > begin), default=1.0)
+
+        def step(number: int, count: int, words: str) -> None:
+            # Never back: not by rounding, and not where a stage is done again on another device.
+            self._done = max(self._done, begin + (end - begin) * number / max(1, count))
+            self._report(Progress(name, self._done, words))
+
+        step(0, 1, STAGES[name])
+        started = time.perf_counter()
+        yield step
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+def sub_progress(step: Step, number: int, count: int) -> Step:
+    """Progress of one piece among several, as progress of the whole."""
+    if count == 1:
+        return step
+    return lambda done, of, words: step(
+        number * max(1, of) + done, count * max(1, of), f"picture {number + 1} of {count}"
+    )

@@ -1,0 +1,133 @@
+"""The maps of all pieces together: the heatmap of the volume."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...contract.errors import PlacementError
+from ...contract.field_of_view import Slab
+from ...contract.peaks import peak_of
+from ...contract.request import FieldOfView, Placement
+from ..geometry.slice_stack import Stack
+from ..geometry.volume import Volume
+from ..preprocessing.inputs import NetworkInputs
+from ..progress import Step
+from .affine import MappedHeatmap
+from .plan import InversionPlan, place
+
+
+def normalise(maps: Sequence[Tensor | None]) -> tuple[list[Tensor | None], float]:
+    """Non-negative maps (spatial) divided by their common largest value, and that value; maps without evidence stay 0.
+
+    Higher stays more important, unlike MONAI's default normaliser, which maps the largest value to 0. Pictures get a
+    third axis of one voxel.
+    """
+    filled = [None if m is None else m.float()[..., None] if m.ndim == 2 else m.float() for m in maps]
+    magnitude = max(float(m.max()) for m in filled if m is not None)
+    return [m if m is None or not magnitude > 0 else m / magnitude for m in filled], magnitude
+
+
+@dataclass(frozen=True)
+class VolumeHeatmap:
+    """A heatmap on the volume's grid (float32, I×J×K, Fortran order), and how sure and how complete it is.
+
+    Its largest value is 1, or it is 0 everywhere. ``scale`` is what that value was of the maps' largest one: less than
+    1 where that one lies between voxels, or is averaged with the rest of its voxel, or outside of the volume.
+    """
+
+    array: np.ndarray
+    placement: Placement
+    field_of_view: FieldOfView
+    scale: float = 1.0
+
+    @property
+    def peak(self) -> tuple[int, int, int] | None:
+        """Voxel (I, J, K) of the largest value; None of a map that is 0 everywhere."""
+        return peak_of(self.array)
+
+
+def assemble(
+    prepared: NetworkInputs,
+    plans: Sequence[InversionPlan],
+    heats: Sequence[Tensor | None],
+    verify: bool,
+    nearest: bool,
+    step: Step,
+    steps: tuple[float, ...] | None = None,
+) -> VolumeHeatmap:
+    """The maps of all pieces (spatial, with a third axis; None where there is nothing to show) on the volume.
+
+    Args:
+        steps: of the maps, see :func:`.inverse.activation_grid`.
+
+    Raises:
+        PlacementError: the operations cannot be inverted.
+    """
+    stack = prepared.stack
+    if stack is None:
+        placed, placement = place(heats[0], prepared.traces[0], plans[0], verify, nearest, steps)
+        field_of_view = FieldOfView(placed.region.share, placed.region.planes)
+        return _normalised(placed.array, placement, field_of_view, prepared.volume)
+    array = np.zeros(prepared.volume.shape, dtype=np.float32, order="F")
+    target = stack.view(array)
+    hottest = max(range(len(heats)), key=lambda n: float(heats[n].max()) if heats[n] is not None else -1.0)
+    shares, placements, fields = [], {}, []
+    for number, (trace, plan, heat) in enumerate(zip(prepared.traces, plans, heats, strict=True)):
+        step(number, len(heats), f"picture {number + 1} of {len(heats)}")
+        values = torch.zeros(1, 1, 1) if heat is None else heat
+        placed, placements[number] = place(values, trace, plan, verify and number == hottest, nearest, None if heat is None else steps)
+        target[:, :, number] = placed.array[:, :, 0]
+        shares.append(placed.region.share)
+        fields.append(placed)
+    placement = placements[hottest]
+    if len(heats) > 1:
+        verified = sum(p.verdict == "verified" for p in placements.values())
+        words = f"{placement.words} That is picture {hottest + 1}; {verified} of {len(heats)} pictures are verified."
+        seconds = sum(p.seconds for p in placements.values())
+        placement = dataclasses.replace(placement, words=words, seconds=seconds)
+    field_of_view = FieldOfView(float(np.mean(shares)), _common_planes(fields, stack))
+    return _normalised(array, placement, field_of_view, prepared.volume)
+
+
+def _normalised(array: np.ndarray, placement: Placement, field_of_view: FieldOfView, volume: Volume) -> VolumeHeatmap:
+    """The overlay with 1 as its largest value.
+
+    Raises:
+        PlacementError: the map has not the volume's shape.
+    """
+    if array.shape != volume.shape:
+        raise PlacementError(
+            f"The heatmap came back with {array.shape} voxels, and the volume has {volume.shape}: a transform of the "
+            "preprocessing changed the image's size and says otherwise. Check its affine and its inverse."
+        )
+    scale = float(array.max())
+    if scale > 0 and scale != 1:
+        array /= np.float32(scale)
+        # Rounding must not leave the largest value beside 1.
+        np.minimum(array, 1, out=array)
+        if placement.difference is not None:
+            placement = dataclasses.replace(placement, difference=placement.difference / scale)
+    return VolumeHeatmap(array, placement, field_of_view, scale)
+
+
+def _common_planes(placed: Sequence[MappedHeatmap], stack: Stack) -> tuple[tuple[float, ...], ...] | None:
+    """The planes of all pictures in voxel indices of the volume; None where they are not the same for all."""
+    found_of = [p.region.planes for p in placed]
+    first = found_of[0]
+    if any(planes is None for planes in found_of):
+        return None
+    if any(len(planes) != len(first) or not np.allclose(planes, first) for planes in found_of[1:]):
+        return None
+    found = []
+    for slab in placed[0].region.slabs:
+        normal, offset = slab.normal @ stack.to_stack[:3, :3], float(slab.normal @ stack.to_stack[:3, 3])
+        moved = Slab(normal, slab.low - offset, slab.high - offset)
+        if abs(slab.normal[2]) < 1e-6 * np.abs(slab.normal).max():  # across the stack every slice was seen
+            found.append((*(float(n) for n in moved.normal), moved.low, moved.high))
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""What is explained: the prediction, a class, where."""

@@ -1,0 +1,1 @@
+"""Questions that the panel asks, and what it downloads or installs."""

@@ -1,0 +1,25 @@
+"""The overlay node: colours, legend, rendering, what it says of itself.
+
+``CAMOverlayLib.scene.overlay`` offers what is useful in Slicer's Python console; the modules hold the rest.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+_CONSOLE = {
+    **dict.fromkeys((
+        "inputVolumeOf", "isOverlay", "jumpToPeak", "peakWorld", "resultOf", "setColorMap", "setOpacity", "setThreshold",
+        "showLegend", "showOverlay", "thresholdOf",
+    ), "node"),
+    "showFieldOfView": "field_of_view_segmentation",
+}  # fmt: skip
+"""Where each lies; loaded when it is asked for, so that this package costs nothing."""
+
+__all__ = sorted(_CONSOLE)
+
+
+def __getattr__(name: str):
+    if name in _CONSOLE:
+        return getattr(importlib.import_module(f"{__name__}.{_CONSOLE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
