@@ -7,10 +7,18 @@ PY      = $(VENV)/bin/python
 PIP     = $(PY) -m pip install --quiet --disable-pip-version-check -c Testing/constraints.txt
 PINS    = pyproject.toml CAMOverlay/Resources/requirements.txt Testing/constraints.txt
 
-.PHONY: demo test campaign proof fuzz test-bundles desk screenshot bench bench-localisation demo-bundle clean
+.PHONY: demo check test campaign proof fuzz test-bundles desk screenshot bench bench-localisation demo-bundle clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/cam-overlay demo --output $(OUTPUT)
+
+# The gate: format, linter, types (of contract and worker), and the tests that are quick.
+QUICK = $(addprefix Testing/Python/,test_borders.py test_options.py test_request.py test_rooms.py test_bounded.py test_peaks.py engine/test_inverse.py engine/test_layers.py)
+check: $(VENV)/.check
+	$(VENV)/bin/ruff format --check --quiet .
+	$(VENV)/bin/ruff check --quiet .
+	$(VENV)/bin/mypy
+	$(PY) -m pytest $(QUICK)
 
 # Every group of tests, each in a process of its own; the last line counts them all. Random cases are the same every time.
 test: $(VENV)/.test
@@ -63,6 +71,10 @@ $(VENV)/.core: $(PINS)
 
 $(VENV)/.test: $(VENV)/.core
 	$(PIP) -e '.[core,test]'
+	touch $@
+
+$(VENV)/.check: $(VENV)/.test
+	$(PIP) -e '.[core,test,check]'
 	touch $@
 
 $(VENV)/.train: $(VENV)/.test

@@ -13,8 +13,6 @@ from pathlib import Path
 import qt
 import slicer
 import slicer.util
-from CAMOverlayLib.logic import OverlayLogic
-from CAMOverlayLib.worker.client import Worker
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -24,6 +22,9 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+
+from CAMOverlayLib.logic import OverlayLogic
+from CAMOverlayLib.worker.client import Worker
 
 
 class CAMOverlay(ScriptedLoadableModule):
@@ -134,7 +135,9 @@ class CAMOverlayLogic(ScriptedLoadableModuleLogic, OverlayLogic):
         OverlayLogic.__init__(self, worker=Worker(pythonSetting() or None))
 
     def process(self, inputVolume, bundlePath, *, trust=None, trustedHash=None, **settings):
-        return OverlayLogic.process(self, inputVolume, bundlePath, **trustOf(bundlePath, trust, trustedHash), **settings)
+        return OverlayLogic.process(
+            self, inputVolume, bundlePath, **trustOf(bundlePath, trust, trustedHash), **settings
+        )
 
     def start(self, inputVolume, bundlePath, *, trust=None, trustedHash=None, **settings):
         return OverlayLogic.start(self, inputVolume, bundlePath, **trustOf(bundlePath, trust, trustedHash), **settings)
@@ -171,9 +174,14 @@ class CAMOverlayTest(ScriptedLoadableModuleTest):
     def runTest(self) -> None:
         """Every test; those that compute are left out where torch and MONAI are not installed."""
         tests = (
-            self.test_export, self.test_explanation, self.test_placement, self.test_overlay,
-            self.test_cancel, self.test_error, self.test_scene_reload,
-        )  # fmt: skip
+            self.test_export,
+            self.test_explanation,
+            self.test_placement,
+            self.test_overlay,
+            self.test_cancel,
+            self.test_error,
+            self.test_scene_reload,
+        )
         try:
             for test in tests:
                 self.setUp()
@@ -203,12 +211,13 @@ class CAMOverlayTest(ScriptedLoadableModuleTest):
     def test_export(self) -> None:
         """What leaves the scene is the volume, and comes back as it was."""
         import numpy as np
+
         from CAMOverlayLib.scene.io.volumes import affineFromNode, exportVolume
 
         volume = self.demoVolume()
         with tempfile.TemporaryDirectory() as folder:
             file = exportVolume(volume, folder, "volume")
-            self.assertTrue((np.load(file.path).T == slicer.util.arrayFromVolume(volume)).all())
+            self.assertTrue((slicer.util.arrayFromVolume(volume) == np.load(file.path).T).all())
             self.assertTrue(np.allclose(affineFromNode(volume), file.affine))
 
     def test_explanation(self) -> None:
@@ -225,8 +234,9 @@ class CAMOverlayTest(ScriptedLoadableModuleTest):
     def test_placement(self) -> None:
         """The overlay has the volume's grid, and its place is borne out by the voxels."""
         import numpy as np
-        from CAMOverlayLib.scene.overlay import node as overlay
+
         from CAMOverlayLib.scene.io.volumes import affineFromNode
+        from CAMOverlayLib.scene.overlay import node as overlay
 
         volume = self.demoVolume()
         node = self.explained(volume)
@@ -249,8 +259,8 @@ class CAMOverlayTest(ScriptedLoadableModuleTest):
 
     def test_cancel(self) -> None:
         """A cancelled run ends at once and leaves the scene as it was."""
-        from CAMOverlayLib.demo import DEMO_BUNDLE
         from CAMOverlayLib.contract.errors import Cancelled
+        from CAMOverlayLib.demo import DEMO_BUNDLE
 
         volume = self.demoVolume()
         nodes = slicer.mrmlScene.GetNumberOfNodes()

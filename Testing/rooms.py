@@ -1,4 +1,5 @@
-"""The rooms of the engine, counted: ``python Testing/rooms.py`` prints rooms, levels and arrows of imports between them.
+"""The rooms of the engine, counted: ``python Testing/rooms.py`` prints rooms, levels and arrows of imports between
+them.
 
 A room is a folder of ``engine/``, or a module that stands beside them. Imports for type checking alone do not count.
 """
@@ -27,8 +28,12 @@ def arrows() -> dict[str, set[str]]:
 def _imported(path: Path, inside: Path) -> set[str]:
     names: set[str] = set()
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    hidden = {id(n) for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-              for n in ast.walk(node)}  # fmt: skip
+    hidden = {
+        id(n)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for n in ast.walk(node)
+    }
     for node in ast.walk(tree):
         if not isinstance(node, ast.ImportFrom) or not node.level or id(node) in hidden:
             continue

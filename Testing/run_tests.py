@@ -34,10 +34,14 @@ def run(group: list[str], options: list[str]) -> tuple[str, dict[str, int]]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", *group, f"--junitxml={report}", *options], cwd=REPOSITORY,
-            env=os.environ | {"OMP_NUM_THREADS": threads}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace",
-        )  # fmt: skip
+            [sys.executable, "-m", "pytest", *group, f"--junitxml={report}", *options],
+            cwd=REPOSITORY,
+            env=os.environ | {"OMP_NUM_THREADS": threads},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
         counts = read(report)
     words = f"\n== {group[0]}\n{done.stdout}"
     if done.returncode not in (0, NO_TESTS) and not counts["failed"]:

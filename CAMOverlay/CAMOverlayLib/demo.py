@@ -22,7 +22,7 @@ class Lesion:
     kind: str
 
     def distance(self, point: Sequence[float]) -> float:
-        """mm from the lesion's centre to a point in RAS mm."""
+        """Mm from the lesion's centre to a point in RAS mm."""
         return math.dist(self.centre, point)
 
 

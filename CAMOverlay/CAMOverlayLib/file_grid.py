@@ -55,7 +55,8 @@ class FileGrid:
         return i, j, k
 
     def result(self, result: Result) -> Result:
-        """A result in voxels of the file as one in voxels of the node; its heatmap's file and affine stay as they are."""
+        """A result in voxels of the file as one in voxels of the node; its heatmap's file and affine stay as they
+        are."""
         if not self.turned:
             return result
         seen = result.field_of_view
@@ -109,7 +110,7 @@ def _image(path: Path) -> Any:
 
         image = nibabel.load(path)
         return image if np.shape(image.affine) == (4, 4) and np.isfinite(image.affine).all() else None
-    except Exception:  # of many kinds; the node is there, so Slicer's reader knows the file
+    except Exception:  # of many kinds; the node is there, so Slicer's reader knows the file  # noqa: BLE001
         return None
 
 

@@ -21,10 +21,10 @@ from .contract.records import absolute
 from .contract.request import Progress, Request, Result
 from .contract.target import TargetSpec
 from .scene import core
-from .scene.overlay import node as overlay
 from .scene.io.exported import ExportedVolumes
-from .scene.target_regions import targetAt
 from .scene.io.volumes import readHeatmap
+from .scene.overlay import node as overlay
+from .scene.target_regions import targetAt
 from .worker.client import Run, Worker
 
 Report = Callable[[Progress], None]
@@ -132,8 +132,8 @@ class OverlayLogic:
             onProgress: called with progress.
             onResult: called with the overlay node.
             onError: called with the error, ``Cancelled`` if the run was cancelled.
-            options: those of :class:`CAMOverlayLib.contract.options.Options`, such as ``layer``, ``method``, ``device``,
-                ``slices``, ``interpolation`` and ``intermediatesFolder``.
+            options: those of :class:`CAMOverlayLib.contract.options.Options`, such as ``layer``, ``method``,
+                ``device``, ``slices``, ``interpolation`` and ``intermediatesFolder``.
 
         Returns:
             the run: ``run.cancel()``, ``run.wait()`` (returns the overlay node), ``run.state``.
@@ -157,8 +157,18 @@ class OverlayLogic:
 
             return self.worker.explain(
                 _request(
-                    exported, bundlePath, folder, target=target, minus=minus, mask=mask, segment=segment, label=label,
-                    point=point, trust=trust, trustedHash=trustedHash, **options,
+                    exported,
+                    bundlePath,
+                    folder,
+                    target=target,
+                    minus=minus,
+                    mask=mask,
+                    segment=segment,
+                    label=label,
+                    point=point,
+                    trust=trust,
+                    trustedHash=trustedHash,
+                    **options,
                 ),
                 prepare=exported.writing(),
                 finish=show,
@@ -216,9 +226,13 @@ class OverlayLogic:
         Raises:
             VolumeError: there are none, or one cannot be loaded (a step that shears its grid, say).
         """
-        files = sorted(Path(absolute(folder)).glob("*ward-*.nii.gz"), key=lambda path: (path.name.split("-")[1], path.name))
+        files = sorted(
+            Path(absolute(folder)).glob("*ward-*.nii.gz"), key=lambda path: (path.name.split("-")[1], path.name)
+        )
         if not files:
-            raise VolumeError(f"'{folder}' holds no intermediate volumes. Give the folder that was passed as intermediatesFolder.")
+            raise VolumeError(
+                f"'{folder}' holds no intermediate volumes. Give the folder that was passed as intermediatesFolder."
+            )
         nodes = [core.loadVolume(path) for path in files]
         for node in nodes:
             if node.GetName().startswith("backward"):
@@ -229,9 +243,15 @@ class OverlayLogic:
 
 
 def _request(
-    exported: ExportedVolumes, bundlePath: str | Path, folder: str, *, target: int | str | TargetSpec | None = None,
-    trust: bool = False, trustedHash: str | None = None, **settings: Any,
-) -> Request:  # fmt: skip
+    exported: ExportedVolumes,
+    bundlePath: str | Path,
+    folder: str,
+    *,
+    target: int | str | TargetSpec | None = None,
+    trust: bool = False,
+    trustedHash: str | None = None,
+    **settings: Any,
+) -> Request:
     place = {name: settings.pop(name, None) for name in ("minus", "mask", "segment", "label", "point")}
     target = targetAt(target, exported.nodes[0], folder, **place)
     options = current_names(settings)

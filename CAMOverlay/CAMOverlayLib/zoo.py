@@ -258,7 +258,8 @@ def _require_free(target: Path, entry: Entry) -> None:
     own = {name for name, size in _sizes(target).items() if record.files.get(name) != size}
     if own:
         raise ZooError(
-            f"'{target}' holds version {record.version} with files of yours ({', '.join(sorted(own)[:3])}). Move them, or choose "
+            f"'{target}' holds version {record.version} with files of yours ({', '.join(sorted(own)[:3])}). Move "
+            "them, or choose "
             f"another folder for version {entry.version}."
         )
 
@@ -282,7 +283,7 @@ def _sizes(root: Path) -> dict[str, int]:
 def _from_archive(name: str, entry: Entry, scratch: Path, report: Report) -> Path:
     """The bundle's root among what the archive unpacks to."""
     archive = scratch / "bundle.zip"
-    digest = hashlib.sha1()
+    digest = hashlib.sha1()  # noqa: S324
     _fetch(entry.source, archive, lambda done, total: report(0.95 * done / total if total else 0.0))
     with archive.open("rb") as file:
         while block := file.read(1 << 20):
@@ -314,7 +315,8 @@ def unpack(archive: Path, folder: Path, report: Report = lambda fraction: None) 
         total = sum(member.file_size for member in members)
         if len(members) > MOST_FILES or total > most:
             raise ZooError(
-                f"The archive of {_size(archive.stat().st_size)} would unpack to {len(members):,} files of {_size(total)}; that is "
+                f"The archive of {_size(archive.stat().st_size)} would unpack to {len(members):,} files of "
+                f"{_size(total)}; that is "
                 "no bundle, and nothing was unpacked."
             )
         _require_space(folder, total)
@@ -374,8 +376,10 @@ def _from_hugging_face(name: str, repository: str, revision: str, scratch: Path,
         target.parent.mkdir(parents=True, exist_ok=True)
         address = f"{base}/{repository}/resolve/{revision}/{urllib.parse.quote(path.as_posix())}"
         start = before
-        _fetch(address, target, lambda done, _: report((start + done) / max(1, total)), most=size)
-        digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(f"blob {size}\0".encode())
+        _fetch(address, target, lambda done, _, start=start: report((start + done) / max(1, total)), most=size)
+        digest = (
+            hashlib.sha256() if kind == "sha256" else hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+        )
         with target.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
@@ -430,7 +434,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 def _open(address: str, start: int = 0) -> Any:
     if not _allowed(address):
         raise OSError(f"'{address[:200]}' is no https address")
-    request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})
+    request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})  # noqa: S310
     return urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT)
 
 
@@ -535,7 +539,7 @@ def say(**message: Any) -> None:
     try:
         print(json.dumps(message), flush=True)
     except OSError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115: for the flush at the end
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for the flush at the end
         sys.exit(1)
 
 

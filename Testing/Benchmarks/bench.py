@@ -1,8 +1,8 @@
 """Where the time and the memory go, side by side with the peers: ``make bench``.
 
 Every figure of a peer is measured in a fresh process of its own, one after the other, in rounds, so that no peer
-profits from another's warm caches and all suffer alike from whatever else the machine does. What is reported are medians
-over the rounds, their ratios, and the targets that this project has set itself. Nothing here is a test.
+profits from another's warm caches and all suffer alike from whatever else the machine does. What is reported are
+medians over the rounds, their ratios, and the targets that this project has set itself. Nothing here is a test.
 
     python Testing/Benchmarks/bench.py [--rounds 3] [--json output/bench.json]
 """
@@ -29,7 +29,7 @@ RUNS = 3
 """Runs a process makes after one to warm up; the best counts, as the others were disturbed."""
 
 
-# What is measured. Each function prepares and returns what is to be timed. ---------------------------------------------
+# What is measured. Each function prepares and returns what is to be timed. ------------------------------------------
 
 
 def network(name: str):
@@ -79,9 +79,9 @@ def cam_forward_kept(name: str) -> Callable[[], Any]:
 
 
 def cam_ours(name: str) -> Callable[[], Any]:
+    from CAMOverlayLib.engine.methods import find_method
     from CAMOverlayLib.engine.network.forward import forward_to_layers
     from CAMOverlayLib.engine.network.malloc import freed_memory_kept
-    from CAMOverlayLib.engine.methods import find_method
 
     model, image = network(name)
     layer, method = LAYERS[name], find_method("gradcam")
@@ -143,6 +143,7 @@ def ct_file() -> Path:
 def write_ct() -> None:
     import numpy as np
     import torch
+
     from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
 
     coarse = torch.randn((1, 1, 32, 32, 16), generator=torch.Generator().manual_seed(0))
@@ -184,6 +185,7 @@ def write_bundle() -> Path:
 
 def inverse_prepared():
     import torch
+
     from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
 
     trace = trace_preprocessing(chain(), [ct_file()])
@@ -241,9 +243,10 @@ def job_second(_: str) -> Callable[[], Any]:
 def job():
     import nibabel
     import numpy as np
-    from CAMOverlayLib.engine.pipeline import explain
-    from CAMOverlayLib.engine.geometry.volume import save_array
+
     from CAMOverlayLib.contract.request import Request
+    from CAMOverlayLib.engine.geometry.volume import save_array
+    from CAMOverlayLib.engine.pipeline import explain
 
     folder = os.environ["CAM_BENCH_FOLDER"]
     image = nibabel.load(ct_file())
@@ -281,14 +284,34 @@ def job_monai(_: str) -> Callable[[], Any]:
 
 
 PEERS = {
-    "CAM, DenseNet121": ("DenseNet121", {"forward alone": cam_forward, "… memory kept": cam_forward_kept,
-                                         "CAMOverlay": cam_ours, "MONAI": cam_monai, "Captum": cam_captum, "torchcam": cam_torchcam}),
-    "CAM, SegResNet": ("SegResNet", {"forward alone": cam_forward, "… memory kept": cam_forward_kept,
-                                     "CAMOverlay": cam_ours, "MONAI": cam_monai, "Captum": cam_captum, "torchcam": cam_torchcam}),
+    "CAM, DenseNet121": (
+        "DenseNet121",
+        {
+            "forward alone": cam_forward,
+            "… memory kept": cam_forward_kept,
+            "CAMOverlay": cam_ours,
+            "MONAI": cam_monai,
+            "Captum": cam_captum,
+            "torchcam": cam_torchcam,
+        },
+    ),
+    "CAM, SegResNet": (
+        "SegResNet",
+        {
+            "forward alone": cam_forward,
+            "… memory kept": cam_forward_kept,
+            "CAMOverlay": cam_ours,
+            "MONAI": cam_monai,
+            "Captum": cam_captum,
+            "torchcam": cam_torchcam,
+        },
+    ),
     "inverse, 512×512×240": ("", {"CAMOverlay": inverse_ours, "Compose.inverse": inverse_monai}),
-    "whole job, 512×512×240": ("", {"CAMOverlay": job_ours, "naive MONAI script": job_monai,
-                                    "another class, warm": job_second}),
-}  # fmt: skip
+    "whole job, 512×512×240": (
+        "",
+        {"CAMOverlay": job_ours, "naive MONAI script": job_monai, "another class, warm": job_second},
+    ),
+}
 
 TARGETS = [
     ("CAM, DenseNet121", "seconds", "CAMOverlay", "forward alone", 1.15),
@@ -304,7 +327,7 @@ TARGETS = [
 ]
 
 
-# How it is measured ----------------------------------------------------------------------------------------------------
+# How it is measured -------------------------------------------------------------------------------------------------
 
 
 def measure(section: str, peer: str) -> dict[str, float]:

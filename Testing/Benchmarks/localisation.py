@@ -37,17 +37,17 @@ from torch import Tensor, nn
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "CAMOverlay")]
 
-from Benchmarks.localisation_metrics import score  # noqa: E402
-from Benchmarks.localisation_networks import CLASSES, RECIPES, accuracy, make, train  # noqa: E402
-from Benchmarks.localisation_recipes import recipes  # noqa: E402
-from Benchmarks.localisation_report import LEAST_ACCURACY, Measured, as_json, report  # noqa: E402
-from Benchmarks.localisation_volumes import Volume, inputs, read  # noqa: E402
-from CAMOverlayLib.engine.network.forward import forward_to_layers  # noqa: E402
+from Benchmarks.localisation_metrics import score
+from Benchmarks.localisation_networks import CLASSES, RECIPES, accuracy, make, train
+from Benchmarks.localisation_recipes import recipes
+from Benchmarks.localisation_report import LEAST_ACCURACY, Measured, as_json, report
+from Benchmarks.localisation_volumes import Volume, inputs, read
 from CAMOverlayLib.engine.geometry.resample import activation_grid
-from CAMOverlayLib.engine.restore.affine import place_by_affine  # noqa: E402
-from CAMOverlayLib.engine.network.layers import LayerTable, list_layers  # noqa: E402
-from CAMOverlayLib.engine.methods import METHODS, Case  # noqa: E402
-from CAMOverlayLib.engine.target.targets import build_objective, predict  # noqa: E402
+from CAMOverlayLib.engine.methods import METHODS, Case
+from CAMOverlayLib.engine.network.forward import forward_to_layers
+from CAMOverlayLib.engine.network.layers import LayerTable, list_layers
+from CAMOverlayLib.engine.restore.affine import place_by_affine
+from CAMOverlayLib.engine.target.targets import build_objective, predict
 
 # Ranges of seeds that never meet, nor those of the demo bundle and of the tests.
 TRAINING_SEEDS = range(20_000, 20_200)

@@ -10,6 +10,7 @@ which differ in the lesion alone, are always in the same batch, so that their co
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ USUAL = {"norm": "batch", "act": "relu"}
 def plain(*widths: int) -> nn.Module:
     """Convolutions with max pooling between them; a stem of stride 2."""
     layers: list[nn.Module] = [_stem(widths[0])]
-    for before, after in zip(widths, widths[1:]):
+    for before, after in itertools.pairwise(widths):
         layers += [nn.MaxPool3d(2), Convolution(3, before, after, kernel_size=3, **USUAL)]
     return nn.Sequential(*layers, Convolution(3, widths[-1], widths[-1], kernel_size=3, **USUAL), *_head(widths[-1]))
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-from CAMOverlayLib.engine.network.forward import INPUT
-from CAMOverlayLib.engine.network.layers import LayerTable
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool3d, avg_pool3d
+
 from CAMOverlayLib.engine.methods import METHODS, Case
 from CAMOverlayLib.engine.methods.gradcam import grad_cam
 from CAMOverlayLib.engine.methods.hirescam import hires_cam
 from CAMOverlayLib.engine.methods.layercam import layer_cam
 from CAMOverlayLib.engine.methods.refined import fuse, standing_out
-from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool3d, avg_pool3d
+from CAMOverlayLib.engine.network.forward import INPUT
+from CAMOverlayLib.engine.network.layers import LayerTable
 
 Weigh = Callable[[Tensor, Tensor], Tensor]
 

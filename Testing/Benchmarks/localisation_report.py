@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from CAMOverlayLib.engine.methods import METHODS
-
 from Benchmarks.localisation_metrics import Score, summary
 from Benchmarks.localisation_networks import CLASSES, RECIPES
+from CAMOverlayLib.engine.methods import METHODS
 
 LEAST_ACCURACY = 0.95
 
@@ -41,7 +40,9 @@ def report(found: Sequence[Measured]) -> None:
     for one in found:
         size = f"{one.activation_mm:.0f} mm an activation"
         verdict = f"LEFT OUT: less than {LEAST_ACCURACY:.0%} right" if one.left_out else size
-        print(f"  {one.name:12s} seed {one.seed}  {one.accuracy:6.1%} right, {one.rounds} round(s) of training; {verdict}")
+        print(
+            f"  {one.name:12s} seed {one.seed}  {one.accuracy:6.1%} right, {one.rounds} round(s) of training; {verdict}"
+        )
     if not measured:
         return
     groups = {"all networks": measured} | {
@@ -58,8 +59,10 @@ def report(found: Sequence[Measured]) -> None:
     for one in both:
         b, r = (summary(pooled([one], name)) for name in (base, refined))
         times = f"{r['share'] / b['share']:.0f}×" if b["share"] else "from nothing"
-        print(f"  {one.name:12s} seed {one.seed}  hits {b['hits']:4.0%} → {r['hits']:4.0%}   "
-              f"share {b['share']:6.2%} → {r['share']:6.2%} ({times})")  # fmt: skip
+        print(
+            f"  {one.name:12s} seed {one.seed}  hits {b['hits']:4.0%} → {r['hits']:4.0%}   "
+            f"share {b['share']:6.2%} → {r['share']:6.2%} ({times})"
+        )
 
 
 def report_maps(members: Sequence[Measured]) -> None:

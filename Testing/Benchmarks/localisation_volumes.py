@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from CAMOverlayLib.engine.preprocessing.trace import PreprocessingTrace, trace_preprocessing
 from monai import transforms
 from torch import Tensor
 
 from Benchmarks.lesions import make_phantom
 from Benchmarks.localisation_metrics import Truth
 from Benchmarks.localisation_networks import CLASSES
+from CAMOverlayLib.engine.preprocessing.trace import PreprocessingTrace, trace_preprocessing
 
 INPUT_SHAPE = (64, 64, 64)
 LESION_MM = (9.0, 14.0)

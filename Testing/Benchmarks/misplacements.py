@@ -62,7 +62,9 @@ class Kind:
             return image, np.linalg.inv(claim)
         shape = self.shape(grid)
         points = self.source(grid, lattice(shape)).T.reshape(3, *shape)
-        values = [ndimage.map_coordinates(c.numpy().astype(np.float32), points, order=1, cval=float(c.min())) for c in image]
+        values = [
+            ndimage.map_coordinates(c.numpy().astype(np.float32), points, order=1, cval=float(c.min())) for c in image
+        ]
         return torch.from_numpy(np.stack(values)).to(image.dtype), np.eye(4)
 
     def displacement(self, image: Tensor, spacing: np.ndarray) -> float:
@@ -103,12 +105,16 @@ def _affine(matrix: Callable[[Grid], np.ndarray], offset: Callable[[Grid], np.nd
 
 def shift(name: str, *voxels: float, affine: bool = False) -> Kind:
     vector = np.array(voxels)
-    return Kind(name, "shift", lambda g: float(np.abs(vector * g.spacing).max()), lambda g, p: p - vector, affine=affine)
+    return Kind(
+        name, "shift", lambda g: float(np.abs(vector * g.spacing).max()), lambda g, p: p - vector, affine=affine
+    )
 
 
 def shift_mm(name: str, *mm: float, affine: bool = False) -> Kind:
     vector = np.array(mm)
-    return Kind(name, "shift", lambda g: float(np.abs(vector).max()), lambda g, p: p - vector / g.spacing, affine=affine)
+    return Kind(
+        name, "shift", lambda g: float(np.abs(vector).max()), lambda g, p: p - vector / g.spacing, affine=affine
+    )
 
 
 def turn(axis: int, degrees: float, affine: bool = False) -> Kind:
@@ -181,16 +187,22 @@ def quarter(axis: int, times: int = 1) -> Kind:
 
 def crop(start: int, end: int) -> Kind:
     return Kind(
-        f"cropped by {start} at the start and {end} at the end", "shift", lambda g: float(start * g.spacing.max()),
-        lambda g, p: p + start, lambda g: tuple(n - start - end for n in g.shape),
-    )  # fmt: skip
+        f"cropped by {start} at the start and {end} at the end",
+        "shift",
+        lambda g: float(start * g.spacing.max()),
+        lambda g, p: p + start,
+        lambda g: tuple(n - start - end for n in g.shape),
+    )
 
 
 def pad(start: int) -> Kind:
     return Kind(
-        f"padded by {start} at the start", "shift", lambda g: float(start * g.spacing.max()),
-        lambda g, p: p - start, lambda g: tuple(n + start for n in g.shape),
-    )  # fmt: skip
+        f"padded by {start} at the start",
+        "shift",
+        lambda g: float(start * g.spacing.max()),
+        lambda g, p: p - start,
+        lambda g: tuple(n + start for n in g.shape),
+    )
 
 
 def resize(factor: float) -> Kind:
@@ -215,7 +227,9 @@ def warp(name: str, per_cent: float, waves: float, seed: int = 0) -> Kind:
             for _ in range(6):
                 direction = rng.normal(size=3)
                 direction *= waves * rng.uniform(0.5, 1) / np.linalg.norm(direction)
-                moved[:, axis] += np.sin(2 * np.pi * (points * grid.spacing) @ direction / extent + rng.uniform(0, 6.28))
+                moved[:, axis] += np.sin(
+                    2 * np.pi * (points * grid.spacing) @ direction / extent + rng.uniform(0, 6.28)
+                )
         return points + moved / 2.5 * per_cent / 100 * extent / grid.spacing
 
     return other(name, source)
@@ -291,23 +305,63 @@ def _swapped_slices(grid: Grid, points: Points) -> Points:
 
 
 MISPLACEMENTS: tuple[Kind, ...] = (
-    shift("shifted by 1 voxel along I", 1, 0, 0), shift("shifted by 1 voxel along K", 0, 0, 1),
-    shift("shifted by 2 voxels along J", 0, 2, 0), shift("shifted by 3 voxels along K", 0, 0, -3),
-    shift("shifted by 8 voxels along I", 8, 0, 0), shift("shifted by 20 voxels along J", 0, 20, 0),
-    shift("shifted by (1.5, 1.5, 1.5)", 1.5, 1.5, 1.5), shift("shifted by (2, 2, 2)", 2, 2, 2),
-    shift("shifted by (3, -2, 2)", 3, -2, 2), shift("shifted by (5, 5, -5)", 5, 5, -5),
+    shift("shifted by 1 voxel along I", 1, 0, 0),
+    shift("shifted by 1 voxel along K", 0, 0, 1),
+    shift("shifted by 2 voxels along J", 0, 2, 0),
+    shift("shifted by 3 voxels along K", 0, 0, -3),
+    shift("shifted by 8 voxels along I", 8, 0, 0),
+    shift("shifted by 20 voxels along J", 0, 20, 0),
+    shift("shifted by (1.5, 1.5, 1.5)", 1.5, 1.5, 1.5),
+    shift("shifted by (2, 2, 2)", 2, 2, 2),
+    shift("shifted by (3, -2, 2)", 3, -2, 2),
+    shift("shifted by (5, 5, -5)", 5, 5, -5),
     shift_mm("shifted by (12, 9, 15) mm", 12, 9, 15),
-    mirror(0), mirror(1), mirror(2), mirror(0, 1), mirror(0, offset=4),
-    permuted(1, 0, 2), permuted(2, 1, 0), permuted(0, 2, 1), quarter(2), quarter(0), quarter(2, 2),
-    turn(2, 2), turn(2, 5), turn(2, 10), turn(2, 20), turn(2, 45), turn(0, 3), turn(0, 7), turn(0, 15), turn(1, 5), turn(1, 12),
-    zoom(-3), zoom(3), zoom(5), zoom(-7), zoom(20), zoom(10, 1), zoom(-5, 2),
-    shear(2), shear(5), shear(10, 1, 0),
-    crop(4, 4), crop(10, 0), pad(6), resize(0.8), resize(1.15),
+    mirror(0),
+    mirror(1),
+    mirror(2),
+    mirror(0, 1),
+    mirror(0, offset=4),
+    permuted(1, 0, 2),
+    permuted(2, 1, 0),
+    permuted(0, 2, 1),
+    quarter(2),
+    quarter(0),
+    quarter(2, 2),
+    turn(2, 2),
+    turn(2, 5),
+    turn(2, 10),
+    turn(2, 20),
+    turn(2, 45),
+    turn(0, 3),
+    turn(0, 7),
+    turn(0, 15),
+    turn(1, 5),
+    turn(1, 12),
+    zoom(-3),
+    zoom(3),
+    zoom(5),
+    zoom(-7),
+    zoom(20),
+    zoom(10, 1),
+    zoom(-5, 2),
+    shear(2),
+    shear(5),
+    shear(10, 1, 0),
+    crop(4, 4),
+    crop(10, 0),
+    pad(6),
+    resize(0.8),
+    resize(1.15),
     shift_mm("origin of the affine moved by 1 mm", 1, 0, 0, affine=True),
     shift_mm("origin of the affine moved by (3, 3, 0) mm", 3, 3, 0, affine=True),
-    zoom(3, affine=True), zoom(10, 2, affine=True), turn(2, 5, affine=True),
-    warp("elastic warp of 2 %", 2, 2), warp("elastic warp of 4 %", 4, 2), warp("elastic warp of 6 %", 6, 1.5),
-    warp("fine elastic warp of 4 %", 4, 4), warp("fine elastic warp of 2 %", 2, 5),
+    zoom(3, affine=True),
+    zoom(10, 2, affine=True),
+    turn(2, 5, affine=True),
+    warp("elastic warp of 2 %", 2, 2),
+    warp("elastic warp of 4 %", 4, 2),
+    warp("elastic warp of 6 %", 6, 1.5),
+    warp("fine elastic warp of 4 %", 4, 4),
+    warp("fine elastic warp of 2 %", 2, 5),
     slices("each slice turned by up to 5°", lambda r, k: (r.uniform(-5, 5), np.zeros(2))),
     slices("each slice turned by up to 20°", lambda r, k: (r.uniform(-20, 20), np.zeros(2))),
     slices("each slice shifted by up to 5 voxels", lambda r, k: (0.0, r.uniform(-5, 5, 2))),
@@ -318,9 +372,11 @@ MISPLACEMENTS: tuple[Kind, ...] = (
     part("right half shifted by 8 mm along K", lambda p: p[:, 0] > 0.5, _moved_mm(0, 0, 8)),
     part("lower third shifted by (4, 4, 0) voxels", lambda p: p[:, 2] < 1 / 3, _moved(4, 4, 0)),
     part("an octant shifted by 10 mm", lambda p: (p > 0.5).all(1), _moved_mm(10, 0, 0)),
-    other("bent by 5 voxels", _bend), other("twisted by ±8°", _twist(8)), other("twisted by ±20°", _twist(20)),
+    other("bent by 5 voxels", _bend),
+    other("twisted by ±8°", _twist(8)),
+    other("twisted by ±20°", _twist(20)),
     other("packs of slices swapped", _swapped_slices),
-)  # fmt: skip
+)
 
 
 Change = Callable[[np.ndarray], np.ndarray]
@@ -345,7 +401,9 @@ def _noise(amount: float) -> Change:
 
 def _bias(amount: float) -> Change:
     def change(values: np.ndarray) -> np.ndarray:
-        i, j, k = (np.linspace(-1, 1, n).reshape([-1 if a == b else 1 for b in range(3)]) for a, n in enumerate(values.shape))
+        i, j, k = (
+            np.linspace(-1, 1, n).reshape([-1 if a == b else 1 for b in range(3)]) for a, n in enumerate(values.shape)
+        )
         return (values * np.exp(amount * (i + 0.5 * j * j - k * i))).astype(np.float32)
 
     return change
@@ -368,7 +426,10 @@ def _table(seed: int) -> Change:
 
 def _masked(values: np.ndarray) -> np.ndarray:
     centre = [(n - 1) / 2 for n in values.shape]
-    distance = sum(((x - c) / (0.42 * n)) ** 2 for x, c, n in zip(np.ogrid[tuple(slice(n) for n in values.shape)], centre, values.shape))
+    distance = sum(
+        ((x - c) / (0.42 * n)) ** 2
+        for x, c, n in zip(np.ogrid[tuple(slice(n) for n in values.shape)], centre, values.shape)
+    )
     return np.where(distance < 1, values, values.min())
 
 
@@ -386,29 +447,55 @@ def _deviation(values: np.ndarray) -> np.ndarray:
 
 
 HARMLESS: dict[str, Change] = {
-    "identity": lambda v: v, "times 3 plus 7": lambda v: 3 * v + 7, "inverted": lambda v: -v,
-    "z-score": lambda v: (v - v.mean()) / max(v.std(), 1e-6), "unit range": _unit, "equalised": _ranked,
-    "root": lambda v: np.sqrt(_unit(v)), "square": lambda v: _unit(v) ** 2, "logarithm": lambda v: np.log1p(20 * _unit(v)),
-    "sigmoid": lambda v: 1 / (1 + np.exp(-8 * (_unit(v) - 0.5))), "gamma 0.3": lambda v: _unit(v) ** 0.3,
-    "gamma 4": lambda v: _unit(v) ** 4, "narrow window, dark": _window(0.1, 0.3), "narrow window, middle": _window(0.4, 0.6),
-    "window, bright": _window(0.5, 1.0), "threshold": lambda v: (_unit(v) > 0.4).astype(np.float32),
-    "4 levels": lambda v: np.floor(4 * _unit(v)), "16 levels": lambda v: np.floor(16 * _unit(v)),
-    "random table": _table(0), "another random table": _table(1), "sawtooth": lambda v: (3 * _unit(v)) % 1,
+    "identity": lambda v: v,
+    "times 3 plus 7": lambda v: 3 * v + 7,
+    "inverted": lambda v: -v,
+    "z-score": lambda v: (v - v.mean()) / max(v.std(), 1e-6),
+    "unit range": _unit,
+    "equalised": _ranked,
+    "root": lambda v: np.sqrt(_unit(v)),
+    "square": lambda v: _unit(v) ** 2,
+    "logarithm": lambda v: np.log1p(20 * _unit(v)),
+    "sigmoid": lambda v: 1 / (1 + np.exp(-8 * (_unit(v) - 0.5))),
+    "gamma 0.3": lambda v: _unit(v) ** 0.3,
+    "gamma 4": lambda v: _unit(v) ** 4,
+    "narrow window, dark": _window(0.1, 0.3),
+    "narrow window, middle": _window(0.4, 0.6),
+    "window, bright": _window(0.5, 1.0),
+    "threshold": lambda v: (_unit(v) > 0.4).astype(np.float32),
+    "4 levels": lambda v: np.floor(4 * _unit(v)),
+    "16 levels": lambda v: np.floor(16 * _unit(v)),
+    "random table": _table(0),
+    "another random table": _table(1),
+    "sawtooth": lambda v: (3 * _unit(v)) % 1,
     "wraparound to int8": lambda v: np.rint(2 * 255 * _unit(v)).astype(np.int64).astype(np.int8).astype(np.float32),
     "wraparound to uint8": lambda v: np.rint(3 * 255 * _unit(v)).astype(np.int64).astype(np.uint8).astype(np.float32),
-    "absolute deviation": lambda v: np.abs(v - np.median(v)), "local contrast": _local_contrast,
-    "bias field": _bias(0.4), "strong bias field": _bias(0.9), "masked": _masked, "cut out": _cut_out,
-    "noise, 0.1 sd": _noise(0.1), "noise, 0.3 sd": _noise(0.3), "noise, 1 sd": _noise(1), "noise, 3 sd": _noise(3),
-    "blur by 1": lambda v: ndimage.gaussian_filter(v, 1), "blur by 2": lambda v: ndimage.gaussian_filter(v, 2),
-    "blur by 3": lambda v: ndimage.gaussian_filter(v, 3), "blur by 6": lambda v: ndimage.gaussian_filter(v, 6),
-    "median of 3": lambda v: ndimage.median_filter(v, 3), "sharpened": lambda v: v + 2 * (v - ndimage.gaussian_filter(v, 1.5)),
-    "minimum of 3": lambda v: ndimage.minimum_filter(v, 3), "maximum of 3": lambda v: ndimage.maximum_filter(v, 3),
-    "minimum of 7": lambda v: ndimage.minimum_filter(v, 7), "local deviation": _deviation,
-    "Sobel along I": lambda v: ndimage.sobel(v, 0), "Sobel along K": lambda v: ndimage.sobel(v, 2),
+    "absolute deviation": lambda v: np.abs(v - np.median(v)),
+    "local contrast": _local_contrast,
+    "bias field": _bias(0.4),
+    "strong bias field": _bias(0.9),
+    "masked": _masked,
+    "cut out": _cut_out,
+    "noise, 0.1 sd": _noise(0.1),
+    "noise, 0.3 sd": _noise(0.3),
+    "noise, 1 sd": _noise(1),
+    "noise, 3 sd": _noise(3),
+    "blur by 1": lambda v: ndimage.gaussian_filter(v, 1),
+    "blur by 2": lambda v: ndimage.gaussian_filter(v, 2),
+    "blur by 3": lambda v: ndimage.gaussian_filter(v, 3),
+    "blur by 6": lambda v: ndimage.gaussian_filter(v, 6),
+    "median of 3": lambda v: ndimage.median_filter(v, 3),
+    "sharpened": lambda v: v + 2 * (v - ndimage.gaussian_filter(v, 1.5)),
+    "minimum of 3": lambda v: ndimage.minimum_filter(v, 3),
+    "maximum of 3": lambda v: ndimage.maximum_filter(v, 3),
+    "minimum of 7": lambda v: ndimage.minimum_filter(v, 7),
+    "local deviation": _deviation,
+    "Sobel along I": lambda v: ndimage.sobel(v, 0),
+    "Sobel along K": lambda v: ndimage.sobel(v, 2),
     "gradient magnitude": lambda v: ndimage.gaussian_gradient_magnitude(v, 1),
     "Laplacian": lambda v: ndimage.gaussian_laplace(v, 1),
     "high pass": lambda v: v - ndimage.gaussian_filter(v, 5),
-}  # fmt: skip
+}
 """Changes of intensities (I×J×K float32) that leave everything where it is. Filters are among them."""
 
 
@@ -420,13 +507,22 @@ def phantoms(shape: tuple[int, int, int] = (64, 56, 48)) -> dict[str, np.ndarray
     distance = np.sqrt(sum((x - c) ** 2 for x, c in zip((i, j, k), middle)))
     noise = rng.normal(size=shape).astype(np.float32)
     return {
-        "ramp": i, "ramp and noise": i + 5 * noise, "diagonal ramp": i + j + k,
-        "checkerboard of 1": (i + j + k) % 2, "checkerboard of 4": (i // 4 + j // 4 + k // 4) % 2,
-        "checkerboard of 8": (i // 8 + j // 8 + k // 8) % 2, "stripes": (i // 6) % 2,
-        "noise": noise, "repeated noise": np.tile(noise[:16, :14, :12], (4, 4, 4)), "smooth noise": ndimage.gaussian_filter(noise, 3),
-        "ball": (distance < 15).astype(np.float32), "thick blob in noise": 10 * np.exp(-(distance**2) / 800) + noise,
-        "small blob in noise": 10 * np.exp(-(distance**2) / 20) + noise, "shells": np.sin(distance / 3),
+        "ramp": i,
+        "ramp and noise": i + 5 * noise,
+        "diagonal ramp": i + j + k,
+        "checkerboard of 1": (i + j + k) % 2,
+        "checkerboard of 4": (i // 4 + j // 4 + k // 4) % 2,
+        "checkerboard of 8": (i // 8 + j // 8 + k // 8) % 2,
+        "stripes": (i // 6) % 2,
+        "noise": noise,
+        "repeated noise": np.tile(noise[:16, :14, :12], (4, 4, 4)),
+        "smooth noise": ndimage.gaussian_filter(noise, 3),
+        "ball": (distance < 15).astype(np.float32),
+        "thick blob in noise": 10 * np.exp(-(distance**2) / 800) + noise,
+        "small blob in noise": 10 * np.exp(-(distance**2) / 20) + noise,
+        "shells": np.sin(distance / 3),
         "cube": (np.maximum.reduce([np.abs(x - c) for x, c in zip((i, j, k), middle)]) < 12).astype(np.float32),
-        "one voxel": ((i == 20) & (j == 30) & (k == 10)).astype(np.float32), "sine": np.sin(i / 4) + np.sin(j / 5) + np.sin(k / 6),
+        "one voxel": ((i == 20) & (j == 30) & (k == 10)).astype(np.float32),
+        "sine": np.sin(i / 4) + np.sin(j / 5) + np.sin(k / 6),
         "constant": np.full(shape, 3, np.float32),
-    }  # fmt: skip
+    }

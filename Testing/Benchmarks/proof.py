@@ -1,4 +1,5 @@
-"""How far the alignment's verdict can be believed, measured: ``python Testing/Benchmarks/proof.py [--quick] [--jobs N]``.
+"""How far the alignment's verdict can be believed, measured: ``python Testing/Benchmarks/proof.py [--quick] [--jobs
+N]``.
 
 Every misplacement of ``misplacements.py`` is hidden in a chain behind the usual steps, on several volumes, and so is
 every harmless change; MONAI's own ``Resized`` is run on phantoms. Printed as tables, and written to
@@ -22,19 +23,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "CAMOverlay"), str(ROOT / "Testing")]
 
-import nibabel  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from CAMOverlayLib.demo import DEMO_VOLUME  # noqa: E402
-from CAMOverlayLib.engine.restore.plan import InversionPlan, plan_inversion  # noqa: E402
-from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing  # noqa: E402
-from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti  # noqa: E402
-from CAMOverlayLib.contract.errors import PlacementError  # noqa: E402
-from monai import transforms  # noqa: E402
-from monai.data import MetaTensor  # noqa: E402
-from scipy import ndimage  # noqa: E402
+import nibabel
+import numpy as np
+import torch
+from monai import transforms
+from monai.data import MetaTensor
+from scipy import ndimage
 
-from Benchmarks.misplacements import HARMLESS, MISPLACEMENTS, Grid, Kind, phantoms  # noqa: E402
+from Benchmarks.misplacements import HARMLESS, MISPLACEMENTS, Grid, Kind, phantoms
+from CAMOverlayLib.contract.errors import PlacementError
+from CAMOverlayLib.demo import DEMO_VOLUME
+from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
+from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
+from CAMOverlayLib.engine.restore.plan import InversionPlan, plan_inversion
 
 IMAGE = "image"
 SHARED = ROOT.parent / "shared" / "data"
@@ -76,11 +77,16 @@ class Hidden(transforms.MapTransform):
 
 
 def chain(*culprits) -> transforms.Compose:
-    return transforms.Compose([
-        transforms.LoadImaged(IMAGE), transforms.EnsureChannelFirstd(IMAGE),
-        transforms.Orientationd(IMAGE, axcodes="RAS", labels=None), transforms.Spacingd(IMAGE, (2, 2, 2)),
-        transforms.ResizeWithPadOrCropd(IMAGE, (96, 96, 96)), *culprits,
-    ])  # fmt: skip
+    return transforms.Compose(
+        [
+            transforms.LoadImaged(IMAGE),
+            transforms.EnsureChannelFirstd(IMAGE),
+            transforms.Orientationd(IMAGE, axcodes="RAS", labels=None),
+            transforms.Spacingd(IMAGE, (2, 2, 2)),
+            transforms.ResizeWithPadOrCropd(IMAGE, (96, 96, 96)),
+            *culprits,
+        ]
+    )
 
 
 def misplace(path: Path, name: str, kind: Kind) -> Row:
@@ -112,8 +118,14 @@ def leave(path: Path, name: str, change: str) -> Row:
 
 def resize(name: str) -> Row:
     with tempfile.TemporaryDirectory() as folder:
-        path = write_nifti(Volume(phantoms()[name].astype(np.float32), np.diag([1.5, 1.5, 2, 1]), name), Path(folder) / "v.nii")
-        steps = [transforms.LoadImaged(IMAGE), transforms.EnsureChannelFirstd(IMAGE), transforms.Resized(IMAGE, (40, 48, 44))]
+        path = write_nifti(
+            Volume(phantoms()[name].astype(np.float32), np.diag([1.5, 1.5, 2, 1]), name), Path(folder) / "v.nii"
+        )
+        steps = [
+            transforms.LoadImaged(IMAGE),
+            transforms.EnsureChannelFirstd(IMAGE),
+            transforms.Resized(IMAGE, (40, 48, 44)),
+        ]
         outcome, words, seconds, _ = run(path, chain_=transforms.Compose(steps))
     return Row("phantoms", name, "Resized", outcome, words=words, seconds=seconds)
 
@@ -126,7 +138,12 @@ def state(path: Path, name: str) -> Row:
 
 def _bounds(plan: InversionPlan) -> str:
     a = plan.agreement
-    units = (("shift", a.shift_mm, "mm"), ("turn", a.turn_degrees, "°"), ("zoom", a.zoom_percent, "%"), ("parts", a.parts_mm, "mm"))
+    units = (
+        ("shift", a.shift_mm, "mm"),
+        ("turn", a.turn_degrees, "°"),
+        ("zoom", a.zoom_percent, "%"),
+        ("parts", a.parts_mm, "mm"),
+    )
     return ", ".join(f"{n} {'none noticed' if v is None else f'{v:.3g} {u}'}" for n, v, u in units)
 
 
@@ -146,17 +163,24 @@ def _number(value) -> float | None:
 
 
 def volumes(folder: Path) -> dict[str, Path]:
-    """Real volumes where they are at hand, the demo's, and others made from it: other geometry, contrast, resolution."""
+    """Real volumes where they are at hand, the demo's, and others made from it: other geometry, contrast,
+    resolution."""
     found = {path.name.split(".")[0]: path for path in sorted(SHARED.glob("*.nii.gz"))}
     found["demo"] = Path(DEMO_VOLUME)
     demo = nibabel.load(DEMO_VOLUME)
     array = np.asarray(demo.dataobj, np.float32)
 
     def save(name: str, values: np.ndarray, affine: np.ndarray) -> None:
-        found[name] = write_nifti(Volume(np.ascontiguousarray(values, np.float32), affine, name), folder / f"{name}.nii")
+        found[name] = write_nifti(
+            Volume(np.ascontiguousarray(values, np.float32), affine, name), folder / f"{name}.nii"
+        )
 
     save("demo, inverted", array.max() - array, demo.affine)
-    save("demo, thick slices", ndimage.uniform_filter1d(array, 3, axis=2)[:, :, 1::3], demo.affine @ np.diag([1, 1, 3, 1]) @ _offset(1 / 3))
+    save(
+        "demo, thick slices",
+        ndimage.uniform_filter1d(array, 3, axis=2)[:, :, 1::3],
+        demo.affine @ np.diag([1, 1, 3, 1]) @ _offset(1 / 3),
+    )
     noisy = array + 0.08 * array.std() * np.random.default_rng(0).standard_normal(array.shape)
     save("demo, noisy and permuted", noisy.transpose(2, 0, 1), demo.affine[:, [2, 0, 1, 3]])
     try:
@@ -204,8 +228,13 @@ def main() -> int:
             rows = []
             for row in pool.map(_one, jobs):
                 rows.append(row)
-                if row.beyond and row.table == "misplacements" or row.outcome == "named" and row.table != "misplacements":
-                    print(f"  {row.volume}: {row.kind}: {row.outcome} ({row.size:.3g}; {row.bound}) {row.words}", file=sys.stderr)
+                if (row.beyond and row.table == "misplacements") or (
+                    row.outcome == "named" and row.table != "misplacements"
+                ):
+                    print(
+                        f"  {row.volume}: {row.kind}: {row.outcome} ({row.size:.3g}; {row.bound}) {row.words}",
+                        file=sys.stderr,
+                    )
     print(report(rows))
     print(f"\n{len(rows)} runs in {(time.time() - started) / 60:.1f} minutes.")
     options.output.parent.mkdir(parents=True, exist_ok=True)
@@ -216,11 +245,17 @@ def main() -> int:
 def report(rows: list[Row]) -> str:
     lines = ["Smallest misplacement that each volume betrays (untouched, behind the usual chain):"]
     lines += [f"  {r.volume:28s} {r.outcome:13s} {r.words}" for r in rows if r.table == "bounds"]
-    lines += ["", f"{'Misplacements':30s} {'runs':>5s} {'named':>6s} {'inconclusive':>13s} {'verified':>9s} {'beyond the bound':>17s}"]
+    lines += [
+        "",
+        f"{'Misplacements':30s} {'runs':>5s} {'named':>6s} {'inconclusive':>13s} {'verified':>9s} {'beyond the bound':>17s}",  # noqa: E501
+    ]
     lines += _table(rows, "misplacements", "named")
     lines += ["", f"{'Harmless changes':30s} {'runs':>5s} {'alarm':>6s} {'inconclusive':>13s} {'verified':>9s}"]
     lines += _table(rows, "harmless", "named")
-    lines += ["", "Phantoms, resized by MONAI: " + ", ".join(f"{n} {o}" for o, n in _outcomes(rows, "phantoms").items())]
+    lines += [
+        "",
+        "Phantoms, resized by MONAI: " + ", ".join(f"{n} {o}" for o, n in _outcomes(rows, "phantoms").items()),
+    ]
     for title, chosen in (
         ("Verified beyond the stated bound", [r for r in rows if r.table == "misplacements" and r.beyond]),
         ("False alarms", [r for r in rows if r.table in ("harmless", "phantoms") and r.outcome == "named"]),

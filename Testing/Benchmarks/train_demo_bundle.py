@@ -23,8 +23,9 @@ import math
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Callable, Iterable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from Benchmarks.lesions import Scan, apply, make_phantom  # noqa: E402
+from Benchmarks.lesions import Scan, apply, make_phantom
 
 RESOURCES = Path(__file__).parents[2] / "CAMOverlay" / "Resources"
 BUNDLE = RESOURCES / "DemoBundle"

@@ -83,11 +83,12 @@ def explain_one(source: Path, options: argparse.Namespace) -> tuple[str, str]:
     sys.path.insert(0, str(LIBRARY))
     import nibabel
     import numpy as np
-    from CAMOverlayLib.engine.bundle.bundle import Bundle
-    from CAMOverlayLib.engine.pipeline import explain
+
     from CAMOverlayLib.contract.errors import CAMOverlayError
     from CAMOverlayLib.contract.request import Request
     from CAMOverlayLib.contract.target import VolumeFile
+    from CAMOverlayLib.engine.bundle.bundle import Bundle
+    from CAMOverlayLib.engine.pipeline import explain
 
     with tempfile.TemporaryDirectory() as scratch:
         folder, given_one = Path(scratch) / source.name, ""
@@ -132,7 +133,8 @@ def explain_one(source: Path, options: argparse.Namespace) -> tuple[str, str]:
         except Exception as error:  # this is what the trial looks for
             return "wrong", f"{type(error).__name__}: {error}"
         heat, zero = np.load(result.heatmap.path), ""
-        # With random weights Grad-CAM may find nothing that speaks for a class; then another class, then plain gradients.
+        # With random weights Grad-CAM may find nothing that speaks for a class; then another class, then plain
+        # gradients.
         others = [
             {"target": index} for index in range(min(4, len(result.prediction.classes))) if index != result.target.index
         ]
@@ -142,7 +144,7 @@ def explain_one(source: Path, options: argparse.Namespace) -> tuple[str, str]:
             zero += f"; no evidence for {result.target.name} by {result.method}"
             result = explain(Request(files[:number], str(folder), str(output), trust=True, **options_))
             heat = np.load(result.heatmap.path)
-        said = f"{result.layer}, {result.target.name}, {result.prediction.activation}, {result.placement.verdict}, max {heat.max():.2f}"
+        said = f"{result.layer}, {result.target.name}, {result.prediction.activation}, {result.placement.verdict}, max {heat.max():.2f}"  # noqa: E501
         said += f", {len(result.inputs)} files" * (len(result.inputs) > 1) + f", {result.applied}" * bool(
             result.applied
         )
@@ -171,6 +173,7 @@ def is_coloured(bundle: Any) -> bool:
 def with_weights(folder: Path) -> None:
     """Random weights, and random architectures where a definition loads one, for what the folder lacks."""
     import torch
+
     from CAMOverlayLib.engine.bundle.bundle import Bundle
 
     (folder / "models").mkdir(exist_ok=True)

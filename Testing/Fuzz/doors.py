@@ -20,24 +20,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import monai.transforms  # noqa: F401: once, before the children are made
+import monai.transforms  # noqa: F401  once, before the children are made
 import nibabel
 import numpy as np
 import torch
 from odd import Odd
 
-from CAMOverlayLib.contract import bundle_files, records as json_records, request
-from CAMOverlayLib.cli import main as cli, model as model_options
 from CAMOverlayLib import zoo
-from CAMOverlayLib.engine.bundle.writer import ModelDescription, code_to_trust, write_bundle
-from CAMOverlayLib.engine import api as direct
-from CAMOverlayLib.engine.target import regions as places, targets
-from CAMOverlayLib.engine.geometry import volume
-from CAMOverlayLib.engine.bundle import weights
-from CAMOverlayLib.engine.bundle.bundle import Bundle
+from CAMOverlayLib.cli import main as cli
+from CAMOverlayLib.cli import model as model_options
+from CAMOverlayLib.contract import bundle_files, request
+from CAMOverlayLib.contract import records as json_records
 from CAMOverlayLib.contract.errors import CAMOverlayError, Cancelled, UntrustedBundleError
 from CAMOverlayLib.contract.request import Prediction
 from CAMOverlayLib.contract.target import TargetSpec, VolumeFile
+from CAMOverlayLib.engine import api as direct
+from CAMOverlayLib.engine.bundle import weights
+from CAMOverlayLib.engine.bundle.bundle import Bundle
+from CAMOverlayLib.engine.bundle.writer import ModelDescription, code_to_trust, write_bundle
+from CAMOverlayLib.engine.geometry import volume
+from CAMOverlayLib.engine.target import regions as places
+from CAMOverlayLib.engine.target import targets
 from CAMOverlayLib.scene.overlay import report
 from CAMOverlayLib.worker import protocol
 
@@ -76,15 +79,25 @@ def harm(odd: Odd, folder: Path) -> Any:
     opened = f"open('{canary(folder)}', 'w')"
     return odd.choice(
         (
-            f"$__import__('os').system('{touch}')", f"${opened}", {"_target_": "os.system", "command": touch},
-            {"_target_": "builtins.eval", "_args_": [opened]}, {"_target_": "LoadImaged", "keys": "image", "reader": "os.system", "command": touch},
-            {"_target_": "subprocess.getoutput", "cmd": touch}, {"_target_": "Lambdad", "keys": "image", "func": f"${opened}"},
-            {"_target_": "Identityd", "keys": f"${opened}"}, {"_target_": "scripts.net.Net"}, f"%{folder}/evil.json",
-            f"%{folder}/evil.json\n", f"%x\n{folder}/evil.json", {"_target_": "@evil"}, {"_requires_": f"${opened}", "_target_": "Identity"},
-            {"_target_": "Identity", "_mode_": "debug"}, {"_target_": "os.mkdir", "path": str(canary(folder))},
+            f"$__import__('os').system('{touch}')",
+            f"${opened}",
+            {"_target_": "os.system", "command": touch},
+            {"_target_": "builtins.eval", "_args_": [opened]},
+            {"_target_": "LoadImaged", "keys": "image", "reader": "os.system", "command": touch},
+            {"_target_": "subprocess.getoutput", "cmd": touch},
+            {"_target_": "Lambdad", "keys": "image", "func": f"${opened}"},
+            {"_target_": "Identityd", "keys": f"${opened}"},
+            {"_target_": "scripts.net.Net"},
+            f"%{folder}/evil.json",
+            f"%{folder}/evil.json\n",
+            f"%x\n{folder}/evil.json",
+            {"_target_": "@evil"},
+            {"_requires_": f"${opened}", "_target_": "Identity"},
+            {"_target_": "Identity", "_mode_": "debug"},
+            {"_target_": "os.mkdir", "path": str(canary(folder))},
             {"_target_": "SaveImaged", "keys": "image", "output_dir": str(canary(folder))},
         )
-    )  # fmt: skip
+    )
 
 
 CONFIG: dict[str, Any] = {
@@ -127,8 +140,20 @@ def yaml(odd: Odd, value: Any) -> bytes:
     except (library.YAMLError, ValueError, RecursionError):
         data = odd.json(value)
     if odd.chance(0.1):
-        data += odd.choice((b"\nx: &x [*x]\n", b"\nx: !!python/name:os.system\n", b"\n? [a, b]\n: 1\n", b"\nd: 2020-13-45\n", b"\n- x\n",
-                            b"\nx: 1e\n<<: *nothing\n", b"\n? {a: 1}\n: 2\n", b"\ns: !!set {a, b}\n", b"\nb: !!binary ab\n", b"\n\t\n"))  # fmt: skip
+        data += odd.choice(
+            (
+                b"\nx: &x [*x]\n",
+                b"\nx: !!python/name:os.system\n",
+                b"\n? [a, b]\n: 1\n",
+                b"\nd: 2020-13-45\n",
+                b"\n- x\n",
+                b"\nx: 1e\n<<: *nothing\n",
+                b"\n? {a: 1}\n: 2\n",
+                b"\ns: !!set {a, b}\n",
+                b"\nb: !!binary ab\n",
+                b"\n\t\n",
+            )
+        )
     return odd.damaged(data) if odd.chance(0.2) else data
 
 
@@ -140,7 +165,9 @@ def with_harm(odd: Odd, folder: Path, value: Any) -> Any:
         if isinstance(steps, list) and odd.chance(0.6):
             steps.insert(odd.randrange(len(steps) + 1), harm(odd, folder))
         else:
-            value[odd.choice(("network_def", "imports", "x", "inferer", "preprocessing", "postprocessing"))] = harm(odd, folder)
+            value[odd.choice(("network_def", "imports", "x", "inferer", "preprocessing", "postprocessing"))] = harm(
+                odd, folder
+            )
     return value
 
 
@@ -157,14 +184,19 @@ def bundle(odd: Odd, folder: Path) -> None:
         data = odd.json(value) if suffix == ".json" else yaml(odd, value)
         (root / "configs" / f"inference{suffix}").write_bytes(data)
     for _ in range(odd.randrange(3)):
-        (root / "configs" / odd.choice(("more.json", "a.yaml", "b.yml", "train.json", "x.JSON"))).write_bytes(odd.json(with_harm(odd, folder, CONFIG)))
+        (root / "configs" / odd.choice(("more.json", "a.yaml", "b.yml", "train.json", "x.JSON"))).write_bytes(
+            odd.json(with_harm(odd, folder, CONFIG))
+        )
     if odd.chance(0.9):
         (root / "configs" / "metadata.json").write_bytes(odd.json(odd.mutated(METADATA)))
     with contextlib.suppress(OSError, ValueError):
         _odd_file(odd, root)
     if odd.chance(0.3):
         (root / "models" / "model.pt").write_bytes(pickle.dumps(Touch(canary(folder))))
-    chosen = tuple(odd.choice((odd.text(), "configs/inference.json", "configs", "configs/a.yaml", "../x.json")) for _ in range(odd.choice((0, 0, 0, 1, 2))))
+    chosen = tuple(
+        odd.choice((odd.text(), "configs/inference.json", "configs", "configs/a.yaml", "../x.json"))
+        for _ in range(odd.choice((0, 0, 0, 1, 2)))
+    )
     asked = root if odd.chance(0.95) else odd.text()
     problems: list[BaseException] = []
     for look in (
@@ -201,7 +233,7 @@ def _odd_file(odd: Odd, root: Path) -> None:
 
 
 def _untrusted(bundle: Bundle) -> None:
-    bundle.info, bundle.code  # noqa: B018: they are read here
+    bundle.info, bundle.code  # noqa: B018  they are read here
     for run in (bundle.preprocessing, lambda: bundle.network(torch.device("cpu"))):
         try:
             run()
@@ -236,7 +268,10 @@ def chain(odd: Odd, folder: Path) -> None:
         arguments[odd.key()] = harm(odd, folder)
     names = tuple(odd.text() for _ in range(odd.choice((0, 0, 2))))
     model = ModelDescription(
-        odd.choice(("torch.nn.Conv3d", "torch.nn.Conv3d", "UNet", odd.text())), arguments, preprocessing=path, classes=names
+        odd.choice(("torch.nn.Conv3d", "torch.nn.Conv3d", "UNet", odd.text())),
+        arguments,
+        preprocessing=path,
+        classes=names,
     )
     root = write_bundle(model, folder / "written")
     code = code_to_trust(root)
@@ -266,19 +301,42 @@ def _state(odd: Odd) -> dict[str, Any]:
         key = odd.choice(("weight", "bias", "other", odd.text()))
         state[key] = odd.choice(
             (
-                torch.zeros(2, dtype=torch.complex64), torch.zeros(2, device="meta"), torch.zeros(2).to_sparse(), torch.zeros(()),
-                torch.zeros(0), torch.full((2,), float("nan")), torch.zeros(2, dtype=torch.bool), torch.zeros(2, dtype=torch.int64),
-                torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.quint8), torch.zeros(1).expand(2), torch.zeros(2, 3), None, 1, "x",
-                [torch.zeros(2)], {"a": torch.zeros(2)}, {1: {2: torch.zeros(1)}},
+                torch.zeros(2, dtype=torch.complex64),
+                torch.zeros(2, device="meta"),
+                torch.zeros(2).to_sparse(),
+                torch.zeros(()),
+                torch.zeros(0),
+                torch.full((2,), float("nan")),
+                torch.zeros(2, dtype=torch.bool),
+                torch.zeros(2, dtype=torch.int64),
+                torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.quint8),
+                torch.zeros(1).expand(2),
+                torch.zeros(2, 3),
+                None,
+                1,
+                "x",
+                [torch.zeros(2)],
+                {"a": torch.zeros(2)},
+                {1: {2: torch.zeros(1)}},
             )
-        )  # fmt: skip
+        )
     return state
 
 
 def weights_file(odd: Odd, folder: Path) -> None:
     state: Any = _state(odd)
     if odd.chance(0.3):
-        state = odd.choice(({"model": state}, {"state_dict": state, "epoch": 3}, [state], {f"module.{k}": v for k, v in state.items()}, {}, None, 3))
+        state = odd.choice(
+            (
+                {"model": state},
+                {"state_dict": state, "epoch": 3},
+                [state],
+                {f"module.{k}": v for k, v in state.items()},
+                {},
+                None,
+                3,
+            )
+        )
     buffer = io.BytesIO()
     try:
         torch.save(state, buffer, _use_new_zipfile_serialization=odd.chance(0.6))
@@ -286,7 +344,15 @@ def weights_file(odd: Odd, folder: Path) -> None:
         torch.save({"weight": torch.ones(2, 1, 1, 1, 1)}, buffer)
     data = buffer.getvalue()
     if odd.chance(0.1):
-        data = odd.choice((pickle.dumps(Touch(canary(folder)), protocol=2), pickle.dumps({"weight": [1]}), b"", b"PK\x03\x04", b"\x80\x02"))
+        data = odd.choice(
+            (
+                pickle.dumps(Touch(canary(folder)), protocol=2),
+                pickle.dumps({"weight": [1]}),
+                b"",
+                b"PK\x03\x04",
+                b"\x80\x02",
+            )
+        )
     path = folder / "model.pt"
     path.write_bytes(odd.damaged(data) if odd.chance(0.7) else data)
     weights.load_weights(torch.nn.Conv3d(1, 2, 1), path)
@@ -298,7 +364,9 @@ def _affine(odd: Odd) -> Any:
 
 
 def _array(odd: Odd) -> np.ndarray:
-    shape = odd.choice(((4, 5, 6), (4, 5, 6), (4, 5), (4, 5, 6, 3), (0, 5, 6), (1, 1, 1), (), (4, 5, 6, 7), (2, 2, 2, 2, 2)))
+    shape = odd.choice(
+        ((4, 5, 6), (4, 5, 6), (4, 5), (4, 5, 6, 3), (0, 5, 6), (1, 1, 1), (), (4, 5, 6, 7), (2, 2, 2, 2, 2))
+    )
     kind = odd.choice(("f4", "f8", "i2", "u1", "i8", "?", ">i2", ">f4", "f2", "c8", "U3", "S3", "M8[s]", "V4"))
     array = np.ones(shape).astype(kind) if kind[0] not in "MV" else np.zeros(shape, kind)
     if array.dtype.kind == "f" and array.size and odd.chance(0.2):
@@ -314,7 +382,7 @@ def _npy(odd: Odd, path: Path) -> None:
         np.save(buffer, np.asfortranarray(_array(odd)))
     data = buffer.getvalue()
     if odd.chance(0.2):  # a header that promises anything
-        header = f"{{'descr': '<f4', 'fortran_order': True, 'shape': {odd.choice(('(-1,)', '(10**9,)', '(99999999,9999,999)', '(1,2', '(True,2,3)', '3'))}, }}"
+        header = f"{{'descr': '<f4', 'fortran_order': True, 'shape': {odd.choice(('(-1,)', '(10**9,)', '(99999999,9999,999)', '(1,2', '(True,2,3)', '3'))}, }}"  # noqa: E501
         data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header.encode() + b"\n" + odd.randbytes(60)
     path.write_bytes(odd.damaged(data, 128) if odd.chance(0.6) else data)
 
@@ -334,7 +402,7 @@ def volume_file(odd: Odd, folder: Path) -> None:
     except json_records.SpoiltRecord:
         file = VolumeFile(values["path"], values["affine"] if odd.chance(0.3) else np.eye(4), values["name"])
     read = volume.read_volume(file)
-    read.voxel_hash  # noqa: B018: computed here
+    read.voxel_hash  # noqa: B018  computed here
 
 
 def _image(odd: Odd, folder: Path) -> Path:
@@ -342,7 +410,9 @@ def _image(odd: Odd, folder: Path) -> Path:
     array = np.zeros((5, 6, 7), odd.choice(("i2", "u1", "f4", "f8", "i4")))
     array[2:4, 2:4, 2:4] = 1
     kind = odd.choice((".nii", ".nii", ".nii.gz", ".mgz", ".img", ".nii.bz2", ".mgh"))
-    writer = {".mgz": nibabel.MGHImage, ".mgh": nibabel.MGHImage, ".img": nibabel.Nifti1Pair}.get(kind, nibabel.Nifti1Image)
+    writer = {".mgz": nibabel.MGHImage, ".mgh": nibabel.MGHImage, ".img": nibabel.Nifti1Pair}.get(
+        kind, nibabel.Nifti1Image
+    )
     array = array.astype("f4") if kind.startswith(".mg") else array
     path = folder / f"image{kind}"
     nibabel.save(writer(array, np.diag([2.0, 2.0, 3.0, 1.0])), path)
@@ -365,7 +435,9 @@ def _header(odd: Odd, data: bytes) -> bytes:
             struct.pack_into("<h", data, at, odd.choice((0, -1, 1, 4, 7, 64, 128, 256, 511, 1536, 2304, 32767, -32768)))
         else:
             at = odd.choice((76, 80, 84, 88, 108, 112, 116, 256, 260, 264, 268, 280, 284, 296, 312))
-            struct.pack_into("<f", data, at, odd.choice((0.0, -1.0, float("nan"), float("inf"), 1e38, -1e38, 1e-40, 352.0, 3.5, 1e9)))
+            struct.pack_into(
+                "<f", data, at, odd.choice((0.0, -1.0, float("nan"), float("inf"), 1e38, -1e38, 1e-40, 352.0, 3.5, 1e9))
+            )
     return bytes(data)
 
 
@@ -379,18 +451,24 @@ def image(odd: Odd, folder: Path) -> None:
 
 
 def mask(odd: Odd, folder: Path) -> None:
-    places.read_mask(_file(odd, folder) if odd.chance(0.4) else str(_image(odd, folder)) if odd.chance(0.95) else odd.text())
+    places.read_mask(
+        _file(odd, folder) if odd.chance(0.4) else str(_image(odd, folder)) if odd.chance(0.95) else odd.text()
+    )
 
 
 # Messages ----------------------------------------------------------------------------------------------------------
 
 REQUEST: dict[str, Any] = request.Request(
-    (VolumeFile("/a.npy", ((1.0, 0.0, 0.0, 0.0),) * 4, "a"),), "/bundle", "/out", target=TargetSpec("a", voxel=(1, 2, 3))
-).to_dict()  # fmt: skip
+    (VolumeFile("/a.npy", ((1.0, 0.0, 0.0, 0.0),) * 4, "a"),),
+    "/bundle",
+    "/out",
+    target=TargetSpec("a", voxel=(1, 2, 3)),
+).to_dict()
 
 
 def _result() -> dict[str, Any]:
     """A whole result, made from its annotations."""
+
     def made(hint: Any) -> Any:
         import types
         import typing
@@ -419,10 +497,15 @@ def _result() -> dict[str, Any]:
 
 RESULT = _result()
 MESSAGES = (
-    protocol.Call("r", "explain", {"request": REQUEST}, ("/tmp/x",)), protocol.Cancel("r"), protocol.Hello(1, "3.11", "/python", {"torch": "2"}),
-    protocol.Ready(), protocol.Beat(), protocol.Report("r", request.Progress("volume", 0.5, "x")), protocol.Answer("r", {"a": 1}),
+    protocol.Call("r", "explain", {"request": REQUEST}, ("/tmp/x",)),
+    protocol.Cancel("r"),
+    protocol.Hello(1, "3.11", "/python", {"torch": "2"}),
+    protocol.Ready(),
+    protocol.Beat(),
+    protocol.Report("r", request.Progress("volume", 0.5, "x")),
+    protocol.Answer("r", {"a": 1}),
     protocol.Failure("r", "VolumeError", "words"),
-)  # fmt: skip
+)
 
 
 def messages(odd: Odd, folder: Path) -> None:
@@ -430,7 +513,9 @@ def messages(odd: Odd, folder: Path) -> None:
     data = b""
     for _ in range(odd.randrange(1, 4)):
         line = protocol.encode(odd.choice(MESSAGES))
-        data += odd.choice((line, odd.damaged(line), odd.json(odd.mutated(json.loads(line), 2)) + b"\n", odd.randbytes(30)))
+        data += odd.choice(
+            (line, odd.damaged(line), odd.json(odd.mutated(json.loads(line), 2)) + b"\n", odd.randbytes(30))
+        )
     while data:
         size = odd.choice((1, 7, 100, len(data)))
         piece, data = data[:size], data[size:]
@@ -460,7 +545,11 @@ def records(odd: Odd, folder: Path) -> None:
 def in_python(odd: Odd, folder: Path) -> None:
     """A request as a notebook makes it."""
     values = odd.mutated(REQUEST["target"], 2)
-    spec = TargetSpec(**{k: v for k, v in values.items() if k in REQUEST["target"]}) if isinstance(values, dict) else values
+    spec = (
+        TargetSpec(**{k: v for k, v in values.items() if k in REQUEST["target"]})
+        if isinstance(values, dict)
+        else values
+    )
     made = request.Request((), "b", "o", target=odd.choice((spec, odd.value())))
     made.to_dict()
 
@@ -469,7 +558,7 @@ def scene_attribute(odd: Odd, folder: Path) -> None:
     text = odd.json(odd.mutated(RESULT)).decode("utf-8", odd.choice(("replace", "surrogateescape")))
     found = report.readReport(text)
     if found is not None:
-        found.prediction.name, found.to_json().encode()  # noqa: B018: what the panel does first
+        found.prediction.name, found.to_json().encode()
 
 
 # Words -------------------------------------------------------------------------------------------------------------
@@ -477,16 +566,21 @@ def scene_attribute(odd: Odd, folder: Path) -> None:
 
 def target(odd: Odd, folder: Path) -> None:
     count = odd.randrange(1, 6)
-    name = lambda: odd.choice(("lesion", "a-b", "class 1", "background", "0", "-1", "a@b", odd.text()))  # noqa: E731
+    name = lambda: odd.choice(("lesion", "a-b", "class 1", "background", "0", "-1", "a@b", odd.text()))
     names = tuple(name() for _ in range(count))
     some = odd.choice((lambda: name(), odd.text, odd.number, lambda: None))
-    place = lambda: odd.choice((None, None, odd.value()))  # noqa: E731
-    words = "".join(odd.choice((name(), "-", "@", "voxel=", "ras=", "mask=", "1,2,3", ",", "1", "nan", " ")) for _ in range(odd.randrange(6)))
+    place = lambda: odd.choice((None, None, odd.value()))
+    words = "".join(
+        odd.choice((name(), "-", "@", "voxel=", "ras=", "mask=", "1,2,3", ",", "1", "nan", " "))
+        for _ in range(odd.randrange(6))
+    )
     wanted = odd.choice((some(), words, words, None))
     if odd.chance(0.2):
         wanted = TargetSpec(some(), some(), place(), place(), place())
     voxels = odd.choice(((), tuple(odd.randrange(9) for _ in names)))
-    prediction = Prediction(names, (0.5,) * count, (0.5,) * count, odd.choice(("softmax", "sigmoid", "none")), 0, voxels)
+    prediction = Prediction(
+        names, (0.5,) * count, (0.5,) * count, odd.choice(("softmax", "sigmoid", "none")), 0, voxels
+    )
     problems: list[BaseException] = []
     for ask in (
         lambda: targets.parse_target(wanted, prediction),
@@ -504,19 +598,60 @@ def target(odd: Odd, folder: Path) -> None:
 
 
 OPTIONS = (
-    "--bundle", "--network", "--trust", "--config", "--network-args", "--weights", "--random-weights", "--preprocessing", "--classes",
-    "--channels", "--window", "--overlap", "--multilabel", "--regression", "--target", "--layer", "--method", "--device", "--inverse",
-    "--slices", "--output", "--trail", "--save-intermediates", "--interpolation", "--amp", "--verify", "--help", "--version",
-)  # fmt: skip
+    "--bundle",
+    "--network",
+    "--trust",
+    "--config",
+    "--network-args",
+    "--weights",
+    "--random-weights",
+    "--preprocessing",
+    "--classes",
+    "--channels",
+    "--window",
+    "--overlap",
+    "--multilabel",
+    "--regression",
+    "--target",
+    "--layer",
+    "--method",
+    "--device",
+    "--inverse",
+    "--slices",
+    "--output",
+    "--trail",
+    "--save-intermediates",
+    "--interpolation",
+    "--amp",
+    "--verify",
+    "--help",
+    "--version",
+)
 
 
 def options(odd: Odd, folder: Path) -> None:
     """Arguments of the command line, as far as they are read before anything is computed."""
     (folder / "args.json").write_bytes(odd.json(odd.mutated({"spatial_dims": 3})))
-    words = lambda: odd.choice((odd.text(), f"@{folder}/args.json", "@", json.dumps(odd.value()), "96,96", "1x2", "0.5", str(odd.number())[:99]))  # noqa: E731
+    words = lambda: odd.choice(
+        (
+            odd.text(),
+            f"@{folder}/args.json",
+            "@",
+            json.dumps(odd.value()),
+            "96,96",
+            "1x2",
+            "0.5",
+            str(odd.number())[:99],
+        )
+    )
     line = [odd.choice(("explain", "inspect", "bundle", "demo", odd.text()))]
     if odd.chance(0.7):
-        line = [line[0], "--network", odd.choice(("DenseNet121", "a.b.C", "x.py:N", odd.text())), odd.choice(("--random-weights", "--trust"))]
+        line = [
+            line[0],
+            "--network",
+            odd.choice(("DenseNet121", "a.b.C", "x.py:N", odd.text())),
+            odd.choice(("--random-weights", "--trust")),
+        ]
         line += ["v.nii", "--output", "o"] if line[0] == "explain" else ["--output", "o"] if line[0] == "bundle" else []
     for option in odd.some(OPTIONS, 4):
         line += [option, words()] if odd.chance(0.8) else [f"{option}={words()}"]
@@ -528,7 +663,10 @@ def options(odd: Odd, folder: Path) -> None:
         if end.code not in (0, 2):
             raise Broken(f"the exit code is {end.code}") from None
         if said.getvalue().count("\n") != (end.code == 2) or len(said.getvalue()) > LONGEST:
-            raise Broken(f"{len(said.getvalue())} characters in {said.getvalue().count(chr(10))} lines: {said.getvalue()[:300]!r}") from None
+            raise Broken(
+                f"{len(said.getvalue())} characters in {said.getvalue().count(chr(10))} lines: "
+                f"{said.getvalue()[:300]!r}"
+            ) from None
         return
     if getattr(given, "network", None) is not None:
         model_options.described(given)
@@ -540,11 +678,16 @@ def options(odd: Odd, folder: Path) -> None:
 
 def zoo_list(odd: Odd, folder: Path) -> None:
     listed = {f"a_v{i}.0": {"source": "https://x/a.zip", "checksum": "00"} for i in range(3)}
-    files = [{"path": "configs/a.json", "type": "file", "size": 3, "oid": "00"}, {"path": "m.pt", "size": 9, "lfs": {"oid": "sha256:00"}}]
+    files = [
+        {"path": "configs/a.json", "type": "file", "size": 3, "oid": "00"},
+        {"path": "m.pt", "size": 9, "lfs": {"oid": "sha256:00"}},
+    ]
     path = folder / "list.json"
     path.write_bytes(odd.json(odd.mutated(listed)))
     zoo.LIST_URL = path.as_uri()
-    (folder / zoo.MARKER).write_bytes(odd.json(odd.mutated({"name": "a", "version": "1.0", "files": {"configs/a.json": 3}})))
+    (folder / zoo.MARKER).write_bytes(
+        odd.json(odd.mutated({"name": "a", "version": "1.0", "files": {"configs/a.json": 3}}))
+    )
     zoo.record_of(folder)
     zoo.downloaded(folder.parent)
     for entry in zoo.read_list().values():
@@ -557,8 +700,14 @@ def zoo_list(odd: Odd, folder: Path) -> None:
 def archive(odd: Odd, folder: Path) -> None:
     """A bundle's archive, through the whole download."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", odd.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))) as zipped:
-        for name in ("a/configs/inference.json", "a/models/model.pt", *odd.some(("../x", "/abs", "a\\..\\x", "a//b", "CON", "a/configs", odd.text()), 2)):
+    with zipfile.ZipFile(
+        buffer, "w", odd.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
+    ) as zipped:
+        for name in (
+            "a/configs/inference.json",
+            "a/models/model.pt",
+            *odd.some(("../x", "/abs", "a\\..\\x", "a//b", "CON", "a/configs", odd.text()), 2),
+        ):
             with contextlib.suppress(Exception):  # not every name can be written
                 info = zipfile.ZipInfo(name)
                 info.external_attr = odd.choice((0, 0o644 << 16, 0o120777 << 16, 0o40755 << 16))
@@ -574,7 +723,11 @@ def archive(odd: Odd, folder: Path) -> None:
             zoo.download("a", parent)
     finally:
         left = [p for p in parent.glob("*") if p.name != "a"] if parent.exists() else []
-        if left or {p.name for p in folder.parent.iterdir()} != before or {p.name for p in folder.iterdir()} > {"a.zip", "list.json", "bundles"}:
+        if (
+            left
+            or {p.name for p in folder.parent.iterdir()} != before
+            or {p.name for p in folder.iterdir()} > {"a.zip", "list.json", "bundles"}
+        ):
             raise Broken(f"files are left: {left}, {sorted(p.name for p in folder.iterdir())}")
 
 
@@ -590,7 +743,9 @@ def check_words(error: BaseException) -> None:
     if not words and not isinstance(error, Cancelled):
         raise Broken(f"{type(error).__name__} says nothing")
     if len(words.splitlines()) > 1 or len(words) > LONGEST:
-        raise Broken(f"{type(error).__name__}: {len(words)} characters in {len(words.splitlines())} lines: {words[:400]!r}")
+        raise Broken(
+            f"{type(error).__name__}: {len(words)} characters in {len(words.splitlines())} lines: {words[:400]!r}"
+        )
 
 
 DOORS: dict[str, Door] = {

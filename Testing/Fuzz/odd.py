@@ -9,17 +9,112 @@ from collections.abc import Sequence
 from typing import Any
 
 TEXTS = (
-    "", " ", "a", "image", "pred", "lesion", "-", "a-b", "@", "%", "$", "$1/0", "@a::b#0", "@network_def", "%a.json", "%../x.yaml::k",
-    "%configs/inference.json::network_def", "\n", "a\nb", "\x00", "\x1b[2K", "\ud800", "é", "日本語", "😀", "\u202e", "../../etc/passwd",
-    "/dev/zero", "/dev/stdin", "~nobody/x", "~", "C:\\x", "1e400", "NaN", "inf", "-1", "007", "٣", "²", "9" * 5000, "x" * 5000,
-    "None", "true", "16*n", "os.system", "LoadImaged", "_target_", "__class__", "@voxel=1,2,3", "@ras=nan,0,0", "@mask=", "0@voxel=1,2",
-    "1-0", "--5", "1-1", "<b>x</b>", "{", "[", "]", "&a [*a]", "!!python/object/apply:os.system [x]", "%s%s%n", "{0.__class__}",
-)  # fmt: skip
+    "",
+    " ",
+    "a",
+    "image",
+    "pred",
+    "lesion",
+    "-",
+    "a-b",
+    "@",
+    "%",
+    "$",
+    "$1/0",
+    "@a::b#0",
+    "@network_def",
+    "%a.json",
+    "%../x.yaml::k",
+    "%configs/inference.json::network_def",
+    "\n",
+    "a\nb",
+    "\x00",
+    "\x1b[2K",
+    "\ud800",
+    "é",
+    "日本語",
+    "😀",
+    "\u202e",
+    "../../etc/passwd",
+    "/dev/zero",
+    "/dev/stdin",
+    "~nobody/x",
+    "~",
+    "C:\\x",
+    "1e400",
+    "NaN",
+    "inf",
+    "-1",
+    "007",
+    "٣",
+    "²",
+    "9" * 5000,
+    "x" * 5000,
+    "None",
+    "true",
+    "16*n",
+    "os.system",
+    "LoadImaged",
+    "_target_",
+    "__class__",
+    "@voxel=1,2,3",
+    "@ras=nan,0,0",
+    "@mask=",
+    "0@voxel=1,2",
+    "1-0",
+    "--5",
+    "1-1",
+    "<b>x</b>",
+    "{",
+    "[",
+    "]",
+    "&a [*a]",
+    "!!python/object/apply:os.system [x]",
+    "%s%s%n",
+    "{0.__class__}",
+)
 NUMBERS = (
-    0, 1, -1, 2, 3, 4, 255, 2**31, -(2**31), 2**63, 2**64, 10**30, 10**400, 0.0, -0.0, 0.5, 1.5, 1e-300, 1e300, 1e38,
-    float("nan"), float("inf"), float("-inf"), True, False,
-)  # fmt: skip
-KEYS = ("_target_", "_requires_", "_mode_", "_disabled_", "_desc_", "transforms", "keys", "name", "0", "1", "id", "label", "channel_def")
+    0,
+    1,
+    -1,
+    2,
+    3,
+    4,
+    255,
+    2**31,
+    -(2**31),
+    2**63,
+    2**64,
+    10**30,
+    10**400,
+    0.0,
+    -0.0,
+    0.5,
+    1.5,
+    1e-300,
+    1e300,
+    1e38,
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+    True,
+    False,
+)
+KEYS = (
+    "_target_",
+    "_requires_",
+    "_mode_",
+    "_disabled_",
+    "_desc_",
+    "transforms",
+    "keys",
+    "name",
+    "0",
+    "1",
+    "id",
+    "label",
+    "channel_def",
+)
 
 
 class Odd(random.Random):
@@ -34,7 +129,9 @@ class Odd(random.Random):
             return self.choice(TEXTS)
         if kind < 0.8:
             return self.choice(TEXTS)[:80] + self.choice(TEXTS)[:80]
-        return "".join(chr(self.choice((self.randrange(128), self.randrange(0x3000)))) for _ in range(self.randrange(30)))
+        return "".join(
+            chr(self.choice((self.randrange(128), self.randrange(0x3000)))) for _ in range(self.randrange(30))
+        )
 
     def number(self) -> Any:
         return self.choice(NUMBERS) if self.chance(0.7) else self.randrange(-300, 300)

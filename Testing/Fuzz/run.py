@@ -125,8 +125,8 @@ class _Child:
 
     def __init__(self, name: str, seed: int, cases: range) -> None:
         self.name, self.seed, self.cases = name, seed, cases
-        self._results = tempfile.TemporaryFile("w+")  # noqa: SIM115: closed in findings()
-        self._errors = tempfile.TemporaryFile("w+b")  # noqa: SIM115
+        self._results = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+b")
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
@@ -155,18 +155,27 @@ class _Child:
         if status:
             how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
             if not done:
-                found.append(Finding(self.name, self.seed, last, f"the process ended with {how}: {' | '.join(said.split(chr(10))[-14:])[:900]}"))
+                found.append(
+                    Finding(
+                        self.name,
+                        self.seed,
+                        last,
+                        f"the process ended with {how}: {' | '.join(said.split(chr(10))[-14:])[:900]}",
+                    )
+                )
             return found, range(max(last, self.cases.start) + (1 if last >= self.cases.start else 0), self.cases.stop)
         return found, range(0)
 
 
-def campaign(names: Sequence[str], cases: int, seed: int, jobs: int = 1, tell=lambda finding: None) -> dict[str, list[Finding]]:
+def campaign(
+    names: Sequence[str], cases: int, seed: int, jobs: int = 1, tell=lambda finding: None
+) -> dict[str, list[Finding]]:
     """Try so many cases of each door.
 
     Returns:
         findings by door.
     """
-    import doors  # noqa: F401: loaded once; the children are copies of this process
+    import doors  # noqa: F401  loaded once; the children are copies of this process
 
     waiting = [(name, range(start, min(start + BATCH, cases))) for start in range(0, cases, BATCH) for name in names]
     found: dict[str, list[Finding]] = {name: [] for name in names}

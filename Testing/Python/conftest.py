@@ -21,7 +21,8 @@ HOSTED = {"slicerhost", "panel", "test_qt.py"}
 
 
 def pytest_collection_modifyitems(items):
-    """In a campaign only what draws random cases. What runs under SlicerHost comes last: from its start on the process is Slicer's, with another sys.executable."""
+    """In a campaign only what draws random cases. What runs under SlicerHost comes last: from its start on the
+    process is Slicer's, with another sys.executable."""
     if "CAMPAIGN" in os.environ:
         items[:] = [item for item in items if getattr(item.obj, "is_hypothesis_test", False)]
     items.sort(key=lambda item: bool(HOSTED & set(item.path.parts)))  # stable: the order is otherwise kept
@@ -39,8 +40,14 @@ def make_bundle(tmp_path):
     """A function that writes a bundle folder with random weights and returns its path."""
 
     def make(
-        name="bundle", network=None, chain=None, classes=("healthy", "lesion", "artefact"), channels=1,
-        weights="random", metadata=None, config=None,
+        name="bundle",
+        network=None,
+        chain=None,
+        classes=("healthy", "lesion", "artefact"),
+        channels=1,
+        weights="random",
+        metadata=None,
+        config=None,
     ) -> Path:
         import torch
         from monai.bundle import ConfigParser

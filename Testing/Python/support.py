@@ -38,7 +38,8 @@ SMALL_NETWORK = {
 
 
 def examples(count: int) -> int:
-    """How many random cases a property is tried on: so many in `make test`, CAMPAIGN times as many in `make campaign`."""
+    """How many random cases a property is tried on: so many in `make test`, CAMPAIGN times as many in `make
+    campaign`."""
     return count * int(os.environ.get("CAMPAIGN", "1"))
 
 
@@ -51,9 +52,18 @@ def snapshot(network):
     return (
         {k: v.clone() for k, v in network.state_dict().items()},
         [(n, p.requires_grad, p.grad) for n, p in network.named_parameters()],
-        [(n, m.training, len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks),
-          getattr(m, "inplace", None)) for n, m in network.named_modules()],
-    )  # fmt: skip
+        [
+            (
+                n,
+                m.training,
+                len(m._forward_hooks),
+                len(m._forward_pre_hooks),
+                len(m._backward_hooks),
+                getattr(m, "inplace", None),
+            )
+            for n, m in network.named_modules()
+        ],
+    )
 
 
 _hosted: list[str] = []

@@ -11,7 +11,18 @@ import pytest
 
 LIBRARY = Path(__file__).resolve().parents[2] / "CAMOverlay" / "CAMOverlayLib"
 
-SLICER = {"slicer", "vtk", "vtkmodules", "qt", "ctk", "PythonQt", "PySide6", "mrml", "vtkITK", "vtkSegmentationCorePython"}
+SLICER = {
+    "slicer",
+    "vtk",
+    "vtkmodules",
+    "qt",
+    "ctk",
+    "PythonQt",
+    "PySide6",
+    "mrml",
+    "vtkITK",
+    "vtkSegmentationCorePython",
+}
 COMPUTATION = {"torch", "monai", "nibabel"}
 
 
@@ -27,10 +38,14 @@ def importedModules(path: Path) -> set[str]:
             base = package[: len(package) - node.level + 1] if node.level else []
             module = [*base, *(node.module or "").split(".")] if node.module else base
             # ``from .. import engine`` names the room only behind the import.
-            names |= {".".join([*module, alias.name]) for alias in node.names} if len(module) == 1 else {".".join(module)}
+            names |= (
+                {".".join([*module, alias.name]) for alias in node.names} if len(module) == 1 else {".".join(module)}
+            )
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"__import__", "importlib.import_module"}:
             names |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
-    return {".".join(name.split(".")[:2]) if name.startswith("CAMOverlayLib.") else name.split(".")[0] for name in names}
+    return {
+        ".".join(name.split(".")[:2]) if name.startswith("CAMOverlayLib.") else name.split(".")[0] for name in names
+    }
 
 
 def rooms(*names: str) -> set[str]:
@@ -76,7 +91,13 @@ def loadedBy(*modules: str) -> set[str]:
 
 
 def test_importing_the_package_is_cheap():
-    modules = ["CAMOverlayLib", "CAMOverlayLib.contract.request", "CAMOverlayLib.contract.errors", "CAMOverlayLib.scene", "CAMOverlayLib.engine"]
+    modules = [
+        "CAMOverlayLib",
+        "CAMOverlayLib.contract.request",
+        "CAMOverlayLib.contract.errors",
+        "CAMOverlayLib.scene",
+        "CAMOverlayLib.engine",
+    ]
     assert not loadedBy(*modules) & (SLICER | COMPUTATION | {"numpy"})
 
 

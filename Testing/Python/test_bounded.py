@@ -7,6 +7,7 @@ import os
 import time
 
 import pytest
+
 from CAMOverlayLib.contract import bounded, bundle_files
 from CAMOverlayLib.contract.errors import BundleError
 
@@ -17,10 +18,18 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(
     f"a{n}: &a{n} {{<<: [{', '.join(f'*a{n - 1}' for _ in range(9))}]}}\n" for n in range(1, 9)
 )
 TEXTS = {
-    "laughs.yaml": LAUGHS, "merges.yaml": MERGES, "itself.yaml": "a: &a [*a]\n", "deep.yaml": "[" * 700 + "]" * 700,
-    "deep.json": "[" * 100_000 + "]" * 100_000, "nested.json": "[" * 900 + "]" * 900, "wide.json": json.dumps([0] * 300_000),
-    "cut.json": '{"a": ', "latin.json": "é", "tag.yaml": "!!python/object/apply:os.system ['true']", "tab.yaml": "a:\n\t- b: [",
-}  # fmt: skip
+    "laughs.yaml": LAUGHS,
+    "merges.yaml": MERGES,
+    "itself.yaml": "a: &a [*a]\n",
+    "deep.yaml": "[" * 700 + "]" * 700,
+    "deep.json": "[" * 100_000 + "]" * 100_000,
+    "nested.json": "[" * 900 + "]" * 900,
+    "wide.json": json.dumps([0] * 300_000),
+    "cut.json": '{"a": ',
+    "latin.json": "é",
+    "tag.yaml": "!!python/object/apply:os.system ['true']",
+    "tab.yaml": "a:\n\t- b: [",
+}
 
 
 @pytest.mark.parametrize("name", TEXTS)

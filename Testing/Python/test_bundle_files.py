@@ -7,10 +7,11 @@ import sys
 
 import pytest
 import yaml
-from CAMOverlayLib.contract import bundle_files
-from CAMOverlayLib.engine.bundle.bundle import Bundle
-from CAMOverlayLib.contract.errors import BundleError
 from support import SHARED
+
+from CAMOverlayLib.contract import bundle_files
+from CAMOverlayLib.contract.errors import BundleError
+from CAMOverlayLib.engine.bundle.bundle import Bundle
 
 CONFIG = {
     "imports": ["$import torch"],
@@ -33,7 +34,9 @@ def test_both_sides_agree_on_hash_and_code(make_bundle):
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="no ../shared here")
-@pytest.mark.parametrize("name", ["spleen_ct_segmentation", "brats_mri_segmentation", "endoscopic_inbody_classification"])
+@pytest.mark.parametrize(
+    "name", ["spleen_ct_segmentation", "brats_mri_segmentation", "endoscopic_inbody_classification"]
+)
 def test_real_bundles_too(name):
     folder = SHARED / "bundles" / name
     assert Bundle(folder).code == as_read_here(folder)

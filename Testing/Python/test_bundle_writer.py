@@ -8,14 +8,15 @@ import textwrap
 import pytest
 import torch
 import yaml
-from CAMOverlayLib.engine.bundle.writer import DEFAULT_CHAIN, ModelDescription, code_to_trust, write_bundle
-from CAMOverlayLib.engine.bundle.bundle import Bundle
-from CAMOverlayLib.engine.bundle.model import is_regression
-from CAMOverlayLib.contract.errors import BundleError, CAMOverlayError, OutputError, WeightsError
 from monai.bundle import ConfigParser
 from monai.inferers import SimpleInferer, SlidingWindowInferer
 from monai.networks.nets import DenseNet
 from support import SMALL_NETWORK, USUAL_CHAIN
+
+from CAMOverlayLib.contract.errors import BundleError, CAMOverlayError, OutputError, WeightsError
+from CAMOverlayLib.engine.bundle.bundle import Bundle
+from CAMOverlayLib.engine.bundle.model import is_regression
+from CAMOverlayLib.engine.bundle.writer import DEFAULT_CHAIN, ModelDescription, code_to_trust, write_bundle
 
 ARGUMENTS = {key: value for key, value in SMALL_NETWORK.items() if key != "_target_"}
 CLASSES = ("healthy", "lesion", "artefact")
@@ -187,13 +188,16 @@ def test_the_kind_of_output_is_written_so_that_the_engine_reads_it(tmp_path):
     transformer = written("transformer", "ViT", {"in_channels": 1, "img_size": 64, "spatial_dims": 3})
     assert transformer.input_shape() == (1, 64, 64, 64)
     # What the file says besides counts where the command line says nothing.
-    chain = chain_file(tmp_path / "chain.yaml", {
-        "preprocessing": list(DEFAULT_CHAIN),
-        "network_def": {"_target_": "os.system"},
-        "handlers": [{"_target_": "CheckpointLoader", "load_path": str(tmp_path / "other.pt")}],
-        "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [8, 8, 8]},
-        "postprocessing": [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}],
-    })  # fmt: skip
+    chain = chain_file(
+        tmp_path / "chain.yaml",
+        {
+            "preprocessing": list(DEFAULT_CHAIN),
+            "network_def": {"_target_": "os.system"},
+            "handlers": [{"_target_": "CheckpointLoader", "load_path": str(tmp_path / "other.pt")}],
+            "inferer": {"_target_": "SlidingWindowInferer", "roi_size": [8, 8, 8]},
+            "postprocessing": [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}],
+        },
+    )
     said = written("said", "DenseNet", ARGUMENTS, preprocessing=chain)
     assert said.is_multilabel and said._evaluate("inferer").roi_size == [8, 8, 8]
     assert said.code.targets[0] == "DenseNet" and not {"os.system", "CheckpointLoader"} & set(said.code.targets)
@@ -243,7 +247,7 @@ def wrong_models(folder):
         "a date": (chain("- {_target_: A, when: 2020-01-01}", "date.yaml"), "date.yaml' holds what JSON cannot say"),
         "a circle": (chain("preprocessing: '%circle.yaml::preprocessing'", "circle.yaml"), "refers to itself"),
         "a missing key": (chain("preprocessing: '%none.yaml::x'", "missing.yaml"), "refers to 'x', which .*none.yaml'"),
-    }  # fmt: skip
+    }
 
 
 def test_wrong_input_is_one_sentence_and_leaves_no_trace(tmp_path):

@@ -10,10 +10,11 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
-from CAMOverlayLib.contract.request import STAGES, Result
 from geometries import GEOMETRIES, blob
 from support import REPOSITORY, SMALL_NETWORK, USUAL_CHAIN
+
+from CAMOverlayLib.contract.request import STAGES, Result
+from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
 
 FILES = ["heatmap.nii.gz", "overlay.png", "report.json", "scene.mrb"]
 
@@ -54,12 +55,29 @@ def volume(tmp_path):
 
 def test_explain_with_every_option(make_bundle, volume, tmp_path):
     run = cam_overlay(
-        "explain", volume, "--bundle", make_bundle(), "--output", tmp_path / "a" / "b", "--trust",
-        "--target", "artefact", "--layer", "features.denseblock1", "--method", "Grad-CAM", "--device", "cpu",
-    )  # fmt: skip
+        "explain",
+        volume,
+        "--bundle",
+        make_bundle(),
+        "--output",
+        tmp_path / "a" / "b",
+        "--trust",
+        "--target",
+        "artefact",
+        "--layer",
+        "features.denseblock1",
+        "--method",
+        "Grad-CAM",
+        "--device",
+        "cpu",
+    )
     assert run.returncode == 0, run.stderr
     report = json.loads((tmp_path / "a/b/report.json").read_text())
-    assert (report["target"]["name"], report["layer"], report["method"]) == ("artefact", "features.denseblock1", "Grad-CAM")
+    assert (report["target"]["name"], report["layer"], report["method"]) == (
+        "artefact",
+        "features.denseblock1",
+        "Grad-CAM",
+    )
     assert report["heatmap"]["path"] == "heatmap.nii.gz" and report["inputs"] == ["head"]
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "a/b").iterdir()}
     again = cam_overlay("explain", volume, "--bundle", tmp_path / "bundle", "--output", tmp_path / "a/b", "--trust")
@@ -69,11 +87,25 @@ def test_explain_with_every_option(make_bundle, volume, tmp_path):
 
 def test_the_trail_is_written_and_loads_as_nodes_over_the_original(make_bundle, volume, tmp_path):
     run = cam_overlay(
-        "explain", volume, "--bundle", make_bundle(), "--output", tmp_path / "out", "--trust", "--verify", "--interpolation", "nearest",
-        "--inverse", "operations", "--save-intermediates", tmp_path / "trail",
-    )  # fmt: skip
+        "explain",
+        volume,
+        "--bundle",
+        make_bundle(),
+        "--output",
+        tmp_path / "out",
+        "--trust",
+        "--verify",
+        "--interpolation",
+        "nearest",
+        "--inverse",
+        "operations",
+        "--save-intermediates",
+        tmp_path / "trail",
+    )
     assert run.returncode == 0, run.stderr
-    assert "verified     the two inverses differ by" in run.stdout and "alignment    inconclusive" in run.stdout  # a blob is symmetric
+    assert (
+        "verified     the two inverses differ by" in run.stdout and "alignment    inconclusive" in run.stdout
+    )  # a blob is symmetric
     from CAMOverlayLib.contract.errors import VolumeError
     from CAMOverlayLib.logic import OverlayLogic
     from CAMOverlayLib.scene import core
@@ -83,7 +115,9 @@ def test_the_trail_is_written_and_loads_as_nodes_over_the_original(make_bundle, 
     source = core.loadVolume(volume)
     nodes = OverlayLogic.loadIntermediates(tmp_path / "trail")
     names = [node.GetName() for node in nodes]
-    assert names[0] == "forward-01-LoadImaged" and {"forward-08-EnsureTyped", "backward-02-EnsureChannelFirstd"} < set(names)
+    assert names[0] == "forward-01-LoadImaged" and {"forward-08-EnsureTyped", "backward-02-EnsureChannelFirstd"} < set(
+        names
+    )
     whole = slices.worldBounds(source)
     for node in nodes:  # each lies within the original, up to the voxel that resampling may add
         bounds = slices.worldBounds(node)
@@ -102,7 +136,7 @@ def test_inspect(make_bundle):
     assert "8 EnsureTyped" in trusted and "for an input of 1 × 48 × 48 × 48" in trusted
     (default,) = [line for line in trusted.splitlines() if "default" in line]
     name, kind, *shape, stride, field, _, _ = default.split()
-    assert (name, kind, shape, stride) == ("class_layers.relu", "ReLU", "16 × 6 × 6 × 6".split(), "8×8×8")
+    assert (name, kind, shape, stride) == ("class_layers.relu", "ReLU", ["16", "×", "6", "×", "6", "×", "6"], "8×8×8")
     assert all(int(n) > 8 for n in field.split("×"))
     assert "refined" in trusted and "← stage" in trusted
 
@@ -139,10 +173,16 @@ def wrong_inputs(make_bundle, tmp_path, volume):
         "not a bundle": ([volume, "--bundle", tmp_path / "empty", *out], "is not a MONAI bundle"),
         "missing weights": ([volume, "--bundle", make_bundle("bare", weights=None), *out], "model.pt' do not exist"),
         "weights of another network": ([volume, "--bundle", other, *out], "are not those of this DenseNet"),
-        "wrong channel count": ([two, two, "--bundle", good, *out], "expects 1 channel(s) (image), the given volumes make 2"),
+        "wrong channel count": (
+            [two, two, "--bundle", good, *out],
+            "expects 1 channel(s) (image), the given volumes make 2",
+        ),
         "4-D input": ([nifti(tmp_path / "4d.nii", np.ones((4, 4, 4, 3), np.float32)), "--bundle", good, *out], "4-D"),
         "NaN": ([nifti(tmp_path / "nan.nii", holes), "--bundle", good, *out], "1 voxels that are NaN or infinite"),
-        "infinite": ([nifti(tmp_path / "inf.nii", cube * np.inf), "--bundle", good, *out], "512 voxels that are NaN or"),
+        "infinite": (
+            [nifti(tmp_path / "inf.nii", cube * np.inf), "--bundle", good, *out],
+            "512 voxels that are NaN or",
+        ),
         "singular geometry": ([flat, "--bundle", good, *out], "singular geometry"),
         "unknown layer": ([volume, "--bundle", good, *out, "--layer", "features.denseblok1"], "features.denseblock1"),
         "unknown class": ([volume, "--bundle", good, *out, "--target", "lesoin"], "Did you mean 'lesion'"),
@@ -150,13 +190,22 @@ def wrong_inputs(make_bundle, tmp_path, volume):
         "unknown device": ([volume, "--bundle", good, *out, "--device", "tpu"], "device 'tpu'"),
         "untrusted": ([volume, "--bundle", good, "--output", tmp_path / "out"], "--trust"),
         "output is a file": ([volume, "--bundle", good, "--trust", "--output", tmp_path / "file"], "is a file"),
-        "output below a file": ([volume, "--bundle", good, "--trust", "--output", tmp_path / "file/x"], "cannot be written"),
+        "output below a file": (
+            [volume, "--bundle", good, "--trust", "--output", tmp_path / "file/x"],
+            "cannot be written",
+        ),
         "output not writable": ([volume, "--bundle", good, "--trust", "--output", "/proc/x"], "cannot be written"),
         "no output": ([volume, "--bundle", good], "required: --output"),
         "failing transform": (
-            [volume, "--bundle", make_bundle("knee", chain=USUAL_CHAIN + [{"_target_": "SqueezeDimd", "keys": "image",
-             "dim": 1}]), *out], "SqueezeDimd, failed"),
-    }  # fmt: skip
+            [
+                volume,
+                "--bundle",
+                make_bundle("knee", chain=[*USUAL_CHAIN, {"_target_": "SqueezeDimd", "keys": "image", "dim": 1}]),
+                *out,
+            ],
+            "SqueezeDimd, failed",
+        ),
+    }
 
 
 def test_wrong_input_is_one_line_and_leaves_no_trace(make_bundle, tmp_path, volume, monkeypatch, capfd):
@@ -187,11 +236,18 @@ NETWORK = ["--network", "DenseNet", "--network-args", json.dumps(ARGUMENTS)]
 
 @pytest.fixture
 def chain(tmp_path):
-    (tmp_path / "chain.json").write_text(json.dumps({"key": "image", "preprocessing": [
-        {"_target_": "LoadImaged", "keys": "@key"},
-        {"_target_": "EnsureChannelFirstd", "keys": "@key"},
-        {"_target_": "Resized", "keys": "@key", "spatial_size": [24, 24, 24]},
-    ]}))  # fmt: skip
+    (tmp_path / "chain.json").write_text(
+        json.dumps(
+            {
+                "key": "image",
+                "preprocessing": [
+                    {"_target_": "LoadImaged", "keys": "@key"},
+                    {"_target_": "EnsureChannelFirstd", "keys": "@key"},
+                    {"_target_": "Resized", "keys": "@key", "spatial_size": [24, 24, 24]},
+                ],
+            }
+        )
+    )
     return tmp_path / "chain.json"
 
 
@@ -209,9 +265,20 @@ def called(capfd, *arguments):
 def test_explain_without_a_bundle(make_bundle, chain, volume, tmp_path):
     weights = make_bundle() / "models/model.pt"  # of the same network, on the same chain to be compared with
     run = cam_overlay(
-        "explain", volume, *NETWORK, "--weights", weights, "--preprocessing", chain, "--output", tmp_path / "out",
-        "--classes", "healthy,lesion,artefact", "--target", "lesion",
-    )  # fmt: skip
+        "explain",
+        volume,
+        *NETWORK,
+        "--weights",
+        weights,
+        "--preprocessing",
+        chain,
+        "--output",
+        tmp_path / "out",
+        "--classes",
+        "healthy,lesion,artefact",
+        "--target",
+        "lesion",
+    )
     assert run.returncode == 0, run.stderr
     report = Result.from_json((tmp_path / "out/report.json").read_text())
     assert (report.bundle, report.bundle_name, report.target.name) == ("DenseNet", "DenseNet", "lesion")
@@ -221,9 +288,9 @@ def test_explain_without_a_bundle(make_bundle, chain, volume, tmp_path):
     assert "CAMOverlay.Bundle:DenseNet;" in mrml and "CAMOverlay-" not in mrml + report.to_json()  # no temporary folder
     # The same as a bundle that is kept, explained the usual way.
     from CAMOverlayLib.cli.main import main
-    from CAMOverlayLib.engine.pipeline import explain
-    from CAMOverlayLib.engine.geometry.volume import save_array
     from CAMOverlayLib.contract.request import Request
+    from CAMOverlayLib.engine.geometry.volume import save_array
+    from CAMOverlayLib.engine.pipeline import explain
 
     options = [*NETWORK, "--weights", weights, "--preprocessing", chain, "--output", tmp_path / "kept"]
     assert main(["bundle", *map(str, options)]) == 0
@@ -258,9 +325,13 @@ def test_inspect_and_bundle_with_a_network_in_a_file(chain, tmp_path, capfd):
     code, out, err = called(capfd, "bundle", *model, "--output", tmp_path / "new")
     assert code == 0 and "written" in out and "random weights" in out, err
     assert sorted(str(p.relative_to(tmp_path / "new")) for p in (tmp_path / "new").rglob("*.*")) == [
-        "configs/inference.json", "configs/metadata.json", "docs/README.md", "models/model.pt", "scripts/__init__.py",
+        "configs/inference.json",
+        "configs/metadata.json",
+        "docs/README.md",
+        "models/model.pt",
+        "scripts/__init__.py",
         "scripts/net.py",
-    ]  # fmt: skip
+    ]
     code, out, err = called(capfd, "inspect", "--bundle", tmp_path / "new", "--trust")
     assert code == 0 and "classes   0 a, 1 b" in out, err
 
@@ -280,7 +351,10 @@ def wrong_models(make_bundle, tmp_path, chain):
         "weights that are not there": ([*NETWORK, "--weights", tmp_path / "no.pt"], "no.pt' do not exist"),
         "weights of another network": (other, f"The weights '{weights}' are not those of this DenseNet"),
         "unknown network": (["--network", "DenseNet1211", random], "DenseNet1211. Did you mean DenseNet121?"),
-        "unknown package": (["--network", "no_such.Net", random], "no_such.Net with its transforms runs code of its own"),
+        "unknown package": (
+            ["--network", "no_such.Net", random],
+            "no_such.Net with its transforms runs code of its own",
+        ),
         "no arguments": (["--network", "DenseNet", random], "'spatial_dims'"),
         "arguments in no JSON": ([*NETWORK[:3], "spatial_dims=3", random], "--network-args spatial_dims=3 is not JSON"),
         "arguments in a list": ([*NETWORK[:3], "[3]", random], "--network-args [3] is a list, not an object"),
@@ -288,7 +362,7 @@ def wrong_models(make_bundle, tmp_path, chain):
         "an expression": ([*NETWORK, random, "--preprocessing", tmp_path / "evil.json"], "1 expressions (print)"),
         "classes": ([*NETWORK, random, "--classes", "a,b"], "2 classes are named (a, b)"),
         "a window": ([*NETWORK, random, "--window", "large"], "--window large is not a size"),
-    }  # fmt: skip
+    }
 
 
 def test_a_wrong_model_is_one_line_and_leaves_no_trace(make_bundle, chain, tmp_path, capfd):
@@ -307,7 +381,9 @@ def test_a_wrong_model_is_one_line_and_leaves_no_trace(make_bundle, chain, tmp_p
 
 
 def test_an_error_is_one_line_in_a_real_process_too(make_bundle, tmp_path, volume):
-    run = cam_overlay("explain", volume, "--bundle", make_bundle(), "--output", tmp_path / "out", "--trust", "--target", 9)
+    run = cam_overlay(
+        "explain", volume, "--bundle", make_bundle(), "--output", tmp_path / "out", "--trust", "--target", 9
+    )
     assert run.returncode == 2 and run.stdout == ""
     assert run.stderr.splitlines()[-1] == (
         "cam-overlay: error: There is no class 9; the network has 3: 0 healthy, 1 lesion, 2 artefact."
@@ -332,7 +408,9 @@ def test_help_needs_neither_torch_nor_slicer():
 
 
 def test_real_volumes_end_to_end(real_volume, make_bundle, tmp_path):
-    run = cam_overlay("explain", real_volume, "--bundle", make_bundle(), "--output", tmp_path / "out", "--trust", "--target", "1")
+    run = cam_overlay(
+        "explain", real_volume, "--bundle", make_bundle(), "--output", tmp_path / "out", "--trust", "--target", "1"
+    )
     assert run.returncode == 0, run.stderr
     heatmap, source = nibabel.load(tmp_path / "out/heatmap.nii.gz"), nibabel.load(real_volume)
     assert heatmap.shape == source.shape
@@ -348,7 +426,14 @@ def test_home_and_the_working_folder_mean_the_callers(make_bundle, volume, tmp_p
     monkeypatch.chdir(tmp_path)
     make_bundle()
     for here in ("~/", ""):
-        options = [f"--output={here}out{len(here)}", f"--trail={here}trail{len(here)}", f"--bundle={here}bundle", "--trust"]
+        options = [
+            f"--output={here}out{len(here)}",
+            f"--trail={here}trail{len(here)}",
+            f"--bundle={here}bundle",
+            "--trust",
+        ]
         assert main(["explain", f"{here}{volume.name}", *options]) == 0
-        assert sorted(os.listdir(tmp_path / f"out{len(here)}")) == FILES and any((tmp_path / f"trail{len(here)}").iterdir())
+        assert sorted(os.listdir(tmp_path / f"out{len(here)}")) == FILES and any(
+            (tmp_path / f"trail{len(here)}").iterdir()
+        )
     assert not (tmp_path / "~").exists()

@@ -14,17 +14,53 @@ from support import REPOSITORY, RESOURCES
 
 # From the index's own check of description files, as of 2026.
 CATEGORIES = {
-    "Active Learning", "Analysis", "BigImage", "Cardiac", "Conda", "Converters", "DICOM", "Developer Tools", "Diffusion",
-    "Examples", "Exporter", "Filtering", "IGT", "Informatics", "Neuroimaging", "Nuclear Medicine", "Pipelines",
-    "Planning", "Quantification", "Radiotherapy", "Registration", "Remote", "Rendering", "Segmentation", "Sequences",
-    "Shape Analysis", "Simulation", "Surface Models", "Tracking", "Training", "Ultrasound", "Utilities", "Wizards",
-}  # fmt: skip
+    "Active Learning",
+    "Analysis",
+    "BigImage",
+    "Cardiac",
+    "Conda",
+    "Converters",
+    "DICOM",
+    "Developer Tools",
+    "Diffusion",
+    "Examples",
+    "Exporter",
+    "Filtering",
+    "IGT",
+    "Informatics",
+    "Neuroimaging",
+    "Nuclear Medicine",
+    "Pipelines",
+    "Planning",
+    "Quantification",
+    "Radiotherapy",
+    "Registration",
+    "Remote",
+    "Rendering",
+    "Segmentation",
+    "Sequences",
+    "Shape Analysis",
+    "Simulation",
+    "Surface Models",
+    "Tracking",
+    "Training",
+    "Ultrasound",
+    "Utilities",
+    "Wizards",
+}
 # The schema, version 1.0.2: key → type, and whether it must be there.
 SCHEMA = {
-    "$schema": (str, True), "category": (str, True), "scm_url": (str, True), "scm_revision": (str, False),
-    "scm_type": (str, False), "build_dependencies": (list, False), "dicom_support_rule": (str, False),
-    "build_subdirectory": (str, False), "enabled": (bool, False), "tier": (int, False),
-}  # fmt: skip
+    "$schema": (str, True),
+    "category": (str, True),
+    "scm_url": (str, True),
+    "scm_revision": (str, False),
+    "scm_type": (str, False),
+    "build_dependencies": (list, False),
+    "dicom_support_rule": (str, False),
+    "build_subdirectory": (str, False),
+    "enabled": (bool, False),
+    "tier": (int, False),
+}
 
 DESCRIPTION = json.loads((REPOSITORY / "CAMOverlay.json").read_text())
 CMAKE = (REPOSITORY / "CMakeLists.txt").read_text()

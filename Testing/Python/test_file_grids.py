@@ -18,7 +18,14 @@ CHAIN = [
     {"_target_": "ScaleIntensityd", "keys": "image"},
     {"_target_": "EnsureTyped", "keys": "image"},
 ]
-SEGMENTER = {"_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2]}
+SEGMENTER = {
+    "_target_": "UNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 3,
+    "channels": [4, 8],
+    "strides": [2],
+}
 
 
 def oriented(codes: str, spacing=(1.5, 1.5, 2.0)) -> np.ndarray:
@@ -52,7 +59,13 @@ def both(path, bundle, tmp_path, target):
     loaded = Bundle(str(bundle), True)
     import torch
 
-    found = explain(loaded.network(torch.device("cpu")), loaded.preprocessing(), str(path), target=target, classes=loaded.info.classes)
+    found = explain(
+        loaded.network(torch.device("cpu")),
+        loaded.preprocessing(),
+        str(path),
+        target=target,
+        classes=loaded.info.classes,
+    )
     return json.loads((out / "report.json").read_text()), nibabel.load(out / "heatmap.nii.gz"), found
 
 
@@ -76,13 +89,17 @@ def test_the_scenes_node_holds_the_same_in_its_own_voxels(make_bundle, tmp_path)
     from CAMOverlayLib.cli.file_grids import OnFileGrids
     from CAMOverlayLib.logic import OverlayLogic, computeHere
     from CAMOverlayLib.scene import core
-    from CAMOverlayLib.scene.overlay import node as overlay
     from CAMOverlayLib.scene.io import volumes
+    from CAMOverlayLib.scene.overlay import node as overlay
 
     path = write(tmp_path / "head.nii.gz", oriented("LAS"))
     node = core.loadVolume(path)
     there = OnFileGrids([str(path)], [node], computeHere)
-    chain = [*CHAIN[:2], {"_target_": "SpatialCropd", "keys": "image", "roi_start": [2, 0, 4], "roi_end": [18, 16, 12]}, *CHAIN[2:]]
+    chain = [
+        *CHAIN[:2],
+        {"_target_": "SpatialCropd", "keys": "image", "roi_start": [2, 0, 4], "roi_end": [18, 16, 12]},
+        *CHAIN[2:],
+    ]
     shown = OverlayLogic(there).process(node, make_bundle(network=SEGMENTER, chain=chain), trust=True, target=1)
     in_node = overlay.resultOf(shown)
     assert volumes.peakIJK(shown) == in_node.peak != there.result.peak
@@ -105,7 +122,9 @@ def test_the_sform_is_taken_and_said_where_the_qform_differs(make_bundle, tmp_pa
     from CAMOverlayLib.scene import core
     from CAMOverlayLib.scene.io import volumes
 
-    for number, (sform, qform) in enumerate([("RAS", "LPS"), ("LAS", "RAS"), ("RAS", "RAI"), ("RAI", "RAS"), ("RAS", "LAS")]):
+    for number, (sform, qform) in enumerate(
+        [("RAS", "LPS"), ("LAS", "RAS"), ("RAS", "RAI"), ("RAI", "RAS"), ("RAS", "LAS")]
+    ):
         moved = oriented(sform)
         path = write(tmp_path / f"head{number}.nii.gz", moved, oriented(qform))
         node = core.loadVolume(path)
@@ -120,7 +139,8 @@ def test_the_sform_is_taken_and_said_where_the_qform_differs(make_bundle, tmp_pa
     assert note in found.result.warnings and note in capfd.readouterr().out
 
 
-# NRRD and MetaImage, whose geometry stands in a header of text. Written here by hand: the truth owes nothing to a reader.
+# NRRD and MetaImage, whose geometry stands in a header of text. Written here by hand: the truth owes nothing to a
+# reader.
 
 SPACES = {"left-posterior-superior": (-1, -1, 1), "RAS": (1, 1, 1), "left-anterior-superior": (-1, 1, 1)}
 TEXT = ["nrrd", "nhdr", "mha", "mhd"]
@@ -143,12 +163,19 @@ def write_nrrd(path, voxels, affine, space="left-posterior-superior"):
     colour = voxels.ndim == 4
     kinds = {np.dtype(np.int16): "short", np.dtype(np.uint8): "uchar"}
     header = [
-        "NRRD0005", "# a remark", f"type: {kinds[voxels.dtype]}", f"dimension: {voxels.ndim}", f"space: {space}",
+        "NRRD0005",
+        "# a remark",
+        f"type: {kinds[voxels.dtype]}",
+        f"dimension: {voxels.ndim}",
+        f"space: {space}",
         "sizes: " + " ".join(map(str, ((3,) if colour else ()) + voxels.shape[:3])),
         "space directions: " + ("none " if colour else "") + vectors,
         "kinds: " + ("vector " if colour else "") + "domain domain domain",
-        "endian: little", "encoding: raw", f"space origin: ({listed(there[:3, 3], ',')})", "space directions:=(9,9,9)",
-    ]  # fmt: skip
+        "endian: little",
+        "encoding: raw",
+        f"space origin: ({listed(there[:3, 3], ',')})",
+        "space directions:=(9,9,9)",
+    ]
     raw = np.moveaxis(voxels, -1, 0).tobytes("F") if colour else voxels.tobytes("F")
     if path.suffix == ".nhdr":
         path.with_suffix(".raw").write_bytes(raw)
@@ -162,11 +189,17 @@ def write_meta(path, voxels, affine):
     spacing = np.linalg.norm(there[:3, :3], axis=0)
     data = "LOCAL" if path.suffix == ".mha" else f"{path.stem}.raw"
     header = [
-        "ObjectType = Image", "NDims = 3", "BinaryData = True", "BinaryDataByteOrderMSB = False",
-        f"TransformMatrix = {listed((there[:3, :3] / spacing).T.ravel())}", f"Offset = {listed(there[:3, 3])}",
-        f"ElementSpacing = {listed(spacing)}", "DimSize = " + " ".join(map(str, voxels.shape)),
-        "ElementType = MET_SHORT", f"ElementDataFile = {data}",
-    ]  # fmt: skip
+        "ObjectType = Image",
+        "NDims = 3",
+        "BinaryData = True",
+        "BinaryDataByteOrderMSB = False",
+        f"TransformMatrix = {listed((there[:3, :3] / spacing).T.ravel())}",
+        f"Offset = {listed(there[:3, 3])}",
+        f"ElementSpacing = {listed(spacing)}",
+        "DimSize = " + " ".join(map(str, voxels.shape)),
+        "ElementType = MET_SHORT",
+        f"ElementDataFile = {data}",
+    ]
     path.write_bytes(("\n".join(header) + "\n").encode() + (voxels.tobytes("F") if data == "LOCAL" else b""))
     if data != "LOCAL":
         path.with_suffix(".raw").write_bytes(voxels.tobytes("F"))
@@ -213,11 +246,23 @@ def test_the_spaces_of_nrrd_and_its_colours(tmp_path, space):
 
 
 DAMAGED = [
-    b"", b"NRRD", b"NRRD0004\n", b"NRRD0004\nspace directions: (1,0,0) (0,1,0)\n\n",
-    b"NRRD0004\nspace directions: (1,0,0) (0,1,0) (0,0,x)\n\n", b"NRRD0004\nspace directions: (nan,0,0) (0,1,0) (0,0,1)\n\n",
-    b"NRRD0004\nspace directions: (1,0,0) (0,1,0) (0,0,1)\nspace origin: (1,2)\n\n", b"NRRD\xff\xfe\x00: \n\n",
-]  # fmt: skip
-METAS = [b"", b"NDims = x\n", b"NDims = -3\n", b"NDims = 3\nTransformMatrix = 1 0\n", b"NDims = 3\nOffset = 1 2\n", b"NDims = 99999\n"]
+    b"",
+    b"NRRD",
+    b"NRRD0004\n",
+    b"NRRD0004\nspace directions: (1,0,0) (0,1,0)\n\n",
+    b"NRRD0004\nspace directions: (1,0,0) (0,1,0) (0,0,x)\n\n",
+    b"NRRD0004\nspace directions: (nan,0,0) (0,1,0) (0,0,1)\n\n",
+    b"NRRD0004\nspace directions: (1,0,0) (0,1,0) (0,0,1)\nspace origin: (1,2)\n\n",
+    b"NRRD\xff\xfe\x00: \n\n",
+]
+METAS = [
+    b"",
+    b"NDims = x\n",
+    b"NDims = -3\n",
+    b"NDims = 3\nTransformMatrix = 1 0\n",
+    b"NDims = 3\nOffset = 1 2\n",
+    b"NDims = 99999\n",
+]
 
 
 @pytest.mark.parametrize(("ending", "content"), [("nrrd", c) for c in DAMAGED] + [("mha", c) for c in METAS])
@@ -243,12 +288,17 @@ def pointwise(make_bundle):
 
 
 @pytest.mark.parametrize(
-    ("ending", "codes"), [("nrrd", "LAS"), ("nhdr", "RPS"), ("mha", "RAI"), ("mhd", "PIL"), ("nii.gz", "LAS"), ("nrrd", "LPS")]
+    ("ending", "codes"),
+    [("nrrd", "LAS"), ("nhdr", "RPS"), ("mha", "RAI"), ("mhd", "PIL"), ("nii.gz", "LAS"), ("nrrd", "LPS")],
 )
 def test_the_voxel_that_is_asked_for_is_the_files(pointwise, tmp_path, capfd, ending, codes):
     from CAMOverlayLib.cli.main import main
 
-    voxels, affine, asked = np.random.default_rng(3).integers(1, 900, SHAPE).astype(np.int16), oblique(oriented(codes)), (13, 4, 9)
+    voxels, affine, asked = (
+        np.random.default_rng(3).integers(1, 900, SHAPE).astype(np.int16),
+        oblique(oriented(codes)),
+        (13, 4, 9),
+    )
     path = tmp_path / f"head.{ending}"
     if ending == "nii.gz":
         nibabel.save(nibabel.Nifti1Image(voxels, affine), path)
@@ -262,4 +312,7 @@ def test_the_voxel_that_is_asked_for_is_the_files(pointwise, tmp_path, capfd, en
     np.testing.assert_allclose(heatmap.affine, affine, atol=1e-4)
     assert tuple(report["peak"]) == asked and heat[asked] == heat.max() == 1 and np.count_nonzero(heat > 1e-3) == 1
     np.testing.assert_allclose(report["peak_ras"], (affine @ [*asked, 1])[:3], atol=1e-3)
-    assert f"peak         voxel {asked}" in capfd.readouterr().out and "voxel (13, 4, 9)" in report["target"]["description"]
+    assert (
+        f"peak         voxel {asked}" in capfd.readouterr().out
+        and "voxel (13, 4, 9)" in report["target"]["description"]
+    )

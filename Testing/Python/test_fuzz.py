@@ -26,10 +26,22 @@ def test_every_door_answers_odd_input_with_a_sentence():
 
 # Each of these raised, hung or wrote several lines before it was repaired.
 FOUND = (
-    ("weights", 1, 25), ("volume", 1, 2), ("volume", 1, 6), ("image", 1, 18), ("mask", 1, 4), ("mask", 1, 16), ("target", 1, 9),
-    ("zoo-archive", 1, 8), ("zoo-archive", 3, 769), ("chain", 3, 145), ("protocol", 3, 179), ("volume", 3, 450),
-    ("chain", 1, 479), ("bundle", 1, 654), ("zoo-list", 1, 651),
-)  # fmt: skip
+    ("weights", 1, 25),
+    ("volume", 1, 2),
+    ("volume", 1, 6),
+    ("image", 1, 18),
+    ("mask", 1, 4),
+    ("mask", 1, 16),
+    ("target", 1, 9),
+    ("zoo-archive", 1, 8),
+    ("zoo-archive", 3, 769),
+    ("chain", 3, 145),
+    ("protocol", 3, 179),
+    ("volume", 3, 450),
+    ("chain", 1, 479),
+    ("bundle", 1, 654),
+    ("zoo-list", 1, 651),
+)
 
 
 def test_what_was_found_once_stays_repaired(tmp_path, monkeypatch):

@@ -77,8 +77,13 @@ def test_a_map_on_another_grid_is_refused(truth):
 
 def test_summary_is_median_and_means(truth):
     found = summary([Score(2.0, True, True, 0.5), Score(9.0, False, True, 0.1), Score(math.inf, False, False, 0.0)])
-    assert found == {"volumes": 3, "median_mm": 9.0, "hits": pytest.approx(1 / 3), "near": pytest.approx(2 / 3),
-                     "share": pytest.approx(0.2)}  # fmt: skip
+    assert found == {
+        "volumes": 3,
+        "median_mm": 9.0,
+        "hits": pytest.approx(1 / 3),
+        "near": pytest.approx(2 / 3),
+        "share": pytest.approx(0.2),
+    }
 
 
 def test_seeds_and_networks_for_choosing_are_not_those_for_reporting():
@@ -98,6 +103,7 @@ def test_seeds_and_networks_for_choosing_are_not_those_for_reporting():
 def test_the_networks_have_the_stride_that_they_are_called_by(name):
     torch = pytest.importorskip("torch")
     from Benchmarks.localisation_networks import CLASSES, RECIPES, make
+
     from CAMOverlayLib.engine.network.layers import list_layers
 
     network = make(name, seed=0).eval()

@@ -7,6 +7,7 @@ import inspect
 import json
 
 import pytest
+
 from CAMOverlayLib.cli.main import _parser
 from CAMOverlayLib.cli.options import FORMER_FLAGS
 from CAMOverlayLib.contract.options import FORMER_NAMES, Options, current_names, option_fields
@@ -50,13 +51,16 @@ def test_former_names_in_python_and_in_saved_requests():
     now = {"amp": True, "interpolation": "nearest", "intermediates_folder": "steps", "verify": True}
     assert current_names(given) == now == current_names(now)
     assert current_names({"intermediatesFolder": "steps", "blocks": False}) == {
-        "intermediates_folder": "steps", "interpolation": "linear",
-    }  # fmt: skip
+        "intermediates_folder": "steps",
+        "interpolation": "linear",
+    }
     saved = json.loads(Request((), "/b", "/o").to_json())
     for name in now:
         del saved[name]
     old = saved | {"mixed": True, "blocks": True, "trail_folder": "/steps"}
-    assert Request.from_dict(old) == Request((), "/b", "/o", amp=True, interpolation="nearest", intermediates_folder="/steps")
+    assert Request.from_dict(old) == Request(
+        (), "/b", "/o", amp=True, interpolation="nearest", intermediates_folder="/steps"
+    )
     assert set(FORMER_NAMES.values()) <= {one.name for one in dataclasses.fields(Options)}
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from support import REPOSITORY
 
-from CAMOverlayLib.cli import output as outputs, terminal
+from CAMOverlayLib.cli import output as outputs
+from CAMOverlayLib.cli import terminal
 from CAMOverlayLib.cli.main import FILES, main
 from CAMOverlayLib.contract.errors import CAMOverlayError, DeviceError, OutputError, UntrustedBundleError
 
@@ -35,7 +36,7 @@ def said(capfd, *arguments):
     return code, out, [line for line in err.splitlines() if line.startswith("cam-overlay")]
 
 
-# Inputs and old results ------------------------------------------------------------------------------------------------
+# Inputs and old results ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("where", ["volume", "link to the volume", "mask", "trail"])
@@ -50,7 +51,15 @@ def test_an_input_is_never_replaced(make_bundle, tmp_path, head, capfd, where):
         inside.write_bytes(head.read_bytes())
     before = inside.read_bytes()
     volume = inside if where in ("volume", "trail") else head
-    asked = ["explain", volume, "--bundle", make_bundle(), "--trust", "--output", tmp_path / "other" if where == "trail" else out]
+    asked = [
+        "explain",
+        volume,
+        "--bundle",
+        make_bundle(),
+        "--trust",
+        "--output",
+        tmp_path / "other" if where == "trail" else out,
+    ]
     asked += ["--trail", out] if where == "trail" else []
     asked += ["--target", f"1@mask={inside}"] if where == "mask" else []
     code, printed, lines = said(capfd, *asked)
@@ -83,8 +92,15 @@ def test_files_of_all_folders_move_together_or_not_at_all(tmp_path, monkeypatch)
                 path.write_text("new")
 
     really = os.replace
-    monkeypatch.setattr(os, "replace", lambda one, other: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error"))
-                        if str(other).endswith("b/3") else really(one, other))  # fmt: skip
+    monkeypatch.setattr(
+        os,
+        "replace",
+        lambda one, other: (
+            (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error"))
+            if str(other).endswith("b/3")
+            else really(one, other)
+        ),
+    )
     with pytest.raises(OutputError, match="Input/output error.*Nothing was replaced"):
         fill()
     assert [(tmp_path / "a" / name).read_text() for name in ("1", "2")] == ["old", "old"]
@@ -95,15 +111,26 @@ def test_files_of_all_folders_move_together_or_not_at_all(tmp_path, monkeypatch)
     assert (tmp_path / "deep/b/3").read_text() == "new" and sorted(os.listdir(tmp_path / "a")) == ["1", "2"]
 
 
-# Signals ---------------------------------------------------------------------------------------------------------------
+# Signals ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no such signals")
-@pytest.mark.parametrize(("number", "stage"), [(signal.SIGTERM, "Preprocessing"), (signal.SIGHUP, "Running the network")])
+@pytest.mark.parametrize(
+    ("number", "stage"), [(signal.SIGTERM, "Preprocessing"), (signal.SIGHUP, "Running the network")]
+)
 def test_a_signal_cleans_up(make_bundle, tmp_path, head, number, stage):
     (tmp_path / "out").mkdir()
     (tmp_path / "tmp").mkdir()
-    command = [*COMMAND, "explain", str(head), "--bundle", str(make_bundle()), "--trust", "--output", str(tmp_path / "out")]
+    command = [
+        *COMMAND,
+        "explain",
+        str(head),
+        "--bundle",
+        str(make_bundle()),
+        "--trust",
+        "--output",
+        str(tmp_path / "out"),
+    ]
     run = subprocess.Popen(
         command, env=HERE | {"TMPDIR": str(tmp_path / "tmp")}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -145,7 +172,7 @@ def test_what_a_killed_process_left_is_swept_and_what_lives_stays(tmp_path):
             run.wait()
 
 
-# What is said ----------------------------------------------------------------------------------------------------------
+# What is said -------------------------------------------------------------------------------------------------------
 
 
 def test_only_a_full_disk_is_told_as_one(tmp_path):
@@ -162,9 +189,12 @@ def test_code_of_a_model_that_ends_the_program_is_an_error(make_bundle, tmp_path
     (bundle / "scripts/__init__.py").write_text(f"import sys\n\n\ndef end(x):\n    {what}\n")
     config = bundle / "configs/inference.json"
     config.write_text(
-        config.read_text().replace('{\n        "_target_": "NormalizeIntensityd"', '{"_target_": "Lambdad", "keys": "image", '
-        '"func": "$__import__(\'scripts\').end"},\n      {\n        "_target_": "NormalizeIntensityd"')
-    )  # fmt: skip
+        config.read_text().replace(
+            '{\n        "_target_": "NormalizeIntensityd"',
+            '{"_target_": "Lambdad", "keys": "image", '
+            '"func": "$__import__(\'scripts\').end"},\n      {\n        "_target_": "NormalizeIntensityd"',
+        )
+    )
     assert "Lambdad" in config.read_text()
     code, out, lines = said(capfd, "explain", head, "--bundle", bundle, "--trust", "--output", tmp_path / "out")
     assert code == 2 and out == "" and len(lines) == 1 and not (tmp_path / "out").exists()
@@ -183,7 +213,10 @@ def test_any_encoding_of_the_terminal(make_bundle, encoding):
 def test_a_reader_that_goes_away_and_streams_that_are_closed(make_bundle):
     inspect = f"{sys.executable} -m CAMOverlayLib inspect --bundle {make_bundle()}"
     piped = subprocess.run(
-        ["bash", "-c", f"{{ sleep 3; exec {inspect}; }} | true; echo ${{PIPESTATUS[0]}}"], env=HERE, capture_output=True, text=True
+        ["bash", "-c", f"{{ sleep 3; exec {inspect}; }} | true; echo ${{PIPESTATUS[0]}}"],
+        env=HERE,
+        capture_output=True,
+        text=True,
     )
     assert piped.stdout.strip() == str(terminal.PIPE_CLOSED) and piped.stderr == ""
     closed = subprocess.run(["bash", "-c", f"{inspect} 2>&-"], env=HERE, capture_output=True, text=True)

@@ -6,8 +6,9 @@ import json
 
 import pytest
 import torch
-from CAMOverlayLib.contract import plain_parts
+
 from CAMOverlayLib.cli.main import main
+from CAMOverlayLib.contract import plain_parts
 
 LOAD = {"_target_": "LoadImaged", "keys": "image"}
 FIRST = {"_target_": "EnsureChannelFirstd", "keys": "image"}
@@ -31,7 +32,9 @@ CHAINS = {
     "argument of the reader": [{**LOAD, "converter": "os.system"}],
     "loader of arrays": [{"_target_": "LoadImage", "reader": "os.system", "command": TOUCH}],
     "loader with its package": [{"_target_": "monai.transforms.LoadImaged", "keys": "image", "reader": "os.system"}],
-    "loader with its module": [{"_target_": "monai.transforms.io.dictionary.LoadImaged", "keys": "image", "reader": "os.system"}],
+    "loader with its module": [
+        {"_target_": "monai.transforms.io.dictionary.LoadImaged", "keys": "image", "reader": "os.system"}
+    ],
     "loader in capitals": [{"_target_": "LoadImageD", "keys": "image", "reader": "os.system"}],
     "target is a function": [LOAD, {"_target_": "os.system", "command": TOUCH}],
     "target by reference": {"y": "os.system", "preprocessing": [LOAD, {"_target_": "@y", "command": TOUCH}]},
@@ -40,7 +43,10 @@ CHAINS = {
     "target is a list": [LOAD, {"_target_": ["os.system"], "command": TOUCH}],
     "target of torch": [LOAD, {"_target_": "torch.load", "f": "x.pt", "weights_only": False}],
     "target in lower case": [LOAD, {"_target_": "monai.transforms.io.array.optional_import", "module": "x"}],
-    "target deep in a list": [LOAD, {"_target_": "Compose", "transforms": [[{"_target_": "os.system", "command": TOUCH}]]}],
+    "target deep in a list": [
+        LOAD,
+        {"_target_": "Compose", "transforms": [[{"_target_": "os.system", "command": TOUCH}]]},
+    ],
     "target in an argument": [LOAD, {**FIRST, "channel_dim": {"_target_": "os.system", "command": TOUCH}}],
     "target after a newline": [LOAD, {"_target_": "Resized\n", "keys": "image"}],
     "expression": [LOAD, {**FIRST, "channel_dim": "$__import__('os').system('touch MARK')"}],
@@ -75,18 +81,33 @@ CHAINS = {
     "another library by name": [LOAD, {"_target_": "TorchIOd", "keys": "image", "name": "Lambda"}],
     "logger": [{"_target_": "Compose", "transforms": [LOAD], "log_stats": "my_logger"}],
     "overrides": [{"_target_": "Compose", "transforms": [LOAD], "overrides": {"x": {"y": "os.system"}}}],
-    "function as select": [LOAD, {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", "select_fn": "os.system"}],
+    "function as select": [
+        LOAD,
+        {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", "select_fn": "os.system"},
+    ],
     "activation calls": [LOAD, {"_target_": "Activationsd", "keys": "image", "other": "os.system"}],
     "type by name": [LOAD, {"_target_": "CastToTyped", "keys": "image", "dtype": "os.system"}],
     "statistics": [LOAD, {"_target_": "DataStatsd", "keys": "image", "additional_info": "os.system"}],
-    "data set": [LOAD, {"_target_": "DecathlonDataset", "root_dir": "/tmp", "task": "Task09_Spleen", "section": "test", "download": True}],
+    "data set": [
+        LOAD,
+        {
+            "_target_": "DecathlonDataset",
+            "root_dir": "/tmp",
+            "task": "Task09_Spleen",
+            "section": "test",
+            "download": True,
+        },
+    ],
     "workflow": [LOAD, {"_target_": "ConfigWorkflow", "config_file": "x.json"}],
     "inferer of another package": {"inferer": {"_target_": "my_package.Inferer"}, "preprocessing": [LOAD]},
     "inferer writes": {"inferer": {"_target_": "PatchInferer", "merger_cls": "os.system"}, "preprocessing": [LOAD]},
-    "postprocessing writes": {"postprocessing": [{"_target_": "SaveImaged", "output_dir": "/tmp"}], "preprocessing": [LOAD]},
+    "postprocessing writes": {
+        "postprocessing": [{"_target_": "SaveImaged", "output_dir": "/tmp"}],
+        "preprocessing": [LOAD],
+    },
     "a name with dots": [LOAD, {"_target_": "Resized", "keys": "image", "spatial_size": 8, "mode": "os.system"}],
     "relative reference": [LOAD, {"_target_": "Resized", "keys": "image", "spatial_size": "@##0"}],
-}  # fmt: skip
+}
 
 NETWORKS = {
     "target in arguments": ("DenseNet", {**ARGUMENTS, "_target_": "os.system", "command": TOUCH}),
@@ -123,9 +144,22 @@ def test_no_chain_runs_what_is_not_monais(name, tmp_path, monkeypatch, capsys):
     chain = tmp_path / "chain.json"
     chain.write_text(json.dumps(CHAINS[name]))
     words = refused(
-        ["bundle", "--network", "DenseNet", "--network-args", json.dumps(ARGUMENTS), "--random-weights",
-         "--preprocessing", str(chain), "--output", "out"], tmp_path, monkeypatch, capsys,
-    )  # fmt: skip
+        [
+            "bundle",
+            "--network",
+            "DenseNet",
+            "--network-args",
+            json.dumps(ARGUMENTS),
+            "--random-weights",
+            "--preprocessing",
+            str(chain),
+            "--output",
+            "out",
+        ],
+        tmp_path,
+        monkeypatch,
+        capsys,
+    )
     assert "--trust" in words or "Write" in words or "does not exist" in words
 
 
@@ -133,9 +167,20 @@ def test_no_chain_runs_what_is_not_monais(name, tmp_path, monkeypatch, capsys):
 def test_no_network_runs_what_is_not_monais(name, tmp_path, monkeypatch, capsys):
     network, arguments = NETWORKS[name]
     words = refused(
-        ["bundle", "--network", network, "--network-args", json.dumps(arguments), "--random-weights", "--output", "out"],
-        tmp_path, monkeypatch, capsys,
-    )  # fmt: skip
+        [
+            "bundle",
+            "--network",
+            network,
+            "--network-args",
+            json.dumps(arguments),
+            "--random-weights",
+            "--output",
+            "out",
+        ],
+        tmp_path,
+        monkeypatch,
+        capsys,
+    )
     assert "--trust" in words or "name of an argument" in words or "Write" in words
 
 
@@ -160,15 +205,26 @@ def test_a_compiled_network_is_a_program(ending, tmp_path, monkeypatch, capsys):
 
 
 USUAL = [
-    LOAD, FIRST, {**LOAD, "reader": "NibabelReader", "image_only": True}, {**LOAD, "reader": ["ITKReader", "pilreader"]},
+    LOAD,
+    FIRST,
+    {**LOAD, "reader": "NibabelReader", "image_only": True},
+    {**LOAD, "reader": ["ITKReader", "pilreader"]},
     {"_target_": "Orientationd", "keys": ["image"], "axcodes": "RAS", "labels": None},
     {"_target_": "monai.transforms.Spacingd", "keys": "image", "pixdim": [1, 1, 1.5], "mode": "bilinear"},
-    {"_target_": "ScaleIntensityRanged", "keys": "image", "a_min": -57, "a_max": 164, "b_min": 0, "b_max": 1, "clip": True},
+    {
+        "_target_": "ScaleIntensityRanged",
+        "keys": "image",
+        "a_min": -57,
+        "a_max": 164,
+        "b_min": 0,
+        "b_max": 1,
+        "clip": True,
+    },
     {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", "allow_smaller": True},
     {"_target_": "EnsureTyped", "keys": "@key", "device": "cuda:0", "dtype": "torch.float32"},
     {"_target_": "Resized", "keys": "image", "spatial_size": "@sizes::small", "_desc_": "as it was trained"},
     {"_target_": "Compose", "transforms": [{"_target_": "NormalizeIntensityD", "keys": "image", "nonzero": True}]},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("transform", USUAL, ids=lambda t: t["_target_"])
@@ -177,7 +233,9 @@ def test_monais_own_transforms_with_plain_values_need_no_trust(transform):
     assert plain_parts.needs_trust(config) == ((), ())
 
 
-@pytest.mark.parametrize("name", sorted(plain_parts.NETWORKS | plain_parts.TRANSFORMS | plain_parts.LOADERS | plain_parts.INFERERS))
+@pytest.mark.parametrize(
+    "name", sorted(plain_parts.NETWORKS | plain_parts.TRANSFORMS | plain_parts.LOADERS | plain_parts.INFERERS)
+)
 def test_a_listed_name_is_what_monai_builds(name):
     """A bare name must not lead to something else somewhere in MONAI."""
     from monai import inferers, transforms

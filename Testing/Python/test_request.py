@@ -10,7 +10,7 @@ import pytest
 
 from CAMOverlayLib.contract.errors import TargetError
 from CAMOverlayLib.contract.records import SpoiltRecord
-from CAMOverlayLib.contract.request import FieldOfView, Placement, Prediction, Request, Result, SCHEMA, Target
+from CAMOverlayLib.contract.request import SCHEMA, FieldOfView, Placement, Prediction, Request, Result, Target
 from CAMOverlayLib.contract.target import TargetSpec, VolumeFile
 
 EYE = tuple(tuple(float(row == column) for column in range(4)) for row in range(4))
@@ -20,13 +20,28 @@ WORDS = {"proven": "verified", "undecided": "inconclusive", "refuted": "mismatch
 def result(**changes) -> Result:
     return dataclasses.replace(
         Result(
-            VolumeFile("/o/heatmap.npy", EYE), 2.5, (1, 2, 3), (1.0, 2.0, 3.0),
-            Prediction(("a", "b"), (0.1, 0.9), (0.3, 0.7), "softmax", 1), Target(1, "b", "the output of b"),
-            "layer", "Grad-CAM", "cpu", "/b", "bundle", "1.0", ("Head",), (4, 4, 4), (8.0, 8.0, 8.0), (32, 32, 32),
-            FieldOfView(1.0), Placement("verified", "Alignment verified.", 1.0, "mirrored", 0.5, "affine", seconds=0.5), (),
+            VolumeFile("/o/heatmap.npy", EYE),
+            2.5,
+            (1, 2, 3),
+            (1.0, 2.0, 3.0),
+            Prediction(("a", "b"), (0.1, 0.9), (0.3, 0.7), "softmax", 1),
+            Target(1, "b", "the output of b"),
+            "layer",
+            "Grad-CAM",
+            "cpu",
+            "/b",
+            "bundle",
+            "1.0",
+            ("Head",),
+            (4, 4, 4),
+            (8.0, 8.0, 8.0),
+            (32, 32, 32),
+            FieldOfView(1.0),
+            Placement("verified", "Alignment verified.", 1.0, "mirrored", 0.5, "affine", seconds=0.5),
+            (),
         ),
         **changes,
-    )  # fmt: skip
+    )
 
 
 def as_written_by_version_1(verdict: str) -> dict:
@@ -63,7 +78,9 @@ def test_a_result_of_a_later_version_is_read_as_far_as_it_is_known():
 
 
 def test_a_request_of_the_first_version():
-    values = json.loads(Request((VolumeFile("/v.npy", EYE),), "/b", "/o", target=TargetSpec(1, voxel=(1, 2, 3))).to_json())
+    values = json.loads(
+        Request((VolumeFile("/v.npy", EYE),), "/b", "/o", target=TargetSpec(1, voxel=(1, 2, 3))).to_json()
+    )
     for name in ("schema", "trusted_hash", "amp", "configs", "slices"):
         del values[name]
     found = Request.from_dict(values)
@@ -94,9 +111,21 @@ REQUESTS = {
 @pytest.mark.parametrize("how", REQUESTS)
 def test_numpy_in_every_field(how):
     plain = Request(
-        (VolumeFile("/v.npy", EYE, "Head"),), "/b", "/o", trust=True, layer="x", inverse="affine", verify=True, interpolation="nearest",
-        intermediates_folder="/t", slices="axial", configs=("a.json", "b.json"), amp=True, trusted_hash="0" * 64, **REQUESTS[how],
-    )  # fmt: skip
+        (VolumeFile("/v.npy", EYE, "Head"),),
+        "/b",
+        "/o",
+        trust=True,
+        layer="x",
+        inverse="affine",
+        verify=True,
+        interpolation="nearest",
+        intermediates_folder="/t",
+        slices="axial",
+        configs=("a.json", "b.json"),
+        amp=True,
+        trusted_hash="0" * 64,
+        **REQUESTS[how],
+    )
 
     def changed(record):
         return type(record)(**{f.name: changed_value(getattr(record, f.name)) for f in dataclasses.fields(record)})
@@ -120,7 +149,9 @@ def test_what_is_no_class_is_none_in_numpy_either(value):
         Request((), "/b", "/o", target=value)
 
 
-@pytest.mark.parametrize("value", [np.array([1, 2]), np.array([1.5, 2, 3]), np.zeros((3, 1)), np.array(["a", "b", "c"])])
+@pytest.mark.parametrize(
+    "value", [np.array([1, 2]), np.array([1.5, 2, 3]), np.zeros((3, 1)), np.array(["a", "b", "c"])]
+)
 def test_what_is_no_voxel_is_none_in_numpy_either(value):
     with pytest.raises(TargetError, match="The voxel"):
         TargetSpec(1, voxel=value)
@@ -128,4 +159,6 @@ def test_what_is_no_voxel_is_none_in_numpy_either(value):
 
 def test_a_spoilt_field_is_named():
     with pytest.raises(SpoiltRecord, match=r"Result\.placement\.score"):
-        Result.from_dict(json.loads(result().to_json()) | {"placement": {"verdict": "proven", "words": "", "score": "x"}})
+        Result.from_dict(
+            json.loads(result().to_json()) | {"placement": {"verdict": "proven", "words": "", "score": "x"}}
+        )

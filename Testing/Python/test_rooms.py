@@ -19,7 +19,9 @@ def test_no_circles_and_the_leaves_stay_leaves():
 def test_the_documentation_counts_as_the_code_does():
     found = rooms.arrows()
     counted = (len(found), max(rooms.levels(found).values()) + 1, sum(map(len, found.values())))
-    said = re.search(r"\| now \| (\d+) \| (\d+) \| (\d+) \|", (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    said = re.search(
+        r"\| now \| (\d+) \| (\d+) \| (\d+) \|", (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    )
     assert said is not None and tuple(map(int, said.groups())) == counted
 
 

@@ -9,12 +9,12 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
-from CAMOverlayLib import zoo
 from support import REPOSITORY
-from zoo_server import SMALL, in_the_zoo, nothing_in, served, server, zipped  # noqa: F401: fixtures among them
+from zoo_server import SMALL, in_the_zoo, nothing_in, served, server, zipped  # noqa: F401  fixtures among them
+
+from CAMOverlayLib import zoo
 
 
 def test_a_broken_connection_goes_on_where_it_broke(server, tmp_path):
@@ -46,10 +46,12 @@ def hosted(server, files, version="2.0.0"):
         listed.append(entry)
         server.files[f"/MONAI/demo/resolve/{version}/{path}"] = content
     server.files[f"/api/models/MONAI/demo/tree/{version}"] = json.dumps(listed).encode()
-    server.lists(**{
-        "demo_v1.0.0": {"checksum": "0" * 40, "source": "https://absent.invalid/old.zip"},
-        f"demo_v{version}": {"checksum": "", "source": f"https://huggingface.co/MONAI/demo/tree/{version}"},
-    })  # fmt: skip
+    server.lists(
+        **{
+            "demo_v1.0.0": {"checksum": "0" * 40, "source": "https://absent.invalid/old.zip"},
+            f"demo_v{version}": {"checksum": "", "source": f"https://huggingface.co/MONAI/demo/tree/{version}"},
+        }
+    )
     return listed
 
 
@@ -81,8 +83,13 @@ def test_what_is_not_as_announced_on_hugging_face_is_refused(server, tmp_path, w
     elif what == "no checksum":
         weights["lfs"] = {}
     server.files["/api/models/MONAI/demo/tree/2.0.0"] = json.dumps({} if what == "no list" else listed).encode()
-    expected = {"content": "not what was announced", "size": "larger than it may be", "path": "cannot be one", "no checksum": "without a checksum",
-                "no list": "is a dict, a list is needed"}  # fmt: skip
+    expected = {
+        "content": "not what was announced",
+        "size": "larger than it may be",
+        "path": "cannot be one",
+        "no checksum": "without a checksum",
+        "no list": "is a dict, a list is needed",
+    }
     with pytest.raises(zoo.ZooError, match=expected[what]):
         zoo.download("demo", tmp_path / "here")
     assert nothing_in(tmp_path / "here")
@@ -104,16 +111,23 @@ def damaged():
     return bytes(content)
 
 
-@pytest.mark.parametrize(("content", "words"), [
-    (zipped({"demo/configs/a.json": b"{}", "demo/zeros": bytes(400 << 20)}, compresslevel=9), "would unpack to 2 files of 419 MB"),
-    (encrypted(), "is encrypted"),
-    (damaged(), "cannot be downloaded"),
-    (zipped({"../configs/inference.json": b"{}"}), "outside of itself"),
-    (zipped({"/etc/configs/inference.json": b"{}"}), "outside of itself"),
-    (zipped({"a/b.txt": b""}), "contains no bundle"),
-    (b"<html>no archive</html>", "cannot be downloaded"),
-    (b"", "cannot be downloaded"),
-], ids=["bomb", "encrypted", "damaged", "climbs", "absolute", "no bundle", "page", "empty"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            zipped({"demo/configs/a.json": b"{}", "demo/zeros": bytes(400 << 20)}, compresslevel=9),
+            "would unpack to 2 files of 419 MB",
+        ),
+        (encrypted(), "is encrypted"),
+        (damaged(), "cannot be downloaded"),
+        (zipped({"../configs/inference.json": b"{}"}), "outside of itself"),
+        (zipped({"/etc/configs/inference.json": b"{}"}), "outside of itself"),
+        (zipped({"a/b.txt": b""}), "contains no bundle"),
+        (b"<html>no archive</html>", "cannot be downloaded"),
+        (b"", "cannot be downloaded"),
+    ],
+    ids=["bomb", "encrypted", "damaged", "climbs", "absolute", "no bundle", "page", "empty"],
+)
 def test_an_archive_that_is_none_leaves_nothing(server, tmp_path, content, words):
     in_the_zoo(server, content)
     with pytest.raises(zoo.ZooError, match=words):
@@ -121,8 +135,19 @@ def test_an_archive_that_is_none_leaves_nothing(server, tmp_path, content, words
     assert nothing_in(tmp_path / "here") and sorted(p.name for p in tmp_path.iterdir()) in ([], ["here"])
 
 
-@pytest.mark.parametrize("content", [b"[]", b"3", b"null", b"{", b"\xff\xfe", b"[" * 100_000, json.dumps({"demo_v1": 3, "x_v": {}}).encode(),
-                                     json.dumps({"demo_v1.0": {"source": 3}, "d_v1.0": {"checksum": None}}).encode()])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[]",
+        b"3",
+        b"null",
+        b"{",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        json.dumps({"demo_v1": 3, "x_v": {}}).encode(),
+        json.dumps({"demo_v1.0": {"source": 3}, "d_v1.0": {"checksum": None}}).encode(),
+    ],
+)
 def test_odd_lists_are_told_or_empty(server, content):
     server.files["/list.json"] = content
     try:
@@ -190,8 +215,17 @@ def test_only_what_was_downloaded_is_removed(server, tmp_path):
     assert zoo.remove(zoo.download("demo", tmp_path)) == [] and not folder.exists()
 
 
-@pytest.mark.parametrize("marker", ["", "3", "{}", '{"name": "a", "version": "1", "files": 3}', "[" * 5000,
-                                    '{"name": "a", "version": "1", "files": {"../outside.txt": 1}}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "marker",
+    [
+        "",
+        "3",
+        "{}",
+        '{"name": "a", "version": "1", "files": 3}',
+        "[" * 5000,
+        '{"name": "a", "version": "1", "files": {"../outside.txt": 1}}',
+    ],
+)
 def test_a_spoilt_marker_removes_nothing_outside(tmp_path, marker):
     (tmp_path / "outside.txt").touch()
     (tmp_path / "demo").mkdir()

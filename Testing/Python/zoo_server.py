@@ -13,6 +13,7 @@ import time
 import zipfile
 
 import pytest
+
 from CAMOverlayLib import zoo
 from CAMOverlayLib.demo import DEMO_BUNDLE
 
@@ -41,7 +42,8 @@ def served(tmp_path, monkeypatch):
 
 
 class Server:
-    """An own zoo on this machine: ``files`` by path; ``breaks`` says after how many bytes a connection breaks, how often."""
+    """An own zoo on this machine: ``files`` by path; ``breaks`` says after how many bytes a connection breaks, how
+    often."""
 
     def __init__(self):
         self.files, self.breaks, self.asked, self.redirects, self.slow = {}, {}, [], {}, 0.0
@@ -76,7 +78,7 @@ class Server:
                     time.sleep(outer.slow)
 
             def handle(self):
-                try:
+                try:  # noqa: SIM105
                     super().handle()
                 except OSError:
                     pass  # the other side went away, as some tests want it

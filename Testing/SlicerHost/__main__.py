@@ -66,6 +66,7 @@ def takeScreenshot(options: argparse.Namespace) -> int:
 def demonstrate(host, panel) -> None:
     """Press the real buttons until there is something to see: the demo volume, the demo bundle, Apply, the peak."""
     import SampleData
+
     from CAMOverlayLib.demo import DEMO_BUNDLE
 
     volume = SampleData.downloadSample("CAMOverlayDemo")

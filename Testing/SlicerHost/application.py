@@ -8,11 +8,12 @@ from typing import Any
 
 import slicer
 import vtk
+from PySide6.QtCore import Property, QObject, QProcessEnvironment, QSettings, Signal
+from PySide6.QtWidgets import QApplication
+
 from CAMOverlayLib.contract.errors import VolumeError
 from CAMOverlayLib.scene import core
 from CAMOverlayLib.scene.io import images_2d as photos
-from PySide6.QtCore import Property, QObject, QProcessEnvironment, QSettings, Signal
-from PySide6.QtWidgets import QApplication
 
 from .widgets.slices import qMRMLSliceWidget
 

@@ -9,19 +9,46 @@ from PySide6.QtWidgets import QApplication, QDockWidget, QGridLayout, QLabel, QM
 from .application import qSlicerLayoutManager
 from .modules import qSlicerModuleManager, qSlicerModulePanel, qSlicerModuleSelectorToolBar
 
-
 DARK = {
-    "Window": "#323232", "WindowText": "#ffffff", "Base": "#1e1e1e", "AlternateBase": "#2a2a2a", "Text": "#ffffff",
-    "Button": "#3c3c3c", "ButtonText": "#ffffff", "ToolTipBase": "#3c3c3c", "ToolTipText": "#ffffff",
-    "BrightText": "#ff5555", "Link": "#6eb4ff", "LinkVisited": "#b48cff", "Highlight": "#2a82da",
-    "HighlightedText": "#ffffff", "PlaceholderText": "#9a9a9a", "Mid": "#505050", "Dark": "#202020", "Light": "#505050",
-}  # fmt: skip
+    "Window": "#323232",
+    "WindowText": "#ffffff",
+    "Base": "#1e1e1e",
+    "AlternateBase": "#2a2a2a",
+    "Text": "#ffffff",
+    "Button": "#3c3c3c",
+    "ButtonText": "#ffffff",
+    "ToolTipBase": "#3c3c3c",
+    "ToolTipText": "#ffffff",
+    "BrightText": "#ff5555",
+    "Link": "#6eb4ff",
+    "LinkVisited": "#b48cff",
+    "Highlight": "#2a82da",
+    "HighlightedText": "#ffffff",
+    "PlaceholderText": "#9a9a9a",
+    "Mid": "#505050",
+    "Dark": "#202020",
+    "Light": "#505050",
+}
 LIGHT = {
-    "Window": "#f0f0f0", "WindowText": "#000000", "Base": "#ffffff", "AlternateBase": "#f7f7f7", "Text": "#000000",
-    "Button": "#f0f0f0", "ButtonText": "#000000", "ToolTipBase": "#ffffdc", "ToolTipText": "#000000",
-    "BrightText": "#ffffff", "Link": "#0057ae", "LinkVisited": "#551a8b", "Highlight": "#308cc6",
-    "HighlightedText": "#ffffff", "PlaceholderText": "#7a7a7a", "Mid": "#b8b8b8", "Dark": "#9f9f9f", "Light": "#ffffff",
-}  # fmt: skip
+    "Window": "#f0f0f0",
+    "WindowText": "#000000",
+    "Base": "#ffffff",
+    "AlternateBase": "#f7f7f7",
+    "Text": "#000000",
+    "Button": "#f0f0f0",
+    "ButtonText": "#000000",
+    "ToolTipBase": "#ffffdc",
+    "ToolTipText": "#000000",
+    "BrightText": "#ffffff",
+    "Link": "#0057ae",
+    "LinkVisited": "#551a8b",
+    "Highlight": "#308cc6",
+    "HighlightedText": "#ffffff",
+    "PlaceholderText": "#7a7a7a",
+    "Mid": "#b8b8b8",
+    "Dark": "#9f9f9f",
+    "Light": "#ffffff",
+}
 
 
 class qSlicerMainWindow(QMainWindow):

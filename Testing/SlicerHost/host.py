@@ -16,13 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import slicer
+import slicer.util
 from PySide6.QtCore import QCoreApplication, QEvent, QPoint, Qt, qInstallMessageHandler
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 from shiboken6 import Shiboken
 
-import slicer
-import slicer.util
 from CAMOverlayLib.scene import core
 
 from . import modules, offered, pythonqt, qtmodules
@@ -53,7 +53,7 @@ class Host:
         self.native = QApplication.instance() or qSlicerApplication(["Slicer"])
         if not isinstance(self.native, qSlicerApplication):
             raise RuntimeError("Another QApplication exists already: start the host first.")
-        self._environment = dict(PATH=os.environ.get("PATH", "")), sys.executable
+        self._environment = {"PATH": os.environ.get("PATH", "")}, sys.executable
         self._slicerBefore = dict(vars(slicer))
         qInstallMessageHandler(_qtMessage)
         # VTK and PySide6 print what an observer or a virtual function raises by way of this hook.

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import slicer
-from CAMOverlayLib.scene import core
 from PySide6.QtCore import Property, QObject, Qt, Signal
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
+
+from CAMOverlayLib.scene import core
 
 from . import offered, pythonqt
 from .widgets.ctk import ctkCollapsibleButton, stored
@@ -221,7 +222,6 @@ class qSlicerModuleSelectorToolBar(QObject):
         module = self._manager.module(name)
         self._panel.show_(module if isinstance(module, qSlicerScriptedLoadableModule) else None)
         self.moduleSelected.emit(name)
-
 
 
 def defineClasses() -> None:

@@ -19,15 +19,69 @@ EXTRACT = Path(__file__).with_name("offered.json")
 
 #: The classes that the panel and the functions of `slicer.util` that it calls use, and those that they are made of.
 CLASSES = {
-    "qt": """QAbstractButton QAbstractItemView QAction QApplication QByteArray QCheckBox QColor QComboBox QCompleter
-        QCoreApplication QDialog QDoubleSpinBox QEvent QFile QFileDialog QFont QFormLayout QFrame QGroupBox
-        QGuiApplication QHBoxLayout QHeaderView QIODevice QIcon QImage QItemSelectionModel QLabel QLineEdit QMenu
-        QMessageBox QObject QPlainTextEdit QProcess QProcessEnvironment QProgressBar QProgressDialog QPushButton
-        QSettings QSize QSlider QSpinBox QTableView QTableWidget QTableWidgetItem QTimer QToolButton QTreeView
-        QTreeWidget QTreeWidgetItem QUiLoader QVBoxLayout QWidget""".split(),
-    "ctk": """ctkCollapsibleButton ctkCollapsibleGroupBox ctkMessageBox ctkPathLineEdit ctkRangeWidget
-        ctkSliderWidget""".split(),
-    "qmrml": "qMRMLColorTableComboBox qMRMLNodeComboBox qMRMLWidget".split(),
+    "qt": [
+        "QAbstractButton",
+        "QAbstractItemView",
+        "QAction",
+        "QApplication",
+        "QByteArray",
+        "QCheckBox",
+        "QColor",
+        "QComboBox",
+        "QCompleter",
+        "QCoreApplication",
+        "QDialog",
+        "QDoubleSpinBox",
+        "QEvent",
+        "QFile",
+        "QFileDialog",
+        "QFont",
+        "QFormLayout",
+        "QFrame",
+        "QGroupBox",
+        "QGuiApplication",
+        "QHBoxLayout",
+        "QHeaderView",
+        "QIODevice",
+        "QIcon",
+        "QImage",
+        "QItemSelectionModel",
+        "QLabel",
+        "QLineEdit",
+        "QMenu",
+        "QMessageBox",
+        "QObject",
+        "QPlainTextEdit",
+        "QProcess",
+        "QProcessEnvironment",
+        "QProgressBar",
+        "QProgressDialog",
+        "QPushButton",
+        "QSettings",
+        "QSize",
+        "QSlider",
+        "QSpinBox",
+        "QTableView",
+        "QTableWidget",
+        "QTableWidgetItem",
+        "QTimer",
+        "QToolButton",
+        "QTreeView",
+        "QTreeWidget",
+        "QTreeWidgetItem",
+        "QUiLoader",
+        "QVBoxLayout",
+        "QWidget",
+    ],
+    "ctk": [
+        "ctkCollapsibleButton",
+        "ctkCollapsibleGroupBox",
+        "ctkMessageBox",
+        "ctkPathLineEdit",
+        "ctkRangeWidget",
+        "ctkSliderWidget",
+    ],
+    "qmrml": ["qMRMLColorTableComboBox", "qMRMLNodeComboBox", "qMRMLWidget"],
 }
 
 #: Objects that cannot be constructed, under the class by which this package knows them.

@@ -366,7 +366,7 @@ class WrappedType(type):
 class Wrapped(metaclass=WrappedType):
     """What a module holds instead of a Qt object."""
 
-    __slots__ = ("_held", "__weakref__")
+    __slots__ = ("__weakref__", "_held")
     _native_class: type = Shiboken.Object
     _is_python_subclass = False
 
@@ -472,9 +472,7 @@ def _classOf(native: type) -> WrappedType | None:
 BY_NAME_ONLY = ("QLayoutItem", "QScrollBar", "QStatusBar", "QWidgetItem")
 
 
-def defineClass(
-    name: str, native: type, constructible: bool = True, offer: offered.Offer | None = None
-) -> WrappedType:
+def defineClass(name: str, native: type, constructible: bool = True, offer: offered.Offer | None = None) -> WrappedType:
     """Make the class that a module sees for `native`, with exactly the members that Slicer's has.
 
     For the few that the lists know by name only, PySide6's own members stand in.

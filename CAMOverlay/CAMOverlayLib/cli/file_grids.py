@@ -1,4 +1,5 @@
-"""An explanation in the voxels of the files that were given, where the scene's nodes count some axes from the other end.
+"""An explanation in the voxels of the files that were given, where the scene's nodes count some axes from the other
+end.
 
 The scene shows the nodes; the files are what the user names voxels of, and what another reader of the same file, such
 as ``CAMOverlayLib.explain``, explains. So the volumes are handed to the computation as they lie in their files.
@@ -74,5 +75,3 @@ def _saved(grid: FileGrid, file: VolumeFile) -> VolumeFile:
     path = Path(file.path).with_suffix(".turned.npy")
     np.save(path, np.asfortranarray(grid.array(np.load(file.path, mmap_mode="r", allow_pickle=False))))
     return replace(file, path=str(path))
-
-

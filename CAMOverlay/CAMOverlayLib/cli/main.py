@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..contract.options import Options
+from ..contract.records import absolute
+from ..contract.request import STAGES, Progress, Result
 from ..demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
 from .model import GivenModel, add_model_options, given_model, write_given_model
 from .options import add_options
 from .output import Output, finished_folders, scratch_folder
-from ..contract.options import Options
-from ..contract.records import absolute
-from ..contract.request import STAGES, Progress, Result
 from .terminal import guarded, open_streams, say_error
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="cam-overlay", description="Where did the network look? A heatmap of a MONAI network, on the volume itself."
+        prog="cam-overlay",
+        description="Where did the network look? A heatmap of a MONAI network, on the volume itself.",
     )
     parser.add_argument("--version", action="version", version=f"cam-overlay {__version__}")
     commands = parser.add_subparsers(required=True, metavar="explain | inspect | bundle | demo", parser_class=_Parser)
@@ -75,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     explain = commands.add_parser("explain", help="compute a heatmap and write it, a report, a picture and a scene")
     explain.set_defaults(run=run_explain)
     explain.add_argument("volumes", nargs="+", metavar="VOLUME", help="image file; several are the channels in order")
-    explain.add_argument("--output", required=True, metavar="DIR", help="folder for the results; made if it is not there")
+    explain.add_argument(
+        "--output", required=True, metavar="DIR", help="folder for the results; made if it is not there"
+    )
     add_model_options(explain)
     explain.add_argument("--target", metavar="TARGET", help=TARGET_HELP)
     add_options(explain)
@@ -91,11 +94,13 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="explain a brain with a lesion at a known place")
     demo.set_defaults(run=run_demo)
-    demo.add_argument("--output", default="output/demo", metavar="DIR", help="folder for the results (default: %(default)s)")
+    demo.add_argument(
+        "--output", default="output/demo", metavar="DIR", help="folder for the results (default: %(default)s)"
+    )
     return parser
 
 
-# explain ---------------------------------------------------------------------------------------------------------------
+# explain ------------------------------------------------------------------------------------------------------------
 
 
 def run_explain(options: argparse.Namespace) -> None:
@@ -112,7 +117,8 @@ def explain_files(
     """Explain image files and fill the output folder, which appears complete or not at all.
 
     Args:
-        options: ``bundle``, perhaps ``trust`` and ``target``, and those of :class:`Options` that are not at their defaults.
+        options: ``bundle``, perhaps ``trust`` and ``target``, and those of :class:`Options` that are not at their
+        defaults.
         told: the engine's result in the words in which overlay, scene and report tell it.
 
     Raises:
@@ -129,11 +135,11 @@ def explain_files(
         folder, intermediates_folder = folders[0], folders[1] if len(folders) > 1 else None
         show(Progress("slicer", 0.0, "Starting Slicer's core"))
         with _timed(timings, "slicer"):
-            from .file_grids import OnFileGrids
             from ..logic import OverlayLogic, computeHere
             from ..scene import core
-            from ..scene.overlay import node as overlay
             from ..scene.figure import picture
+            from ..scene.overlay import node as overlay
+            from .file_grids import OnFileGrids
 
             core.ensureScene()
         with _timed(timings, "load"):
@@ -141,9 +147,13 @@ def explain_files(
             there = OnFileGrids(paths, nodes, lambda request, report: told(computeHere(request, report)))
         with _timed(timings, "process"):
             node = OverlayLogic(there).process(
-                nodes[0], options["bundle"], channels=nodes[1:], intermediates_folder=intermediates_folder, **settings,
+                nodes[0],
+                options["bundle"],
+                channels=nodes[1:],
+                intermediates_folder=intermediates_folder,
+                **settings,
                 report=show,
-            )  # fmt: skip
+            )
         result = there.result
         assert result is not None  # process() has just asked for it
         overlay.jumpToPeak(node)
@@ -201,7 +211,7 @@ def _mm(point: tuple[float, ...]) -> str:
     return "(" + ", ".join(f"{x:.1f}" for x in point) + ")"
 
 
-# inspect ---------------------------------------------------------------------------------------------------------------
+# inspect ------------------------------------------------------------------------------------------------------------
 
 
 def run_inspect(options: argparse.Namespace) -> None:
@@ -274,7 +284,7 @@ def run_bundle(options: argparse.Namespace) -> None:
     print(f"written      {options.output}: configs, models, docs; explain it with --bundle {options.output} --trust")
 
 
-# demo ------------------------------------------------------------------------------------------------------------------
+# demo ---------------------------------------------------------------------------------------------------------------
 
 
 def run_demo(options: argparse.Namespace) -> None:
@@ -286,7 +296,7 @@ def run_demo(options: argparse.Namespace) -> None:
         print(f"distance     {lesion.distance(result.peak_ras):.1f} mm from the heatmap's peak to the lesion's centre")
 
 
-# Files and progress ------------------------------------------------------------------------------------------------------
+# Files and progress -------------------------------------------------------------------------------------------------
 
 
 def _inputs(paths: list[str], options: dict[str, Any]) -> list[str | Path]:

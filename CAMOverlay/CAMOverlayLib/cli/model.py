@@ -16,14 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from ..contract.bounded import checked, read_values
-from ..engine.bundle.writer import DEFAULT_CHAIN, PROGRAMS, ModelDescription, code_to_trust, write_bundle
 from ..contract.errors import BundleError, CAMOverlayError, UntrustedBundleError, WeightsError
 from ..contract.request import Result
+from ..engine.bundle.writer import DEFAULT_CHAIN, PROGRAMS, ModelDescription, code_to_trust, write_bundle
 
 ONLY_WITH_NETWORK = (
-    "network_args", "weights", "random_weights", "preprocessing", "classes", "channels", "window", "overlap",
-    "multilabel", "regression",
-)  # fmt: skip
+    "network_args",
+    "weights",
+    "random_weights",
+    "preprocessing",
+    "classes",
+    "channels",
+    "window",
+    "overlap",
+    "multilabel",
+    "regression",
+)
 
 TRUST_HELP = (
     "the model may run its code: you know where it comes from. Needed for every bundle; with --network for everything "
@@ -38,32 +46,40 @@ def add_model_options(parser: argparse.ArgumentParser, bundle: bool = True) -> N
     if bundle:
         which.add_argument("--bundle", metavar="DIR", help="root folder of a MONAI bundle")
     which.add_argument(
-        "--network", metavar="TARGET", **({} if bundle else {"required": True}),
+        "--network",
+        metavar="TARGET",
+        **({} if bundle else {"required": True}),
         help="class of a network: one of MONAI's (DenseNet121), one with its package (my_package.nets.MyNet), "
-        "or one in a Python file (path/to/file.py:MyNet); or a compiled one (model.ts, model.pt2), which has its weights "
+        "or one in a Python file (path/to/file.py:MyNet); or a compiled one (model.ts, model.pt2), which has its "
+        "weights "
         "in it",
-    )  # fmt: skip
+    )
     parser.add_argument("--trust", action="store_true", help=TRUST_HELP)
     if bundle:
         parser.add_argument(
-            "--config", action="append", metavar="FILE",
+            "--config",
+            action="append",
+            metavar="FILE",
             help="of a bundle whose configuration is not configs/inference.*: the file, relative to the bundle; may be "
             "given several times, later ones win",
-        )  # fmt: skip
+        )
 
     network = parser.add_argument_group("a network without a bundle")
     network.add_argument(
-        "--network-args", metavar="JSON|@FILE",
+        "--network-args",
+        metavar="JSON|@FILE",
         help='its arguments, such as \'{"spatial_dims": 3, "out_channels": 2, …}\'',
-    )  # fmt: skip
+    )
     weights = network.add_mutually_exclusive_group()
     weights.add_argument("--weights", metavar="FILE", help="its checkpoint; only tensors are read from it")
     weights.add_argument("--random-weights", action="store_true", help="try it out: meaningless, the same each time")
     network.add_argument(
-        "--preprocessing", metavar="CHAIN.yaml",
+        "--preprocessing",
+        metavar="CHAIN.yaml",
         help="YAML or JSON with a list of transforms, a Compose, or the key 'preprocessing' (default: "
-        + ", ".join(t["_target_"] for t in DEFAULT_CHAIN) + ")",
-    )  # fmt: skip
+        + ", ".join(t["_target_"] for t in DEFAULT_CHAIN)
+        + ")",
+    )
     network.add_argument("--classes", metavar="A,B,…", help="names of its outputs, in order")
     network.add_argument("--channels", metavar="A,B,…|N", help="names of its input channels, in order, or their number")
     network.add_argument("--window", metavar="I,J,K", help="slide a window of this size over the volume")
@@ -110,7 +126,9 @@ def given_model(options: argparse.Namespace, only_look: bool = False) -> Iterato
         yield GivenModel(options.bundle, options.trust, configs=tuple(options.config or ()))
         return
     if options.config:
-        raise BundleError("--config belongs to --bundle; a network without a bundle has no configuration. Leave it out.")
+        raise BundleError(
+            "--config belongs to --bundle; a network without a bundle has no configuration. Leave it out."
+        )
     model = described(options)
     warnings = assumptions(options)
     with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as scratch:
@@ -220,7 +238,7 @@ def _arguments(text: str | None) -> dict[str, Any]:
     if not isinstance(arguments, dict):
         raise BundleError(
             f"--network-args {text[:200]} is a {type(arguments).__name__}, not an object. "
-            'Give names with values, such as \'{"spatial_dims": 3}\'.'
+            "Give names with values, such as '{\"spatial_dims\": 3}'."
         )
     return arguments
 

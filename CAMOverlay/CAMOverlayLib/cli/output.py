@@ -65,7 +65,9 @@ def finished_folders(outputs: Sequence[Output], inputs: Sequence[str | os.PathLi
         for output, folder in zip(outputs, folders):
             written = Output(output.folder, tuple(path.name for path in _files(folder)))
             _require_replaceable(written, inputs)  # what was asked for may not be all that was written
-        _move([(path, output.folder / path.name) for output, folder in zip(outputs, folders) for path in _files(folder)])
+        _move(
+            [(path, output.folder / path.name) for output, folder in zip(outputs, folders) for path in _files(folder)]
+        )
 
 
 @contextmanager
@@ -107,7 +109,9 @@ def told(error: OSError, output: Path | None = None) -> CAMOverlayError:
     where = f"'{output}'" if output is not None else "the output"
     what = error.strerror or reason(error)
     if error.errno in FULL:
-        return OutputError(f"The results cannot be written to {where}: {what}. Free some disk space or choose another folder.")
+        return OutputError(
+            f"The results cannot be written to {where}: {what}. Free some disk space or choose another folder."
+        )
     if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
         return OutputError("There is no folder for temporary files. Set TMPDIR to a folder that can be written to.")
     name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
@@ -126,7 +130,9 @@ def _require_replaceable(output: Output, inputs: Sequence[str | os.PathLike[str]
     try:
         there = [Path(entry.path) for entry in os.scandir(folder)] if folder.exists() else []
     except OSError as error:
-        raise OutputError(f"The output folder '{folder}' cannot be read: {error.strerror}. Choose another one.") from None
+        raise OutputError(
+            f"The output folder '{folder}' cannot be read: {error.strerror}. Choose another one."
+        ) from None
     sources = [Path(source).expanduser() for source in inputs]
     for path in there:
         if not any(fnmatch.fnmatchcase(path.name, name) for name in output.names):
@@ -134,9 +140,13 @@ def _require_replaceable(output: Output, inputs: Sequence[str | os.PathLike[str]
         if path.is_dir():
             raise OutputError(f"'{path}' is a folder where a result is to be written. Choose another output folder.")
         if not path.exists():
-            raise OutputError(f"'{path}' is a link to nothing where a result is to be written. Remove it, or choose another folder.")
+            raise OutputError(
+                f"'{path}' is a link to nothing where a result is to be written. Remove it, or choose another folder."
+            )
         if (source := _read_from(path, sources)) is not None:
-            raise OutputError(f"The input '{source}' would be replaced by the result '{path.name}'. Choose another output folder.")
+            raise OutputError(
+                f"The input '{source}' would be replaced by the result '{path.name}'. Choose another output folder."
+            )
 
 
 def _read_from(path: Path, sources: Sequence[Path]) -> Path | None:
@@ -144,7 +154,7 @@ def _read_from(path: Path, sources: Sequence[Path]) -> Path | None:
     whole = path.resolve()
     for source in sources:
         with contextlib.suppress(OSError):
-            if os.path.samefile(path, source) or source.is_dir() and source.resolve() in whole.parents:
+            if os.path.samefile(path, source) or (source.is_dir() and source.resolve() in whole.parents):
                 return source
     return None
 
@@ -203,7 +213,8 @@ def _move(moves: Sequence[tuple[Path, Path]]) -> None:
             raise
         place = done[-1][0] if done else moves[0][1].parent
         raise OutputError(
-            f"The results cannot be written to '{place}': {error.strerror or error}. Nothing was replaced; choose another folder."
+            f"The results cannot be written to '{place}': {error.strerror or error}. Nothing was replaced; choose "
+            "another folder."
         ) from error
 
 
@@ -236,7 +247,11 @@ def _lock(folder: Path) -> IO[bytes] | None:
 def _sweep(parent: Path, prefix: str) -> None:
     """Remove what processes left that are no more. Only what has a lock that is free: all else may be in use."""
     try:
-        found = [Path(entry.path) for entry in os.scandir(parent) if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False)]
+        found = [
+            Path(entry.path)
+            for entry in os.scandir(parent)
+            if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False)
+        ]
     except OSError:
         return
     for folder in found:

@@ -1,7 +1,7 @@
 """A command and the terminal, pipe or batch queue around it: how it ends, and what it says there.
 
-Whatever happens ends in an exit code and at most one line: signals clean up as Ctrl-C does, a reader that went away ends
-the command quietly, and no encoding or closed stream costs a result that was computed.
+Whatever happens ends in an exit code and at most one line: signals clean up as Ctrl-C does, a reader that went away
+ends the command quietly, and no encoding or closed stream costs a result that was computed.
 """
 
 from __future__ import annotations
@@ -62,19 +62,25 @@ def guarded(command: Callable[[], None]) -> int:
         return PIPE_CLOSED
     except SystemExit as error:
         code = "" if error.code is None else one_line(str(error.code), 100)
-        return _failed(f"The code of the model ended the program (sys.exit({code})), so there is no result. Correct its code.", error)
+        return _failed(
+            f"The code of the model ended the program (sys.exit({code})), so there is no result. Correct its code.",
+            error,
+        )
     except OSError as error:
         from .output import told
 
         if not error.filename and _printing(error):
             _drop(sys.stdout)
-            return _failed(f"What was found cannot be printed: {error.strerror or error}. Redirect it elsewhere.", error)
+            return _failed(
+                f"What was found cannot be printed: {error.strerror or error}. Redirect it elsewhere.", error
+            )
         return _failed(str(told(error)), error)
     except MemoryError as error:
         return _failed("Not enough memory. Crop or resample the volume, or close other programs.", error)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         return _failed(
-            f"Unexpected failure: {type(error).__name__}: {reason(error)}. Set {DEBUG}=1 to see where, and report it.", error
+            f"Unexpected failure: {type(error).__name__}: {reason(error)}. Set {DEBUG}=1 to see where, and report it.",
+            error,
         )
     return 0
 

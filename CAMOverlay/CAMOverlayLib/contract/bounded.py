@@ -60,7 +60,8 @@ def read_text(path: Path) -> str:
 
 
 def read_values(path: Path) -> Any:
-    """A JSON or YAML file as mappings, lists and plain values; :class:`RawText` where it is YAML and there is no PyYAML.
+    """A JSON or YAML file as mappings, lists and plain values; :class:`RawText` where it is YAML and there is no
+    PyYAML.
 
     Raises:
         BundleError: it cannot be read, is neither, or holds more than a configuration does.

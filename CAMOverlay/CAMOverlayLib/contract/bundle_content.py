@@ -20,7 +20,8 @@ MOST_FILES = 100_000
 CODE = (".py", ".pyw", ".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib", ".pth", ".egg", ".whl")
 """Endings of files that Python can import, or that hold machine code."""
 PROGRAMS = (".ts", ".pt2")
-"""Compiled networks, which are programs too: TorchScript can write files, exported programs hold pickles and machine code."""
+"""Compiled networks, which are programs too: TorchScript can write files, exported programs hold pickles and machine
+code."""
 
 RECORDS = (b".log", b".csv")
 """Endings of files that runs write beside the bundle's own."""
@@ -107,7 +108,9 @@ def _counts(entry: Entry) -> bool:
 
 def essential(signed: Signature) -> Signature:
     """The signature without what bundles write about their own runs, which changes nothing of what they are."""
-    return tuple(one for one in signed if isinstance(one, str) or not one[0].endswith(RECORDS) and b".tfevents." not in one[0])
+    return tuple(
+        one for one in signed if isinstance(one, str) or (not one[0].endswith(RECORDS) and b".tfevents." not in one[0])
+    )
 
 
 def _signed(entry: Entry) -> tuple:
@@ -191,7 +194,9 @@ def code_files(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     Raises:
         BundleError: the folder cannot be looked through.
     """
-    scripts, programs, links = [], [], []
+    scripts: list[str] = []
+    programs: list[str] = []
+    links: list[str] = []
     try:
         for entry in entries(folder):
             ending = os.path.splitext(entry.text)[1].casefold()

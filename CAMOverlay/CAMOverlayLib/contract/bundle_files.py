@@ -100,7 +100,9 @@ def config_files(folder: Path, chosen: Sequence[str] = ()) -> tuple[Path, ...]:
         if outside := [name for name in chosen if not _inside(folder, name)]:
             raise BundleError(f"The configuration '{outside[0]}' is not in the bundle '{folder}'. Put it there.")
         if missing := [str(f) for f in files if not os.path.isfile(f)]:
-            raise BundleError(f"The configuration '{missing[0]}' does not exist. Name it relative to the bundle's root.")
+            raise BundleError(
+                f"The configuration '{missing[0]}' does not exist. Name it relative to the bundle's root."
+            )
         return files
     there = sorted(p for p in (folder / "configs").glob("*") if p.suffix in SUFFIXES)
     ranked = [p for name in MAIN for suffix in SUFFIXES for p in there if p.name == name + suffix]
@@ -280,7 +282,8 @@ def read_configs(folder: Path, files: Sequence[Path]) -> list[Any]:
         for name in _copied_from(read[path]):
             if not _inside(folder, name):
                 raise BundleError(
-                    f"'{path}' copies from '{shown(name, 120)}', which is not in the bundle. Put that file into the bundle."
+                    f"'{path}' copies from '{shown(name, 120)}', which is not in the bundle. Put that file into the "
+                    "bundle."
                 )
             waiting += [p for p in (folder / name, path.parent / name) if os.path.isfile(p)]
         if len(read) > 1000:
@@ -305,7 +308,8 @@ def _copied_from(content: Any) -> list[str]:
 
 
 def _inside(folder: Path, name: str) -> bool:
-    """Whether a path is one in the folder, whichever links there are on the way: those in the folder are looked into."""
+    """Whether a path is one in the folder, whichever links there are on the way: those in the folder are looked
+    into."""
     root = os.path.abspath(folder)
     path = os.path.join(root, name)
     if ".." in Path(name).parts:

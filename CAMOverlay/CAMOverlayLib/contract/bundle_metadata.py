@@ -16,7 +16,8 @@ MOST, LONGEST = 4096, 120
 
 
 def described(metadata: dict[str, Any], kind: str) -> dict[str, Any]:
-    """The first of the network's ``inputs`` or ``outputs``, which is the one that is explained; empty if not described."""
+    """The first of the network's ``inputs`` or ``outputs``, which is the one that is explained; empty if not
+    described."""
     data_format = metadata.get("network_data_format")
     entries = data_format.get(kind) if isinstance(data_format, dict) else None
     values = entries.values() if isinstance(entries, dict) else entries if isinstance(entries, list) else ()
@@ -82,7 +83,8 @@ def names_by_index(given: Any) -> dict[int, str]:
 
 
 def _pair(key: Any, value: Any) -> tuple[int | None, str]:
-    """Index and name of one entry: ``"1": "liver"``, ``"liver": 1``, ``"1": {"name": "liver"}``, ``{"id": 1, "name": …}``."""
+    """Index and name of one entry: ``"1": "liver"``, ``"liver": 1``, ``"1": {"name": "liver"}``, ``{"id": 1, "name":
+    …}``."""
     if isinstance(value, dict):
         name = next((value[k] for k in ("name", "label", "class") if isinstance(value.get(k), str)), None)
         own = next(

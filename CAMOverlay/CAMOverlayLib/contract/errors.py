@@ -13,7 +13,8 @@ class CAMOverlayError(Exception):
     """Base class: whatever goes wrong in a way that the user can fix.
 
     Attributes:
-        setting: field of a :class:`CAMOverlayLib.contract.request.Request` that would fix it, such as ``device``; empty where
+        setting: field of a :class:`CAMOverlayLib.contract.request.Request` that would fix it, such as ``device``;
+            empty where
             there is none. The sentence names no option of any program: each face says what the field is called there.
     """
 
@@ -119,19 +120,21 @@ LONGEST = 2000
 
 
 def reason(error: BaseException, longest: int = 300) -> str:
-    """What an exception of a library says, in one line of at most ``longest`` characters; its kind where it says nothing.
+    """What an exception of a library says, in one line of at most ``longest`` characters; its kind where it says
+    nothing.
 
     An exception of a bundle may fail while it is printed, hold megabytes, or characters that move a terminal's cursor.
     """
     try:
         text = str(error)
-    except Exception:
+    except Exception:  # noqa: BLE001
         text = ""
     return one_line(text, longest) or type(error).__name__
 
 
 LONGEST_SENTENCE = 1500
-"""Characters of an error's message: names in it come from files, and a file may call anything by a name of megabytes."""
+"""Characters of an error's message: names in it come from files, and a file may call anything by a name of
+megabytes."""
 
 
 def sentence(text: str) -> str:

@@ -46,22 +46,30 @@ class Options(JsonRecord):
     method: str = _option("gradcam", "method (default: %(default)s; see inspect)", metavar="NAME")
     device: str = _option("auto", "where the network runs (default: %(default)s)", metavar="auto|cpu|cuda")
     slices: str | None = _option(
-        None, "2-D network: how the volume is cut into pictures (default: axial; a single slice as it is)",
+        None,
+        "2-D network: how the volume is cut into pictures (default: axial; a single slice as it is)",
         choices=("axial", "coronal", "sagittal"),
-    )  # fmt: skip
-    configs: tuple[str, ...] = field(default=(), metadata={"door": "model"})  # says what the model is, as its folder does
+    )
+    configs: tuple[str, ...] = field(
+        default=(), metadata={"door": "model"}
+    )  # says what the model is, as its folder does
     inverse: str = _option(
-        "auto", "way back: one resampling, or the saved operations replayed (default: the first where the voxels allow)",
+        "auto",
+        "way back: one resampling, or the saved operations replayed (default: the first where the voxels allow)",
         choices=("auto", "affine", "operations"),
-    )  # fmt: skip
+    )
     verify: bool = _option(False, "go back both ways and report how far apart they are")
     interpolation: str = _option(
-        "linear", "between activations; nearest shows one block per activation (default: %(default)s)",
+        "linear",
+        "between activations; nearest shows one block per activation (default: %(default)s)",
         choices=("linear", "nearest"),
-    )  # fmt: skip
+    )
     amp: bool = _option(False, "automatic mixed precision: faster on a GPU, a little less exact")
     intermediates_folder: str | None = _option(
-        None, "write every step's volume, forward and backward, into this folder", flag="save-intermediates", metavar="DIR"
+        None,
+        "write every step's volume, forward and backward, into this folder",
+        flag="save-intermediates",
+        metavar="DIR",
     )
 
     def __post_init__(self) -> None:
@@ -80,8 +88,8 @@ class Options(JsonRecord):
 
 
 FORMER_NAMES = {"mixed": "amp", "trail_folder": "intermediates_folder", "trailFolder": "intermediates_folder"}
-"""What options were called once. These names keep working in Python and in saved requests, and their flags on the command
-line (``cli/options.py``). ``blocks=True`` was ``interpolation="nearest"``."""
+"""What options were called once. These names keep working in Python and in saved requests, and their flags on the
+command line (``cli/options.py``). ``blocks=True`` was ``interpolation="nearest"``."""
 
 SLICER_NAMES = {"intermediatesFolder": "intermediates_folder"}
 """The options whose names Slicer would write otherwise."""

@@ -80,7 +80,11 @@ def _middle(runs: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> Voxe
     first, last, j, k = runs
     size = last - first + 1
     total = size.sum()
-    centre_i, centre_j, centre_k = (size * (first + last) / 2).sum() / total, (size * j).sum() / total, (size * k).sum() / total
+    centre_i, centre_j, centre_k = (
+        (size * (first + last) / 2).sum() / total,
+        (size * j).sum() / total,
+        (size * k).sum() / total,
+    )
     i = np.clip(np.ceil(centre_i - 0.5), first, last)
     nearest = (np.square(i - centre_i) + np.square(j - centre_j) + np.square(k - centre_k)).argmin()
     return int(i[nearest]), int(j[nearest]), int(k[nearest])

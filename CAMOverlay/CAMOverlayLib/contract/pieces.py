@@ -1,12 +1,13 @@
 """Long work in pieces, so that an event loop can turn between them and a window stays alive.
 
-Such work is a generator that yields where it may be interrupted, a few milliseconds apart, and returns its value. What it
-yields says whether it must be: ``TURN`` before a long piece that cannot be divided::
+Such work is a generator that yields where it may be interrupted, a few milliseconds apart, and returns its value.
+What it yields says whether it must be: ``TURN`` before a long piece that cannot be divided::
 
     def work():
         for chunk in chunks:
             handle(chunk)
-            yield
+
+Yield:
         return value
 
     value = at_once(work())          # who waits
@@ -70,7 +71,7 @@ class Stepper:
                 pass
         except StopIteration as end:
             self._stopped, value = True, end.value
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001
             self._stopped, error = True, problem
         finally:
             self.busy = False

@@ -118,7 +118,7 @@ def restore(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
             raise _spoilt(where, "an object", value)
         return {key: restore(arguments[1], inner, f"{where}.{key}") for key, inner in value.items()}
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return value if isinstance(value, hint) else _record(hint, value, where)
     return _plain_value(hint, value, where)
 

@@ -141,11 +141,13 @@ class Placement(JsonRecord):
         verdict: ``verified``, or ``inconclusive`` where the volume is too symmetric or too empty to tell.
         words: the same in a sentence.
         score: mutual information in nats between the network's input and the original volume under the tracked affine.
-        candidate: the best of the other placements that were tried, in words, and ``candidate_score`` its mutual information.
+        candidate: the best of the other placements that were tried, in words, and ``candidate_score`` its mutual
+        information.
         inverse: ``affine`` (one resampling through the composed affine) or ``operations`` (the saved operations
             replayed).
         seconds: that the evidence took.
-        shift_mm, turn_degrees, zoom_percent: the smallest shift along, turn about or zoom along any axis of the network's
+        shift_mm, turn_degrees, zoom_percent: the smallest shift along, turn about or zoom along any axis of the
+            network's
             input that this volume would have betrayed; None where none was noticed, or where that is not known.
         parts_mm: the smallest shift of a part of the volume that most parts would have betrayed.
         difference: largest difference between both inverses inside the field of view, where both were asked for.
@@ -284,11 +286,14 @@ class Result(JsonRecord):
         prediction = self.prediction
         count = len(prediction.classes)
         if not 0 < count == len(prediction.outputs) == len(prediction.probabilities):
-            return f"there are {count} classes, {len(prediction.outputs)} outputs, {len(prediction.probabilities)} probabilities"
+            return f"there are {count} classes, {len(prediction.outputs)} outputs, {len(prediction.probabilities)} probabilities"  # noqa: E501
         if prediction.voxels and len(prediction.voxels) != count:
             return f"there are {count} classes and voxels of {len(prediction.voxels)}"
         if not 0 <= prediction.index < count or not 0 <= self.target.index < count:
             return f"class {prediction.index} is predicted and {self.target.index} explained, of {count}"
         if prediction.activation not in ("softmax", "sigmoid", "none"):
             return f"the activation is {prediction.activation[:40]!r}"
-        return next((f"step {n} has an affine of {len(s.affine)} rows" for n, s in enumerate(self.steps) if len(s.affine) != 4), "")
+        return next(
+            (f"step {n} has an affine of {len(s.affine)} rows" for n, s in enumerate(self.steps) if len(s.affine) != 4),
+            "",
+        )

@@ -89,4 +89,6 @@ def class_of(value: Any, where: str) -> Any:
         return value
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    raise TargetError(f"{where} is {str(value)[:60]!r}, a {type(value).__name__}, and no class. Give its index or its name.")
+    raise TargetError(
+        f"{where} is {str(value)[:60]!r}, a {type(value).__name__}, and no class. Give its index or its name."
+    )

@@ -1,0 +1,1 @@
+"""The computation: torch, MONAI and nibabel; never slicer, vtk or Qt."""

@@ -1,10 +1,10 @@
 """What is in memory, explained: any network with any MONAI chain, on a file or an image that was loaded.
 
-    from CAMOverlayLib import explain
+from CAMOverlayLib import explain
 
-    found = explain(model=network, preprocessing=chain, volume="brain.nii.gz", target=1)
-    found.heatmap.to_filename("heatmap.nii.gz")     # a nibabel image on the volume's own grid
-    print(found.result.prediction, found.result.placement.words)
+found = explain(model=network, preprocessing=chain, volume="brain.nii.gz", target=1)
+found.heatmap.to_filename("heatmap.nii.gz")     # a nibabel image on the volume's own grid
+print(found.result.prediction, found.result.placement.words)
 """
 
 from __future__ import annotations
@@ -28,14 +28,13 @@ from ..contract.errors import PreprocessingError, VolumeError, reason
 from ..contract.options import current_names
 from ..contract.request import Progress, Request, Result
 from ..contract.target import TargetSpec
+from .bundle.model import Model, is_regression
+from .cache import Cache
 from .geometry.channels import on_one_grid
+from .geometry.volume import Volume, check_volume, forms_note, header_problem, matrix, native
 from .network.device import choose_device
 from .pipeline import explain_model
 from .progress import Clock
-from .cache import Cache
-from .bundle.model import Model
-from .bundle.model import is_regression
-from .geometry.volume import Volume, check_volume, forms_note, header_problem, matrix, native
 
 
 @dataclass(frozen=True)
@@ -87,10 +86,19 @@ def explain(
     several = volume if isinstance(volume, list) else [volume]
     with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
         result = explain_in(
-            folder, model, preprocessing, [_read(one, number) for number, one in enumerate(several)], target=target,
-            inferer=inferer, classes=classes, multilabel=multilabel, regression=regression, device=device, report=report,
+            folder,
+            model,
+            preprocessing,
+            [_read(one, number) for number, one in enumerate(several)],
+            target=target,
+            inferer=inferer,
+            classes=classes,
+            multilabel=multilabel,
+            regression=regression,
+            device=device,
+            report=report,
             **options,
-        )  # fmt: skip
+        )
         array = np.load(result.heatmap.path)
     return Explanation(nibabel.Nifti1Image(array, np.array(result.heatmap.affine)), result)
 
@@ -157,7 +165,8 @@ def _with_loader(preprocessing: Any) -> Compose:
         several = preprocessing if isinstance(preprocessing, (list, tuple)) else [preprocessing]
         if not all(callable(one) for one in several):
             raise PreprocessingError(
-                f"The preprocessing is a {type(preprocessing).__name__}, not a chain. Give a Compose of MONAI transforms."
+                f"The preprocessing is a {type(preprocessing).__name__}, not a chain. Give a Compose of MONAI "
+                "transforms."
             )
         chain = Compose()
         chain.transforms = tuple(several)
@@ -193,7 +202,9 @@ def _read(source: Any, number: int) -> Volume:
             source, name = nibabel.load(path), path.name.split(".")[0]
             damage = header_problem(source, path, f"'{path}'")
         except Exception as error:  # nibabel raises many kinds
-            raise VolumeError(f"'{source}' cannot be read ({reason(error)}). Give an image file, such as .nii.gz.") from error
+            raise VolumeError(
+                f"'{source}' cannot be read ({reason(error)}). Give an image file, such as .nii.gz."
+            ) from error
         if damage:
             raise VolumeError(damage)
     if hasattr(source, "dataobj"):
@@ -203,7 +214,8 @@ def _read(source: Any, number: int) -> Volume:
             raise VolumeError(f"The voxels of '{name}' cannot be read ({reason(error)}). Export it again.") from error
         if array.ndim == 4 and array.shape[3] > 1:
             raise VolumeError(
-                f"'{name}' is a series of {array.shape[3]} volumes ({array.shape}); extract one 3-D volume (a time point "
+                f"'{name}' is a series of {array.shape[3]} volumes ({array.shape}); extract one 3-D volume (a time "
+                "point "
                 "or a channel) and pass that."
             )
         array = array[..., 0, :] if array.ndim == 5 and array.shape[3] == 1 else array  # colour, as NIfTI has it

@@ -1,6 +1,7 @@
 """What stays warm between explanations, so that another class, method or layer is not another start.
 
-Everything is kept under a key made of content: the bundle's files by size, number and times of change (that of the file itself too, which cannot be set), the volume's voxels and
+Everything is kept under a key made of content: the bundle's files by size, number and times of change (that of the
+file itself too, which cannot be set), the volume's voxels and
 affine by hash. What changed in the slightest is therefore another thing, and the old one falls out when its place is
 needed. A worker keeps one :class:`Cache` for its life; a single command needs none.
 """
@@ -13,12 +14,12 @@ from typing import Generic, TypeVar
 
 import torch
 
-from .inference import Inference
 from .bundle.bundle import Bundle
-from .network.layers import LayerTable
 from .bundle.model import Model
-from .preprocessing.inputs import NetworkInputs
 from .geometry.volume import Volume
+from .inference import Inference
+from .network.layers import LayerTable
+from .preprocessing.inputs import NetworkInputs
 
 Kept = TypeVar("Kept")
 
@@ -85,7 +86,12 @@ class Cache:
         return self._tables.get((model.key, tuple(sample.shape)), make)
 
     def applied(
-        self, model: Model, volumes: Sequence[Volume], slices: str | None, amp: bool, make: Callable[[], list[Inference]]
+        self,
+        model: Model,
+        volumes: Sequence[Volume],
+        slices: str | None,
+        amp: bool,
+        make: Callable[[], list[Inference]],
     ) -> list[Inference]:
         """The network applied to every piece of the volumes; each keeps what it can use again."""
         return self._applied.get((model.key, volumes_identity(volumes), slices, amp), make)
@@ -94,4 +100,3 @@ class Cache:
 def volumes_identity(volumes: Sequence[Volume]) -> Hashable:
     """Voxels, type, shape and affine of each volume."""
     return tuple(v.voxel_hash for v in volumes)
-

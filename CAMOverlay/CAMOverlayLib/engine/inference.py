@@ -18,12 +18,12 @@ from torch.nn.functional import interpolate
 
 from ..contract.errors import BundleError
 from ..contract.request import Prediction
-from .network.forward import ForwardPass, forward_to_layers, frozen, require_finite, run_network
 from .geometry.resample import to_input_grid
 from .methods import Case, Method
 from .methods.gradcam import weighted_sum
-from .progress import Step
+from .network.forward import ForwardPass, forward_to_layers, frozen, require_finite, run_network
 from .network.strides import true_steps
+from .progress import Step
 from .target.targets import Objective
 
 
@@ -71,10 +71,18 @@ class FullImageInference:
         return self._forward(layers if self._keep else ()).output
 
     def attribute(
-        self, method: Method, layers: Sequence[str], prediction: Prediction, objective: Objective, step: Step, nearest: bool = False
+        self,
+        method: Method,
+        layers: Sequence[str],
+        prediction: Prediction,
+        objective: Objective,
+        step: Step,
+        nearest: bool = False,
     ) -> AttributionMap:
         forward = self._forward(layers)
-        raw = method.compute(Case(self.network, self.image, forward, tuple(layers), prediction, objective, step)).float()
+        raw = method.compute(
+            Case(self.network, self.image, forward, tuple(layers), prediction, objective, step)
+        ).float()
         steps = true_steps(self.network, self.image, _layer_of(forward, layers, raw), tuple(raw.shape))
         return AttributionMap(raw, tuple(raw.shape), steps or _stride(self.image, raw), steps)
 
@@ -112,7 +120,7 @@ class SlidingWindowInference:
     def blend(self) -> str:
         """By which weights windows are blended, in words; with constant ones their edges may show."""
         mode = getattr(self._inferer, "mode", None)
-        return f", blended with {str(getattr(mode, 'value', mode))} weights" if mode else ""
+        return f", blended with {getattr(mode, 'value', mode)!s} weights" if mode else ""
 
     def predict(self, layers: Sequence[str], step: Step) -> Tensor:
         if self._output is None:
@@ -128,7 +136,13 @@ class SlidingWindowInference:
         return self._output
 
     def attribute(
-        self, method: Method, layers: Sequence[str], prediction: Prediction, objective: Objective, step: Step, nearest: bool = False
+        self,
+        method: Method,
+        layers: Sequence[str],
+        prediction: Prediction,
+        objective: Objective,
+        step: Step,
+        nearest: bool = False,
     ) -> AttributionMap:
         """
         Args:
@@ -140,7 +154,15 @@ class SlidingWindowInference:
         # The region travels as one more channel, so that the inferer cuts it as it cuts the image; what it pads is
         # outside of it.
         given = torch.cat([self.image, region], 1)
-        run = _WindowRun(self.network, method, tuple(layers), prediction, self._objective(method, prediction, objective), outside + 0.5, self.centred)
+        run = _WindowRun(
+            self.network,
+            method,
+            tuple(layers),
+            prediction,
+            self._objective(method, prediction, objective),
+            outside + 0.5,
+            self.centred,
+        )
         if method.channels is None:
             values = self._each(given, lambda window, within: run.explain(window, within, nearest), step, 1)
         else:
@@ -157,7 +179,9 @@ class SlidingWindowInference:
         """The goal as the method has it, decided once on the answer for the whole and not in each window."""
         if self._output is None:
             return objective
-        return method.objective(Case(self.network, self.image, ForwardPass(self._output, {}, {}), (), prediction, objective))
+        return method.objective(
+            Case(self.network, self.image, ForwardPass(self._output, {}, {}), (), prediction, objective)
+        )
 
     def _each(self, given: Tensor, explain: Callable, step: Step, rounds: int, second: bool = False) -> Tensor:
         """What ``explain`` makes of every window (C×spatial), blended: spatial."""
@@ -174,8 +198,8 @@ class SlidingWindowInference:
 
     @property
     def centred(self) -> bool:
-        """The inferer itself puts a smaller answer into the centre of its window (HoVerNet), instead of taking it as one
-        of a coarser grid over the whole window."""
+        """The inferer itself puts a smaller answer into the centre of its window (HoVerNet), instead of taking it as
+        one of a coarser grid over the whole window."""
         own = getattr(type(self._inferer), "process_output", None)
         return own is not None and own is not getattr(SlidingWindowInferer, "process_output", None)
 
@@ -196,7 +220,8 @@ class SlidingWindowInference:
                 self._inferer(self.image, look)
         except TypeError as error:
             raise BundleError(
-                f"The inferer {type(self._inferer).__name__} asks for more than an image and a network ({error}), so it "
+                f"The inferer {type(self._inferer).__name__} asks for more than an image and a network ({error}), so "
+                "it "
                 "cannot be explained. A SlidingWindowInferer or a SliceInferer can."
             ) from error
         if not found:
@@ -229,9 +254,15 @@ class _WindowRun:
     """
 
     def __init__(
-        self, network: nn.Module, method: Method, layers: tuple[str, ...], prediction: Prediction, objective: Objective,
-        inside: float, centred: bool,
-    ) -> None:  # fmt: skip
+        self,
+        network: nn.Module,
+        method: Method,
+        layers: tuple[str, ...],
+        prediction: Prediction,
+        objective: Objective,
+        inside: float,
+        centred: bool,
+    ) -> None:
         self._network, self._method, self._layers = network, method, layers
         self._prediction, self._objective = prediction, objective
         self._inside, self._centred = inside, centred

@@ -17,7 +17,11 @@ from .network.layers import LayerTable, likely_layers, list_layers, record_layer
 
 
 def choose_layers(
-    method: Method, wanted: str | None, model: Model, applied: Inference, cache: Cache,
+    method: Method,
+    wanted: str | None,
+    model: Model,
+    applied: Inference,
+    cache: Cache,
 ) -> tuple[tuple[str, ...], str | None]:
     """The layers that the method needs, at the layer asked for or at the default one; and a finer layer, if any.
 
@@ -52,8 +56,8 @@ def layers_of(bundle: Bundle) -> tuple[nn.Module, tuple[int, ...], LayerTable | 
     """The network, the C×spatial input that it was looked at with, and its layers (None of a compiled network).
 
     Raises:
-        UntrustedBundleError, BundleError, WeightsError: the bundle does not evaluate, asks for more than an image, or its
-            network does not take the input that the bundle describes.
+        UntrustedBundleError, BundleError, WeightsError: the bundle does not evaluate, asks for more than an image, or
+            its network does not take the input that the bundle describes.
         LayerError: no layer has an output with spatial extent.
     """
     bundle.require_explainable()

@@ -89,11 +89,13 @@ def explain_model(
         plans = [plan_inversion(trace, request.inverse) for trace in inputs.traces]
     with clock.stage("forward") as step, running(model.network, request.amp, model.runner):
         inferences = _infer(model, volumes, request, cache, inputs)
-        regions = [
-            TargetRegions(inputs.grid, trace.input_grid, plan.affine_holds, masks)
-            for trace, plan in zip(inputs.traces, plans, strict=True)
-        ]
-        explained = _explained(model, request, cache, method, inferences, regions, step)
+        grids = [(trace.input_grid, plan.affine_holds) for trace, plan in zip(inputs.traces, plans, strict=True)]
+        regions = [TargetRegions(inputs.grid, grid, holds, masks) for grid, holds in grids]
+        layers, finer = choose_layers(method, request.layer, model, inferences[0], cache)
+        outputs = [one.predict(layers, sub_progress(step, n, len(inferences))) for n, one in enumerate(inferences)]
+        prediction = combine([predict(o, model.info.classes, model.multilabel, model.regression) for o in outputs])
+        objectives = build_objectives(outputs, request.target, prediction, regions)
+        explained = Explained(inferences, layers, finer, prediction, objectives)
     with clock.stage("backward") as step, running(model.network, request.amp, method.title):
         maps = _attribute(method, explained, nearest, step)
         values, magnitude = normalise([one.values if one else None for one in maps])
@@ -101,12 +103,14 @@ def explain_model(
         strides = next((one.steps for one in maps if one), None)
         heatmap = assemble(inputs, plans, values, request.verify, nearest, step, strides)
     with clock.stage("write"):
-        array = save_array(heatmap.array, inputs.volume.affine, inputs.volume.name, Path(request.output_folder) / "heatmap.npy")
+        volume, file = inputs.volume, Path(request.output_folder) / "heatmap.npy"
+        array = save_array(heatmap.array, volume.affine, volume.name, file)
         hottest = inputs.piece_at(heatmap.peak) if heatmap.peak is not None else 0
         if request.intermediates_folder is not None and values[hottest] is not None:
             folder = Path(request.intermediates_folder)
             save_intermediates(values[hottest], inputs.traces[hottest], plans[hottest], folder, strides)
-    return tell(Told(model, volumes, method, inputs, plans, explained, maps, magnitude, heatmap, hottest), array, notes, clock.seconds)
+    told = Told(model, volumes, method, inputs, plans, explained, maps, magnitude, heatmap, hottest)
+    return tell(told, array, notes, clock.seconds)
 
 
 def _preprocess(model: Model, volumes: Sequence[Volume], request: Request, cache: Cache, step: Step) -> NetworkInputs:
@@ -130,21 +134,12 @@ def _infer(
     return cache.applied(model, volumes, request.slices, request.amp, apply_network)
 
 
-def _explained(
-    model: Model, request: Request, cache: Cache, method: Method, inferences: list[Inference], regions: list[TargetRegions],
-    step: Step,
-) -> Explained:  # fmt: skip
-    layers, finer = choose_layers(method, request.layer, model, inferences[0], cache)
-    outputs = [one.predict(layers, sub_progress(step, n, len(inferences))) for n, one in enumerate(inferences)]
-    prediction = combine([predict(o, model.info.classes, model.multilabel, model.regression) for o in outputs])
-    return Explained(inferences, layers, finer, prediction, build_objectives(outputs, request.target, prediction, regions))
-
-
 def _attribute(method: Method, explained: Explained, nearest: bool, step: Step) -> list[AttributionMap | None]:
     """One map per piece; None where a piece holds nothing of the target."""
     count = len(explained.inferences)
     return [
         one.attribute(method, explained.layers, explained.prediction, objective, sub_progress(step, n, count), nearest)
-        if objective else None
+        if objective
+        else None
         for n, (one, objective) in enumerate(zip(explained.inferences, explained.objectives, strict=True))
-    ]  # fmt: skip
+    ]

@@ -15,7 +15,15 @@ Step = Callable[[int, int, str], None]
 """Called before each piece of a long computation: its number, how many there are, in words. Raising from it ends it."""
 
 # Share of a run that is done when a stage begins, for a progress bar that moves evenly on a CPU.
-BEGINS = {"volume": 0.02, "bundle": 0.10, "preprocess": 0.15, "forward": 0.45, "backward": 0.65, "inverse": 0.70, "write": 0.95}
+BEGINS = {
+    "volume": 0.02,
+    "bundle": 0.10,
+    "preprocess": 0.15,
+    "forward": 0.45,
+    "backward": 0.65,
+    "inverse": 0.70,
+    "write": 0.95,
+}
 
 
 class Clock:

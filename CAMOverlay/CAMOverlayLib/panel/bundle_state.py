@@ -39,7 +39,7 @@ class BundleState:
             return cls(folder, info, code_of(folder, configs))
         except BundleError as error:
             return cls(folder, problem=inThePanel(error))
-        except Exception as error:  # metadata may have any shape
+        except Exception as error:  # metadata may have any shape  # noqa: BLE001
             return cls(folder, problem=_("The bundle's metadata cannot be understood: {error}").format(error=error))
 
     @property

@@ -1,4 +1,5 @@
-"""The panel: ties the sections to the parameter node, and a press of Apply to a run. Start reading at :meth:`Panel.apply`."""
+"""The panel: ties the sections to the parameter node, and a press of Apply to a run. Start reading at
+:meth:`Panel.apply`."""
 
 from __future__ import annotations
 
@@ -11,21 +12,22 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ..contract.errors import CAMOverlayError, Cancelled, UntrustedBundleError
-from ..logic import OverlayLogic
 from ..contract.request import Progress
-from ..scene.overlay import heat_view, node as overlay
-from .dialogs import trust
+from ..logic import OverlayLogic
+from ..scene.overlay import heat_view
+from ..scene.overlay import node as overlay
 from .bundle_state import BundleState
+from .dialogs import trust
+from .dialogs.install import Installer, usesOwnPython
+from .dialogs.zoo import ZooRow
+from .parameters import PanelParameters
+from .remedies import inThePanel
 from .sections.display import DisplaySection
 from .sections.explain import ExplainSection
 from .sections.inputs import InputsSection
-from .dialogs.install import Installer, usesOwnPython
-from .parameters import PanelParameters
 from .sections.progress import ProgressSection
-from .remedies import inThePanel
 from .sections.results import ResultSection
 from .shipped import isShippedBundle
-from .dialogs.zoo import ZooRow
 
 
 class Panel(VTKObservationMixin):
@@ -138,7 +140,9 @@ class Panel(VTKObservationMixin):
             button.toolTip = _("Stop the computation. Nothing is changed.")
         else:
             button.toolTip = problem or _("Explain the chosen class and show the heatmap over the volume.")
-        self.ui.layersButton.enabled = not self.busy and self.inputs.bundle is not None and not self.inputs.bundle.problem
+        self.ui.layersButton.enabled = (
+            not self.busy and self.inputs.bundle is not None and not self.inputs.bundle.problem
+        )
 
     def _problem(self) -> str:
         """Why Apply cannot be pressed, or an empty text."""
@@ -156,7 +160,9 @@ class Panel(VTKObservationMixin):
             return problem
         output = self.parameters.overlayVolume
         if output is not None and output.GetImageData() is not None and not overlay.isOverlay(output):
-            return _("The output “{name}” is an image of its own, not an overlay. Choose another one.").format(name=output.GetName())
+            return _("The output “{name}” is an image of its own, not an overlay. Choose another one.").format(
+                name=output.GetName()
+            )
         return ""
 
     # A run, from the press of Apply to the overlay.
@@ -226,7 +232,8 @@ class Panel(VTKObservationMixin):
             then()
 
         def stillMeant() -> bool:
-            """Scripts and other modules go on while a question is open: the scene may be closed, another bundle chosen."""
+            """Scripts and other modules go on while a question is open: the scene may be closed, another bundle
+            chosen."""
             if self._preparing is not ticket:
                 return False
             if self.inputs.bundle is None or self.inputs.bundle.folder != bundle.folder:
@@ -324,7 +331,9 @@ class Panel(VTKObservationMixin):
             self.inputs.keepInHistory()
         if self.parameters is not None and self.parameters.overlayVolume is not node:
             self.parameters.overlayVolume = node
-            overlay.jumpToPeak(node, centre=False)  # or a small new overlay might lie in none of the slices that are shown
+            overlay.jumpToPeak(
+                node, centre=False
+            )  # or a small new overlay might lie in none of the slices that are shown
         self.display.renewFieldOfView()
         heat_view.bringHeatIntoView(node)  # another class or method may have its heat elsewhere
         hello = self.logic.worker.hello

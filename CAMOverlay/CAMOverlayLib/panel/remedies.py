@@ -35,4 +35,3 @@ def _remedy(error: BaseException) -> str:
     if isinstance(error, DeviceError):
         return _("Choose another device under Advanced.")
     return ""
-

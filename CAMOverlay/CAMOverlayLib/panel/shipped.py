@@ -15,6 +15,6 @@ SHIPPED = frozenset({"2b576d3e2df92b5325fbf7f366e5d923f25f4ccb8d998f5869a54b2d39
 
 
 def isShippedBundle(folder: str | Path, contentHash: str) -> bool:
-    """Whether a folder with this content hash is a bundle that ships with the module, unchanged and in its own place."""
+    """Whether a folder with this content hash is a bundle that ships with the module, unchanged and in its own
+    place."""
     return contentHash in SHIPPED and Path(folder).resolve() == DEMO_BUNDLE.resolve()
-

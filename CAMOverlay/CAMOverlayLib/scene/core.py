@@ -189,7 +189,7 @@ def drawableImage(image: vtk.vtkImageData) -> vtk.vtkImageData:
     if scalars is None or scalars.GetDataType() not in kinds or scalars.GetDataTypeSize() < 8:
         return image
     voxels = numpy_support.vtk_to_numpy(scalars)
-    fits = voxels.size > 0 and -(1 << 31) <= int(voxels.min()) and int(voxels.max()) < 1 << 31
+    fits = voxels.size > 0 and int(voxels.min()) >= -(1 << 31) and int(voxels.max()) < 1 << 31
     converted = numpy_support.numpy_to_vtk(voxels.astype(np.int32 if fits else np.float64), deep=True)
     converted.SetName(scalars.GetName() or "")
     drawable = vtk.vtkImageData()

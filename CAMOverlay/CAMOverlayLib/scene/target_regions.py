@@ -57,9 +57,8 @@ def targetAt(
     if mask is not None:
         isFile = isinstance(mask, (str, Path))
         added["mask"] = absolute(mask) if isFile else exportMask(mask, inputVolume, folder, segment, label)
-    if mask is None or isinstance(mask, (str, Path)):
-        if segment is not None or label is not None:
-            raise TargetError("A segment or label was named without its node. Give the segmentation or label map as mask.")
+    if (mask is None or isinstance(mask, (str, Path))) and (segment is not None or label is not None):
+        raise TargetError("A segment or label was named without its node. Give the segmentation or label map as mask.")
     if point is not None:
         added["ras"] = pointIn(inputVolume, point)
     if not added:

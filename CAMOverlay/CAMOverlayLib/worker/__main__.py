@@ -3,14 +3,14 @@
 import json
 import sys
 
-if sys.version_info < (3, 10):
+if sys.version_info < (3, 10):  # noqa: UP036
     sys.stdout.write(
         json.dumps(
             {
                 "type": "failure",
                 "run": "",
                 "kind": "WorkerError",
-                "message": "The Python %s is version %d.%d; 3.10 or later is needed. Choose another Python."
+                "message": "The Python %s is version %d.%d; 3.10 or later is needed. Choose another Python."  # noqa: UP031
                 % (sys.executable, sys.version_info[0], sys.version_info[1]),
             }
         )
@@ -19,6 +19,6 @@ if sys.version_info < (3, 10):
     sys.stdout.flush()
     sys.exit(1)
 
-from .server import main  # noqa: E402
+from .server import main
 
 sys.exit(main(*map(float, sys.argv[1:])))

@@ -25,7 +25,7 @@ from typing import Any
 from ..contract.errors import CAMOverlayError, Cancelled, WorkerError, reason
 from ..contract.pieces import Pieces, Stepper
 from ..contract.records import absolute, plain
-from ..contract.request import Progress, Request, Result, STAGES
+from ..contract.request import STAGES, Progress, Request, Result
 from ..contract.target import VolumeFile
 from . import processes
 from .interpreter import LIBRARY, child_environment, find_python, named_from_here
@@ -121,7 +121,7 @@ class Run:
         if self.cancelled_at is None:
             try:
                 self._on_progress(progress)
-            except (Exception, Cancelled) as error:  # the caller's way to end a run; a slot could not raise it
+            except (Exception, Cancelled) as error:  # the caller's way to end a run; a slot could not raise it  # noqa: BLE001
                 self.error = error
                 self.cancel()
 
@@ -161,7 +161,7 @@ class Run:
 
         try:
             value = self._finish(answer)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             ended(None, error)
             return
         if isinstance(value, Generator):
@@ -219,7 +219,7 @@ def _named(error: BaseException, what: str) -> CAMOverlayError | Cancelled:
 def _tell(listener: Callable[[Any], None], what: Any) -> None:
     try:
         listener(what)
-    except Exception:  # the caller's, and the next run must start all the same
+    except Exception:  # the caller's, and the next run must start all the same  # noqa: BLE001
         traceback.print_exc()
 
 
@@ -513,7 +513,10 @@ class Worker:
         if run.cancelled_at is not None and now - run.cancelled_at > GRACE:
             self._kill()
         elif self._phase == STARTING and self._silent > self._start_within:
-            self._give_up(f"'{self._interpreter()}' did not answer within {self._start_within:g} s of its start. Choose another Python.")
+            self._give_up(
+                f"'{self._interpreter()}' did not answer within {self._start_within:g} s of its start. Choose "
+                "another Python."
+            )
         elif self._phase != STARTING and self._silent > self._hang_after + 2:  # by then it should have ended itself
             self._give_up(self._hung())
 
@@ -568,7 +571,9 @@ class Worker:
             return f"'{self._interpreter()}' cannot be started: {end.problem}. Choose another Python."
         how = _how(end)
         if phase == STARTING:
-            return f"'{self._interpreter()}' ended {how} before it answered; it may be no Python. Choose another Python."
+            return (
+                f"'{self._interpreter()}' ended {how} before it answered; it may be no Python. Choose another Python."
+            )
         if phase == LOADING:
             return f"The computation process ended {how} while it loaded the libraries."
         if end.code == 1 and "\nTimeout (" in "\n" + self.log:  # it noticed by itself, and said where it was
@@ -602,7 +607,9 @@ class Worker:
             result = Result.from_dict(answer)
             _check_array(result.heatmap)
         except (TypeError, ValueError, AttributeError, EOFError, OSError) as error:
-            raise self._with_log(f"The computation process returned a result that is not whole: {reason(error)}.") from None
+            raise self._with_log(
+                f"The computation process returned a result that is not whole: {reason(error)}."
+            ) from None
         return result
 
 
@@ -613,7 +620,9 @@ def last_words(log: str, most: int = 10) -> list[str]:
     beginning says where it was.
     """
     lines = [line[:200] for line in log.splitlines() if line.strip() and not line.startswith("Extension modules:")]
-    dump = max((i for i, line in enumerate(lines) if line.startswith(("Fatal Python error", "Timeout ("))), default=None)
+    dump = max(
+        (i for i, line in enumerate(lines) if line.startswith(("Fatal Python error", "Timeout ("))), default=None
+    )
     if dump is None:
         return lines[-most:]
     thread = max((i for i, line in enumerate(lines) if "most recent call first" in line), default=dump)

@@ -13,7 +13,14 @@ LIBRARY = Path(__file__).resolve().parents[2]
 """The folder that contains ``CAMOverlayLib``: all that another Python needs of this extension."""
 
 _SEARCH_PATHS = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FRAMEWORK_PATH")
-_OF_ONE_PYTHON = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONEXECUTABLE", "PYTHONNOUSERSITE", "__PYVENV_LAUNCHER__")
+_OF_ONE_PYTHON = (
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "PYTHONEXECUTABLE",
+    "PYTHONNOUSERSITE",
+    "__PYVENV_LAUNCHER__",
+)
 
 
 def own_python() -> str:
@@ -34,7 +41,9 @@ def find_python(python: str | os.PathLike[str] | None) -> str:
         inside = [path / p for p in ("bin/python", "bin/python3", "python.exe", "Scripts/python.exe")]
         found = next((p for p in inside if p.is_file()), None)
         if found is None:
-            raise WorkerError(f"The folder '{given}' contains no Python. Choose a Python interpreter or its environment.")
+            raise WorkerError(
+                f"The folder '{given}' contains no Python. Choose a Python interpreter or its environment."
+            )
         path = found
     elif path.name == given and not os.path.exists(path):
         path = Path(shutil.which(given) or given)
@@ -57,7 +66,8 @@ def named_from_here(python: str | os.PathLike[str] | None) -> str | None:
 def child_environment(python: str) -> dict[str, str]:
     """The variables to start a Python with: those that Slicer was started with, not those that it made for itself.
 
-    ``PythonSlicer`` adds Slicer's own again. For any other Python what could lead it into Slicer's libraries is left out.
+    ``PythonSlicer`` adds Slicer's own again. For any other Python what could lead it into Slicer's libraries is left
+    out.
     """
     environment, home = _outside_slicer()
     path = [str(LIBRARY)]
@@ -82,7 +92,7 @@ def _outside_slicer() -> tuple[dict[str, str], str]:
     if app is None or not hasattr(app, "startupEnvironment"):
         return dict(os.environ), ""
     startup = app.startupEnvironment()
-    return {str(key): str(startup.value(key)) for key in startup.keys()}, str(app.slicerHome)
+    return {str(key): str(startup.value(key)) for key in startup}, str(app.slicerHome)
 
 
 def _inside(entry: str, home: str) -> bool:

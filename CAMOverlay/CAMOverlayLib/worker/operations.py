@@ -44,8 +44,8 @@ class Operations:
         """Whether this process may do it. It runs the code of one bundle, as that was when it was first run: whatever
         code leaves behind in a process (modules, patched functions, threads) then meets no other bundle."""
         from ..contract.bundle_content import essential, signature
-        from ..engine.bundle.isolation import left_behind
         from ..contract.errors import BundleError
+        from ..engine.bundle.isolation import left_behind
 
         folder = payload.get("bundle")
         if not folder or not (payload.get("trust") or payload.get("trusted_hash")):
@@ -65,7 +65,8 @@ class Operations:
         return explain(Request.from_dict(payload), report, self.cache).to_dict()
 
     def inspect(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
-        """What a bundle is. In: ``bundle``, ``trust`` or ``trusted_hash``, perhaps ``configs``. Out: ``info``, ``code``, ``content_hash``, and of a trusted one
+        """What a bundle is. In: ``bundle``, ``trust`` or ``trusted_hash``, perhaps ``configs``. Out: ``info``,
+        ``code``, ``content_hash``, and of a trusted one
         ``transforms`` (names) and ``layers`` (name, kind, shape, stride, receptive_field, layout) with the ``default``
         and the last of every resolution, ``stages``, among them. ``methods`` says what there is: name, title, paper,
         description."""
@@ -75,7 +76,11 @@ class Operations:
         bundle = Bundle(
             payload["bundle"], bool(payload.get("trust")), payload.get("configs") or (), payload.get("trusted_hash")
         )
-        answer = {"info": asdict(bundle.info), "code": asdict(bundle.code), "content_hash": bundle.content_hash}
+        answer: dict[str, Any] = {
+            "info": asdict(bundle.info),
+            "code": asdict(bundle.code),
+            "content_hash": bundle.content_hash,
+        }
         answer["methods"] = self.methods()
         if not bundle.trust:
             return answer

@@ -47,7 +47,7 @@ def kill(pid: int) -> None:
 def lead_a_group() -> None:
     """Make this process the head of a session of its own, so that all it starts can be ended with it."""
     if hasattr(os, "setsid"):
-        try:
+        try:  # noqa: SIM105
             os.setsid()
         except OSError:
             pass  # it is one already
@@ -79,7 +79,7 @@ def _streams(pid: int, which: tuple[int, ...] | None = None) -> set[str]:
     numbers = map(str, which) if which is not None else os.listdir(folder)
     found = set()
     for number in numbers:
-        try:
+        try:  # noqa: SIM105
             found.add(os.readlink(folder / number))
         except OSError:
             pass  # closed meanwhile
@@ -87,7 +87,7 @@ def _streams(pid: int, which: tuple[int, ...] | None = None) -> set[str]:
 
 
 def _parent_by_ps(pid: int) -> int:
-    found = subprocess.run(["ps", "-o", "ppid=", "-p", str(pid)], capture_output=True, text=True, timeout=2)
+    found = subprocess.run(["ps", "-o", "ppid=", "-p", str(pid)], capture_output=True, text=True, timeout=2)  # noqa: S603, S607
     return int(found.stdout.strip() or 0)
 
 
@@ -98,10 +98,17 @@ def _parents_on_windows() -> dict[int, int]:
 
     class Entry(ctypes.Structure):
         _fields_ = [
-            ("size", wintypes.DWORD), ("usage", wintypes.DWORD), ("pid", wintypes.DWORD), ("heap", ctypes.c_size_t),
-            ("module", wintypes.DWORD), ("threads", wintypes.DWORD), ("parent", wintypes.DWORD),
-            ("priority", wintypes.LONG), ("flags", wintypes.DWORD), ("file", ctypes.c_char * 260),
-        ]  # fmt: skip
+            ("size", wintypes.DWORD),
+            ("usage", wintypes.DWORD),
+            ("pid", wintypes.DWORD),
+            ("heap", ctypes.c_size_t),
+            ("module", wintypes.DWORD),
+            ("threads", wintypes.DWORD),
+            ("parent", wintypes.DWORD),
+            ("priority", wintypes.LONG),
+            ("flags", wintypes.DWORD),
+            ("file", ctypes.c_char * 260),
+        ]
 
     kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]
     kernel.CreateToolhelp32Snapshot.restype = wintypes.HANDLE

@@ -92,7 +92,8 @@ class Answer(JsonRecord):
 
 @dataclass(frozen=True)
 class Failure(JsonRecord):
-    """A run ended by an error, named as in :mod:`CAMOverlayLib.contract.errors`, with the setting that would mend it. Without a
+    """A run ended by an error, named as in :mod:`CAMOverlayLib.contract.errors`, with the setting that would mend it.
+    Without a
     run: the worker itself cannot work."""
 
     run: str
@@ -149,7 +150,9 @@ def decode(line: bytes) -> Message:
     try:
         return cls.from_dict(body)  # type: ignore[return-value]
     except (ValueError, CAMOverlayError) as error:
-        raise ProtocolError(f"{excerpt(line)!r} is not a whole '{kind}' message ({one_line(str(error), 200)})") from None
+        raise ProtocolError(
+            f"{excerpt(line)!r} is not a whole '{kind}' message ({one_line(str(error), 200)})"
+        ) from None
 
 
 def _finite(text: str) -> float:

@@ -150,7 +150,8 @@ class Channel:
         line = encode(message)
         if len(line) > LONGEST_LINE:
             raise WorkerError(
-                f"The answer is {len(line) / 1e6:.0f} MB of text where {LONGEST_LINE / 1e6:.0f} MB can be passed on. The "
+                f"The answer is {len(line) / 1e6:.0f} MB of text where {LONGEST_LINE / 1e6:.0f} MB can be passed on. "
+                "The "
                 "names in the bundle's configuration may be too long."
             )
         with self._lock:
@@ -193,11 +194,15 @@ class Server:
 
         try:
             operations = Operations(self._check)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             traceback.print_exc()
-            message = f"The Python {sys.executable} cannot load the libraries ({type(error).__name__}: {reason(error)}). "
+            message = (
+                f"The Python {sys.executable} cannot load the libraries ({type(error).__name__}: {reason(error)}). "
+            )
             short = out_of_memory(error) is not None
-            message += "There is not enough memory: close other programs." if short else "Repair it or choose another Python."
+            message += (
+                "There is not enough memory: close other programs." if short else "Repair it or choose another Python."
+            )
             self._channel.send(Failure("", "WorkerError", message))
             return 1
         self._channel.send(Ready())
@@ -211,7 +216,7 @@ class Server:
             try:
                 value = self._operation(operations, call)(call.payload, self._report)
                 self._channel.send(Answer(call.run, value))
-            except BaseException as error:  # a bundle's code may raise anything, SystemExit too
+            except BaseException as error:  # a bundle's code may raise anything, SystemExit too  # noqa: BLE001
                 self._channel.send(self._told(call.run, error))
             self._running = ""
 
@@ -239,8 +244,10 @@ class Server:
         """A failure, whatever the error is: one that cannot be printed must not end the process, nor one of 50 MB."""
         try:
             failure = self._failure(run, error)
-        except BaseException as second:
-            failure = Failure(run, "WorkerError", f"The computation failed unexpectedly: {type(error).__name__}: {reason(second)}")
+        except BaseException as second:  # noqa: BLE001
+            failure = Failure(
+                run, "WorkerError", f"The computation failed unexpectedly: {type(error).__name__}: {reason(second)}"
+            )
         text = failure.message
         if len(text) > LONGEST_MESSAGE:
             text = text[:LONGEST_MESSAGE] + f"… ({len(text)} characters)"
@@ -259,7 +266,7 @@ class Server:
             return Failure(run, kind, str(error), getattr(error, "setting", ""))
         try:
             lines = "".join(traceback.format_exception(type(error), error, error.__traceback__)).strip().splitlines()
-        except Exception:  # its own text fails
+        except Exception:  # its own text fails  # noqa: BLE001
             lines = []
         lines = [line[:500] for line in lines]
         print(*lines[-200:], sep="\n", file=sys.stderr)
@@ -282,7 +289,7 @@ class Server:
                         self._calls.put(message)
                     elif isinstance(message, Cancel):
                         self._cancelled.add(message.run)
-        except Exception:
+        except Exception:  # noqa: BLE001
             traceback.print_exc()
         finally:
             self._end()

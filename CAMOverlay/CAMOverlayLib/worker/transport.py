@@ -12,7 +12,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 TICK = 0.05
@@ -134,28 +136,33 @@ class QtTransport:
     def later(self, call: Callable[[], None]) -> None:
         self._qt.QTimer.singleShot(0, call)
 
+    @property
+    def _told(self) -> Listener:
+        assert self._listener is not None  # nothing comes from a process that was not started
+        return self._listener
+
     def _read_output(self) -> None:
         if data := self._process.readAllStandardOutput().data():
-            self._listener.on_output(data)
+            self._told.on_output(data)
 
     def _read_log(self) -> None:
         if data := self._process.readAllStandardError().data():
-            self._listener.on_log(data)
+            self._told.on_log(data)
 
     def _finished(self) -> None:
         self._read_log()
         self._read_output()
         code, crashed = int(self._process.exitCode()), self._process.exitStatus() == self._qt.QProcess.CrashExit
-        self._listener.on_exit(Exit(signal=code or 9) if crashed else Exit(code))
+        self._told.on_exit(Exit(signal=code or 9) if crashed else Exit(code))
 
     def _failed(self) -> None:
         if self._process.error() == self._qt.QProcess.FailedToStart:  # every other error is followed by finished
             end = Exit(problem=str(self._process.errorString()))
             # Qt may say so while start() is still being called.
-            self._qt.QTimer.singleShot(0, lambda: self._listener.on_exit(end))
+            self._qt.QTimer.singleShot(0, lambda: self._told.on_exit(end))
 
     def _tick(self) -> None:
-        self._listener.on_tick()
+        self._told.on_tick()
 
     def _quit(self) -> None:
         if self._listener is not None:
@@ -177,8 +184,14 @@ class PipeTransport:
         self._listener = listener
         pipe = subprocess.PIPE
         try:
-            process = subprocess.Popen(
-                command, bufsize=0, cwd=folder, env=environment, stdin=pipe, stdout=pipe, stderr=pipe,
+            process = subprocess.Popen(  # noqa: S603
+                command,
+                bufsize=0,
+                cwd=folder,
+                env=environment,
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
         except OSError as error:
@@ -193,10 +206,10 @@ class PipeTransport:
         return self._process.pid if self._process else 0
 
     def write(self, data: bytes) -> None:
-        try:
+        if self._process is None or self._process.stdin is None:
+            return
+        with suppress(OSError):  # it has ended, which is about to be told
             self._process.stdin.write(data)
-        except OSError:
-            pass  # it has ended, which is about to be told
 
     def kill(self) -> None:
         if self._process is not None:
@@ -213,7 +226,7 @@ class PipeTransport:
         for call in due:
             call()
         self._tell(0.001 if self._later else seconds)
-        if self._ticking:
+        if self._ticking and self._listener is not None:
             self._listener.on_tick()
 
     def join(self, seconds: float) -> None:
@@ -246,12 +259,17 @@ class PipeTransport:
         try:
             while data := os.read(stream.fileno(), 1 << 16):
                 # Words of a grandchild that outlives the process are not the next process's.
-                self._events.put(lambda data=data: tell(data) if process is self._process else None)
+                self._events.put(partial(self._pass_on, process, data, tell))
         except (OSError, ValueError):
             pass
 
+    def _pass_on(self, process: subprocess.Popen, data: bytes, tell: Callable[[bytes], None]) -> None:
+        if process is self._process:
+            tell(data)
+
     def _end(self, process: subprocess.Popen, listener: Listener, end: Exit) -> None:
         for stream in (process.stdin, process.stdout, process.stderr):
-            stream.close()
+            if stream is not None:
+                stream.close()
         self._process = None
         listener.on_exit(end)

@@ -3,11 +3,12 @@ import json
 import pytest
 import torch
 import yaml
-from CAMOverlayLib.engine.bundle.bundle import Bundle
-from CAMOverlayLib.contract.errors import BundleError, UntrustedBundleError, WeightsError
-from support import SHARED, SMALL_NETWORK, USUAL_CHAIN
 from monai.networks.nets import DenseNet
 from monai.transforms import Compose, Resized
+from support import SHARED, SMALL_NETWORK, USUAL_CHAIN
+
+from CAMOverlayLib.contract.errors import BundleError, UntrustedBundleError, WeightsError
+from CAMOverlayLib.engine.bundle.bundle import Bundle
 
 
 def test_a_trusted_bundle_gives_its_network_and_its_chain(make_bundle):
@@ -30,11 +31,13 @@ def test_yaml_is_as_good_as_json(make_bundle):
 
 def test_nothing_runs_before_the_caller_trusts(make_bundle, tmp_path):
     mark = tmp_path / "ran"
-    folder = make_bundle(config={
-        "imports": [f"$open({str(mark)!r}, 'w')"],
-        "network_def": f"$open({str(mark)!r}, 'w')",
-        "preprocessing": f"$open({str(mark)!r}, 'w')",
-    })  # fmt: skip
+    folder = make_bundle(
+        config={
+            "imports": [f"$open({str(mark)!r}, 'w')"],
+            "network_def": f"$open({str(mark)!r}, 'w')",
+            "preprocessing": f"$open({str(mark)!r}, 'w')",
+        }
+    )
     (folder / "scripts").mkdir()
     (folder / "scripts/__init__.py").write_text(f"open({str(mark)!r}, 'w')")
     bundle = Bundle(folder)
@@ -77,7 +80,7 @@ def test_what_is_not_a_bundle_says_so(make_bundle, tmp_path):
 
 
 def test_a_config_that_does_not_evaluate_names_the_reason(make_bundle):
-    folder = make_bundle(network=dict(SMALL_NETWORK), chain=USUAL_CHAIN + [{"_target_": "NoSuchTransformd"}])
+    folder = make_bundle(network=dict(SMALL_NETWORK), chain=[*USUAL_CHAIN, {"_target_": "NoSuchTransformd"}])
     bundle = Bundle(folder, trust=True)
     with pytest.raises(BundleError, match="'preprocessing' of bundle 'bundle' does not evaluate.*NoSuchTransformd"):
         bundle.preprocessing()
@@ -95,8 +98,10 @@ def test_missing_weights_are_named(make_bundle):
 def test_two_bundles_with_scripts_of_the_same_name_stay_apart(make_bundle):
     networks = []
     for number in (1, 2):
-        folder = make_bundle(f"own{number}", network={"_target_": "torch.nn.Conv3d", "in_channels": 1,
-                             "out_channels": 1, "kernel_size": 1})  # fmt: skip
+        folder = make_bundle(
+            f"own{number}",
+            network={"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 1, "kernel_size": 1},
+        )
         (folder / "scripts").mkdir()
         (folder / "scripts/__init__.py").write_text("")
         (folder / "scripts/net.py").write_text(
@@ -111,7 +116,9 @@ def test_two_bundles_with_scripts_of_the_same_name_stay_apart(make_bundle):
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="no ../shared here")
-@pytest.mark.parametrize("name", ["spleen_ct_segmentation", "brats_mri_segmentation", "endoscopic_inbody_classification"])
+@pytest.mark.parametrize(
+    "name", ["spleen_ct_segmentation", "brats_mri_segmentation", "endoscopic_inbody_classification"]
+)
 def test_real_bundles_are_understood(name):
     bundle = Bundle(SHARED / "bundles" / name, trust=True)
     assert bundle.info.channels == {"spleen": 1, "brats_": 4, "endosc": 3}[name[:6]]

@@ -6,20 +6,24 @@ import os
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine import inference, layer_choice
-from CAMOverlayLib.engine.preprocessing import inputs
-from CAMOverlayLib.engine.pipeline import explain
-from CAMOverlayLib.engine.cache import Cache, LruCache
+from geometries import GEOMETRIES, blob
+
 from CAMOverlayLib.contract.errors import UntrustedBundleError
 from CAMOverlayLib.contract.request import Request
-from geometries import GEOMETRIES, blob
+from CAMOverlayLib.engine import inference, layer_choice
+from CAMOverlayLib.engine.cache import Cache, LruCache
+from CAMOverlayLib.engine.pipeline import explain
+from CAMOverlayLib.engine.preprocessing import inputs
 
 AFFINE = GEOMETRIES["oblique"]
 
 
 WHERE = {
-    "trace_preprocessing": inputs, "forward_to_layers": inference, "likely_layers": layer_choice, "list_layers": layer_choice,
-}  # fmt: skip
+    "trace_preprocessing": inputs,
+    "forward_to_layers": inference,
+    "likely_layers": layer_choice,
+    "list_layers": layer_choice,
+}
 
 
 @pytest.fixture
@@ -43,8 +47,10 @@ def ask(make_bundle, export, tmp_path):
     bundle = make_bundle()
 
     def run(cache, seed=0, affine=AFFINE, **options):
-        array = (np.random.default_rng(seed).normal(0, 5, (30, 28, 26)) + 300 * blob((30, 28, 26), AFFINE,
-                 AFFINE[:3] @ [15, 12, 13, 1], 7)).astype(np.int16)  # fmt: skip
+        array = (
+            np.random.default_rng(seed).normal(0, 5, (30, 28, 26))
+            + 300 * blob((30, 28, 26), AFFINE, AFFINE[:3] @ [15, 12, 13, 1], 7)
+        ).astype(np.int16)
         file = export(array, affine)
         request = Request((file,), str(bundle), str(tmp_path / "out"), **({"trust": True} | options))
         result = explain(request, cache=cache)
@@ -61,7 +67,12 @@ def test_another_class_is_only_another_backward_pass(ask, counted):
         fresh, map_fresh = ask(None, target=target)
         np.testing.assert_array_equal(map_kept, map_fresh)
         assert kept.prediction == fresh.prediction and kept.magnitude == fresh.magnitude
-    assert counted == {"trace_preprocessing": 1 + 3, "forward_to_layers": 1 + 3, "likely_layers": 1 + 3, "list_layers": 0}
+    assert counted == {
+        "trace_preprocessing": 1 + 3,
+        "forward_to_layers": 1 + 3,
+        "likely_layers": 1 + 3,
+        "list_layers": 0,
+    }
 
 
 def test_another_layer_is_one_more_forward_pass(ask, counted):
@@ -144,8 +155,9 @@ class Deeper(torch.nn.Module):
 
 
 def test_the_default_layer_is_that_of_the_real_input_whatever_a_small_one_says():
-    from CAMOverlayLib import explain as explain_direct
     from monai.transforms import Compose, EnsureChannelFirst
+
+    from CAMOverlayLib import explain as explain_direct
 
     torch.manual_seed(0)
     array = np.random.default_rng(0).normal(0, 1, (32, 32, 32)).astype(np.float32)
@@ -157,9 +169,10 @@ def test_the_default_layer_is_that_of_the_real_input_whatever_a_small_one_says()
 
 @pytest.mark.parametrize("name", ["DenseNet", "SegResNet"])
 def test_no_second_forward_pass_where_the_small_input_was_right(name):
-    from CAMOverlayLib import explain as explain_direct
     from monai.networks.nets import DenseNet, SegResNet
     from monai.transforms import Compose, EnsureChannelFirst
+
+    from CAMOverlayLib import explain as explain_direct
 
     network = {
         "DenseNet": lambda: DenseNet(3, 1, 2, init_features=4, growth_rate=4, block_config=(2, 2)),
@@ -194,9 +207,10 @@ class TooMuch(torch.nn.Module):
 
 
 def test_too_little_memory_says_so():
+    from monai.transforms import Compose, EnsureChannelFirst
+
     from CAMOverlayLib import explain as explain_direct
     from CAMOverlayLib.contract.errors import DeviceError
-    from monai.transforms import Compose, EnsureChannelFirst
 
     array = np.random.default_rng(0).normal(0, 1, (20, 20, 20)).astype(np.float32)
     with pytest.raises(DeviceError, match="CPU has too little memory for this network"):
@@ -214,4 +228,8 @@ def test_a_gpu_with_too_little_memory_leaves_it_to_the_cpu(make_bundle, export, 
     (tmp_path / "out").mkdir()
     file = export(np.random.default_rng(0).integers(0, 300, (30, 28, 26)).astype(np.int16), AFFINE)
     result = explain(Request((file,), str(folder), str(tmp_path / "out"), trust=True, device="cuda"))
-    assert result.device == "cpu" and "too little memory" in result.warnings[0] and "The CPU computed" in result.warnings[0]
+    assert (
+        result.device == "cpu"
+        and "too little memory" in result.warnings[0]
+        and "The CPU computed" in result.warnings[0]
+    )

@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.bundle.bundle import Bundle
-from CAMOverlayLib.engine.pipeline import explain
-from CAMOverlayLib.contract.errors import MethodError, UntrustedBundleError, WeightsError
-from CAMOverlayLib.contract.request import Request
 from geometries import GEOMETRIES, blob
 from support import USUAL_CHAIN
+
+from CAMOverlayLib.contract.errors import MethodError, UntrustedBundleError, WeightsError
+from CAMOverlayLib.contract.request import Request
+from CAMOverlayLib.engine.bundle.bundle import Bundle
+from CAMOverlayLib.engine.pipeline import explain
 
 AFFINE = GEOMETRIES["oblique"]
 FROM_OUTSIDE = ("saliency", "smoothgrad", "integratedgradients", "occlusion")

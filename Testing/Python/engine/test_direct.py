@@ -6,8 +6,6 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib import explain
-from CAMOverlayLib.contract.errors import BundleError, PreprocessingError, VolumeError
 from geometries import GEOMETRIES, blob
 from monai.inferers import SlidingWindowInferer
 from monai.networks.nets import DenseNet, UNet
@@ -27,11 +25,25 @@ from monai.transforms import (
 )
 from support import snapshot
 
+from CAMOverlayLib import explain
+from CAMOverlayLib.contract.errors import BundleError, PreprocessingError, VolumeError
+
 AFFINE = GEOMETRIES["oblique"]
 SHAPE, VOXEL = (30, 28, 26), (19, 12, 13)
 
-ARRAY_CHAIN = [EnsureChannelFirst(channel_dim="no_channel"), Orientation("RAS", labels=None), Spacing((2, 2, 2)), Resize((32, 32, 32)), NormalizeIntensity()]
-DICT_CHAIN = [EnsureChannelFirstd("scan", channel_dim="no_channel"), Orientationd("scan", "RAS", labels=None), Resized("scan", (32, 32, 32)), NormalizeIntensityd("scan")]
+ARRAY_CHAIN = [
+    EnsureChannelFirst(channel_dim="no_channel"),
+    Orientation("RAS", labels=None),
+    Spacing((2, 2, 2)),
+    Resize((32, 32, 32)),
+    NormalizeIntensity(),
+]
+DICT_CHAIN = [
+    EnsureChannelFirstd("scan", channel_dim="no_channel"),
+    Orientationd("scan", "RAS", labels=None),
+    Resized("scan", (32, 32, 32)),
+    NormalizeIntensityd("scan"),
+]
 
 
 @pytest.fixture
@@ -44,7 +56,13 @@ def network():
 def image():
     noise = np.random.default_rng(0).normal(0, 5, SHAPE)
     # A ball alone looks the same however it is turned; with smaller ones beside it the alignment can be verified.
-    others = [((6, 22, 5), 4, 250), ((24, 5, 20), 3, 300), ((8, 6, 19), 3, 200), ((22, 22, 6), 4, 150), ((14, 20, 21), 3, 350)]
+    others = [
+        ((6, 22, 5), 4, 250),
+        ((24, 5, 20), 3, 300),
+        ((8, 6, 19), 3, 200),
+        ((22, 22, 6), 4, 150),
+        ((14, 20, 21), 3, 350),
+    ]
     array = 100 + noise + 400 * blob(SHAPE, AFFINE, AFFINE[:3] @ [*VOXEL, 1], 6)
     for place, size, height in others:
         array = array + height * blob(SHAPE, AFFINE, AFFINE[:3] @ [*place, 1], size)
@@ -82,17 +100,24 @@ def test_any_chain_on_any_kind_of_volume(network, image, tmp_path, chain):
 
 
 def test_it_is_what_the_bundle_gives(network, image, make_bundle, export, tmp_path):
-    from CAMOverlayLib.engine.pipeline import explain as explain_request
     from CAMOverlayLib.contract.request import Request
+    from CAMOverlayLib.engine.pipeline import explain as explain_request
 
-    chain = [{"_target_": "LoadImaged", "keys": "image"}, {"_target_": "EnsureChannelFirstd", "keys": "image"},
-             {"_target_": "Resized", "keys": "image", "spatial_size": [32, 32, 32]}]  # fmt: skip
+    chain = [
+        {"_target_": "LoadImaged", "keys": "image"},
+        {"_target_": "EnsureChannelFirstd", "keys": "image"},
+        {"_target_": "Resized", "keys": "image", "spatial_size": [32, 32, 32]},
+    ]
     folder = make_bundle(chain=chain)
     network.load_state_dict(torch.load(folder / "models/model.pt", weights_only=True))
     (tmp_path / "out").mkdir()
-    result = explain_request(Request((export(np.asarray(image.dataobj), AFFINE),), str(folder), str(tmp_path / "out"), trust=True))
+    result = explain_request(
+        Request((export(np.asarray(image.dataobj), AFFINE),), str(folder), str(tmp_path / "out"), trust=True)
+    )
     names = ("healthy", "lesion", "artefact")
-    direct = explain(network, Compose([EnsureChannelFirst(channel_dim="no_channel"), Resize((32, 32, 32))]), image, classes=names)
+    direct = explain(
+        network, Compose([EnsureChannelFirst(channel_dim="no_channel"), Resize((32, 32, 32))]), image, classes=names
+    )
     np.testing.assert_allclose(direct.heatmap.get_fdata(), np.load(result.heatmap.path), atol=1e-5)
     assert direct.result.prediction == result.prediction and direct.result.target == result.target
 
@@ -108,7 +133,9 @@ def test_methods_layers_classes_and_windows(network, image):
 
 def test_several_volumes_are_channels_and_are_resampled_to_the_first(image):
     """A channel on another grid lands where it is: the network looks at the second one only."""
-    network = torch.nn.Sequential(torch.nn.Conv3d(2, 1, 4, 4), torch.nn.ReLU(), torch.nn.AdaptiveMaxPool3d(1), torch.nn.Flatten())
+    network = torch.nn.Sequential(
+        torch.nn.Conv3d(2, 1, 4, 4), torch.nn.ReLU(), torch.nn.AdaptiveMaxPool3d(1), torch.nn.Flatten()
+    )
     with torch.no_grad():
         network[0].weight.copy_(torch.stack([torch.zeros(4, 4, 4), torch.ones(4, 4, 4) / 64])[None])
         network[0].bias.zero_()
@@ -131,7 +158,11 @@ def test_wrong_input_is_answered_in_a_sentence(network, image):
     with pytest.raises(PreprocessingError, match="is a int, not a chain"):
         explain(network, 3, image)
     with pytest.raises(BundleError, match="UNet failed on an input of shape.*Resized, DivisiblePadd"):
-        explain(UNet(3, 1, 2, channels=(4, 8, 8), strides=(2, 2)), Compose([EnsureChannelFirst(channel_dim="no_channel"), Resize((30, 30, 30))]), image)
+        explain(
+            UNet(3, 1, 2, channels=(4, 8, 8), strides=(2, 2)),
+            Compose([EnsureChannelFirst(channel_dim="no_channel"), Resize((30, 30, 30))]),
+            image,
+        )
 
 
 def test_on_another_device_a_copy_runs(network, image):

@@ -6,11 +6,13 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.pipeline import explain
+from geometries import GEOMETRIES, blob
+from support import USUAL_CHAIN, real_volumes
+
 from CAMOverlayLib.contract.errors import (
     BundleError,
-    Cancelled,
     CAMOverlayError,
+    Cancelled,
     DeviceError,
     LayerError,
     MethodError,
@@ -20,16 +22,16 @@ from CAMOverlayLib.contract.errors import (
     UntrustedBundleError,
     VolumeError,
 )
-from CAMOverlayLib.contract.request import Request, Result, STAGES
+from CAMOverlayLib.contract.request import STAGES, Request, Result
 from CAMOverlayLib.contract.target import TargetSpec
-from geometries import GEOMETRIES, blob
 from CAMOverlayLib.demo import DEMO_BUNDLE, DEMO_VOLUME
-from support import USUAL_CHAIN, real_volumes
+from CAMOverlayLib.engine.pipeline import explain
+
 
 @pytest.fixture
 def bright_bundle(make_bundle):
     """A classifier whose class 'bright' is exactly the largest value of the image pooled 4×4×4."""
-    network = "$torch.nn.Sequential(torch.nn.Conv3d(1, 2, 4, 4), torch.nn.ReLU(), torch.nn.AdaptiveMaxPool3d(1), torch.nn.Flatten())"
+    network = "$torch.nn.Sequential(torch.nn.Conv3d(1, 2, 4, 4), torch.nn.ReLU(), torch.nn.AdaptiveMaxPool3d(1), torch.nn.Flatten())"  # noqa: E501
 
     folder = make_bundle(network=network, classes=("dark", "bright"), weights=None)
     kernel = torch.stack([-torch.ones(1, 4, 4, 4), torch.ones(1, 4, 4, 4)]) / 64
@@ -55,14 +57,16 @@ def test_the_heatmap_peaks_where_the_network_looked(bright_bundle, export, tmp_p
     heatmap = np.load(result.heatmap.path, mmap_mode="r")
     assert heatmap.shape == array.shape and heatmap.dtype == np.float32 and heatmap.flags.f_contiguous
     assert result.heatmap.affine == tuple(map(tuple, affine.tolist()))
-    assert 0 <= heatmap.min() and 0.5 < heatmap.max() <= 1
+    assert heatmap.min() >= 0 and 0.5 < heatmap.max() <= 1
     assert result.prediction.name == "bright" == result.target.name
     # The network cannot tell places within one activation apart.
     distance = np.linalg.norm(np.array(result.peak_ras) - centre)
     assert distance <= np.linalg.norm(result.activation_spacing)
     assert heatmap[result.peak] == heatmap.max()
     weighted = np.stack(np.meshgrid(*map(np.arange, array.shape), indexing="ij"), -1)[heatmap > 0.5 * heatmap.max()]
-    assert np.linalg.norm(affine[:3] @ [*weighted.mean(0), 1] - centre) <= 0.5 * np.linalg.norm(result.activation_spacing)
+    assert np.linalg.norm(affine[:3] @ [*weighted.mean(0), 1] - centre) <= 0.5 * np.linalg.norm(
+        result.activation_spacing
+    )
 
 
 def test_the_result_says_everything_and_survives_json(bright_bundle, export, tmp_path):
@@ -101,7 +105,7 @@ def test_progress_names_every_stage_and_never_goes_back(bright_bundle, export, t
     explain(request(export(array, GEOMETRIES["LPS"]), bright_bundle, tmp_path), events.append)
     assert list(dict.fromkeys(e.stage for e in events)) == [s for s in STAGES if s != "import"]
     fractions = [e.fraction for e in events]
-    assert fractions == sorted(fractions) and 0 <= fractions[0] and fractions[-1] <= 1
+    assert fractions == sorted(fractions) and fractions[0] >= 0 and fractions[-1] <= 1
     assert {"Spacingd", "Resized"} <= {e.message for e in events}
 
 
@@ -192,7 +196,10 @@ def test_the_demo_bundle_is_in_place_on_every_volume(path, export_nifti, tmp_pat
     ask = request(export_nifti(path), DEMO_BUNDLE, tmp_path, target="bright lesion", verify=True)
     result = explain(ask)
     placement = result.placement
-    assert (placement.verdict, placement.inverse) == ("verified", "affine") and placement.score > placement.candidate_score
+    assert (placement.verdict, placement.inverse) == (
+        "verified",
+        "affine",
+    ) and placement.score > placement.candidate_score
     # Within one voxel of each other, the diagonal neighbours included.
     assert placement.peak_distance <= np.linalg.norm(nibabel.load(path).affine[:3, :3])
     assert placement.difference < 0.4  # interpolating twice lowers a peak that lies between the input's voxels
@@ -209,9 +216,11 @@ def test_the_trail_lies_on_the_original(bright_bundle, export, tmp_path):
         result = explain(request(file, bright_bundle, tmp_path, intermediates_folder=str(folder), inverse=inverse))
         names = sorted(p.name for p in folder.iterdir())
         assert names == sorted(
-            f"{plan}-{n:02d}-{step.name}.nii.gz" for n, step in enumerate(result.steps, 1) for plan in ("forward", "backward")
+            f"{plan}-{n:02d}-{step.name}.nii.gz"
+            for n, step in enumerate(result.steps, 1)
+            for plan in ("forward", "backward")
             if plan == "forward" or inverse == "affine" or (folder / f"backward-{n:02d}-{step.name}.nii.gz").exists()
-        )  # fmt: skip
+        )
         for path in folder.iterdir():
             image = nibabel.load(path)
             values = np.asarray(image.dataobj)
@@ -233,11 +242,16 @@ def test_blocks_and_the_inverse_can_be_asked_for(bright_bundle, export, tmp_path
         explain(request(file, bright_bundle, tmp_path, inverse="magic"))
 
 
-# Targets, methods and layers through the whole story --------------------------------------------------------------------
+# Targets, methods and layers through the whole story ----------------------------------------------------------------
 
 UNET = {
-    "_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8, 16], "strides": [2, 2],
-}  # fmt: skip
+    "_target_": "UNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 3,
+    "channels": [4, 8, 16],
+    "strides": [2, 2],
+}
 LABELS = ("background", "organ", "tumor")
 
 
@@ -247,7 +261,11 @@ def test_a_segmentation_network_at_one_voxel(make_bundle, export, tmp_path, meth
     affine = GEOMETRIES["oblique"]
     array, _ = bright_volume(affine)
     ask = request(
-        export(array, affine), make_bundle(network=UNET, classes=LABELS), tmp_path, target="tumor@voxel=26,15,20", method=method
+        export(array, affine),
+        make_bundle(network=UNET, classes=LABELS),
+        tmp_path,
+        target="tumor@voxel=26,15,20",
+        method=method,
     )
     result = explain(ask)
     heatmap = np.load(result.heatmap.path)
@@ -285,10 +303,16 @@ def test_a_class_that_is_predicted_nowhere_is_a_warning(make_bundle, export, tmp
 
 def test_a_regression(make_bundle, export, tmp_path):
     network = {
-        "_target_": "Regressor", "in_shape": [1, 48, 48, 48], "out_shape": [1], "channels": [4, 8], "strides": [2, 2],
-    }  # fmt: skip
+        "_target_": "Regressor",
+        "in_shape": [1, 48, 48, 48],
+        "out_shape": [1],
+        "channels": [4, 8],
+        "strides": [2, 2],
+    }
     array, _ = bright_volume(GEOMETRIES["LPS"])
-    result = explain(request(export(array, GEOMETRIES["LPS"]), make_bundle(network=network, classes=("age",)), tmp_path))
+    result = explain(
+        request(export(array, GEOMETRIES["LPS"]), make_bundle(network=network, classes=("age",)), tmp_path)
+    )
     assert result.prediction.activation == "none" and result.target.description == "output of 'age'"
     assert np.load(result.heatmap.path).any() or result.warnings
 
@@ -317,7 +341,17 @@ def test_methods_and_classes_share_one_forward_pass(bright_bundle, export, tmp_p
     monkeypatch.setattr(applied, "forward_to_layers", lambda *a: passes.append(a[2]) or original(*a))
     array, _ = bright_volume(GEOMETRIES["LPS"])
     file, cache = export(array, GEOMETRIES["LPS"]), Cache()
-    for method in ("refined", "gradcam", "hirescam", "layercam", "gradcampp", "xgradcam", "finercam", "eigencam", "saliency"):
+    for method in (
+        "refined",
+        "gradcam",
+        "hirescam",
+        "layercam",
+        "gradcampp",
+        "xgradcam",
+        "finercam",
+        "eigencam",
+        "saliency",
+    ):
         for target in (0, 1):
             explain(request(file, bright_bundle, tmp_path, method=method, target=target), cache=cache)
     assert len(passes) == 1

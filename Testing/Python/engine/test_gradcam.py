@@ -2,14 +2,15 @@
 
 import pytest
 import torch
-from CAMOverlayLib.engine.network.forward import forward_to_layers, frozen
-from CAMOverlayLib.engine.network.layers import list_layers
-from CAMOverlayLib.engine.methods import METHODS, find_method
-from CAMOverlayLib.contract.errors import LayerError, MethodError, NetworkError
 from monai.networks.nets import DenseNet121, EfficientNetBN, SEResNet50, UNet, resnet18
 from monai.visualize import GradCAM
 from support import snapshot
 from torch import nn
+
+from CAMOverlayLib.contract.errors import LayerError, MethodError, NetworkError
+from CAMOverlayLib.engine.methods import METHODS, find_method
+from CAMOverlayLib.engine.network.forward import forward_to_layers, frozen
+from CAMOverlayLib.engine.network.layers import list_layers
 
 
 def densenet():

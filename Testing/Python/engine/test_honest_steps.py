@@ -10,15 +10,6 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib import explain
-from CAMOverlayLib.demo import DEMO_VOLUME as DEMO
-from CAMOverlayLib.engine.geometry.grid import Grid
-from CAMOverlayLib.engine.restore.affine import field_of_view, place_by_affine
-from CAMOverlayLib.engine.restore.transforms import place_by_operations
-from CAMOverlayLib.engine.restore.plan import InversionPlan, plan_inversion, place
-from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
-from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
-from CAMOverlayLib.contract.errors import PlacementError
 from geometries import GEOMETRIES
 from monai.data import MetaTensor
 from monai.transforms import (
@@ -54,10 +45,20 @@ from monai.transforms import (
 from scipy import ndimage
 from support import real_volumes
 
+from CAMOverlayLib import explain
+from CAMOverlayLib.contract.errors import PlacementError
+from CAMOverlayLib.demo import DEMO_VOLUME as DEMO
+from CAMOverlayLib.engine.geometry.grid import Grid
+from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
+from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
+from CAMOverlayLib.engine.restore.affine import field_of_view, place_by_affine
+from CAMOverlayLib.engine.restore.plan import InversionPlan, place, plan_inversion
+from CAMOverlayLib.engine.restore.transforms import place_by_operations
+
 IMAGE = "image"
 # The CT tells nothing else and takes as long again.
 VOLUMES = [DEMO, *[pytest.param(p, marks=pytest.mark.slow, id="CT") for p in real_volumes() if p.name.startswith("CT")]]
-ids = dict(ids=lambda p: p.name.split(".")[0])
+ids = {"ids": lambda p: p.name.split(".")[0]}
 
 
 @pytest.fixture(scope="module", params=VOLUMES, **ids)
@@ -91,7 +92,9 @@ def loader(change):
 
 def canonical(values, affine, keep_affine):
     turned = nibabel.as_closest_canonical(nibabel.Nifti1Image(values.numpy(), affine.numpy()))
-    return torch.from_numpy(np.ascontiguousarray(turned.dataobj)), affine if keep_affine else torch.from_numpy(turned.affine)
+    return torch.from_numpy(np.ascontiguousarray(turned.dataobj)), affine if keep_affine else torch.from_numpy(
+        turned.affine
+    )
 
 
 def cropped(values, affine, keep_affine):
@@ -187,10 +190,13 @@ class OrientedLoader(LoadImage):
 OWN_FIRST_STEPS = {
     "a loader that also orients": [OrientedLoader(image_only=True), Resize((40, 44, 36))],
     "an inner lazy chain": [
-        Compose([LoadImage(image_only=True), EnsureChannelFirst(), Orientation("RAS", labels=None), Spacing((3, 3, 3))], lazy=True),
+        Compose(
+            [LoadImage(image_only=True), EnsureChannelFirst(), Orientation("RAS", labels=None), Spacing((3, 3, 3))],
+            lazy=True,
+        ),
         Resize((40, 44, 36)),
     ],
-}  # fmt: skip
+}
 
 
 class Copy(torch.nn.Module):
@@ -222,7 +228,9 @@ def test_a_heatmap_has_the_volumes_shape_or_is_refused():
             explain(Copy(), Compose([loader(change), Resized(IMAGE, (40, 40, 40))]), str(DEMO), target=0)
     found = explain(Copy(), Compose([loader(HONEST["cropped and said"])]), str(DEMO), target=0, regression=True)
     assert found.heatmap.shape == nibabel.load(DEMO).shape
-    assert found.result.field_of_view.share == pytest.approx(np.prod(1 - np.array([20, 11, 6]) / found.heatmap.shape), rel=1e-6)
+    assert found.result.field_of_view.share == pytest.approx(
+        np.prod(1 - np.array([20, 11, 6]) / found.heatmap.shape), rel=1e-6
+    )
     assert not found.heatmap.get_fdata()[:20].any()
 
 
@@ -312,10 +320,14 @@ def test_a_replay_counts_only_where_it_undoes_the_step(make):
 
 def test_a_step_whose_inverse_undoes_it_is_replayed():
     def back(image):
-        return MetaTensor(image.as_tensor().roll((-3, 2), (1, 3)), meta=image.meta, applied_operations=image.applied_operations)
+        return MetaTensor(
+            image.as_tensor().roll((-3, 2), (1, 3)), meta=image.meta, applied_operations=image.applied_operations
+        )
 
     def forth(image):
-        return MetaTensor(image.as_tensor().roll((3, -2), (1, 3)), meta=image.meta, applied_operations=image.applied_operations)
+        return MetaTensor(
+            image.as_tensor().roll((3, -2), (1, 3)), meta=image.meta, applied_operations=image.applied_operations
+        )
 
     # (MONAI's Lambdad takes an inv_func and never calls it.)
     steps = [LoadImage(image_only=True), EnsureChannelFirst(), Lambda(forth, inv_func=back), ScaleIntensity()]
@@ -345,7 +357,7 @@ def test_a_mismatch_without_a_named_step_is_refused():
 
 
 def step_for(rng):
-    axes = lambda low, high: tuple(rng.randint(low, high) for _ in range(3))  # noqa: E731
+    axes = lambda low, high: tuple(rng.randint(low, high) for _ in range(3))
     return rng.choice(
         [
             lambda: CenterSpatialCropd(IMAGE, axes(18, 40)),
@@ -372,7 +384,10 @@ SHAPE = (36, 32, 28)
 def lazy_file(tmp_path_factory):
     rng = np.random.default_rng(3)
     array = ndimage.gaussian_filter(rng.normal(0, 1, SHAPE), 2)
-    return write_nifti(Volume((array * 4000).astype(np.int16), GEOMETRIES["oblique LPS"], "v"), tmp_path_factory.mktemp("lazy") / "v.nii")
+    return write_nifti(
+        Volume((array * 4000).astype(np.int16), GEOMETRIES["oblique LPS"], "v"),
+        tmp_path_factory.mktemp("lazy") / "v.nii",
+    )
 
 
 def truly_seen(path, chain):
@@ -380,8 +395,12 @@ def truly_seen(path, chain):
     voxels of the original have a whole voxel of the input close by that shows them is then known."""
     image = nibabel.load(path)
     index = np.stack(np.meshgrid(*[np.arange(n, dtype=np.float32) for n in SHAPE], indexing="ij"))
-    data = {IMAGE: MetaTensor(torch.from_numpy(np.concatenate([np.ones((1, *SHAPE), np.float32), index])),
-                              affine=torch.from_numpy(image.affine))}  # fmt: skip
+    data = {
+        IMAGE: MetaTensor(
+            torch.from_numpy(np.concatenate([np.ones((1, *SHAPE), np.float32), index])),
+            affine=torch.from_numpy(image.affine),
+        )
+    }
     out = chain(data)[IMAGE]
     ones, where = out.as_tensor()[0], out.as_tensor()[1:].reshape(3, -1)
     whole = (ones.ravel() > 0.99) & (ones.ravel() < 1.01)
@@ -422,7 +441,12 @@ def test_a_lazy_chain_loses_nothing_that_the_network_saw(lazy_file, seed):
 
 @pytest.mark.parametrize("lazy", [True, False])
 def test_crop_then_pad_cuts_off_only_where_it_is_executed_one_by_one(lazy_file, lazy):
-    steps = [LoadImaged(IMAGE), EnsureChannelFirstd(IMAGE), CenterSpatialCropd(IMAGE, (12, 12, 12)), SpatialPadd(IMAGE, (40, 40, 40))]
+    steps = [
+        LoadImaged(IMAGE),
+        EnsureChannelFirstd(IMAGE),
+        CenterSpatialCropd(IMAGE, (12, 12, 12)),
+        SpatialPadd(IMAGE, (40, 40, 40)),
+    ]
     trace = trace_preprocessing(Compose(steps, lazy=lazy), [lazy_file])
     share = 1.0 if lazy else 12**3 / np.prod(SHAPE)
     for put in (place_by_affine, place_by_operations):
@@ -434,7 +458,9 @@ class Warpd(MapTransform, InvertibleTransform):
     """Rolls each slice by another number of voxels: invertible, and no affine can say it."""
 
     def move(self, image, sign):
-        values = torch.stack([image.as_tensor()[..., k].roll(sign * (k // 8 % 7), 1) for k in range(image.shape[-1])], -1)
+        values = torch.stack(
+            [image.as_tensor()[..., k].roll(sign * (k // 8 % 7), 1) for k in range(image.shape[-1])], -1
+        )
         return MetaTensor(values, meta=image.meta, applied_operations=image.applied_operations)
 
     def __call__(self, data):

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.network.forward import forward_to_layers
-from CAMOverlayLib.engine.network.layers import list_layers
-from CAMOverlayLib.engine.methods import METHODS, Case
-from CAMOverlayLib.engine.bundle.model import is_regression
-from CAMOverlayLib.engine.target.targets import build_objective, choose_target, parse_target, predict
-from CAMOverlayLib.contract.errors import LayerError, NetworkError, TargetError
 from support import snapshot
 from torch import nn
+
+from CAMOverlayLib.contract.errors import LayerError, NetworkError, TargetError
+from CAMOverlayLib.engine.bundle.model import is_regression
+from CAMOverlayLib.engine.methods import METHODS, Case
+from CAMOverlayLib.engine.network.forward import forward_to_layers
+from CAMOverlayLib.engine.network.layers import list_layers
+from CAMOverlayLib.engine.target.targets import build_objective, choose_target, parse_target, predict
 
 
 class Plain(nn.Module):
@@ -107,7 +108,9 @@ def test_a_bug_in_the_network_is_told_in_its_own_words():
         def forward(self, x):
             return {}["missing"]
 
-    with pytest.raises(NetworkError, match=r"Broken failed.*KeyError: 'missing' \(test_hostile_networks.py, line \d+\)"):
+    with pytest.raises(
+        NetworkError, match=r"Broken failed.*KeyError: 'missing' \(test_hostile_networks.py, line \d+\)"
+    ):
         gradient(Broken().eval())
 
 

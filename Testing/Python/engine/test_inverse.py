@@ -7,16 +7,6 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.demo import DEMO_VOLUME
-from CAMOverlayLib.engine.geometry.grid import Grid
-from CAMOverlayLib.engine.geometry.resample import resample, to_input_grid
-from CAMOverlayLib.engine.restore.affine import field_of_view, place_by_affine
-from CAMOverlayLib.engine.restore.transforms import as_network_input, invert_chain, place_by_operations
-from CAMOverlayLib.contract.peaks import peak_of
-from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
-from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
-from CAMOverlayLib.contract.errors import PlacementError
-from CAMOverlayLib.contract.field_of_view import Region, slabs_of
 from geometries import GEOMETRIES, affines, blob
 from hypothesis import HealthCheck, given, settings
 from monai.data import MetaTensor
@@ -38,6 +28,17 @@ from monai.transforms import (
 )
 from monai.transforms.utils import allow_missing_keys_mode
 from support import examples, real_volumes
+
+from CAMOverlayLib.contract.errors import PlacementError
+from CAMOverlayLib.contract.field_of_view import Region, slabs_of
+from CAMOverlayLib.contract.peaks import peak_of
+from CAMOverlayLib.demo import DEMO_VOLUME
+from CAMOverlayLib.engine.geometry.grid import Grid
+from CAMOverlayLib.engine.geometry.resample import resample, to_input_grid
+from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
+from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
+from CAMOverlayLib.engine.restore.affine import field_of_view, place_by_affine
+from CAMOverlayLib.engine.restore.transforms import as_network_input, invert_chain, place_by_operations
 
 IMAGE = "image"
 LOAD = [LoadImaged(IMAGE), EnsureChannelFirstd(IMAGE)]
@@ -153,8 +154,12 @@ def test_lost_operations_are_refused(write):
 
 
 def test_inverting_does_not_consume_the_history(write):
-    trace = trace_preprocessing(Compose([*LOAD, CenterSpatialCropd(IMAGE, (9, 9, 9)), Resized(IMAGE, (6, 6, 6))]), [write()])
-    first, second = (place_by_operations(torch.rand(3, 3, 3, generator=torch.Generator().manual_seed(1)), trace) for _ in range(2))
+    trace = trace_preprocessing(
+        Compose([*LOAD, CenterSpatialCropd(IMAGE, (9, 9, 9)), Resized(IMAGE, (6, 6, 6))]), [write()]
+    )
+    first, second = (
+        place_by_operations(torch.rand(3, 3, 3, generator=torch.Generator().manual_seed(1)), trace) for _ in range(2)
+    )
     np.testing.assert_array_equal(first.array, second.array)
     assert len(trace.image.applied_operations) == 2
 
@@ -202,8 +207,10 @@ UNSEEN = {
     "crop": ([CenterSpatialCropd(IMAGE, (12, 10, 8))], 12 * 10 * 8),
     "crop and pad back": ([CenterSpatialCropd(IMAGE, (12, 10, 8)), ResizeWithPadOrCropd(IMAGE, (24, 22, 20))], 960),
     "crop, mirror, enlarge": (
-        [CenterSpatialCropd(IMAGE, (12, 10, 8)), Flipd(IMAGE, 1), Resized(IMAGE, (30, 30, 30))], 960),
-}  # fmt: skip
+        [CenterSpatialCropd(IMAGE, (12, 10, 8)), Flipd(IMAGE, 1), Resized(IMAGE, (30, 30, 30))],
+        960,
+    ),
+}
 
 
 @BOTH
@@ -221,7 +228,9 @@ def test_what_the_network_never_saw_is_zero(write, place, steps, seen):
 @BOTH
 @pytest.mark.parametrize("padding", ["border", "reflection", "zeros"])
 def test_no_padding_mode_paints_outside_the_field_of_view(write, place, padding):
-    chain = Compose([*LOAD, CenterSpatialCropd(IMAGE, (12, 12, 12)), Rotated(IMAGE, (0.5, 0.3, 0.2), padding_mode=padding)])
+    chain = Compose(
+        [*LOAD, CenterSpatialCropd(IMAGE, (12, 12, 12)), Rotated(IMAGE, (0.5, 0.3, 0.2), padding_mode=padding)]
+    )
     trace = trace_preprocessing(chain, [write()])
     placed = place(torch.ones(4, 4, 4), trace)
     outside = ~field_of_view(trace).mask()
@@ -264,7 +273,7 @@ def test_a_map_without_evidence_stays_empty(write, place):
     assert not place(torch.zeros(4, 4, 4), trace).array.any()
 
 
-# On the volume's grid --------------------------------------------------------------------------------------------------
+# On the volume's grid -----------------------------------------------------------------------------------------------
 
 
 def average(fine, factor):
@@ -303,5 +312,7 @@ def test_a_map_that_is_coarser_than_the_volume_is_what_it_was(write):
     trace = trace_preprocessing(Compose([*LOAD, Resized(IMAGE, (24, 22, 20))]), [write()])
     heat = torch.rand(5, 5, 5, generator=torch.Generator().manual_seed(2))
     placed = place_by_affine(heat, trace)
-    expected = torch.nn.functional.interpolate(heat[None, None], (24, 22, 20), mode="trilinear", align_corners=False)[0, 0]
+    expected = torch.nn.functional.interpolate(heat[None, None], (24, 22, 20), mode="trilinear", align_corners=False)[
+        0, 0
+    ]
     np.testing.assert_allclose(placed.array, expected.numpy(), atol=1e-5)

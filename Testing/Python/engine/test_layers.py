@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from CAMOverlayLib.engine.network.forward import INPUT, first_tensor, forward_to_layers
-from CAMOverlayLib.engine.network.layers import list_layers
-from CAMOverlayLib.engine.network.feature_maps import FeatureMapLayout, find_layout, token_grid
-from CAMOverlayLib.contract.errors import LayerError
 from monai.networks.nets import ResNet, SegResNetDS, SwinUNETR, UNet, ViT, resnet18
 from torch import nn
+
+from CAMOverlayLib.contract.errors import LayerError
+from CAMOverlayLib.engine.network.feature_maps import FeatureMapLayout, find_layout, token_grid
+from CAMOverlayLib.engine.network.forward import INPUT, first_tensor, forward_to_layers
+from CAMOverlayLib.engine.network.layers import list_layers
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,9 @@ def test_the_coarsest_of_several_maps_is_taken_and_only_it_replaced():
 def test_gradients_of_tokens_lie_where_the_image_decides():
     """A transformer whose class token attends to everything: what one patch adds is at that patch."""
     torch.manual_seed(0)
-    net = ViT(1, (32, 48, 32), 16, 48, 64, num_layers=2, num_heads=3, classification=True, num_classes=3, post_activation=None)
+    net = ViT(
+        1, (32, 48, 32), 16, 48, 64, num_layers=2, num_heads=3, classification=True, num_classes=3, post_activation=None
+    )
     image = torch.randn(1, 1, 32, 48, 32)
     forward = forward_to_layers(net, image, ["blocks.0.norm1", "patch_embedding"])
     for name in forward.tensors:
@@ -108,7 +111,9 @@ def test_several_outputs_can_be_explained():
 
 def test_the_input_stands_among_the_layers():
     """Also before a network that overwrites what it is given; the caller's image is neither changed nor marked."""
-    net = torch.nn.Sequential(torch.nn.ReLU(inplace=True), torch.nn.Conv3d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(128, 2))
+    net = torch.nn.Sequential(
+        torch.nn.ReLU(inplace=True), torch.nn.Conv3d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(128, 2)
+    )
     image = torch.randn(1, 1, 6, 6, 6)
     before = image.clone()
     forward = forward_to_layers(net, image, [INPUT, "1"])

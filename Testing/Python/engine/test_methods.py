@@ -5,30 +5,35 @@ import functools
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.network.forward import INPUT, forward_to_layers
-from CAMOverlayLib.engine.network.layers import list_layers
-from CAMOverlayLib.engine.methods import METHODS, Case, find_method
-from CAMOverlayLib.engine.methods.finercam import STRENGTH, most_similar
-from CAMOverlayLib.engine.methods.refined import fuse, input_map
-from CAMOverlayLib.engine.target.targets import build_objective, predict
-from CAMOverlayLib.contract.errors import MethodError
 from monai.networks.nets import DenseNet, DenseNet121, EfficientNetBN, resnet18
 from monai.visualize import GradCAM, GradCAMpp
 from support import snapshot
 from torch import nn
+
+from CAMOverlayLib.contract.errors import MethodError
+from CAMOverlayLib.engine.methods import METHODS, Case, find_method
+from CAMOverlayLib.engine.methods.finercam import STRENGTH, most_similar
+from CAMOverlayLib.engine.methods.refined import fuse, input_map
+from CAMOverlayLib.engine.network.forward import INPUT, forward_to_layers
+from CAMOverlayLib.engine.network.layers import list_layers
+from CAMOverlayLib.engine.target.targets import build_objective, predict
 
 captum = pytest.importorskip("captum.attr")
 torchcam = pytest.importorskip("torchcam.methods")
 
 NETWORKS = {
     "DenseNet121 3-D": (
-        lambda: DenseNet121(spatial_dims=3, in_channels=1, out_channels=3), "features.denseblock3", (1, 1, 48, 32, 48)
+        lambda: DenseNet121(spatial_dims=3, in_channels=1, out_channels=3),
+        "features.denseblock3",
+        (1, 1, 48, 32, 48),
     ),
     "ResNet18 3-D": (lambda: resnet18(spatial_dims=3, n_input_channels=2, num_classes=3), "layer3", (1, 2, 32, 48, 32)),
     "EfficientNet-B0 2-D": (
-        lambda: EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=2, in_channels=3, num_classes=3), "_bn1", (1, 3, 128, 96)
+        lambda: EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=2, in_channels=3, num_classes=3),
+        "_bn1",
+        (1, 3, 128, 96),
     ),
-}  # fmt: skip
+}
 
 
 @functools.cache
@@ -46,7 +51,9 @@ def network(name):
 def case_of(net, image, layers, target=None, step=lambda *_: None, names=()):
     forward = forward_to_layers(net, image, layers)
     prediction = predict(forward.output, names, False)
-    return Case(net, image, forward, tuple(layers), prediction, build_objective(forward.output, target, prediction), step)
+    return Case(
+        net, image, forward, tuple(layers), prediction, build_objective(forward.output, target, prediction), step
+    )
 
 
 def ours(method, net, image, layer, target):
@@ -101,7 +108,10 @@ REFERENCES = {
     "hirescam Captum": ("hirescam", captum_product),
     "layercam torchcam": ("layercam", by_torchcam(torchcam.LayerCAM)),
     "xgradcam torchcam": ("xgradcam", by_torchcam(torchcam.XGradCAM)),
-    "finercam torchcam": ("finercam", by_torchcam(lambda n, l: torchcam.FinerCAM(n, l, gamma=STRENGTH, num_references=1))),
+    "finercam torchcam": (
+        "finercam",
+        by_torchcam(lambda n, l: torchcam.FinerCAM(n, l, gamma=STRENGTH, num_references=1)),
+    ),
 }
 
 
@@ -139,7 +149,9 @@ def paper_grad_cam_pp(net, image, layer, index):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_grad_cam_pp_is_the_papers(name):
     net, layer, image = network(name)
-    lit = [assert_same(ours("gradcampp", net, image, layer, i), paper_grad_cam_pp(net, image, layer, i)) for i in range(3)]
+    lit = [
+        assert_same(ours("gradcampp", net, image, layer, i), paper_grad_cam_pp(net, image, layer, i)) for i in range(3)
+    ]
     assert any(lit)
 
 
@@ -163,7 +175,7 @@ def test_grad_cam_pp_equals_monai_before_global_pooling():
 def test_eigen_cam_is_the_first_principal_component(name):
     net, layer, image = network(name)
     a = forward_to_layers(net, image, [layer]).activations[layer].detach()[0]
-    u, s, vh = torch.linalg.svd(a.flatten(1).double(), full_matrices=False)
+    _u, s, vh = torch.linalg.svd(a.flatten(1).double(), full_matrices=False)
     expected = (s[0] * vh[0]).reshape(a.shape[1:]).float()
     expected = expected * torch.sign((expected * a.sum(0)).sum())
     assert_same(ours("eigencam", net, image, layer, 1), expected.relu())
@@ -207,7 +219,9 @@ def test_the_refined_map_takes_one_forward_pass():
     handle = net.conv1.register_forward_hook(lambda *_: passes.append(1))
     case = case_of(net, image, layers, 1)
     found = find_method("refined").compute(case)
-    again = find_method("refined").compute(Case(**(vars(case) | {"objective": build_objective(case.forward.output, 2, case.prediction)})))
+    again = find_method("refined").compute(
+        Case(**(vars(case) | {"objective": build_objective(case.forward.output, 2, case.prediction)}))
+    )
     handle.remove()
     assert len(passes) == 1 and found.shape == case.forward.activations["layer1"].shape[2:]
     assert not torch.allclose(found / found.max(), again / again.max())
@@ -242,7 +256,9 @@ def test_the_refined_map_sees_brighter_and_darker_alike_at_the_input():
 
 
 def test_the_refined_map_of_one_resolution_stays_on_its_grid():
-    net = nn.Sequential(nn.Conv3d(1, 2, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 2))
+    net = nn.Sequential(
+        nn.Conv3d(1, 2, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 2)
+    )
     image = torch.randn(1, 1, 6, 5, 4)
     table = list_layers(net, image)
     layers = find_method("refined").layers(table, table.find("1"))
@@ -357,7 +373,7 @@ def test_a_missing_package_is_answered_with_the_remedy(name, package, monkeypatc
 
 
 def test_every_method_says_what_it_is():
-    assert list(METHODS)[0] == "gradcam" and len(METHODS) == 14
+    assert next(iter(METHODS)) == "gradcam" and len(METHODS) == 14
     for name, method in METHODS.items():
         assert name == method.name and "http" in method.paper and method.description.endswith(".")
         assert find_method(method.name.upper()) is find_method(method.title) is method

@@ -13,18 +13,19 @@ import monai.networks.nets as nets
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.network.forward import forward_to_layers
-from CAMOverlayLib.engine.geometry.grid import Grid
-from CAMOverlayLib.engine.geometry.resample import activation_grid
-from CAMOverlayLib.engine.restore.affine import place_by_affine
-from CAMOverlayLib.engine.network.layers import list_layers
-from CAMOverlayLib.engine.methods import METHODS, Case
-from CAMOverlayLib.engine.target.regions import TargetRegions
-from CAMOverlayLib.engine.bundle.model import is_regression
-from CAMOverlayLib.engine.target.targets import build_objective, predict
+from geometries import GEOMETRIES
+
 from CAMOverlayLib.contract.errors import LayerError
 from CAMOverlayLib.contract.target import TargetSpec
-from geometries import GEOMETRIES
+from CAMOverlayLib.engine.bundle.model import is_regression
+from CAMOverlayLib.engine.geometry.grid import Grid
+from CAMOverlayLib.engine.geometry.resample import activation_grid
+from CAMOverlayLib.engine.methods import METHODS, Case
+from CAMOverlayLib.engine.network.forward import forward_to_layers
+from CAMOverlayLib.engine.network.layers import list_layers
+from CAMOverlayLib.engine.restore.affine import place_by_affine
+from CAMOverlayLib.engine.target.regions import TargetRegions
+from CAMOverlayLib.engine.target.targets import build_objective, predict
 
 torch.set_num_threads(1)
 
@@ -55,38 +56,54 @@ class Row:
 TABLE = {
     # Classifiers: the last map before pooling.
     "DenseNet121": Row(lambda: nets.DenseNet121(**THREE), (64, 32, 64), "class_layers.relu", (2, 1, 2)),
-    "ResNet18": Row(lambda: nets.resnet18(spatial_dims=3, n_input_channels=1, num_classes=3), (48, 40, 32), "layer4", (3, 3, 2)),
-    "ResNet50": Row(lambda: nets.resnet50(spatial_dims=3, n_input_channels=1, num_classes=3), (48, 40, 32), "layer4", (3, 3, 2)),
-    "SEResNet50": Row(lambda: nets.SEResNet50(spatial_dims=3, in_channels=1, num_classes=3), (64, 48, 64), "layer4", (2, 2, 2)),
+    "ResNet18": Row(
+        lambda: nets.resnet18(spatial_dims=3, n_input_channels=1, num_classes=3), (48, 40, 32), "layer4", (3, 3, 2)
+    ),
+    "ResNet50": Row(
+        lambda: nets.resnet50(spatial_dims=3, n_input_channels=1, num_classes=3), (48, 40, 32), "layer4", (3, 3, 2)
+    ),
+    "SEResNet50": Row(
+        lambda: nets.SEResNet50(spatial_dims=3, in_channels=1, num_classes=3), (64, 48, 64), "layer4", (2, 2, 2)
+    ),
     "EfficientNet-B0": Row(lambda: efficient(spatial_dims=3), (64, 48, 64), "_swish", (2, 1, 2)),
     "SENet154": Row(lambda: nets.SENet154(spatial_dims=2, in_channels=1, num_classes=3), (96, 64), "layer4", (3, 2)),
     # Only the class token leaves the last attention: its norm is the last layer where places still count.
     "ViT": Row(
         lambda: nets.ViT(1, (32, 48, 32), 16, num_layers=2, classification=True, num_classes=3, **SMALL_VIT),
-        (32, 48, 32), "blocks.1.norm1", (2, 3, 2),
+        (32, 48, 32),
+        "blocks.1.norm1",
+        (2, 3, 2),
     ),
     # Segmentation networks: their coarsest level.
     "UNet": Row(lambda: nets.UNet(**THREE, **FEW, num_res_units=1), (32, 24, 32), "model.1.submodule.1", (8, 6, 8)),
     "BasicUNet": Row(lambda: nets.BasicUNet(**THREE, features=(4, 4, 8, 8, 16, 4)), (32, 48, 32), "down_4", (2, 3, 2)),
     "DynUNet": Row(
         lambda: nets.DynUNet(3, 1, 3, [3, 3, 3], [1, 2, 2], [2, 2], filters=[4, 8, 16], deep_supervision=True),
-        (32, 24, 32), "bottleneck", (8, 6, 8),
+        (32, 24, 32),
+        "bottleneck",
+        (8, 6, 8),
     ),
     "SegResNet": Row(lambda: nets.SegResNet(**THREE, init_filters=8), (32, 24, 32), "down_layers.3", (4, 3, 4)),
     # Its encoder returns a list of all stages; the coarsest of them is taken.
-    "SegResNetDS": Row(lambda: nets.SegResNetDS(**THREE, init_filters=8, dsdepth=2), (32, 48, 32), "encoder", (4, 6, 4)),
+    "SegResNetDS": Row(
+        lambda: nets.SegResNetDS(**THREE, init_filters=8, dsdepth=2), (32, 48, 32), "encoder", (4, 6, 4)
+    ),
     "VNet": Row(lambda: nets.VNet(**THREE), (32, 48, 32), "down_tr256", (2, 3, 2)),
     "AttentionUnet": Row(
         lambda: nets.AttentionUnet(**THREE, **FEW), (32, 24, 32), "model.1.submodule.1.submodule", (8, 6, 8)
     ),
     "FlexibleUNet": Row(
         lambda: nets.FlexibleUNet(1, 3, "efficientnet-b0", spatial_dims=3, decoder_channels=(32, 16, 8, 8, 8)),
-        (64, 64, 32), "encoder", (2, 2, 1),
+        (64, 64, 32),
+        "encoder",
+        (2, 2, 1),
     ),
     "UNETR": Row(lambda: nets.UNETR(1, 3, (32, 48, 32), feature_size=4, **SMALL_VIT), (32, 48, 32), "vit", (2, 3, 2)),
     "SwinUNETR": Row(
         lambda: nets.SwinUNETR(1, 3, feature_size=12, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 2)),
-        (64, 64, 32), "encoder10", (2, 2, 1),
+        (64, 64, 32),
+        "encoder10",
+        (2, 2, 1),
     ),
     # It keeps its resolution: the last layer before the head.
     "HighResNet": Row(lambda: nets.HighResNet(**THREE), (24, 16, 20), "blocks.10", (24, 16, 20)),
@@ -94,15 +111,20 @@ TABLE = {
     "DiNTS": Row(dints, (32, 48, 32), "dints_space", (4, 6, 4)),
     # Regressions.
     "Regressor": Row(
-        lambda: nets.Regressor((1, 32, 24, 32), (3,), channels=(4, 8, 16), strides=(2, 2, 2)), (32, 24, 32), "net", (4, 3, 4)
+        lambda: nets.Regressor((1, 32, 24, 32), (3,), channels=(4, 8, 16), strides=(2, 2, 2)),
+        (32, 24, 32),
+        "net",
+        (4, 3, 4),
     ),
-}  # fmt: skip
+}
 
 CANNOT = {
     "FullyConnectedNet": (
-        lambda: nets.FullyConnectedNet(64, 3, hidden_channels=[8]), (1, 64), "no map inside: every value is mixed with every other"
+        lambda: nets.FullyConnectedNet(64, 3, hidden_channels=[8]),
+        (1, 64),
+        "no map inside: every value is mixed with every other",
     ),
-}  # fmt: skip
+}
 
 
 def awake(network, size):
@@ -175,7 +197,7 @@ def row(request):
 
 
 def test_the_automatic_layer(row):
-    entry, _, image, table, forward, _ = row
+    entry, _, _image, table, forward, _ = row
     layer = table.find(None)
     assert (layer.name, layer.spatial_shape) == (entry.layer, entry.grid)
     assert forward.activations[layer.name].shape[1:] == layer.shape

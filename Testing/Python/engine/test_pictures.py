@@ -6,18 +6,19 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.pipeline import explain
-from CAMOverlayLib.engine.cache import Cache
-from CAMOverlayLib.engine.geometry.slice_stack import ORIENTATIONS, cut
-from CAMOverlayLib.engine.geometry.volume import Volume
-from CAMOverlayLib.contract.errors import PlacementError, VolumeError
-from CAMOverlayLib.contract.field_of_view import Region
-from CAMOverlayLib.contract.request import Request
-from CAMOverlayLib.contract.target import TargetSpec, VolumeFile
 from geometries import GEOMETRIES, blob
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import examples
+
+from CAMOverlayLib.contract.errors import PlacementError, VolumeError
+from CAMOverlayLib.contract.field_of_view import Region
+from CAMOverlayLib.contract.request import Request
+from CAMOverlayLib.contract.target import TargetSpec, VolumeFile
+from CAMOverlayLib.engine.cache import Cache
+from CAMOverlayLib.engine.geometry.slice_stack import ORIENTATIONS, cut
+from CAMOverlayLib.engine.geometry.volume import Volume
+from CAMOverlayLib.engine.pipeline import explain
 
 CHAIN = [
     {"_target_": "LoadImaged", "keys": "image"},
@@ -26,14 +27,16 @@ CHAIN = [
     {"_target_": "NormalizeIntensityd", "keys": "image"},
 ]
 # Class 'bright' is the largest value of the image pooled 4×4.
-BRIGHT = "$torch.nn.Sequential(torch.nn.Conv2d(%d, 2, 4, 4), torch.nn.ReLU(), torch.nn.AdaptiveMaxPool2d(1), torch.nn.Flatten())"
+BRIGHT = "$torch.nn.Sequential(torch.nn.Conv2d(%d, 2, 4, 4), torch.nn.ReLU(), torch.nn.AdaptiveMaxPool2d(1), torch.nn.Flatten())"  # noqa: E501
 
 
 @pytest.fixture
 def picture_bundle(make_bundle):
     def make(channels=1, chain=CHAIN, **options):
         classes = ("dark", "bright")
-        folder = make_bundle(network=BRIGHT % channels, chain=chain, classes=classes, channels=channels, weights=None, **options)
+        folder = make_bundle(
+            network=BRIGHT % channels, chain=chain, classes=classes, channels=channels, weights=None, **options
+        )
         kernel = torch.stack([-torch.ones(channels, 4, 4), torch.ones(channels, 4, 4)]) / 16
         torch.save({"0.weight": kernel, "0.bias": torch.zeros(2)}, folder / "models" / "model.pt")
         return folder
@@ -68,14 +71,25 @@ def test_every_picture_lies_where_its_voxels_are(affine, shape, orientation):
     np.testing.assert_array_equal(out, array)
     # To the right in an axial or coronal picture is the patient's left, down is the back or the feet.
     right, down = (stack.volume.affine[:3, a] / np.linalg.norm(stack.volume.affine[:3, a]) for a in (0, 1))
-    expected = {"axial": ((-1, 0, 0), (0, -1, 0)), "coronal": ((-1, 0, 0), (0, 0, -1)), "sagittal": ((0, -1, 0), (0, 0, -1))}
+    expected = {
+        "axial": ((-1, 0, 0), (0, -1, 0)),
+        "coronal": ((-1, 0, 0), (0, 0, -1)),
+        "sagittal": ((0, -1, 0), (0, 0, -1)),
+    }
     assert right @ expected[orientation][0] > 0.7 and down @ expected[orientation][1] > 0.7
 
 
-@pytest.mark.parametrize("affine, orientation", [
-    (GEOMETRIES["LPS"], None), *[(GEOMETRIES["oblique"], orientation) for orientation in ORIENTATIONS],
-], ids=lambda value: value if isinstance(value, str) else "")  # fmt: skip
-def test_pictures_stack_to_a_heatmap_that_peaks_where_the_network_looked(picture_bundle, export, tmp_path, affine, orientation):
+@pytest.mark.parametrize(
+    ("affine", "orientation"),
+    [
+        (GEOMETRIES["LPS"], None),
+        *[(GEOMETRIES["oblique"], orientation) for orientation in ORIENTATIONS],
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_pictures_stack_to_a_heatmap_that_peaks_where_the_network_looked(
+    picture_bundle, export, tmp_path, affine, orientation
+):
     shape, voxel = (30, 26, 22), (19, 9, 14)
     centre = affine[:3] @ [*voxel, 1]
     array = (200 + np.random.default_rng(0).normal(0, 3, shape) + 600 * blob(shape, affine, centre, 5)).astype(np.int16)
@@ -85,7 +99,9 @@ def test_pictures_stack_to_a_heatmap_that_peaks_where_the_network_looked(picture
     assert heat.shape == shape and heat.max() > 0.5
     assert np.linalg.norm(np.array(result.peak_ras) - centre) <= np.linalg.norm(result.activation_spacing)
     assert f"{orientation or 'axial'} pictures" in result.applied and result.field_of_view.share == 1
-    assert result.placement.verdict == "verified" and "pictures are verified" in result.placement.words, result.placement.words
+    assert result.placement.verdict == "verified" and "pictures are verified" in result.placement.words, (
+        result.placement.words
+    )
 
 
 def test_pictures_that_crop_tell_what_they_saw(picture_bundle, export, tmp_path):
@@ -102,15 +118,21 @@ def test_pictures_that_crop_tell_what_they_saw(picture_bundle, export, tmp_path)
 def test_both_inverses_agree_on_pictures(picture_bundle, export, tmp_path, inverse):
     affine = GEOMETRIES["oblique"]
     array = (100 + 500 * blob((30, 26, 6), affine, affine[:3] @ [19, 9, 3, 1], 8)).astype(np.int16)
-    result, heat = ask(export(array, affine), picture_bundle(), tmp_path, inverse=inverse, verify=True, target=1)
+    result, _heat = ask(export(array, affine), picture_bundle(), tmp_path, inverse=inverse, verify=True, target=1)
     assert result.placement.inverse == inverse and result.placement.difference < 0.35
     assert result.placement.peak_distance <= np.linalg.norm(result.activation_spacing)
 
 
 def test_a_picture_that_is_mirrored_in_secret_is_refused(picture_bundle, export, tmp_path):
-    chain = [*CHAIN[:2], {"_target_": "Lambdad", "keys": "image", "func": "$lambda x: x.flip(1)", "track_meta": True}, *CHAIN[2:]]
+    chain = [
+        *CHAIN[:2],
+        {"_target_": "Lambdad", "keys": "image", "func": "$lambda x: x.flip(1)", "track_meta": True},
+        *CHAIN[2:],
+    ]
     affine = GEOMETRIES["axis-aligned"]
-    array = np.random.default_rng(0).normal(0, 2, (40, 36, 1)) + 500 * blob((40, 36, 1), affine, affine[:3] @ [9, 8, 0, 1], 9)
+    array = np.random.default_rng(0).normal(0, 2, (40, 36, 1)) + 500 * blob(
+        (40, 36, 1), affine, affine[:3] @ [9, 8, 0, 1], 9
+    )
     array += 300 * blob((40, 36, 1), affine, affine[:3] @ [28, 20, 0, 1], 6)
     with pytest.raises(PlacementError, match="mirrored the image"):
         ask(export(array.astype(np.int16), affine), picture_bundle(chain=chain), tmp_path)
@@ -138,9 +160,9 @@ def test_a_grey_volume_is_shown_to_a_colour_network_as_grey(picture_bundle, expo
     chain = [CHAIN[0], {**CHAIN[1], "channel_dim": -1}, *CHAIN[2:]]
     affine = GEOMETRIES["axis-aligned"]
     array = (20 + 200 * blob((24, 22, 5), affine, affine[:3] @ [15, 8, 2, 1], 6)).astype(np.uint8)
-    result, heat = ask(export(array, affine), picture_bundle(3, chain), tmp_path, target="bright")
+    _result, heat = ask(export(array, affine), picture_bundle(3, chain), tmp_path, target="bright")
     grey = picture_bundle(name="grey")
-    other, heat_of_grey = ask(export(array, affine), grey, tmp_path, target="bright")
+    _other, heat_of_grey = ask(export(array, affine), grey, tmp_path, target="bright")
     np.testing.assert_allclose(heat, heat_of_grey, atol=1e-4)
 
 
@@ -154,14 +176,23 @@ def test_a_chain_that_squeezes_its_own_slice(picture_bundle, export, tmp_path):
     ]
     affine = GEOMETRIES["LPS"]
     centre = affine[:3] @ [12, 15, 1, 1]
-    array = (200 + np.random.default_rng(0).normal(0, 3, (30, 26, 3)) + 600 * blob((30, 26, 3), affine, centre, 5)).astype(np.int16)
-    result, heat = ask(export(array, affine), picture_bundle(chain=chain), tmp_path, target="bright")
+    array = (
+        200 + np.random.default_rng(0).normal(0, 3, (30, 26, 3)) + 600 * blob((30, 26, 3), affine, centre, 5)
+    ).astype(np.int16)
+    result, _heat = ask(export(array, affine), picture_bundle(chain=chain), tmp_path, target="bright")
     assert np.linalg.norm(np.array(result.peak_ras) - centre) <= np.linalg.norm(result.activation_spacing)
 
 
 def test_a_segmentation_network_on_pictures(make_bundle, export, tmp_path):
     """Only pictures with a part of the target are explained; a voxel is found in its own picture."""
-    network = {"_target_": "UNet", "spatial_dims": 2, "in_channels": 1, "out_channels": 2, "channels": [4, 8], "strides": [2]}
+    network = {
+        "_target_": "UNet",
+        "spatial_dims": 2,
+        "in_channels": 1,
+        "out_channels": 2,
+        "channels": [4, 8],
+        "strides": [2],
+    }
     folder = make_bundle(network=network, chain=CHAIN, classes=("background", "spot"))
     affine = GEOMETRIES["LPS"]
     array = np.random.default_rng(0).integers(0, 300, (30, 26, 6)).astype(np.int16)
@@ -204,7 +235,9 @@ def test_the_trail_of_the_hottest_picture(picture_bundle, export, tmp_path):
     affine = GEOMETRIES["oblique"]
     array = (100 + 500 * blob((30, 26, 6), affine, affine[:3] @ [19, 9, 3, 1], 5)).astype(np.int16)
     (tmp_path / "trail").mkdir()
-    result, _ = ask(export(array, affine), picture_bundle(), tmp_path, intermediates_folder=str(tmp_path / "trail"), target=1)
+    result, _ = ask(
+        export(array, affine), picture_bundle(), tmp_path, intermediates_folder=str(tmp_path / "trail"), target=1
+    )
     files = sorted((tmp_path / "trail").iterdir())
     assert len(files) == 2 * len(CHAIN)
     for path in files:

@@ -7,13 +7,14 @@ out is taken for the heatmap and put back. Where the network saw, the field must
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.restore.affine import field_of_view, place_by_affine
-from CAMOverlayLib.engine.restore.transforms import place_by_operations
-from CAMOverlayLib.engine.restore.plan import plan_inversion
-from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
-from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
 from geometries import GEOMETRIES, blob
 from monai import transforms as mt
+
+from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
+from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
+from CAMOverlayLib.engine.restore.affine import field_of_view, place_by_affine
+from CAMOverlayLib.engine.restore.plan import plan_inversion
+from CAMOverlayLib.engine.restore.transforms import place_by_operations
 
 SHAPE = (52, 46, 38)
 AFFINE = GEOMETRIES["oblique LPS"]
@@ -22,7 +23,7 @@ TOLERANCE = 0.02
 
 def truth(shape=SHAPE, affine=AFFINE):
     """Three wide blobs without any symmetry, largest value about 1."""
-    at = lambda *share: affine[:3] @ [*(s * n for s, n in zip(share, SHAPE)), 1]  # noqa: E731
+    at = lambda *share: affine[:3] @ [*(s * n for s, n in zip(share, SHAPE)), 1]
     field = blob(shape, affine, at(0.4, 0.6, 0.5), 17) + 0.5 * blob(shape, affine, at(0.75, 0.3, 0.6), 14)
     return field + 0.4 * blob(shape, affine, at(0.3, 0.25, 0.3), 14)
 
@@ -74,7 +75,7 @@ TABLE = {
     "BorderPad": ("BorderPad", {"spatial_border": (3, 5, 2)}),
     "DivisiblePad": ("DivisiblePad", {"k": 16}),
     "ResizeWithPadOrCrop": ("ResizeWithPadOrCrop", {"spatial_size": (48, 64, 32)}),
-}  # fmt: skip
+}
 assert len({name for name, _ in TABLE.values()}) >= 20 and len(TABLE) >= 25
 
 
@@ -121,11 +122,15 @@ def compare_with_truth(trace, rim: float = 1.5):
 def test_the_composed_inverse_is_the_truth(volume_file, form):
     wrong = {}
     for label, (name, arguments) in TABLE.items():
-        trace = trace_preprocessing(made(name, arguments, "array" if form == "array" else "dictionary", form == "lazy"), [volume_file])
+        trace = trace_preprocessing(
+            made(name, arguments, "array" if form == "array" else "dictionary", form == "lazy"), [volume_file]
+        )
         error, placed, inside = compare_with_truth(trace)
         if error > TOLERANCE:
             wrong[label] = error
-        if form == "dictionary" and plan_inversion(trace).agreement.verdict == "mismatch":  # the same image in every form
+        if (
+            form == "dictionary" and plan_inversion(trace).agreement.verdict == "mismatch"
+        ):  # the same image in every form
             wrong[label + ", verdict"] = trace.steps
         replayed = place_by_operations(trace.image.as_tensor()[0].float(), trace)
         assert not replayed.array[~field_of_view(trace).mask()].any()
@@ -140,7 +145,9 @@ def test_the_composed_inverse_is_the_truth(volume_file, form):
 @pytest.mark.parametrize("mode", ["nearest", "area"])
 def test_modes_that_take_whole_voxels_are_off_by_less_than_half_a_voxel(volume_file, mode):
     """Sizes that do not divide: nearest takes the voxel before, area the mean of a window that is not centred."""
-    trace = trace_preprocessing(made("Resize", {"spatial_size": (40, 34, 30), "mode": mode}, "dictionary"), [volume_file])
+    trace = trace_preprocessing(
+        made("Resize", {"spatial_size": (40, 34, 30), "mode": mode}, "dictionary"), [volume_file]
+    )
     error, _, _ = compare_with_truth(trace)
     steepest = max(np.abs(np.diff(truth(), axis=a)).max() for a in range(3))
     assert error < 0.5 * 3 * steepest + TOLERANCE
@@ -174,8 +181,13 @@ def test_twenty_random_chains(volume_file):
 
 
 def test_an_empty_region_gives_an_empty_map(volume_file):
-    crop = mt.Compose([mt.LoadImaged("image"), mt.EnsureChannelFirstd("image"), mt.SpatialCropd("image", roi_slices=[
-        slice(0, 4), slice(0, 4), slice(0, 4)])])  # fmt: skip
+    crop = mt.Compose(
+        [
+            mt.LoadImaged("image"),
+            mt.EnsureChannelFirstd("image"),
+            mt.SpatialCropd("image", roi_slices=[slice(0, 4), slice(0, 4), slice(0, 4)]),
+        ]
+    )
     trace = trace_preprocessing(crop, [volume_file])
     placed = place_by_affine(torch.ones(2, 2, 2), trace)
     assert placed.array[:4, :4, :4].all() and placed.array.sum() == 64

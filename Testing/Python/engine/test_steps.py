@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from monai.inferers import SlidingWindowInferer
+from monai.transforms import Compose, EnsureChannelFirst
+from torch import nn
+
 from CAMOverlayLib import explain
 from CAMOverlayLib.engine.geometry.grid import Grid
 from CAMOverlayLib.engine.geometry.resample import activation_grid, to_input_grid
 from CAMOverlayLib.engine.network.strides import true_steps
-from monai.inferers import SlidingWindowInferer
-from monai.transforms import Compose, EnsureChannelFirst
-from torch import nn
 
 HALVING = {
     "k2 s2": lambda: nn.Conv3d(1, 1, 2, 2, bias=False),
@@ -88,14 +89,23 @@ def test_to_the_inputs_grid_as_by_the_affine():
 @pytest.mark.parametrize("inferer", [None, SlidingWindowInferer((71, 30, 30), overlap=0)], ids=["whole", "windows"])
 @pytest.mark.parametrize("inverse", ["affine", "operations"])
 def test_a_spot_at_the_end_of_an_uneven_axis_is_shown_where_it_is(inferer, inverse):
-    """71 voxels halved three times are 8 activations of 8 voxels: the ratio of 8.9 would put the last but one 6 too far."""
+    """71 voxels halved three times are 8 activations of 8 voxels: the ratio of 8.9 would put the last but one 6 too
+    far."""
     network = nn.Sequential(halvings("k2 s2", 3), nn.ReLU(), nn.AdaptiveMaxPool3d(1), nn.Flatten())
     if inferer is not None:
         network = nn.Sequential(halvings("k2 s2", 3), nn.ReLU(), nn.Upsample((71, 30, 30)))
     array = np.random.default_rng(0).uniform(0, 5, (71, 30, 30)).astype(np.float32)
     array[48:56, 8:16, 8:16] = 100
-    found = explain(network, Compose([EnsureChannelFirst(channel_dim="no_channel")]), (array, np.eye(4)), target=0, layer="0",
-                    inferer=inferer, inverse=inverse, regression=True)  # fmt: skip
+    found = explain(
+        network,
+        Compose([EnsureChannelFirst(channel_dim="no_channel")]),
+        (array, np.eye(4)),
+        target=0,
+        layer="0",
+        inferer=inferer,
+        inverse=inverse,
+        regression=True,
+    )
     heat = found.heatmap.get_fdata()
     weights = np.where(heat > 0.5, heat, 0)
     centre = np.indices(heat.shape).reshape(3, -1) @ weights.ravel() / weights.sum()

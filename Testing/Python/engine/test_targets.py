@@ -4,15 +4,16 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.geometry.grid import Grid
-from CAMOverlayLib.engine.target.regions import TargetRegions
-from CAMOverlayLib.engine.bundle.model import is_regression
-from CAMOverlayLib.engine.target.targets import build_objective, choose_target, predict
+from geometries import GEOMETRIES
+from monai.networks.nets import Classifier, Regressor
+
 from CAMOverlayLib.contract.errors import TargetError
 from CAMOverlayLib.contract.request import Request
 from CAMOverlayLib.contract.target import TargetSpec, VolumeFile
-from geometries import GEOMETRIES
-from monai.networks.nets import Classifier, Regressor
+from CAMOverlayLib.engine.bundle.model import is_regression
+from CAMOverlayLib.engine.geometry.grid import Grid
+from CAMOverlayLib.engine.target.regions import TargetRegions
+from CAMOverlayLib.engine.target.targets import build_objective, choose_target, predict
 
 CLASSES = ("healthy", "Lesion", "artefact")
 LOGITS = torch.tensor([[0.5, 2.0, -1.0]])
@@ -40,7 +41,11 @@ def test_a_class_is_found_by_index_by_name_and_by_default():
 
 @pytest.mark.parametrize(
     ("wanted", "message"),
-    [(3, "no class 3; the network has 3: 0 healthy, 1 Lesion"), ("-1", "no class -1"), ("lesoin", "Did you mean 'lesion'")],
+    [
+        (3, "no class 3; the network has 3: 0 healthy, 1 Lesion"),
+        ("-1", "no class -1"),
+        ("lesoin", "Did you mean 'lesion'"),
+    ],
 )
 def test_an_unknown_class_is_answered_with_those_there_are(wanted, message):
     with pytest.raises(TargetError, match=message):
@@ -64,7 +69,9 @@ def test_a_segmentation_target_is_the_region_predicted_so():
     assert prediction.voxels == (32, 32, 0)
     objective = build_objective(output, 1, prediction)
     assert float(objective(output)) == 3.0 * 32 and "32 voxels predicted so" in objective.target.description
-    assert torch.equal(objective(output.expand(2, -1, -1, -1, -1)), torch.tensor([96.0, 96.0]))  # a number for every image
+    assert torch.equal(
+        objective(output.expand(2, -1, -1, -1, -1)), torch.tensor([96.0, 96.0])
+    )  # a number for every image
     assert build_objective(output, None, prediction).target.name == "organ"  # background is not what one asks for
     assert build_objective(output, "background", prediction).target.index == 0
 
@@ -136,9 +143,11 @@ def test_a_voxel_of_the_volume_is_found_in_the_output(voxel):
     prediction, region = predict(output, ("background", "lesion"), False), TargetRegions(VOLUME, INPUT)
     ras = tuple(float(x) for x in VOLUME.affine[:3] @ [*voxel, 1])
     for wanted in (
-        f"lesion@voxel={','.join(map(str, voxel))}", TargetSpec(voxel=voxel), TargetSpec(1, ras=ras),
+        f"lesion@voxel={','.join(map(str, voxel))}",
+        TargetSpec(voxel=voxel),
+        TargetSpec(1, ras=ras),
         "@ras=" + ",".join(map(str, ras)),
-    ):  # fmt: skip
+    ):
         objective = build_objective(output, wanted, prediction, region)
         assert float(objective(output)) == 7.0 and objective.target.name == "lesion", wanted
         assert f"which is voxel {index} of the output" in objective.target.description
@@ -186,7 +195,9 @@ def test_a_mask_that_the_network_did_not_see(tmp_path):
     for name, message in (("empty", "is empty"), ("cropped", "Nothing of mask")):
         nibabel.save(nibabel.Nifti1Image(mask, VOLUME.affine), tmp_path / f"{name}.nii.gz")
         with pytest.raises(TargetError, match=message):
-            build_objective(output, f"1@mask={tmp_path / name}.nii.gz", predict(output, (), False), TargetRegions(VOLUME, INPUT))
+            build_objective(
+                output, f"1@mask={tmp_path / name}.nii.gz", predict(output, (), False), TargetRegions(VOLUME, INPUT)
+            )
         mask[:10] = 1
 
 
@@ -195,11 +206,20 @@ def test_a_place_needs_a_map_and_an_affine_that_holds():
         build_objective(LOGITS, "1@voxel=1,2,3", predict(LOGITS, CLASSES, False), TargetRegions(VOLUME, INPUT))
     output = output_at((1, 1, 1))
     with pytest.raises(TargetError, match="warps the voxels"):
-        build_objective(output, "1@voxel=30,2,3", predict(output, (), False), TargetRegions(VOLUME, INPUT, affine_holds=False))
+        build_objective(
+            output, "1@voxel=30,2,3", predict(output, (), False), TargetRegions(VOLUME, INPUT, affine_holds=False)
+        )
 
 
 def test_a_target_survives_json():
     file = VolumeFile("mask.npy", ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0)), "mask")
-    for target in (None, 2, "lesion-healthy", TargetSpec("a", 1, voxel=(1, 2, 3)), TargetSpec(mask=file), TargetSpec(mask="x.nii")):
+    for target in (
+        None,
+        2,
+        "lesion-healthy",
+        TargetSpec("a", 1, voxel=(1, 2, 3)),
+        TargetSpec(mask=file),
+        TargetSpec(mask="x.nii"),
+    ):
         request = Request((file,), "bundle", "out", target=target)
         assert Request.from_json(request.to_json()) == request

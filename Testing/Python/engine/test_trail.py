@@ -1,9 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
-from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
-from CAMOverlayLib.contract.errors import PlacementError, PreprocessingError
 from geometries import GEOMETRIES, blob
 from monai.transforms import (
     Compose,
@@ -26,6 +23,10 @@ from monai.transforms import (
     Spacingd,
     ToNumpyd,
 )
+
+from CAMOverlayLib.contract.errors import PlacementError, PreprocessingError
+from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
+from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
 
 IMAGE = "image"
 
@@ -57,9 +58,10 @@ CHAINS = {
     "lazy": lambda: Compose(spatial_chain(), lazy=True),
     "lazy inside": lambda: Compose([*spatial_chain()[:4], Compose(spatial_chain()[4:], lazy=True)]),
     "array": lambda: Compose([LoadImage(), EnsureChannelFirst(), Orientation("RAS", labels=None), Spacing((2, 2, 2))]),
-    "random": lambda: Compose([*spatial_chain(), RandFlipd(IMAGE, prob=0.5), RandRotated(IMAGE, 0.3, prob=1.0)])
-    .set_random_state(seed=3),
-}  # fmt: skip
+    "random": lambda: Compose(
+        [*spatial_chain(), RandFlipd(IMAGE, prob=0.5), RandRotated(IMAGE, 0.3, prob=1.0)]
+    ).set_random_state(seed=3),
+}
 
 
 @pytest.mark.parametrize("make", CHAINS.values(), ids=CHAINS)
@@ -80,7 +82,7 @@ def test_every_step_is_described(volume_file):
     trace = trace_preprocessing(CHAINS["nested"](), [volume_file], report=lambda i, n, name: seen.append((i, n, name)))
     assert [s.name for s in trace.steps] == [type(t).__name__ for t in spatial_chain()]
     assert seen == [(i, 8, s.name) for i, s in enumerate(trace.steps)]
-    load, channel, orientation, crop, spacing, normalise, resize, rotate = trace.steps
+    load, _channel, orientation, crop, spacing, normalise, resize, rotate = trace.steps
     assert load.shape_before is None and load.shape_after == (30, 28, 22)
     assert load.orientation == "LPS" and orientation.orientation == "RAS" and rotate.orientation != "RAS"
     assert crop.shape_before == (30, 28, 22) and all(a < b for a, b in zip(crop.shape_after, crop.shape_before))

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from CAMOverlayLib.contract import bundle_content, bundle_files
+from CAMOverlayLib.contract.errors import BundleError, UntrustedBundleError
 from CAMOverlayLib.engine.bundle import isolation
 from CAMOverlayLib.engine.bundle.bundle import Bundle
 from CAMOverlayLib.engine.cache import Cache
-from CAMOverlayLib.contract.errors import BundleError, UntrustedBundleError
 
-NET = "import torch\nclass Net(torch.nn.Conv3d):\n    number = {}\n    def __init__(self):\n        super().__init__(1, 1, 1)\n"
+NET = "import torch\nclass Net(torch.nn.Conv3d):\n    number = {}\n    def __init__(self):\n        super().__init__(1, 1, 1)\n"  # noqa: E501
 CONV = {"_target_": "torch.nn.Conv3d", "in_channels": 1, "out_channels": 1, "kernel_size": 1}
 CPU = torch.device("cpu")
 
@@ -72,10 +73,23 @@ def test_running_leaves_no_byte_code_that_would_change_the_hash(own_code):
     assert bundle_files.content_hash(folder) == before and not list(folder.rglob("*.pyc"))
 
 
-@pytest.mark.parametrize("change", [
-    "byte code without source", "machine code", "linked folder", "content of a linked folder", "linked file", "broken link",
-    "link leads elsewhere", "name with a space", "name that is no text", "hidden file", "same size and time", "weights",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        "byte code without source",
+        "machine code",
+        "linked folder",
+        "content of a linked folder",
+        "linked file",
+        "broken link",
+        "link leads elsewhere",
+        "name with a space",
+        "name that is no text",
+        "hidden file",
+        "same size and time",
+        "weights",
+    ],
+)
 def test_any_change_is_another_content(own_code, tmp_path, change):
     folder, elsewhere = own_code(), tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -118,7 +132,14 @@ def test_any_change_is_another_content(own_code, tmp_path, change):
     with pytest.raises(UntrustedBundleError):
         Bundle(folder, trusted_hash=before).network(CPU)
     code = listed(folder)
-    if change in ("byte code without source", "machine code", "linked folder", "linked file", "broken link", "hidden file"):
+    if change in (
+        "byte code without source",
+        "machine code",
+        "linked folder",
+        "linked file",
+        "broken link",
+        "hidden file",
+    ):
         assert any(name in one for one in code.scripts for name in ("extra", "x.py", "more", ".hidden"))
 
 
@@ -148,8 +169,11 @@ def test_what_changes_between_reading_and_running_is_refused(own_code):
 def test_same_size_and_time_is_another_model(own_code):
     folder, cache = own_code(), Cache()
     config = folder / "configs/inference.json"
-    text = config.read_text().replace("scripts.net.Net", "torch.nn.Conv3d").replace(
-        '"torch.nn.Conv3d"', '"torch.nn.Conv3d", "in_channels": 1, "out_channels": 1, "kernel_size": 1')
+    text = (
+        config.read_text()
+        .replace("scripts.net.Net", "torch.nn.Conv3d")
+        .replace('"torch.nn.Conv3d"', '"torch.nn.Conv3d", "in_channels": 1, "out_channels": 1, "kernel_size": 1')
+    )
     config.write_text(text)
     stat = config.stat()
     first = cache.model(str(folder), True, (), CPU)
@@ -159,7 +183,9 @@ def test_same_size_and_time_is_another_model(own_code):
     assert cache.model(str(folder), True, (), CPU) is not first
 
 
-@pytest.mark.parametrize("macro", ["%../x.json::n", "%{}/x.json::n", "%x/../../x.json", "%../X.JSON", "%../my x+.yaml#n", "%../x.json\n"])
+@pytest.mark.parametrize(
+    "macro", ["%../x.json::n", "%{}/x.json::n", "%x/../../x.json", "%../X.JSON", "%../my x+.yaml#n", "%../x.json\n"]
+)
 def test_a_macro_that_leads_out_of_the_bundle_is_refused(make_bundle, tmp_path, macro):
     (tmp_path / "x.json").write_text('{"n": {"_target_": "os.system", "command": "true"}}')
     folder = make_bundle(config={"extra": macro.format(tmp_path)})
@@ -167,11 +193,17 @@ def test_a_macro_that_leads_out_of_the_bundle_is_refused(make_bundle, tmp_path, 
         Bundle(folder)
 
 
-@pytest.mark.parametrize("config", [
-    {"y": "os.system", "x": {"_target_": "@y"}}, {"y": "os.system", "x": {"_target_": "%y"}},
-    {"x": {"_target_": "LoadImaged", "reader": "os.system"}}, {"y": {"z": "os.system"}, "x": {"_target_": "A", "f": "@y::z"}},
-    {"x": {"_target_": "A", "f": [{"g": "os.system"}]}},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"y": "os.system", "x": {"_target_": "@y"}},
+        {"y": "os.system", "x": {"_target_": "%y"}},
+        {"x": {"_target_": "LoadImaged", "reader": "os.system"}},
+        {"y": {"z": "os.system"}, "x": {"_target_": "A", "f": "@y::z"}},
+        {"x": {"_target_": "A", "f": [{"g": "os.system"}]}},
+    ],
+    ids=str,
+)
 def test_the_listing_shows_what_a_name_comes_to(make_bundle, config):
     assert any("os.system" in target for target in listed(make_bundle(config=config)).targets)
 
@@ -230,13 +262,21 @@ def test_a_bundle_inside_an_environment_is_a_bundle(tmp_path, monkeypatch):
     assert "itsown" not in sys.modules
 
 
-@pytest.mark.parametrize("code", [
-    "torch.set_grad_enabled(False)", "torch.set_default_dtype(torch.float64)", "torch.set_default_device('meta')",
-    "monai.data.set_track_meta(False)", "os.chdir('/')", "setattr(torch, 'relu', torch.sigmoid)",
-    "setattr(torch.Tensor, 'mean', torch.Tensor.sum)", "sys.path.insert(0, '/nowhere')",
-    "torch.nn.modules.module.register_module_forward_hook(lambda m, i, o: o * 0)",
-    "torch.use_deterministic_algorithms(True)",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "code",
+    [
+        "torch.set_grad_enabled(False)",
+        "torch.set_default_dtype(torch.float64)",
+        "torch.set_default_device('meta')",
+        "monai.data.set_track_meta(False)",
+        "os.chdir('/')",
+        "setattr(torch, 'relu', torch.sigmoid)",
+        "setattr(torch.Tensor, 'mean', torch.Tensor.sum)",
+        "sys.path.insert(0, '/nowhere')",
+        "torch.nn.modules.module.register_module_forward_hook(lambda m, i, o: o * 0)",
+        "torch.use_deterministic_algorithms(True)",
+    ],
+)
 def test_what_code_does_to_the_process_is_put_back_and_noted(code):
     import monai
 

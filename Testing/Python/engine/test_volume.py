@@ -1,11 +1,12 @@
 import nibabel
 import numpy as np
 import pytest
-from CAMOverlayLib.engine.geometry.volume import Volume, read_volume, write_nifti
-from CAMOverlayLib.contract.errors import OutputError, VolumeError
 from geometries import GEOMETRIES, affines, geometry
 from hypothesis import HealthCheck, example, given, settings
 from support import examples
+
+from CAMOverlayLib.contract.errors import OutputError, VolumeError
+from CAMOverlayLib.engine.geometry.volume import Volume, read_volume, write_nifti
 
 TYPES = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
 
@@ -88,9 +89,9 @@ def test_a_file_that_is_no_array_is_named(tmp_path, export):
 
 def test_a_header_that_promises_more_than_its_file_holds_is_called_so_at_both_doors(tmp_path):
     """Nothing is allocated for it, and volume and mask are refused in the same words."""
+    from CAMOverlayLib.contract.errors import TargetError
     from CAMOverlayLib.engine.api import _read
     from CAMOverlayLib.engine.target.regions import read_mask
-    from CAMOverlayLib.contract.errors import TargetError
 
     path = tmp_path / "huge.nii"
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4), np.float32), np.eye(4)), path)

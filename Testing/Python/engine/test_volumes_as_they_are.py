@@ -6,15 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib import explain
-from CAMOverlayLib.engine.geometry.channels import on_one_grid
-from CAMOverlayLib.engine.restore.plan import plan_inversion, place
-from CAMOverlayLib.engine.geometry.slice_stack import in_plane
-from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
-from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
-from CAMOverlayLib.contract.errors import OutputError, PlacementError, PreprocessingError, VolumeError
 from geometries import GEOMETRIES, blob
-from monai.data import MetaTensor
 from monai.transforms import (
     Compose,
     CropForeground,
@@ -33,6 +25,14 @@ from monai.transforms import (
     ScaleIntensityd,
     Spacing,
 )
+
+from CAMOverlayLib import explain
+from CAMOverlayLib.contract.errors import OutputError, PlacementError, PreprocessingError, VolumeError
+from CAMOverlayLib.engine.geometry.channels import on_one_grid
+from CAMOverlayLib.engine.geometry.slice_stack import in_plane
+from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
+from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
+from CAMOverlayLib.engine.restore.plan import place, plan_inversion
 
 AFFINE = GEOMETRIES["oblique"]
 SHAPE, VOXEL = (30, 28, 26), (19, 12, 13)
@@ -57,11 +57,15 @@ def array_of(dtype=np.int16):
     return (40 + noise + 80 * blob(SHAPE, AFFINE, AFFINE[:3] @ [*VOXEL, 1], 6)).clip(0, 120).astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", [">i2", ">f4", ">f8", "<i8", "u2", "u4", "u8", "i1", "u1", "f2", "longdouble", "bool"])
+@pytest.mark.parametrize(
+    "dtype", [">i2", ">f4", ">f8", "<i8", "u2", "u4", "u8", "i1", "u1", "f2", "longdouble", "bool"]
+)
 def test_voxels_of_any_type_and_order_of_bytes(dtype):
     array = array_of(np.float64)
     array = (array > 60).astype(bool) if dtype == "bool" else array.astype(np.dtype(dtype))
-    found = explain(Copy(), Compose([*LOAD, Resize((30, 28, 26))]), (array, AFFINE), target=0, layer="layer", regression=True)
+    found = explain(
+        Copy(), Compose([*LOAD, Resize((30, 28, 26))]), (array, AFFINE), target=0, layer="layer", regression=True
+    )
     heat, truth = found.heatmap.get_fdata(), array.astype(float)
     assert found.heatmap.shape == SHAPE and np.corrcoef(heat.ravel(), truth.ravel())[0, 1] > 0.999
 
@@ -80,7 +84,9 @@ def test_a_file_whose_sform_and_qform_differ_says_which_was_taken(tmp_path):
     image.set_qform(other, code="scanner")
     nibabel.save(image, tmp_path / "two.nii")
     found = explain(Copy(), Compose(LOAD), str(tmp_path / "two.nii"), target=0, layer="layer", regression=True)
-    assert any("sform and the qform of 'two'" in w and "52.0 mm apart; the sform was taken" in w for w in found.result.warnings)
+    assert any(
+        "sform and the qform of 'two'" in w and "52.0 mm apart; the sform was taken" in w for w in found.result.warnings
+    )
     np.testing.assert_allclose(found.heatmap.affine, AFFINE, atol=1e-4)
     nibabel.save(nibabel.Nifti1Image(array_of(), AFFINE), tmp_path / "one.nii")
     found = explain(Copy(), Compose(LOAD), str(tmp_path / "one.nii"), target=0, layer="layer", regression=True)
@@ -101,25 +107,39 @@ def test_rounding_between_channels_is_no_other_grid(size):
     first, second = Volume(array_of(), AFFINE, "a"), Volume(array_of(), rounded, "b")
     found, notes = on_one_grid([first, second])
     assert not notes and (found[1].affine == AFFINE).all() and found[1].array is second.array
-    result = explain(Copy(channels=2), Compose([LoadImage(image_only=True), EnsureChannelFirst(channel_dim=0)]),
-                     [(array_of(), AFFINE), (array_of(), rounded)], target=0, layer="layer", regression=True)  # fmt: skip
+    result = explain(
+        Copy(channels=2),
+        Compose([LoadImage(image_only=True), EnsureChannelFirst(channel_dim=0)]),
+        [(array_of(), AFFINE), (array_of(), rounded)],
+        target=0,
+        layer="layer",
+        regression=True,
+    )
     assert result.heatmap.shape == SHAPE
     shifted = np.array(AFFINE)
     shifted[:3, 3] += 0.2
     assert on_one_grid([first, Volume(array_of(), shifted, "c")])[1]
 
 
-# Random draws ----------------------------------------------------------------------------------------------------------
+# Random draws -------------------------------------------------------------------------------------------------------
 
 
 RANDOM = {
-    "seeded": lambda: Compose([*LOAD, RandFlip(0.5, spatial_axis=0), RandGaussianNoise(prob=1.0, std=3.0)]).set_random_state(seed=4),
-    "without a loader": lambda: Compose([EnsureChannelFirst(channel_dim="no_channel"), RandGaussianNoise(prob=1.0, std=3.0)]).set_random_state(seed=4),
-    "an inner chain": lambda: Compose([*LOAD, Compose([RandGaussianNoise(prob=1.0, std=3.0)])]).set_random_state(seed=4),
-    "one of several": lambda: Compose([*LOAD, OneOf([RandGaussianNoise(prob=1.0, std=3.0), RandFlip(1.0, 1)])]).set_random_state(seed=4),
+    "seeded": lambda: Compose(
+        [*LOAD, RandFlip(0.5, spatial_axis=0), RandGaussianNoise(prob=1.0, std=3.0)]
+    ).set_random_state(seed=4),
+    "without a loader": lambda: Compose(
+        [EnsureChannelFirst(channel_dim="no_channel"), RandGaussianNoise(prob=1.0, std=3.0)]
+    ).set_random_state(seed=4),
+    "an inner chain": lambda: Compose([*LOAD, Compose([RandGaussianNoise(prob=1.0, std=3.0)])]).set_random_state(
+        seed=4
+    ),
+    "one of several": lambda: Compose(
+        [*LOAD, OneOf([RandGaussianNoise(prob=1.0, std=3.0), RandFlip(1.0, 1)])]
+    ).set_random_state(seed=4),
     "global generators": lambda: Compose([*LOAD, lambda x: x + float(np.random.rand()) + torch.rand(x.shape) * 9]),
     "a list": lambda: [*LOAD, RandGaussianNoise(prob=1.0, std=3.0)],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("make", RANDOM.values(), ids=RANDOM)
@@ -154,7 +174,7 @@ def test_the_network_gets_what_the_seeded_chain_would_give(tmp_path):
     assert torch.equal(seen[-1][0], expected.as_tensor())
 
 
-# Slices and merged channels --------------------------------------------------------------------------------------------
+# Slices and merged channels -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("orientation", ["axial", "coronal", "sagittal"])
@@ -204,16 +224,29 @@ MERGED = ("artery", "vein", "excretory")
 
 def merging(*later, merge=ConcatImages(MERGED)):
     return Compose(
-        [LoadImaged(MERGED), EnsureChannelFirstd(MERGED), Orientationd(MERGED, "RAS", labels=None),
-         Resized(MERGED, (24, 26, 28)), merge, *later]
-    )  # fmt: skip
+        [
+            LoadImaged(MERGED),
+            EnsureChannelFirstd(MERGED),
+            Orientationd(MERGED, "RAS", labels=None),
+            Resized(MERGED, (24, 26, 28)),
+            merge,
+            *later,
+        ]
+    )
 
 
 @pytest.mark.parametrize("inverse", ["affine", "operations"])
 def test_channels_that_were_merged_into_an_array_lie_where_the_first_of_them_lies(inverse):
     volumes = [(array_of(), AFFINE) for _ in MERGED]
-    found = explain(Copy(channels=3), merging(ScaleIntensityd("image")), volumes, target=0, layer="layer", regression=True,
-                    inverse=inverse)  # fmt: skip
+    found = explain(
+        Copy(channels=3),
+        merging(ScaleIntensityd("image")),
+        volumes,
+        target=0,
+        layer="layer",
+        regression=True,
+        inverse=inverse,
+    )
     assert found.heatmap.shape == SHAPE and found.result.placement.verdict == "verified"
     assert np.abs(np.array(found.result.peak) - VOXEL).max() <= 4
 
@@ -228,7 +261,9 @@ def test_a_merge_that_cannot_be_followed_is_still_refused(tmp_path):
     with pytest.raises(PlacementError, match=r"Mean returned a numpy.ndarray instead of a MetaTensor"):
         trace_preprocessing(merging(merge=Mean(MERGED)), files)
     with pytest.raises(PlacementError, match="ConcatImages returned a numpy.ndarray"):
-        trace_preprocessing(merging(Orientationd("image", "LPS", labels=None)), files)  # it would read an affine that is not there
+        trace_preprocessing(
+            merging(Orientationd("image", "LPS", labels=None)), files
+        )  # it would read an affine that is not there
 
     class Mirrored(ConcatImages):
         def __call__(self, data):
@@ -244,12 +279,14 @@ def test_going_back_by_operations_follows_the_key_through_a_merge(tmp_path):
 
     files = [write_nifti(Volume(array_of(), AFFINE, n), tmp_path / f"{n}.nii") for n in MERGED]
     trace = trace_preprocessing(merging(merge=ConcatItemsd(MERGED, "image")), files)
-    placed, placement = place(trace.image.as_tensor()[0].float(), trace, plan_inversion(trace, "operations"), verify=True)
+    placed, placement = place(
+        trace.image.as_tensor()[0].float(), trace, plan_inversion(trace, "operations"), verify=True
+    )
     assert placement.inverse == "operations" and placement.peak_distance < 3
     assert np.corrcoef(placed.array.ravel(), array_of().ravel())[0, 1] > 0.9
 
 
-# What cannot be --------------------------------------------------------------------------------------------------------
+# What cannot be -----------------------------------------------------------------------------------------------------
 
 
 def test_cropping_to_the_foreground_of_an_empty_volume_is_answered_in_a_sentence():
@@ -271,8 +308,8 @@ def test_a_full_disk_while_slices_are_written(monkeypatch):
 
 
 def test_the_steps_of_an_earlier_trail_are_gone_and_nothing_else(tmp_path):
-    from CAMOverlayLib.engine.restore.plan import plan_inversion
     from CAMOverlayLib.engine.restore.intermediates import save_intermediates
+    from CAMOverlayLib.engine.restore.plan import plan_inversion
 
     path = write_nifti(Volume(array_of(), AFFINE, "v"), tmp_path / "v.nii")
     folder = tmp_path / "trail"
@@ -282,5 +319,10 @@ def test_the_steps_of_an_earlier_trail_are_gone_and_nothing_else(tmp_path):
         trace = trace_preprocessing(Compose(steps), [path], keep_images=True)
         save_intermediates(torch.ones(3, 3, 3), trace, plan_inversion(trace), folder)
     names = sorted(f.name for f in folder.iterdir())
-    assert names == ["backward-01-LoadImage.nii.gz", "backward-02-EnsureChannelFirst.nii.gz", "forward-01-LoadImage.nii.gz",
-                     "forward-02-EnsureChannelFirst.nii.gz", "forward-notes.txt"]  # fmt: skip
+    assert names == [
+        "backward-01-LoadImage.nii.gz",
+        "backward-02-EnsureChannelFirst.nii.gz",
+        "forward-01-LoadImage.nii.gz",
+        "forward-02-EnsureChannelFirst.nii.gz",
+        "forward-notes.txt",
+    ]

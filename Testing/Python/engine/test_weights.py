@@ -1,8 +1,9 @@
 import pytest
 import torch
-from CAMOverlayLib.engine.bundle.weights import load_weights
-from CAMOverlayLib.contract.errors import WeightsError
 from torch import nn
+
+from CAMOverlayLib.contract.errors import WeightsError
+from CAMOverlayLib.engine.bundle.weights import load_weights
 
 
 def network(width=3):

@@ -6,18 +6,19 @@ import json
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.inference import FullImageInference, SlidingWindowInference, apply
-from CAMOverlayLib.engine.pipeline import explain
-from CAMOverlayLib.engine.network.layers import list_layers
-from CAMOverlayLib.engine.methods import METHODS, find_method
-from CAMOverlayLib.engine.target.targets import build_objective, predict
-from CAMOverlayLib.contract.errors import Cancelled
-from CAMOverlayLib.contract.request import Request
-from CAMOverlayLib.contract.target import TargetSpec
 from geometries import GEOMETRIES, blob
 from monai.inferers import SimpleInferer, SliceInferer, SlidingWindowInferer
 from monai.networks.nets import UNet
 from torch import nn
+
+from CAMOverlayLib.contract.errors import Cancelled
+from CAMOverlayLib.contract.request import Request
+from CAMOverlayLib.contract.target import TargetSpec
+from CAMOverlayLib.engine.inference import FullImageInference, SlidingWindowInference, apply
+from CAMOverlayLib.engine.methods import METHODS, find_method
+from CAMOverlayLib.engine.network.layers import list_layers
+from CAMOverlayLib.engine.pipeline import explain
+from CAMOverlayLib.engine.target.targets import build_objective, predict
 
 
 class Local(nn.Module):
@@ -38,16 +39,20 @@ class Local(nn.Module):
 def image_of(shape, seed=0):
     rng = np.random.default_rng(seed)
     affine = np.eye(4)
-    return torch.from_numpy(rng.normal(0, 0.2, shape) + 3 * blob(shape, affine, np.array(shape) / 2, 9)).float()[None, None]
+    return torch.from_numpy(rng.normal(0, 0.2, shape) + 3 * blob(shape, affine, np.array(shape) / 2, 9)).float()[
+        None, None
+    ]
 
 
 def heat_of(applied, method="gradcam", target=1, layers=("features",)):
-    calm = lambda *a: None  # noqa: E731
+    calm = lambda *a: None
     output = applied.predict(layers, calm)
     prediction = predict(output, (), False)
     objective = build_objective(output, target, prediction)
     found = find_method(method)
-    return applied.attribute(found, layers if found.layers.__name__ != "no_layer" else (), prediction, objective, calm), output
+    return applied.attribute(
+        found, layers if found.layers.__name__ != "no_layer" else (), prediction, objective, calm
+    ), output
 
 
 @pytest.mark.parametrize("mode", ["constant", "gaussian"])
@@ -63,8 +68,8 @@ def test_the_prediction_is_the_inferers_own(mode, shape):
 
 @pytest.mark.parametrize("mode", ["constant", "gaussian"])
 def test_maps_are_blended_with_the_importance_of_the_predictions(mode):
-    """The map of every window computed here by hand, blended by MONAI's own function. The channels' weights are the mean
-    gradient over all windows."""
+    """The map of every window computed here by hand, blended by MONAI's own function. The channels' weights are the
+    mean gradient over all windows."""
     network, image = Local().eval(), image_of((48, 40, 44))
     inferer = SlidingWindowInferer((24, 24, 24), sw_batch_size=2, overlap=0.5, mode=mode)
     heat, output = heat_of(apply(network, image, inferer))
@@ -93,7 +98,8 @@ def test_maps_are_blended_with_the_importance_of_the_predictions(mode):
 
 
 class Lookup(nn.Module):
-    """Sees one voxel at a time, so windows and the whole must agree; with two channels that the classes use otherwise."""
+    """Sees one voxel at a time, so windows and the whole must agree; with two channels that the classes use
+    otherwise."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +118,9 @@ class Lookup(nn.Module):
 WEIGHING = ["gradcam", "xgradcam", "gradcampp", "finercam", "eigencam", "hirescam", "layercam"]
 
 
-@pytest.mark.parametrize("window, overlap, mode", [(24, 0, "constant"), (32, 0.25, "constant"), (24, 0.5, "gaussian")])
+@pytest.mark.parametrize(
+    ("window", "overlap", "mode"), [(24, 0, "constant"), (32, 0.25, "constant"), (24, 0.5, "gaussian")]
+)
 @pytest.mark.parametrize("method", WEIGHING)
 def test_two_equal_lesions_are_equally_hot_wherever_windows_end(method, window, overlap, mode):
     """One lesion inside a window and one that windows cut: with weights per window the cut one comes out weaker."""
@@ -122,7 +130,9 @@ def test_two_equal_lesions_are_equally_hot_wherever_windows_end(method, window, 
         image[..., start : start + 8, 8:16, 8:16] = 1.0
     image[..., 50:51, 30:31, 30:31] = 1.0  # a window with hardly any of the target
     whole, _ = heat_of(FullImageInference(network, image), method, layers=("features",))
-    found, _ = heat_of(apply(network, image, SlidingWindowInferer((window,) * 3, 2, overlap, mode=mode)), method, layers=("features",))
+    found, _ = heat_of(
+        apply(network, image, SlidingWindowInferer((window,) * 3, 2, overlap, mode=mode)), method, layers=("features",)
+    )
     map_, reference = found.values / found.values.max(), whole.values / whole.values.max()
     for place in (slice(6, 14), slice(20, 28)):
         lesion = map_[place, 8:16, 8:16]
@@ -155,7 +165,7 @@ def test_an_answer_for_the_centre_of_a_window_keeps_its_place(size, place):
     inferer = SlidingWindowHoVerNetInferer((32, 32), 2, 1 - 24 / 32, extra_input_padding=(4, 4, 4, 4))
     applied = apply(network, image, inferer)
     assert isinstance(applied, SlidingWindowInference)
-    calm = lambda *a: None  # noqa: E731
+    calm = lambda *a: None
     output = applied.predict(("features",), calm)
     torch.testing.assert_close(output[0, 1], image[0, 0])
     region = torch.zeros(size, dtype=torch.bool)
@@ -172,7 +182,7 @@ def seam(heat, interval, axis):
     steps = (heat.narrow(axis, 1, heat.shape[axis] - 1) - heat.narrow(axis, 0, heat.shape[axis] - 1)).abs()
     others = [d for d in range(3) if d != axis]
     steps = steps.mean(others)
-    at = [n for n in range(interval - 1, len(steps), interval)]
+    at = list(range(interval - 1, len(steps), interval))
     elsewhere = [n for n in range(len(steps)) if n not in at]
     return float(steps[at].mean() / steps[elsewhere].mean())
 
@@ -246,9 +256,14 @@ def test_a_network_for_slices_of_a_prepared_volume():
 @pytest.fixture
 def sliding_bundle(make_bundle):
     network = {
-        "_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3,
-        "channels": [4, 8, 8], "strides": [2, 2], "norm": "batch",
-    }  # fmt: skip
+        "_target_": "UNet",
+        "spatial_dims": 3,
+        "in_channels": 1,
+        "out_channels": 3,
+        "channels": [4, 8, 8],
+        "strides": [2, 2],
+        "norm": "batch",
+    }
     chain = [
         {"_target_": "LoadImaged", "keys": "image"},
         {"_target_": "EnsureChannelFirstd", "keys": "image"},
@@ -267,7 +282,9 @@ def test_every_method_in_windows_through_the_whole_story(sliding_bundle, export,
     (tmp_path / "out").mkdir()
     target = TargetSpec(output="a", voxel=(13, 10, 9))
     events = []
-    ask = Request((export(array, affine),), str(sliding_bundle), str(tmp_path / "out"), trust=True, method=method, target=target)
+    ask = Request(
+        (export(array, affine),), str(sliding_bundle), str(tmp_path / "out"), trust=True, method=method, target=target
+    )
     if method == "guidedbackprop":  # UNet has PReLU
         from CAMOverlayLib.contract.errors import MethodError
 
@@ -308,7 +325,14 @@ def test_blocks_are_the_activations_of_each_window(sliding_bundle, export, tmp_p
     config = json.loads((sliding_bundle / "configs/inference.json").read_text())
     config["inferer"]["overlap"] = 0
     (sliding_bundle / "configs/inference.json").write_text(json.dumps(config))
-    ask = Request((export(array, affine),), str(sliding_bundle), str(tmp_path / "out"), trust=True, interpolation="nearest", target=1)
+    ask = Request(
+        (export(array, affine),),
+        str(sliding_bundle),
+        str(tmp_path / "out"),
+        trust=True,
+        interpolation="nearest",
+        target=1,
+    )
     result = explain(ask)
     heat = np.load(result.heatmap.path)
     n = 16 // result.activation_shape[0]

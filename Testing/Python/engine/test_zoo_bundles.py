@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from CAMOverlayLib.engine.bundle.bundle import Bundle
-from CAMOverlayLib.engine.pipeline import explain
-from CAMOverlayLib.contract.errors import BundleError
-from CAMOverlayLib.contract.request import Request
-from CAMOverlayLib.contract.target import VolumeFile
 from geometries import GEOMETRIES, blob
 from monai.bundle import ConfigParser
 from support import SHARED, SMALL_NETWORK, USUAL_CHAIN
+
+from CAMOverlayLib.contract.errors import BundleError
+from CAMOverlayLib.contract.request import Request
+from CAMOverlayLib.contract.target import VolumeFile
+from CAMOverlayLib.engine.bundle.bundle import Bundle
+from CAMOverlayLib.engine.pipeline import explain
 
 AFFINE = GEOMETRIES["oblique"]
 CPU = torch.device("cpu")
@@ -26,7 +27,13 @@ def ask(export, tmp_path):
     shape = (30, 28, 26)
     array = 100 + 400 * blob(shape, AFFINE, AFFINE[:3] @ [19, 12, 13, 1], 6)
     # A ball alone looks the same however it is turned; with smaller ones beside it the alignment can be verified.
-    for place, size, height in (((6, 22, 5), 4, 250), ((24, 5, 20), 3, 300), ((8, 6, 19), 3, 200), ((22, 22, 6), 4, 150), ((14, 20, 21), 3, 350)):
+    for place, size, height in (
+        ((6, 22, 5), 4, 250),
+        ((24, 5, 20), 3, 300),
+        ((8, 6, 19), 3, 200),
+        ((22, 22, 6), 4, 150),
+        ((14, 20, 21), 3, 350),
+    ):
         array = array + height * blob(shape, AFFINE, AFFINE[:3] @ [*place, 1], size)
     array = array.astype(np.int16)
     (tmp_path / "out").mkdir()
@@ -49,18 +56,28 @@ def split(folder, files):
 
 def test_several_files_macros_and_references(make_bundle, ask):
     folder, plain = make_bundle("split"), make_bundle("plain")
-    split(folder, {
-        "common.yaml": {"key": "image", "size": [48, 48, 48], "network": dict(SMALL_NETWORK), "network_def": "%network"},
-        "chains.json": {"head": [{**t, "keys": "@key"} for t in USUAL_CHAIN[:2]]},
-        "inference.yaml": {
-            "tail": [{**t, "keys": "@key"} if "source_key" not in t else {**t, "keys": "@key", "source_key": "@key"}
-                     for t in USUAL_CHAIN[2:]],
-            "transforms": "$@first + @tail",
-            "first": "%configs/chains.json#head",
-            "preprocessing": {"_target_": "Compose", "transforms": "@transforms"},
+    split(
+        folder,
+        {
+            "common.yaml": {
+                "key": "image",
+                "size": [48, 48, 48],
+                "network": dict(SMALL_NETWORK),
+                "network_def": "%network",
+            },
+            "chains.json": {"head": [{**t, "keys": "@key"} for t in USUAL_CHAIN[:2]]},
+            "inference.yaml": {
+                "tail": [
+                    {**t, "keys": "@key"} if "source_key" not in t else {**t, "keys": "@key", "source_key": "@key"}
+                    for t in USUAL_CHAIN[2:]
+                ],
+                "transforms": "$@first + @tail",
+                "first": "%configs/chains.json#head",
+                "preprocessing": {"_target_": "Compose", "transforms": "@transforms"},
+            },
+            "train.json": {"network_def": {"_target_": "NoSuchNetwork"}},
         },
-        "train.json": {"network_def": {"_target_": "NoSuchNetwork"}},
-    })  # fmt: skip
+    )
     bundle = Bundle(folder, trust=True)
     assert [f.name for f in bundle.config_files] == ["common.yaml", "inference.yaml"]  # the chain by its macro
     assert "LoadImaged" in bundle.code.targets and "NoSuchNetwork" not in bundle.code.targets
@@ -92,8 +109,13 @@ def test_what_monai_has_changed_since(make_bundle):
     assert type(bundle.network(CPU)).__name__ == "SwinUNETR"
     assert len(bundle.preprocessing().transforms) == len(chain)
     assert json.loads((folder / "configs/inference.json").read_text()) == config
-    vit = {"_target_": "monai.networks.nets.ViT", "in_channels": 1, "img_size": [32, 32, 32], "patch_size": [16, 16, 16],
-           "pos_embed": "perceptron"}  # fmt: skip
+    vit = {
+        "_target_": "monai.networks.nets.ViT",
+        "in_channels": 1,
+        "img_size": [32, 32, 32],
+        "patch_size": [16, 16, 16],
+        "pos_embed": "perceptron",
+    }
     bring_up_to_date(vit)
     assert vit["proj_type"] == "perceptron" and "pos_embed" not in vit and "img_size" in vit
     own = {"_target_": "scripts.nets.SwinUNETR", "img_size": 96}
@@ -129,30 +151,36 @@ def test_a_numbered_inference_config_is_found(make_bundle):
     assert Bundle(folder, trust=True).network(CPU) is not None
 
 
-@pytest.mark.parametrize("kind", ["array", "another key", "image and label", "two keys joined", "two keys and a label joined", "hybrid"])
+@pytest.mark.parametrize(
+    "kind", ["array", "another key", "image and label", "two keys joined", "two keys and a label joined", "hybrid"]
+)
 def test_chains_of_every_form(make_bundle, ask, kind):
     network, count, channels = SMALL_NETWORK, 1, 1
     if kind == "array":
         chain = [
-            {"_target_": "LoadImage", "image_only": True}, {"_target_": "EnsureChannelFirst"},
-            {"_target_": "Orientation", "axcodes": "RAS"}, {"_target_": "Resize", "spatial_size": [32, 32, 32]},
-        ]  # fmt: skip
+            {"_target_": "LoadImage", "image_only": True},
+            {"_target_": "EnsureChannelFirst"},
+            {"_target_": "Orientation", "axcodes": "RAS"},
+            {"_target_": "Resize", "spatial_size": [32, 32, 32]},
+        ]
     elif kind.startswith("two keys"):
         label = ["label"] if "label" in kind else []
         network, count, channels = {**SMALL_NETWORK, "in_channels": 2}, 2, 2
         chain = [
-            {"_target_": "LoadImaged", "keys": ["t1", "t2", *label]}, {"_target_": "EnsureChannelFirstd", "keys": ["t1", "t2"]},
+            {"_target_": "LoadImaged", "keys": ["t1", "t2", *label]},
+            {"_target_": "EnsureChannelFirstd", "keys": ["t1", "t2"]},
             {"_target_": "Resized", "keys": ["t1", "t2"], "spatial_size": [32, 32, 32]},
             {"_target_": "ConcatItemsd", "keys": ["t1", "t2"], "name": "image" if label else "both"},
             {"_target_": "Flipd", "keys": "image" if label else "both", "spatial_axis": 0},
-        ]  # fmt: skip
+        ]
     else:
         keys = {"another key": "scan", "image and label": ["image", "label"], "hybrid": ["img"]}[kind]
         chain = [
-            {"_target_": "LoadImaged", "keys": keys}, {"_target_": "EnsureChannelFirstd", "keys": keys},
+            {"_target_": "LoadImaged", "keys": keys},
+            {"_target_": "EnsureChannelFirstd", "keys": keys},
             {"_target_": "Orientationd", "keys": keys, "axcodes": "RAS"},
             {"_target_": "Resized", "keys": keys, "spatial_size": [32, 32, 32]},
-        ]  # fmt: skip
+        ]
     result, heat = ask(make_bundle(network=network, chain=chain, channels=channels), count)
     assert heat.std() > 0 and result.placement.verdict == "verified"
 
@@ -161,7 +189,9 @@ def test_weights_where_a_handler_loads_them_from(make_bundle):
     folder = make_bundle(
         config={
             "ckpt": "$@bundle_root + '/models/best_metric.pt'",
-            "handlers": [{"_target_": "CheckpointLoader", "load_path": "@ckpt", "load_dict": {"model": "@network_def"}}],
+            "handlers": [
+                {"_target_": "CheckpointLoader", "load_path": "@ckpt", "load_dict": {"model": "@network_def"}}
+            ],
         }
     )
     right = torch.load(folder / "models/model.pt", weights_only=True)
@@ -200,7 +230,7 @@ def test_a_definition_that_loads_its_own_weights(make_bundle, tmp_path):
     assert all(torch.equal(v, weights[k]) for k, v in network.state_dict().items())
 
 
-NETWORK_CODE = '''
+NETWORK_CODE = """
 import torch
 from .parts import block
 
@@ -212,13 +242,13 @@ class OwnNet(torch.nn.Module):
 
     def forward(self, x):
         return self.head(self.stage2(self.stage1(x)).amax((2, 3, 4)))
-'''
-PARTS_CODE = '''
+"""
+PARTS_CODE = """
 import torch
 
 def block(inside, outside):
     return torch.nn.Sequential(torch.nn.Conv3d(inside, outside, 4, 2, 1), torch.nn.ReLU(inplace=True))
-'''
+"""
 TRANSFORM_CODE = '''
 from monai.transforms import Flip, InvertibleTransform, MapTransform
 
@@ -239,10 +269,17 @@ class OwnFlipd(MapTransform, InvertibleTransform):
 
 @pytest.mark.parametrize("inverse", ["affine", "operations"])
 def test_a_bundle_with_its_own_network_and_its_own_transform(make_bundle, ask, tmp_path, inverse):
-    folder = make_bundle("own", chain=[*USUAL_CHAIN, {"_target_": "scripts.transforms.OwnFlipd", "keys": "image"}], weights=None)
+    folder = make_bundle(
+        "own", chain=[*USUAL_CHAIN, {"_target_": "scripts.transforms.OwnFlipd", "keys": "image"}], weights=None
+    )
     (folder / "scripts/networks").mkdir(parents=True)
-    for name, text in {"__init__": "", "networks/__init__": "", "networks/own": NETWORK_CODE, "networks/parts": PARTS_CODE,
-                       "transforms": TRANSFORM_CODE}.items():  # fmt: skip
+    for name, text in {
+        "__init__": "",
+        "networks/__init__": "",
+        "networks/own": NETWORK_CODE,
+        "networks/parts": PARTS_CODE,
+        "transforms": TRANSFORM_CODE,
+    }.items():
         (folder / f"scripts/{name}.py").write_text(text)
     config = json.loads((folder / "configs/inference.json").read_text())
     config["network_def"] = {"_target_": "scripts.networks.own.OwnNet", "channels": 4}
@@ -320,7 +357,9 @@ def test_brats_mri_segmentation(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("volume", ["CT_AVM", "MR_Gd", "spm152"])
-@pytest.mark.parametrize("name", ["spleen_ct_segmentation", "endoscopic_inbody_classification", "brats_mri_segmentation"])
+@pytest.mark.parametrize(
+    "name", ["spleen_ct_segmentation", "endoscopic_inbody_classification", "brats_mri_segmentation"]
+)
 def test_the_shared_bundles_as_they_are_on_the_shared_volumes(tmp_path, name, volume):
     folder = real(name, tmp_path)
     count = 4 if name.startswith("brats") else 1

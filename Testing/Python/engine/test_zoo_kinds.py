@@ -1,4 +1,5 @@
-"""Kinds of bundles that the Model Zoo has, each as small as it can be: written for another torch, NumPy or machine, with
+"""Kinds of bundles that the Model Zoo has, each as small as it can be: written for another torch, NumPy or machine,
+with
 downloads that nobody needs, with classes named in other words, and those that want or give something else than an image
 and classes, which are refused in a sentence that says so."""
 
@@ -9,15 +10,16 @@ import types
 import numpy as np
 import pytest
 import torch
-from CAMOverlayLib.engine.bundle.bundle import Bundle
-from CAMOverlayLib.engine.bundle.compat import NUMPY, as_it_was_written, bring_up_to_date, without_download
-from CAMOverlayLib.engine.pipeline import explain
-from CAMOverlayLib.engine.layer_choice import layers_of
-from CAMOverlayLib.engine.bundle.needs import refusal, what_went_wrong, without_colours
-from CAMOverlayLib.contract.errors import BundleError, PreprocessingError, WeightsError
-from CAMOverlayLib.contract.request import Request
 from geometries import GEOMETRIES, blob
 from support import SMALL_NETWORK, USUAL_CHAIN
+
+from CAMOverlayLib.contract.errors import BundleError, PreprocessingError, WeightsError
+from CAMOverlayLib.contract.request import Request
+from CAMOverlayLib.engine.bundle.bundle import Bundle
+from CAMOverlayLib.engine.bundle.compat import NUMPY, as_it_was_written, bring_up_to_date, without_download
+from CAMOverlayLib.engine.bundle.needs import refusal, what_went_wrong, without_colours
+from CAMOverlayLib.engine.layer_choice import layers_of
+from CAMOverlayLib.engine.pipeline import explain
 
 AFFINE = GEOMETRIES["oblique"]
 CPU = torch.device("cpu")
@@ -91,10 +93,16 @@ def test_another_file_than_the_bundles_own_is_loaded_as_torch_does_it(make_bundl
 @no_cuda
 def test_cuda_in_a_configuration_and_in_scripts(make_bundle):
     config = {
-        "device": "cuda", "other_device": "cuda:1", "name": "cuda", "chosen": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
-        "fixed": "$torch.device( \"cuda\" )", "net": "$@network_def.to('cuda:0')", "loaded": "$torch.load('a', map_location='cuda')",
-        "is_card": "$@device == 'cuda'", "list": [{"device": "cuda:0"}, "$x.cuda()"],
-    }  # fmt: skip
+        "device": "cuda",
+        "other_device": "cuda:1",
+        "name": "cuda",
+        "chosen": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+        "fixed": '$torch.device( "cuda" )',
+        "net": "$@network_def.to('cuda:0')",
+        "loaded": "$torch.load('a', map_location='cuda')",
+        "is_card": "$@device == 'cuda'",
+        "list": [{"device": "cuda:0"}, "$x.cuda()"],
+    }
     bring_up_to_date(config)
     assert (
         config["device"] == config["other_device"] == config["list"][0]["device"] == "cpu" and config["name"] == "cuda"
@@ -103,13 +111,28 @@ def test_cuda_in_a_configuration_and_in_scripts(make_bundle):
     assert config["loaded"] == "$torch.load('a', map_location='cpu')" and config["list"][1] == "$x.cpu()"
     assert config["is_card"] == "$@device == 'cuda'"  # it asks; it puts nothing there
     folder = make_bundle()
-    nets = "import torch\nfrom monai.networks.nets import DenseNet\n\ndef make(**given):\n    return DenseNet(**given).cuda().to(torch.device('cuda', 0))\n"
+    nets = "import torch\nfrom monai.networks.nets import DenseNet\n\ndef make(**given):\n    return DenseNet(**given).cuda().to(torch.device('cuda', 0))\n"  # noqa: E501
     rewrite(folder, {"nets": nets}, network_def={**SMALL_NETWORK, "_target_": "scripts.nets.make"})
     assert next(Bundle(folder, trust=True).network(CPU).parameters()).device == CPU
 
 
-REMOVED = [name for name in ("product", "cumproduct", "sometrue", "alltrue", "float_", "Inf", "NaN", "in1d", "trapz", "asfarray", "float")
-           if name not in vars(np)]  # fmt: skip
+REMOVED = [
+    name
+    for name in (
+        "product",
+        "cumproduct",
+        "sometrue",
+        "alltrue",
+        "float_",
+        "Inf",
+        "NaN",
+        "in1d",
+        "trapz",
+        "asfarray",
+        "float",
+    )
+    if name not in vars(np)
+]
 
 
 def test_names_that_numpy_lost(make_bundle, ask):
@@ -117,13 +140,21 @@ def test_names_that_numpy_lost(make_bundle, ask):
     assert "product" in REMOVED
     folder = make_bundle("numpy", weights=None)
     nets = (
-        "import numpy\nimport numpy as np\nimport torch\n\nclass Net(torch.nn.Module):\n    def __init__(self, shape):\n        super().__init__()\n"
-        "        self.conv = torch.nn.Conv3d(1, int(np.product(shape)), 3)\n        self.head = torch.nn.Linear(int(numpy.product(shape)), 3)\n\n"
-        "    def forward(self, x):\n        assert np.product([2, 3]) == 6 and np.Inf > 1 and np.float_(2) == 2 and isinstance(np.zeros(1), np.ndarray)\n"
+        "import numpy\nimport numpy as np\nimport torch\n\nclass Net(torch.nn.Module):\n    def __init__(self, "
+        "shape):\n        super().__init__()\n"
+        "        self.conv = torch.nn.Conv3d(1, int(np.product(shape)), 3)\n        self.head = "
+        "torch.nn.Linear(int(numpy.product(shape)), 3)\n\n"
+        "    def forward(self, x):\n        assert np.product([2, 3]) == 6 and np.Inf > 1 and np.float_(2) == 2 and "
+        "isinstance(np.zeros(1), np.ndarray)\n"
         "        return self.head(self.conv(x).relu().flatten(2).mean(2))\n"
     )
-    rewrite(folder, {"nets": nets}, imports=["$import numpy as np"], shape="$[2, int(np.product([2, 1]))]",
-            network_def={"_target_": "scripts.nets.Net", "shape": "@shape"})  # fmt: skip
+    rewrite(
+        folder,
+        {"nets": nets},
+        imports=["$import numpy as np"],
+        shape="$[2, int(np.product([2, 1]))]",
+        network_def={"_target_": "scripts.nets.Net", "shape": "@shape"},
+    )
     torch.save(Bundle(folder, trust=True).bare_network().state_dict(), folder / "models/model.pt")
     _, heat = ask(folder)
     assert heat.std() > 0 and not any(hasattr(np, name) for name in REMOVED)
@@ -175,7 +206,8 @@ def test_pretrained_needs_no_download_where_the_weights_are_there(make_bundle, o
         nets = (
             "from monai.networks.nets import DenseNet121\nfrom torch.hub import load_state_dict_from_url\n\n"
             "def make(pretrained, **given):\n    net = DenseNet121(**given)\n    net.rescales = pretrained\n"
-            "    if pretrained:\n        net.load_state_dict(load_state_dict_from_url('https://absent.invalid/a.pth'))\n    return net\n"
+            "    if pretrained:\n        "
+            "net.load_state_dict(load_state_dict_from_url('https://absent.invalid/a.pth'))\n    return net\n"
         )
         rewrite(folder, {"nets": nets}, network_def={**plain, "_target_": "scripts.nets.make", "pretrained": True})
     network, weights = (
@@ -207,16 +239,39 @@ def test_what_torch_does_elsewhere_is_as_before():
 # What was said of it, and what is missing -----------------------------------------------
 
 
-@pytest.mark.parametrize(("inputs", "outputs", "config", "words"), [
-    ({"type": "noise", "format": "image"}, {}, {}, "generates images, it takes none"),
-    ({"type": "tuples", "format": "latent"}, {}, {}, "generates images, it takes none"),
-    ({}, {}, {"noise_scheduler": {"_target_": "DDPMScheduler"}, "inferer": {"_target_": "LatentDiffusionInferer"}}, "generates images, it takes none"),
-    ({"type": "image"}, {"type": "object", "format": "dict"}, {"preprocessing": [], "inferer": {"_target_": "scripts.detection_inferer.RetinaNetInferer"}}, "detects objects"),
-    ({"type": "image"}, {"type": "tuples", "format": "points"}, {"preprocessing": []}, "finds points"),
-    ({"type": "image"}, {"type": "object", "format": "dict"}, {"preprocessing": [], "inferer": {"_target_": "SimpleInferer"}}, ""),
-    ({"type": "image"}, {"type": "image", "format": "segmentation"}, {"preprocessing": [], "inferer": {"_target_": "SlidingWindowInferer"}}, ""),
-    ([], 3, {}, ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "config", "words"),
+    [
+        ({"type": "noise", "format": "image"}, {}, {}, "generates images, it takes none"),
+        ({"type": "tuples", "format": "latent"}, {}, {}, "generates images, it takes none"),
+        (
+            {},
+            {},
+            {"noise_scheduler": {"_target_": "DDPMScheduler"}, "inferer": {"_target_": "LatentDiffusionInferer"}},
+            "generates images, it takes none",
+        ),
+        (
+            {"type": "image"},
+            {"type": "object", "format": "dict"},
+            {"preprocessing": [], "inferer": {"_target_": "scripts.detection_inferer.RetinaNetInferer"}},
+            "detects objects",
+        ),
+        ({"type": "image"}, {"type": "tuples", "format": "points"}, {"preprocessing": []}, "finds points"),
+        (
+            {"type": "image"},
+            {"type": "object", "format": "dict"},
+            {"preprocessing": [], "inferer": {"_target_": "SimpleInferer"}},
+            "",
+        ),
+        (
+            {"type": "image"},
+            {"type": "image", "format": "segmentation"},
+            {"preprocessing": [], "inferer": {"_target_": "SlidingWindowInferer"}},
+            "",
+        ),
+        ([], 3, {}, ""),
+    ],
+)
 def test_what_cannot_be_explained_says_why(inputs, outputs, config, words):
     metadata = {"network_data_format": {"inputs": {"image": inputs}, "outputs": {"pred": outputs}}}
     said = refusal("a", config, metadata)
@@ -237,8 +292,12 @@ def test_a_generative_bundle_is_refused_before_anything_is_evaluated(make_bundle
 
 
 def test_an_image_for_an_output_is_no_yes_or_no(make_bundle, ask):
-    metadata = {"network_data_format": {"inputs": {"image": {"num_channels": 1}},
-                                        "outputs": {"pred": {"type": "image", "format": "magnitude", "channel_def": {"0": "image"}}}}}  # fmt: skip
+    metadata = {
+        "network_data_format": {
+            "inputs": {"image": {"num_channels": 1}},
+            "outputs": {"pred": {"type": "image", "format": "magnitude", "channel_def": {"0": "image"}}},
+        }
+    }
     network = {
         "_target_": "UNet",
         "spatial_dims": 3,
@@ -252,27 +311,48 @@ def test_an_image_for_an_output_is_no_yes_or_no(make_bundle, ask):
 
 
 LABELLED = [
-    {"_target_": "LoadImaged", "keys": ["image", "label"]}, {"_target_": "EnsureChannelFirstd", "keys": ["image", "label"]},
+    {"_target_": "LoadImaged", "keys": ["image", "label"]},
+    {"_target_": "EnsureChannelFirstd", "keys": ["image", "label"]},
     {"_target_": "Resized", "keys": ["image", "label"], "spatial_size": [32, 32, 32]},
-]  # fmt: skip
-OWN_STEPS = {"steps": (
-    "from monai.transforms import MapTransform\n\nclass Masksd(MapTransform):\n    def __call__(self, data):\n"
-    "        return dict(data) | {'image': data['image'] * (data['label'] > 0)}\n\n"
-    "class AddClicksd(MapTransform):\n    def __call__(self, data):\n        raise ValueError('no points')\n\n"
-    "class AddLabelAsGuidanced(Masksd):\n    pass\n\n"
-    "class Wantsd(MapTransform):\n    def __call__(self, data):\n        return data['spacing']\n"
-)}  # fmt: skip
+]
+OWN_STEPS = {
+    "steps": (
+        "from monai.transforms import MapTransform\n\nclass Masksd(MapTransform):\n    def __call__(self, data):\n"
+        "        return dict(data) | {'image': data['image'] * (data['label'] > 0)}\n\n"
+        "class AddClicksd(MapTransform):\n    def __call__(self, data):\n        raise ValueError('no points')\n\n"
+        "class AddLabelAsGuidanced(Masksd):\n    pass\n\n"
+        "class Wantsd(MapTransform):\n    def __call__(self, data):\n        return data['spacing']\n"
+    )
+}
 
 
-@pytest.mark.parametrize(("chain", "words"), [
-    ([*LABELLED, {"_target_": "scripts.steps.Masksd", "keys": "image"}],
-     r"needs 'label' as well: give a label mask on the same grid as file 2 of 2 \(image, label\)"),
-    ([*LABELLED, {"_target_": "scripts.steps.AddLabelAsGuidanced", "keys": "image"}], "needs 'label' as well: give a label mask"),
-    ([*USUAL_CHAIN, {"_target_": "scripts.steps.AddClicksd", "keys": "image"}], "AddClicksd needs the user's clicks or prompts"),
-    ([*USUAL_CHAIN, {"_target_": "scripts.steps.Wantsd", "keys": "image"}], "needs 'spacing', which none of its steps makes"),
-    ([{"_target_": "CastToTyped", "keys": "image", "dtype": "float32"}], "no step that loads the image"),
-    ([{"_target_": "LoadImage"}, {"_target_": "Transpose", "indices": [2, 0, 1, 3]}], "images of 4 dimensions, as a series over time"),
-], ids=["label", "label as guidance", "clicks", "key", "loader", "time"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("chain", "words"),
+    [
+        (
+            [*LABELLED, {"_target_": "scripts.steps.Masksd", "keys": "image"}],
+            r"needs 'label' as well: give a label mask on the same grid as file 2 of 2 \(image, label\)",
+        ),
+        (
+            [*LABELLED, {"_target_": "scripts.steps.AddLabelAsGuidanced", "keys": "image"}],
+            "needs 'label' as well: give a label mask",
+        ),
+        (
+            [*USUAL_CHAIN, {"_target_": "scripts.steps.AddClicksd", "keys": "image"}],
+            "AddClicksd needs the user's clicks or prompts",
+        ),
+        (
+            [*USUAL_CHAIN, {"_target_": "scripts.steps.Wantsd", "keys": "image"}],
+            "needs 'spacing', which none of its steps makes",
+        ),
+        ([{"_target_": "CastToTyped", "keys": "image", "dtype": "float32"}], "no step that loads the image"),
+        (
+            [{"_target_": "LoadImage"}, {"_target_": "Transpose", "indices": [2, 0, 1, 3]}],
+            "images of 4 dimensions, as a series over time",
+        ),
+    ],
+    ids=["label", "label as guidance", "clicks", "key", "loader", "time"],
+)
 def test_a_step_that_fails_says_what_is_missing(make_bundle, ask, chain, words):
     folder = make_bundle(chain=chain)
     rewrite(folder, OWN_STEPS)
@@ -289,8 +369,11 @@ def test_with_the_label_as_second_file_it_works(make_bundle, ask):
 
 def test_prompts_are_named(make_bundle, ask):
     folder = make_bundle(config={"inferer": {"_target_": "scripts.inferer.Prompted"}})
-    text = ("from monai.inferers import Inferer\n\nclass Prompted(Inferer):\n    def __call__(self, inputs, network, points, labels, extra=None, *args, **more):\n"
-            "        return network(inputs)\n")  # fmt: skip
+    text = (
+        "from monai.inferers import Inferer\n\nclass Prompted(Inferer):\n    def __call__(self, inputs, network, "
+        "points, labels, extra=None, *args, **more):\n"
+        "        return network(inputs)\n"
+    )
     rewrite(folder, {"inferer": text})
     with pytest.raises(BundleError, match=r"Prompted asks for more than an image and a network \(points, labels\)"):
         ask(folder)
@@ -303,24 +386,29 @@ def test_listing_the_layers_of_a_network_that_takes_something_else(make_bundle):
     }
     folder = make_bundle(metadata=metadata, chain=USUAL_CHAIN[:3])
     assert layers_of(Bundle(folder, trust=True))[1] == (1, 48, 48, 48)
-    nets = ("from monai.networks.nets import DenseNet\n\nclass Picky(DenseNet):\n    def forward(self, x):\n        if x.shape[-1] != 50:\n"
-            "            raise ValueError('the size must be 50\\nand not another')\n        return super().forward(x)\n")  # fmt: skip
+    nets = (
+        "from monai.networks.nets import DenseNet\n\nclass Picky(DenseNet):\n    def forward(self, x):\n        if "
+        "x.shape[-1] != 50:\n"
+        "            raise ValueError('the size must be 50\\nand not another')\n        return super().forward(x)\n"
+    )
     rewrite(folder, {"nets": nets}, network_def={**SMALL_NETWORK, "_target_": "scripts.nets.Picky"})
     with pytest.raises(
         BundleError,
-        match=r"Picky failed on an input of shape \(1, 1, 48, 48, 48\): ValueError: the size must be 50 \(nets.py, line",
+        match=r"Picky failed on an input of shape \(1, 1, 48, 48, 48\): ValueError: the size must be 50 \(nets.py, line",  # noqa: E501
     ):
         layers_of(Bundle(folder, trust=True))
 
 
 def test_messages_of_libraries_in_one_line():
     assert without_colours("\x1b[1mdo those\x1b[0m\x1b]8;;http://a\x07 steps\x00") == "do those steps"
-    assert what_went_wrong(ModuleNotFoundError("No module named 'torchvision.ops'", name="torchvision.ops")) == \
-        "it needs the Python package 'torchvision', which is not installed here. Install it into the Python that computes."  # fmt: skip
+    assert (
+        what_went_wrong(ModuleNotFoundError("No module named 'torchvision.ops'", name="torchvision.ops"))
+        == "it needs the Python package 'torchvision', which is not installed here. Install it into the Python that computes."  # noqa: E501
+    )
     assert "package 'torchvision'" in what_went_wrong(
         RuntimeError("import torchvision.models (No module named 'torchvision').")
     )
-    torchs = "Weights only load failed. You have two options, \x1b[1mdo those steps only if you trust\x1b[0m.\n\tWeightsUnpickler error: Unsupported global: GLOBAL numpy.core"
+    torchs = "Weights only load failed. You have two options, \x1b[1mdo those steps only if you trust\x1b[0m.\n\tWeightsUnpickler error: Unsupported global: GLOBAL numpy.core"  # noqa: E501
     assert (
         what_went_wrong(RuntimeError(torchs))
         == "RuntimeError: WeightsUnpickler error: Unsupported global: GLOBAL numpy.core"

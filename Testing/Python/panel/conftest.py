@@ -76,6 +76,7 @@ def panel(host, request, zygote, monkeypatch):
 @pytest.fixture
 def demoVolume(host):
     import slicer
+
     from CAMOverlayLib.demo import DEMO_VOLUME
 
     return slicer.util.loadVolume(str(DEMO_VOLUME), {"name": "Brain"})

@@ -1,4 +1,5 @@
-"""The story of the issue, by pressing the real widgets: open, choose, trust, Apply, look, change, cancel, err, reload."""
+"""The story of the issue, by pressing the real widgets: open, choose, trust, Apply, look, change, cancel, err,
+reload."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import slicer
+
 from CAMOverlayLib.demo import DEMO_BUNDLE, demo_lesion
 from CAMOverlayLib.scene.overlay import node as overlays
 
@@ -25,7 +27,12 @@ def test_from_opening_to_the_overlay_in_three_views(host, demoVolume, demoCopy, 
     panel.chooseBundle(demoCopy)
     for words in ("1.0.0", "Classification", "1 channel", "56 × 72 × 56", "3 classes", "bright lesion"):
         assert words in ui.bundleInfoLabel.text
-    assert [ui.targetSelector.itemText(i) for i in range(4)] == ["Predicted class", "no lesion", "bright lesion", "dark lesion"]
+    assert [ui.targetSelector.itemText(i) for i in range(4)] == [
+        "Predicted class",
+        "no lesion",
+        "bright lesion",
+        "dark lesion",
+    ]
     before = {view: host.sliceImage(view) for view in VIEWS}
     assert all(color(image) == 0 for image in before.values())
 
@@ -187,8 +194,13 @@ def test_a_process_that_dies_says_so_with_its_log(host, demoVolume, cold, panel)
 
 
 def test_further_channels_appear_and_are_kept(host, demoVolume, panel, make_bundle):
-    metadata = {"name": "four", "network_data_format": {
-        "inputs": {"image": {"num_channels": 3, "channel_def": {"0": "T1", "1": "T1c", "2": "FLAIR"}}}, "outputs": {}}}  # fmt: skip
+    metadata = {
+        "name": "four",
+        "network_data_format": {
+            "inputs": {"image": {"num_channels": 3, "channel_def": {"0": "T1", "1": "T1c", "2": "FLAIR"}}},
+            "outputs": {},
+        },
+    }
     panel.chooseBundle(make_bundle(metadata=metadata))
     rows = panel.panel.inputs._channelRows
     assert [label.text for label, _ in rows] == ["T1c:", "FLAIR:"] and "T1" in panel.ui.inputSelectorLabel.text
@@ -296,8 +308,16 @@ def test_everything_has_a_tooltip_and_can_be_reached_by_keyboard(host, demoVolum
         getattr(panel.ui, name).collapsed = False
     host.process()
     ours = {name: host.real(widget) for name, widget in vars(panel.ui).items() if name in _fileNames()}
-    controls = {n: w for n, w in ours.items() if w.isVisible() and w.isEnabled() and n != "CAMOverlay" and not isinstance(w, QLabel)}
-    headings = {n for n in controls if n in ("inputsButton", "explainButton", "outputButton", "resultButton", "displayButton", *folded)}
+    controls = {
+        n: w
+        for n, w in ours.items()
+        if w.isVisible() and w.isEnabled() and n != "CAMOverlay" and not isinstance(w, QLabel)
+    }
+    headings = {
+        n
+        for n in controls
+        if n in ("inputsButton", "explainButton", "outputButton", "resultButton", "displayButton", *folded)
+    }
     assert len(controls) > 25
     assert not [name for name in controls.keys() - headings if not getattr(panel.ui, name).toolTip]
 
@@ -307,8 +327,21 @@ def test_everything_has_a_tooltip_and_can_be_reached_by_keyboard(host, demoVolum
             order += [n for n, w in controls.items() if (w is widget or w.isAncestorOf(widget)) and n not in order]
         widget = widget.nextInFocusChain()
     assert not [n for n, w in controls.items() if n not in order and not isinstance(w, QProgressBar)]
-    reading = ["inputSelector", "bundleSelector", "targetSelector", "layerTree", "methodSelector", "overlaySelector", "applyButton",
-               "classTable", "colorSelector", "opacitySlider", "thresholdRange", "legendBox", "peakButton"]  # fmt: skip
+    reading = [
+        "inputSelector",
+        "bundleSelector",
+        "targetSelector",
+        "layerTree",
+        "methodSelector",
+        "overlaySelector",
+        "applyButton",
+        "classTable",
+        "colorSelector",
+        "opacitySlider",
+        "thresholdRange",
+        "legendBox",
+        "peakButton",
+    ]
     assert [name for name in order if name in reading] == reading
 
 

@@ -1,4 +1,5 @@
-"""The examples of README's section on Slicer, run as they stand, and the self-tests in the ways in which Slicer runs them."""
+"""The examples of README's section on Slicer, run as they stand, and the self-tests in the ways in which Slicer runs
+them."""
 
 from __future__ import annotations
 
@@ -7,8 +8,9 @@ from pathlib import Path
 
 import pytest
 import slicer
-from CAMOverlayLib.demo import DEMO_BUNDLE
+
 from CAMOverlayLib.contract.errors import UntrustedBundleError
+from CAMOverlayLib.demo import DEMO_BUNDLE
 from CAMOverlayLib.scene.overlay import node as overlays
 
 README = Path(__file__).resolve().parents[3] / "README.md"
@@ -60,7 +62,9 @@ def test_the_self_tests_pass_as_a_unittest(host, panel):
     tests = unittest.defaultTestLoader.loadTestsFromTestCase(sys.modules["CAMOverlay"].CAMOverlayTest)
     result = unittest.TestResult()
     names = {test._testMethodName for test in tests}
-    assert names == {f"test_{name}" for name in ("export", "explanation", "placement", "overlay", "cancel", "error", "scene_reload")}
+    assert names == {
+        f"test_{name}" for name in ("export", "explanation", "placement", "overlay", "cancel", "error", "scene_reload")
+    }
     next(test for test in tests if "export" in test._testMethodName).run(result)
     assert result.wasSuccessful() and result.testsRun == 1
 

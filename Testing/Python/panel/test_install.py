@@ -11,6 +11,7 @@ from subprocess import CalledProcessError
 
 import pytest
 import slicer
+
 from CAMOverlayLib.demo import DEMO_BUNDLE
 
 
@@ -59,7 +60,10 @@ def test_the_first_apply_asks_installs_and_goes_on(host, demoVolume, panel, inde
     import slicer.packaging as packaging
 
     real = packaging.pip_install
-    packaging.pip_install = lambda wanted, limits=None, **options: (constraints.append(open(limits).read()), real(wanted, limits, **options))[1]
+    packaging.pip_install = lambda wanted, limits=None, **options: (
+        constraints.append(open(limits).read()),
+        real(wanted, limits, **options),
+    )[1]
     try:
         panel.apply("OK")
     finally:
@@ -132,8 +136,12 @@ def test_an_older_slicer_installs_by_its_util(host, index, lacks, monkeypatch):
     lacks("nibabel")
     calls = []
     real = install.importlib.util.find_spec
-    monkeypatch.setattr(install.importlib.util, "find_spec", lambda name: None if name == "slicer.packaging" else real(name))
-    monkeypatch.setattr(slicer.util, "pip_install", lambda wanted: (calls.append(wanted), index.installed.append(wanted[2:])))
+    monkeypatch.setattr(
+        install.importlib.util, "find_spec", lambda name: None if name == "slicer.packaging" else real(name)
+    )
+    monkeypatch.setattr(
+        slicer.util, "pip_install", lambda wanted: (calls.append(wanted), index.installed.append(wanted[2:]))
+    )
     host.dialogs.answer("OK")
     assert install.Installer().ensure() == ""
     assert calls[0][0] == "-c" and calls[0][2:] == ["nibabel>=5.2"]
@@ -166,7 +174,9 @@ def test_another_python_computes(host, demoVolume, cold, panel, tmp_path):
     environment = tmp_path / "bin" / "python"
     environment.parent.mkdir()
     mark = tmp_path / "ran"
-    real = subprocess.run([sys.executable, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True).stdout.strip()
+    real = subprocess.run(
+        [sys.executable, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True
+    ).stdout.strip()
     environment.write_text(f'#!/bin/sh\ntouch "{mark}"\nexec "{real}" "$@"\n')
     environment.chmod(0o755)
     panel.chooseBundle(DEMO_BUNDLE)
@@ -174,7 +184,9 @@ def test_another_python_computes(host, demoVolume, cold, panel, tmp_path):
     host.process()
     host.type(panel.ui.pythonSelector, str(tmp_path))
     panel.apply()
-    assert mark.exists() and panel.overlay is not None and str(tmp_path) in panel.ui.environmentLabel.text, panel.ui.messageLabel.text + panel.ui.logText.toPlainText()
+    assert mark.exists() and panel.overlay is not None and str(tmp_path) in panel.ui.environmentLabel.text, (
+        panel.ui.messageLabel.text + panel.ui.logText.toPlainText()
+    )
     assert slicer.app.userSettings().value("CAMOverlay/Python") == str(tmp_path)
     host.type(panel.ui.pythonSelector, str(tmp_path / "absent"))
     panel.apply()
@@ -203,7 +215,10 @@ def test_versions_that_do_not_fit_are_not_blamed_on_the_network(host):
 @pytest.mark.parametrize(
     ("output", "words"),
     [
-        ("ERROR: Could not find a version that satisfies the requirement torch>=2.6 (from versions: none)", "no build of torch"),
+        (
+            "ERROR: Could not find a version that satisfies the requirement torch>=2.6 (from versions: none)",
+            "no build of torch",
+        ),
         ("SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED]", "certificate"),
         ("ERROR: Something that nobody foresaw\n", "Something that nobody foresaw"),
         (b"\xff[Errno 28] No space left on device", "space on the disk"),

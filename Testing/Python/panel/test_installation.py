@@ -51,13 +51,17 @@ host.stop()
 """
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment["QT_QPA_PLATFORM"] = "offscreen"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment, cwd=module.parent)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=environment, cwd=module.parent
+    )
 
 
 def test_installed_into_an_empty_folder_it_opens_and_has_everything(tmp_path):
     module = installed(tmp_path / "qt-scripted-modules")
     there = {path.relative_to(module.parent).as_posix() for path in module.parent.rglob("*") if path.is_file()}
-    tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "CAMOverlay"], capture_output=True, text=True).stdout.split()
+    tracked = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "CAMOverlay"], capture_output=True, text=True
+    ).stdout.split()
     if tracked:
         assert {path.removeprefix("CAMOverlay/") for path in tracked} - {"CMakeLists.txt"} <= there
     ran = inHost(
@@ -78,7 +82,9 @@ assert widget.ui.inputSelector.currentNode().GetName() == "BrainWithLesion"
     assert ran.returncode == 0, ran.stderr
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "CAMOverlay" / "CAMOverlayLib" / "panel").rglob("*.py")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "CAMOverlay" / "CAMOverlayLib" / "panel").rglob("*.py")), ids=lambda p: p.stem
+)
 def test_the_panel_imports_nothing_of_the_computation(path):
     import ast
 

@@ -9,8 +9,9 @@ import time
 
 import numpy as np
 import pytest
-from CAMOverlayLib.demo import DEMO_BUNDLE
 from SlicerHost.heartbeat import Heartbeat
+
+from CAMOverlayLib.demo import DEMO_BUNDLE
 
 SHAPE = (512, 512, 240)
 
@@ -19,6 +20,7 @@ SHAPE = (512, 512, 240)
 def largeVolume(host, demoVolume):
     """The demo's brain on that many voxels."""
     import slicer
+
     from CAMOverlayLib.scene.io.volumes import affineFromNode, setNodeAffine
 
     voxels = slicer.util.arrayFromVolume(demoVolume)
@@ -76,6 +78,7 @@ def timed(host, panel):
 
 def test_a_large_volume_from_apply_to_the_overlay(host, largeVolume, panel, capsys):
     import slicer
+
     from CAMOverlayLib.scene.overlay import node as overlay
 
     panel.panel.parameters.inputVolume = largeVolume

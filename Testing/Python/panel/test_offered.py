@@ -18,9 +18,10 @@ from support import SHARED
 ROOT = Path(__file__).resolve().parents[3] / "CAMOverlay"
 LISTS = SHARED / "slicer-api"
 FILES = [
-    ROOT / "CAMOverlay.py", ROOT / "CAMOverlayLib" / "logic.py",
+    ROOT / "CAMOverlay.py",
+    ROOT / "CAMOverlayLib" / "logic.py",
     *sorted(p for folder in ("panel", "scene", "worker") for p in (ROOT / "CAMOverlayLib" / folder).rglob("*.py")),
-]  # fmt: skip
+]
 DESIGN = ROOT / "Resources" / "UI" / "CAMOverlay.ui"
 
 pytestmark = pytest.mark.skipif(not LISTS.exists(), reason="no ../shared here")
@@ -42,7 +43,9 @@ def members(className: str) -> frozenset[str]:
         for part in ("properties", "methods", "other", "names"):
             found |= set(entry.get(part, ()))
         found |= {signal.partition("(")[0] for signal in entry.get("signals", ())}
-        inherited = [parent for parent in entry.get("inherits", ()) if parent != className and not parent.startswith("?")]
+        inherited = [
+            parent for parent in entry.get("inherits", ()) if parent != className and not parent.startswith("?")
+        ]
         for parent in inherited:
             found |= members(parent)
     return frozenset(found)
@@ -158,7 +161,7 @@ def test_what_is_said_of_each_method_is_the_engines():
     from CAMOverlayLib.engine.methods import METHODS as engine
     from CAMOverlayLib.panel.method_tips import METHOD_TIPS
 
-    assert METHOD_TIPS == {method.name: (method.description, method.paper) for method in engine.values()}
+    assert {method.name: (method.description, method.paper) for method in engine.values()} == METHOD_TIPS
 
 
 def test_the_method_list_is_the_engines():
@@ -166,7 +169,8 @@ def test_the_method_list_is_the_engines():
 
     tree = ast.parse((ROOT / "CAMOverlayLib" / "panel" / "sections" / "explain.py").read_text(encoding="utf-8"))
     listed = next(
-        ast.literal_eval(node.value) for node in tree.body
+        ast.literal_eval(node.value)
+        for node in tree.body
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "METHODS"
-    )  # fmt: skip
+    )
     assert listed == {method.name: method.title for method in engine.values()}

@@ -1,4 +1,5 @@
-"""Runs that overlap, end late or meet a scene that changed: callbacks belong to their run, and each run checks trust."""
+"""Runs that overlap, end late or meet a scene that changed: callbacks belong to their run, and each run checks
+trust."""
 
 from __future__ import annotations
 
@@ -8,11 +9,12 @@ import shutil
 import numpy as np
 import pytest
 import slicer
-from CAMOverlayLib.demo import DEMO_BUNDLE
+from scene.helpers import makeHeatmap, makeResult, makeVolume
+
 from CAMOverlayLib.contract.errors import Cancelled, DeviceError, WorkerError
+from CAMOverlayLib.demo import DEMO_BUNDLE
 from CAMOverlayLib.scene.overlay import heat_view
 from CAMOverlayLib.scene.overlay import node as overlays
-from scene.helpers import makeHeatmap, makeResult, makeVolume
 
 
 class PlayedRun:
@@ -82,7 +84,7 @@ def test_a_run_that_cannot_start_leaves_the_one_under_way_alone(host, played, mo
 
 
 def test_a_run_that_ends_while_it_is_started_is_over(host, played, monkeypatch):
-    panel, runs = played
+    panel, _runs = played
 
     def failAtOnce(volume, bundle, **options):
         options["onError"](WorkerError("It did not begin."))
@@ -212,7 +214,9 @@ def test_a_map_without_heat_moves_nothing(host, panel, tmp_path, threshold):
     volume = makeVolume(np.full((40, 40, 40), 100, np.int16), name="Head")
     from CAMOverlayLib.scene.io.volumes import affineFromNode
 
-    node = overlays.addOverlay(makeResult(makeHeatmap(tmp_path, np.zeros((40, 40, 40)), affineFromNode(volume))), volume)
+    node = overlays.addOverlay(
+        makeResult(makeHeatmap(tmp_path, np.zeros((40, 40, 40)), affineFromNode(volume))), volume
+    )
     overlays.setThreshold(node, threshold)
     assert not heat_view.bringHeatIntoView(node)
 
@@ -242,7 +246,9 @@ def test_the_hash_of_the_shipped_bundle_is_its_own(host):
     from CAMOverlayLib.contract.bundle_files import content_hash
     from CAMOverlayLib.panel.shipped import SHIPPED
 
-    assert {content_hash(DEMO_BUNDLE)} == set(SHIPPED), "the demo bundle or its hash changed: write this one into panel/shipped.py"
+    assert {content_hash(DEMO_BUNDLE)} == set(SHIPPED), (
+        "the demo bundle or its hash changed: write this one into panel/shipped.py"
+    )
 
 
 def test_the_shipped_bundle_asks_nothing(host, demoVolume, panel):
@@ -270,7 +276,10 @@ def test_a_shipped_bundle_that_was_changed_or_copied_is_asked_about(host, demoCo
         ),
         (WorkerError("It failed. Say so with --trust (trust=True in Python)."), "It failed."),
         (WorkerError("Name it (--config configs/NAME.json)."), "Name it."),
-        (WorkerError("A sentence - with dashes -- as these.\n--log of it"), "A sentence - with dashes -- as these.\n--log of it"),
+        (
+            WorkerError("A sentence - with dashes -- as these.\n--log of it"),
+            "A sentence - with dashes -- as these.\n--log of it",
+        ),
     ],
 )
 def test_no_option_of_the_command_line_is_shown_in_the_panel(host, error, words):

@@ -1,4 +1,5 @@
-"""A scene may carry any text as the report of an overlay: the panel shows what is sound, and nothing else, and works on."""
+"""A scene may carry any text as the report of an overlay: the panel shows what is sound, and nothing else, and works
+on."""
 
 from __future__ import annotations
 
@@ -12,21 +13,42 @@ SPOILT = {
     "a list": lambda v: "[]",
     "no prediction": lambda v: json.dumps({k: x for k, x in v.items() if k != "prediction"}),
     "index outside": lambda v: json.dumps({**v, "prediction": {**v["prediction"], "index": 99}}),
-    "probabilities in words": lambda v: json.dumps({**v, "prediction": {**v["prediction"], "probabilities": ["a", "b", "c"]}}),
+    "probabilities in words": lambda v: json.dumps(
+        {**v, "prediction": {**v["prediction"], "probabilities": ["a", "b", "c"]}}
+    ),
     "steps are numbers": lambda v: json.dumps({**v, "steps": [1, 2]}),
     "a step of nothing": lambda v: json.dumps({**v, "steps": [{}]}),
-    "values of a step in words": lambda v: json.dumps({**v, "steps": [{**v["steps"][0], "value_range": ["low", "high"]}]}),
+    "values of a step in words": lambda v: json.dumps(
+        {**v, "steps": [{**v["steps"][0], "value_range": ["low", "high"]}]}
+    ),
     "share in words": lambda v: json.dumps({**v, "field_of_view": {"share": "all", "planes": []}}),
     "not finite": lambda v: json.dumps({**v, "activation_spacing": [float("nan"), 1, 1]}),
     "no placement": lambda v: json.dumps({k: x for k, x in v.items() if k != "placement"}),
     "the first version's words": lambda v: json.dumps({**v, "placement": {**v["placement"], "verdict": "proven"}}),
     "twenty thousand classes": lambda v: json.dumps(
-        {**v, "prediction": {**v["prediction"], "classes": ["x"] * 20_000, "outputs": [0.1] * 20_000, "probabilities": [0.1] * 20_000, "voxels": []}}
+        {
+            **v,
+            "prediction": {
+                **v["prediction"],
+                "classes": ["x"] * 20_000,
+                "outputs": [0.1] * 20_000,
+                "probabilities": [0.1] * 20_000,
+                "voxels": [],
+            },
+        }
     ),
     "a hundred thousand classes": lambda v: json.dumps(
-        {**v, "prediction": {**v["prediction"], "classes": ["x"] * 100_000, "outputs": [0.1] * 100_000, "probabilities": [0.1] * 100_000}}
+        {
+            **v,
+            "prediction": {
+                **v["prediction"],
+                "classes": ["x"] * 100_000,
+                "outputs": [0.1] * 100_000,
+                "probabilities": [0.1] * 100_000,
+            },
+        }
     ),
-}  # fmt: skip
+}
 SHOWN = ("no placement", "the first version's words", "twenty thousand classes", "a step of nothing")
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-
 import numpy as np
 import pytest
 import slicer
-from CAMOverlayLib.demo import DEMO_BUNDLE
-from CAMOverlayLib.scene.overlay import node as overlays
-from CAMOverlayLib.scene.figure.canvas import Canvas
 from scene.helpers import makeLabelMap, makeSegmentation, makeVector, makeVolume
+
+from CAMOverlayLib.demo import DEMO_BUNDLE
+from CAMOverlayLib.scene.figure.canvas import Canvas
+from CAMOverlayLib.scene.overlay import node as overlays
 
 SHAPE = (24, 20, 16)
 UNET = {
-    "_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2],
+    "_target_": "UNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 3,
+    "channels": [4, 8],
+    "strides": [2],
     "num_res_units": 0,
-}  # fmt: skip
+}
 
 
 def box(*low: int, size: int = 4) -> np.ndarray:
@@ -149,7 +154,10 @@ def test_a_node_that_goes_is_chosen_no_longer(host, segmenting, outline, points)
     """And none takes its place, although there is another one in the list."""
     panel, ui = segmenting, segmenting.ui
     makeSegmentation({"other": box(1, 1, 1)}, name="another")
-    for place, selector, node in (("Segment or label map", ui.regionSelector, outline), ("Point", ui.pointSelector, points)):
+    for place, selector, node in (
+        ("Segment or label map", ui.regionSelector, outline),
+        ("Point", ui.pointSelector, points),
+    ):
         host.choose(ui.placeSelector, place)
         host.choose(selector, node.GetName())
         slicer.mrmlScene.RemoveNode(node)
@@ -194,7 +202,8 @@ def test_a_network_with_one_answer_says_so(host, demoVolume, panel, points):
 
 
 PICTURES = [
-    {"_target_": f"{name}d", "keys": "image"} for name in ("LoadImage", "EnsureChannelFirst", "ScaleIntensity", "EnsureType")
+    {"_target_": f"{name}d", "keys": "image"}
+    for name in ("LoadImage", "EnsureChannelFirst", "ScaleIntensity", "EnsureType")
 ]
 
 
@@ -230,8 +239,13 @@ def test_a_colour_picture_brings_its_channels(host, panel, make_bundle):
     photo = makeVector(np.zeros((8, 6, 1, 3), np.uint8))
     panel.panel.preselect()
     assert panel.ui.inputSelector.currentNode() is photo
-    metadata = {"name": "photos", "network_data_format": {"inputs": {"image": {
-        "num_channels": 3, "channel_def": {"0": "R", "1": "G", "2": "B"}}}, "outputs": {}}}  # fmt: skip
+    metadata = {
+        "name": "photos",
+        "network_data_format": {
+            "inputs": {"image": {"num_channels": 3, "channel_def": {"0": "R", "1": "G", "2": "B"}}},
+            "outputs": {},
+        },
+    }
     panel.chooseBundle(make_bundle(metadata=metadata))
     assert panel.panel.inputs._channelRows == [] and panel.ui.applyButton.enabled
     makeLabelMap(box(1, 1, 1), name="labels")

@@ -9,7 +9,9 @@ def test_the_listing_shows_everything_within_bounds(host):
     from CAMOverlayLib.contract.bundle_files import Code
     from CAMOverlayLib.panel.dialogs import trust
 
-    code = Code(("os.system",), (), ("net.pyc", "scripts → /elsewhere (a link)"), ("models/model.ts",), ("y: os.system",))
+    code = Code(
+        ("os.system",), (), ("net.pyc", "scripts → /elsewhere (a link)"), ("models/model.ts",), ("y: os.system",)
+    )
     for part in vars(code).values():
         assert all(value in trust.listing(code) for value in part)
     assert len(trust.listing(Code(tuple(map(str, range(100_000))), (), ())).splitlines()) < 2100

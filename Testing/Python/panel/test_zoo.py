@@ -6,12 +6,15 @@ import os
 import shutil
 
 import pytest
+from zoo_server import SMALL, in_the_zoo, served, server, zipped  # noqa: F401  fixtures among them
+
 from CAMOverlayLib import zoo
-from zoo_server import SMALL, in_the_zoo, served, server, zipped  # noqa: F401: fixtures among them
 
 
 def test_listing_and_downloading_by_pressing(host, panel, served, tmp_path, monkeypatch):
-    monkeypatch.setattr("CAMOverlayLib.panel.dialogs.zoo.child_environment", _withZoo(str((served / "list.json").as_uri())))
+    monkeypatch.setattr(
+        "CAMOverlayLib.panel.dialogs.zoo.child_environment", _withZoo(str((served / "list.json").as_uri()))
+    )
     host.click(panel.ui.zooButton)
     host.wait(lambda: panel.ui.zooSelector.enabled, 20)
     assert [panel.ui.zooSelector.itemText(i) for i in range(2)] == ["broken 1.0.0", "demo 0.10.0"]
@@ -20,14 +23,17 @@ def test_listing_and_downloading_by_pressing(host, panel, served, tmp_path, monk
     host.dialogs.answer(str(tmp_path))
     host.click(panel.ui.zooButton)
     host.wait(lambda: panel.panel.parameters.bundleFolder, 20)
-    assert panel.panel.parameters.bundleFolder == str(tmp_path / "demo") and "kind of lesion" in panel.ui.bundleInfoLabel.text
+    assert (
+        panel.panel.parameters.bundleFolder == str(tmp_path / "demo")
+        and "kind of lesion" in panel.ui.bundleInfoLabel.text
+    )
 
 
 def listed(host, panel, server, tmp_path, monkeypatch):
     """The panel with the list of a server, told to put bundles into a folder."""
-    from CAMOverlayLib.panel.dialogs.zoo import FOLDER_KEY
-
     import slicer
+
+    from CAMOverlayLib.panel.dialogs.zoo import FOLDER_KEY
 
     slicer.app.userSettings().setValue(FOLDER_KEY, str(tmp_path))
     monkeypatch.setattr("CAMOverlayLib.panel.dialogs.zoo.child_environment", _withZoo(server.url + "/list.json"))
@@ -52,7 +58,9 @@ def test_remove_and_a_newer_version_by_pressing(host, panel, server, tmp_path, m
     zoo.download("demo", tmp_path)
     in_the_zoo(server, zipped(SMALL), "1.2.0")
     listed(host, panel, server, tmp_path, monkeypatch)
-    assert panel.ui.zooSelector.currentText == "demo 1.2.0 (newer than yours, 1.0.0)" and panel.ui.zooRemoveButton.enabled
+    assert (
+        panel.ui.zooSelector.currentText == "demo 1.2.0 (newer than yours, 1.0.0)" and panel.ui.zooRemoveButton.enabled
+    )
     host.dialogs.answer("Cancel")
     host.click(panel.ui.zooRemoveButton)
     assert (tmp_path / "demo/configs").is_dir()
@@ -64,19 +72,21 @@ def test_remove_and_a_newer_version_by_pressing(host, panel, server, tmp_path, m
 
 def test_remove_needs_no_list_and_no_network(host, panel, server, tmp_path, monkeypatch):
     """What was downloaded once is there in the next Slicer, also where the list cannot be had or no longer names it."""
-    from CAMOverlayLib.panel.dialogs.zoo import FOLDER_KEY
-
     import slicer
 
+    from CAMOverlayLib.panel.dialogs.zoo import FOLDER_KEY
+
     for name in ("first", "second"):
-        in_the_zoo(server, zipped({path.replace("demo", name, 1): content for path, content in SMALL.items()}), name=name)
+        in_the_zoo(
+            server, zipped({path.replace("demo", name, 1): content for path, content in SMALL.items()}), name=name
+        )
         zoo.download(name, tmp_path)
     (tmp_path / "own/configs").mkdir(parents=True)
     slicer.app.userSettings().setValue(FOLDER_KEY, str(tmp_path))
     slicer.util.reloadScriptedModule("CAMOverlay")
     host.open("CAMOverlay")
     ui, asked = slicer.modules.CAMOverlayWidget.ui, len(server.asked)
-    items = lambda: [ui.zooSelector.itemText(i) for i in range(ui.zooSelector.count)]  # noqa: E731
+    items = lambda: [ui.zooSelector.itemText(i) for i in range(ui.zooSelector.count)]
     assert items() == ["first 1.0.0 (downloaded)", "second 1.0.0 (downloaded)"] and ui.zooRemoveButton.enabled
     assert ui.zooButton.text.replace("&", "") == "List"
     host.choose(ui.zooSelector, "second 1.0.0 (downloaded)")
@@ -105,7 +115,9 @@ def test_no_module_of_the_working_directory_runs(host, panel, server, tmp_path, 
 
 
 def test_offline_the_panel_says_so(host, panel, monkeypatch):
-    monkeypatch.setattr("CAMOverlayLib.panel.dialogs.zoo.child_environment", _withZoo("https://absent.invalid/list.json"))
+    monkeypatch.setattr(
+        "CAMOverlayLib.panel.dialogs.zoo.child_environment", _withZoo("https://absent.invalid/list.json")
+    )
     host.click(panel.ui.zooButton)
     host.wait(lambda: "network" in panel.ui.zooLabel.text, 30)
     host.wait(lambda: panel.ui.zooButton.text.replace("&", "") == "List")

@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-
-from CAMOverlayLib.contract.request import FieldOfView, Placement, Prediction, Result, Target
-from CAMOverlayLib.contract.target import VolumeFile
-from CAMOverlayLib.scene import core
-
 import slicer
 import slicer.util
 import vtk
 from vtk.util import numpy_support
+
+from CAMOverlayLib.contract.request import FieldOfView, Placement, Prediction, Result, Target
+from CAMOverlayLib.contract.target import VolumeFile
+from CAMOverlayLib.scene import core
 
 REAL_DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 realVolumes = sorted(REAL_DATA.glob("*.nii.gz"))
@@ -51,9 +50,12 @@ GEOMETRIES = {
 
 
 def makeVolume(
-    voxels: np.ndarray, matrix: np.ndarray = GEOMETRIES["axis-aligned"], name: str = "volume", display: bool = True,
+    voxels: np.ndarray,
+    matrix: np.ndarray = GEOMETRIES["axis-aligned"],
+    name: str = "volume",
+    display: bool = True,
     className: str = "vtkMRMLScalarVolumeNode",
-):  # fmt: skip
+):
     """A volume node in the scene out of an I, J, K array, without help from the package."""
     return _makeVolume(voxels.shape, voxels.ravel(order="F"), matrix, name, display, className)
 
@@ -69,7 +71,9 @@ def makeLabelMap(voxels: np.ndarray, matrix: np.ndarray = GEOMETRIES["axis-align
     return makeVolume(voxels, matrix, name, display=False, className="vtkMRMLLabelMapVolumeNode")
 
 
-def makeSegmentation(segments: dict[str, np.ndarray], matrix: np.ndarray = GEOMETRIES["axis-aligned"], name: str = "outline"):
+def makeSegmentation(
+    segments: dict[str, np.ndarray], matrix: np.ndarray = GEOMETRIES["axis-aligned"], name: str = "outline"
+):
     """A segmentation node in the scene out of I, J, K arrays by segment name; the IDs are ``id-NAME``."""
     node = core.ensureScene().AddNewNodeByClass("vtkMRMLSegmentationNode", name)
     node.CreateDefaultDisplayNodes()
@@ -78,7 +82,9 @@ def makeSegmentation(segments: dict[str, np.ndarray], matrix: np.ndarray = GEOME
     for key, voxels in segments.items():
         labelmap = slicer.vtkOrientedImageData()
         labelmap.SetDimensions(voxels.shape)
-        labelmap.GetPointData().SetScalars(numpy_support.numpy_to_vtk(voxels.astype(np.uint8).ravel(order="F"), deep=True))
+        labelmap.GetPointData().SetScalars(
+            numpy_support.numpy_to_vtk(voxels.astype(np.uint8).ravel(order="F"), deep=True)
+        )
         labelmap.SetImageToWorldMatrix(vtkMatrix)
         segment = slicer.vtkSegment()
         segment.SetName(key)
@@ -117,31 +123,31 @@ def blob(shape: tuple[int, ...], matrix: np.ndarray, center: np.ndarray, sigma: 
 
 def makeResult(heatmap: VolumeFile, **changes) -> Result:
     """A result as the computation returns it, with characters in its names that files and XML find awkward."""
-    values = dict(
-        heatmap=heatmap,
-        magnitude=0.0123456789,
-        peak=(0, 0, 0),
-        peak_ras=(0.0, 0.0, 0.0),
-        prediction=Prediction(("healthy", "lesion"), (-1.5, 2.5), (0.018, 0.982), "softmax", 1),
-        target=Target(1, "lesion", "output before softmax"),
-        layer="encoder.layer4",
-        method="gradcam",
-        device="cpu",
-        bundle="demo",
-        bundle_name="Demo; “ü”",
-        bundle_version="1.0",
-        inputs=("MRHead",),
-        activation_shape=(6, 6, 6),
-        activation_spacing=(16.0, 16.0, 20.0),
-        network_input_shape=(96, 96, 96),
-        applied="",
-        field_of_view=FieldOfView(0.8, ((1.0, 0.0, 0.0, 1.5, 7.5),)),
-        placement=Placement("verified", "Alignment verified.", 1.1, "mirrored along I", 0.6, "affine", 0.1),
-        steps=(),
-        warnings=("a \"quoted\" <warning> & more;\nsecond line: 100%",),
-        timings={"forward": 0.5},
-        versions={"monai": "1.6.1"},
-    )
+    values = {
+        "heatmap": heatmap,
+        "magnitude": 0.0123456789,
+        "peak": (0, 0, 0),
+        "peak_ras": (0.0, 0.0, 0.0),
+        "prediction": Prediction(("healthy", "lesion"), (-1.5, 2.5), (0.018, 0.982), "softmax", 1),
+        "target": Target(1, "lesion", "output before softmax"),
+        "layer": "encoder.layer4",
+        "method": "gradcam",
+        "device": "cpu",
+        "bundle": "demo",
+        "bundle_name": "Demo; “ü”",
+        "bundle_version": "1.0",
+        "inputs": ("MRHead",),
+        "activation_shape": (6, 6, 6),
+        "activation_spacing": (16.0, 16.0, 20.0),
+        "network_input_shape": (96, 96, 96),
+        "applied": "",
+        "field_of_view": FieldOfView(0.8, ((1.0, 0.0, 0.0, 1.5, 7.5),)),
+        "placement": Placement("verified", "Alignment verified.", 1.1, "mirrored along I", 0.6, "affine", 0.1),
+        "steps": (),
+        "warnings": ('a "quoted" <warning> & more;\nsecond line: 100%',),
+        "timings": {"forward": 0.5},
+        "versions": {"monai": "1.6.1"},
+    }
     return Result(**{**values, **changes})
 
 

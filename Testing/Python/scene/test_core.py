@@ -10,15 +10,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-
-from CAMOverlayLib.contract.errors import CAMOverlayError, OutputError, VolumeError
-from CAMOverlayLib.scene import core
-from CAMOverlayLib.scene.io import volumes
-
 import slicer
 import slicer.util
 import vtk
 from scene.helpers import GEOMETRIES, makeVolume, nodeIDs, realVolumes
+
+from CAMOverlayLib.contract.errors import CAMOverlayError, OutputError, VolumeError
+from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene.io import volumes
 
 
 def save(path: Path, voxels: np.ndarray, matrix: np.ndarray | None = np.eye(4), **options) -> Path:
@@ -160,7 +159,8 @@ def fourD(folder):
 def fourDNrrd(folder):
     (folder / "x.nrrd").write_bytes(
         b"NRRD0004\ntype: uchar\ndimension: 4\nsizes: 2 3 4 5\nspace dimension: 3\n"
-        b"space directions: none (1,0,0) (0,1,0) (0,0,1)\nkinds: list domain domain domain\nencoding: raw\n\n" + bytes(120)
+        b"space directions: none (1,0,0) (0,1,0) (0,0,1)\nkinds: list domain domain domain\nencoding: raw\n\n"
+        + bytes(120)
     )
     return folder / "x.nrrd"
 

@@ -7,15 +7,15 @@ import json
 
 import numpy as np
 import pytest
-
-from CAMOverlayLib.contract.errors import PlacementError
-from CAMOverlayLib.contract.request import Target
-from CAMOverlayLib.scene.overlay import colormaps, node as overlay
-from CAMOverlayLib.scene import core
-
 import slicer
 import slicer.util
 from scene.helpers import GEOMETRIES, makeHeatmap, makeResult, makeVolume, nodeIDs
+
+from CAMOverlayLib.contract.errors import PlacementError
+from CAMOverlayLib.contract.request import Target
+from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene.overlay import colormaps
+from CAMOverlayLib.scene.overlay import node as overlay
 
 SHAPE = (8, 7, 6)
 HEAT = np.zeros(SHAPE, np.float32)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from CAMOverlayLib.contract.errors import VolumeError
-from CAMOverlayLib.scene import core
-from CAMOverlayLib.scene.io import volumes
-
 import slicer
 import vtk
 from scene.helpers import nodeIDs
 from vtk.util import numpy_support
+
+from CAMOverlayLib.contract.errors import VolumeError
+from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene.io import volumes
 
 WRITERS = {".png": vtk.vtkPNGWriter, ".jpg": vtk.vtkJPEGWriter, ".bmp": vtk.vtkBMPWriter}
 

@@ -6,13 +6,27 @@ import dataclasses
 
 import numpy as np
 import pytest
+import slicer
+import slicer.util
+import vtk
+from scene.helpers import (
+    GEOMETRIES,
+    affine,
+    blob,
+    makeHeatmap,
+    makeResult,
+    makeVector,
+    makeVolume,
+    putUnderTransform,
+    realVolumes,
+    rotation,
+)
+from vtk.util import numpy_support
 
 from CAMOverlayLib.contract.errors import OutputError, VolumeError
 from CAMOverlayLib.contract.request import FieldOfView, Target
-from CAMOverlayLib.scene.figure import canvas, picture
-from CAMOverlayLib.scene.overlay import colormaps, node as overlay
 from CAMOverlayLib.scene import core
-from CAMOverlayLib.scene.io import volumes
+from CAMOverlayLib.scene.figure import canvas, picture
 from CAMOverlayLib.scene.figure.slices import (
     AXES,
     ORIENTATIONS,
@@ -23,15 +37,9 @@ from CAMOverlayLib.scene.figure.slices import (
     orientationsOf,
     planesOf,
 )
-
-import slicer
-import slicer.util
-import vtk
-from vtk.util import numpy_support
-from scene.helpers import (
-    GEOMETRIES, affine, blob, makeHeatmap, makeResult, makeVector, makeVolume, putUnderTransform, realVolumes,
-    rotation,
-)  # fmt: skip
+from CAMOverlayLib.scene.io import volumes
+from CAMOverlayLib.scene.overlay import colormaps
+from CAMOverlayLib.scene.overlay import node as overlay
 
 SHAPE = (40, 36, 30)
 
@@ -95,7 +103,9 @@ def test_blended_pixels_are_the_overlays_colour_over_the_volume(tmp_path):
 
 
 @pytest.mark.parametrize("components", [3, 4])
-@pytest.mark.parametrize(("plane", "orientation"), [((0, 1, 2), "Axial"), ((0, 2, 1), "Coronal"), ((1, 2, 0), "Sagittal")])
+@pytest.mark.parametrize(
+    ("plane", "orientation"), [((0, 1, 2), "Axial"), ((0, 2, 1), "Coronal"), ((1, 2, 0), "Sagittal")]
+)
 def test_a_photo_shows_its_face_in_its_own_colours_under_the_overlay(tmp_path, components, plane, orientation):
     """Where the columns, the rows and the thin axis of a picture of one slice point in the patient decides the view."""
     matrix = np.eye(4)
@@ -110,7 +120,9 @@ def test_a_photo_shows_its_face_in_its_own_colours_under_the_overlay(tmp_path, c
     shown = np.array([200, 100, 50]) / 255
     np.testing.assert_allclose(rendered.pixels[2, 2], shown, atol=1.5 / 255)
     column, row = np.round(rendered.pixelOf(centerOf(matrix, (20, 30, 0)))).astype(int)
-    np.testing.assert_allclose(rendered.pixels[row, column], (shown + colormaps.colors("heat")[-1, :3]) / 2, atol=4 / 255)
+    np.testing.assert_allclose(
+        rendered.pixels[row, column], (shown + colormaps.colors("heat")[-1, :3]) / 2, atol=4 / 255
+    )
     assert readPng(picture.savePicture(tmp_path / "photo.png", photo, node)).shape[1] < 1300
 
 
@@ -203,7 +215,9 @@ def fingerprint():
         for n in nodes
         if n.IsA("vtkMRMLSliceNode")
     ]
-    return [(n.GetID(), n.GetMTime(), n.GetModifiedSinceRead() if n.IsA("vtkMRMLStorableNode") else None) for n in nodes], views
+    return [
+        (n.GetID(), n.GetMTime(), n.GetModifiedSinceRead() if n.IsA("vtkMRMLStorableNode") else None) for n in nodes
+    ], views
 
 
 def test_savePicture_leaves_the_scene_alone(tmp_path):
@@ -288,8 +302,11 @@ def test_odd_proportions_still_give_a_page(tmp_path, shape, spacing):
 
 
 @pytest.mark.parametrize("turn", [(0, 0, 0), (2, 0, 0), (0, 0, -2.5), (8, 0, 0), (17, -33, 49), (0, 40, 0)], ids=str)
-@pytest.mark.parametrize("directions", [np.eye(3), np.diag([-1, -1, 1]), np.eye(3)[[1, 2, 0]], np.diag([1, 1, -1])],
-                         ids=["RAS", "LPS", "permuted", "left-handed"])  # fmt: skip
+@pytest.mark.parametrize(
+    "directions",
+    [np.eye(3), np.diag([-1, -1, 1]), np.eye(3)[[1, 2, 0]], np.diag([1, 1, -1])],
+    ids=["RAS", "LPS", "permuted", "left-handed"],
+)
 def test_an_oblique_volume_is_cut_along_its_own_planes(tmp_path, turn, directions):
     """The slice through a voxel shows the voxels with the same index along one axis, no others, and all of them."""
     matrix = affine(rotation(*turn) @ directions, (1, 1.2, 3))
@@ -327,10 +344,17 @@ def test_the_slices_of_a_2D_network_are_shown_as_it_saw_them(tmp_path):
     volume = makeVolume(np.zeros(SHAPE, np.int16), matrix)
     assert all(plane.axis is None for plane in planesOf(volume))
     assert [plane.axis for plane in planesOf(volume, flat=True)] == [2, 1, 0]
-    node = overlay.addOverlay(makeResult(makeHeatmap(tmp_path, blob(SHAPE, matrix, centerOf(matrix)), matrix),
-                                         network_input_shape=(64, 64, 1)), volume)  # fmt: skip
+    node = overlay.addOverlay(
+        makeResult(
+            makeHeatmap(tmp_path, blob(SHAPE, matrix, centerOf(matrix)), matrix), network_input_shape=(64, 64, 1)
+        ),
+        volume,
+    )
     assert picture._seesSlices(overlay.resultOf(node))
-    assert picture._caption(planesOf(volume, flat=True)[0], volume, centerOf(matrix)) == "Oblique axial   slice 18 of 30 (K)"
+    assert (
+        picture._caption(planesOf(volume, flat=True)[0], volume, centerOf(matrix))
+        == "Oblique axial   slice 18 of 30 (K)"
+    )
 
 
 @pytest.mark.parametrize("turn", [(0, 0, 0), (20, 30, 10), (60, 0, 0)], ids=str)
@@ -358,18 +382,26 @@ def test_a_photo_has_pixels_and_no_patient(tmp_path, colours):
     np.testing.assert_allclose(rendered.pixels, np.broadcast_to(expected, (40, 60, 3)), atol=1.5 / 255)
     assert rendered.letters == {} and picture._caption(plane, photo, centerOf(matrix)) == "60 × 40 pixels"
     footer = picture._words(photo, node)[2]
-    assert "8 × 9 pixels" in footer[0] and "column 20, row 30" in footer[1] and not any(" mm" in line for line in footer)
+    assert (
+        "8 × 9 pixels" in footer[0] and "column 20, row 30" in footer[1] and not any(" mm" in line for line in footer)
+    )
 
 
 def test_the_peak_is_the_results_where_the_voxels_bear_it_out(tmp_path):
-    """What the picture, the slice views and the console say is the middle of the plateau, whatever the report claims."""
+    """What the picture, the slice views and the console say is the middle of the plateau, whatever the report
+    claims."""
     matrix = GEOMETRIES["axis-aligned"]
     volume = makeVolume(np.zeros(SHAPE, np.int16), matrix)
     plateau = np.zeros(SHAPE)
     plateau[10:14, 10:15, 10:15] = 1
-    for said, expected in (((12, 12, 12), (12, 12, 12)), ((0, 0, 0), (11, 12, 12)), ((99, 0, 0), (11, 12, 12)), (None, (11, 12, 12))):
+    for said, expected in (
+        ((12, 12, 12), (12, 12, 12)),
+        ((0, 0, 0), (11, 12, 12)),
+        ((99, 0, 0), (11, 12, 12)),
+        (None, (11, 12, 12)),
+    ):
         node = overlay.addOverlay(makeResult(makeHeatmap(tmp_path, plateau, matrix), peak=said), volume)
-        for stored in (False, True):  # a scene that was loaded has the report alone
+        for _stored in (False, True):  # a scene that was loaded has the report alone
             assert overlay.peakVoxel(node) == expected
             np.testing.assert_allclose(overlay.peakWorld(node), (matrix @ [*expected, 1])[:3])
             assert overlay.jumpToPeak(node) == pytest.approx(tuple((matrix @ [*expected, 1])[:3]))
@@ -381,11 +413,17 @@ def test_the_peak_is_the_results_where_the_voxels_bear_it_out(tmp_path):
     picture.savePicture(tmp_path / "zero.png", volume, node)
 
 
-@pytest.mark.parametrize(("seen", "words"), [
-    (FieldOfView(0.8, ((1.0, 0.0, 0.0, 1.5, 7.5),)), "Outlined: the 80 % of"), (FieldOfView(0.8, ()), "The network saw 80 % of"),
-    (FieldOfView(0.8, None), "The network saw 80 % of"), (FieldOfView(1.0, ()), None), (FieldOfView(1.0, None), None),
-    (FieldOfView(0.998, ((1.0, 0.0, 0.0, 0.5, 39.5),)), "Outlined: the 99.8 % of"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (FieldOfView(0.8, ((1.0, 0.0, 0.0, 1.5, 7.5),)), "Outlined: the 80 % of"),
+        (FieldOfView(0.8, ()), "The network saw 80 % of"),
+        (FieldOfView(0.8, None), "The network saw 80 % of"),
+        (FieldOfView(1.0, ()), None),
+        (FieldOfView(1.0, None), None),
+        (FieldOfView(0.998, ((1.0, 0.0, 0.0, 0.5, 39.5),)), "Outlined: the 99.8 % of"),
+    ],
+)
 def test_outlined_is_said_where_something_is(tmp_path, seen, words):
     matrix = GEOMETRIES["axis-aligned"]
     inputVolume, node = makeOverlay(tmp_path, matrix, centerOf(matrix), field_of_view=seen)

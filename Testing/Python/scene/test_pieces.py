@@ -8,17 +8,16 @@ import os
 
 import numpy as np
 import pytest
+import slicer
+import slicer.util
+from scene.helpers import GEOMETRIES, makeHeatmap, makeResult, makeVector, makeVolume, nodeIDs
 
 from CAMOverlayLib.contract.errors import OutputError, PlacementError
 from CAMOverlayLib.contract.pieces import TURN, Stepper, at_once
 from CAMOverlayLib.scene import core
-from CAMOverlayLib.scene.overlay import node as overlay
 from CAMOverlayLib.scene.io import volumes
 from CAMOverlayLib.scene.io.exported import ExportedVolumes
-
-import slicer
-import slicer.util
-from scene.helpers import GEOMETRIES, makeHeatmap, makeResult, makeVector, makeVolume, nodeIDs
+from CAMOverlayLib.scene.overlay import node as overlay
 
 SHAPE = (40, 36, 32)
 MATRIX = GEOMETRIES["oblique"]
@@ -104,11 +103,13 @@ def test_clones_saved_scenes_and_larger_images_have_memory_of_their_own(tmp_path
 @pytest.mark.parametrize(
     "store",
     [
-        lambda a: np.ascontiguousarray(a), lambda a: np.asfortranarray(a.astype("f8")), lambda a: np.asfortranarray(a.astype(">f4")),
+        lambda a: np.ascontiguousarray(a),
+        lambda a: np.asfortranarray(a.astype("f8")),
+        lambda a: np.asfortranarray(a.astype(">f4")),
         lambda a: np.asfortranarray(a),
     ],
     ids=["C order", "double", "big-endian", "Windows"],
-)  # fmt: skip
+)
 def test_what_cannot_be_mapped_is_copied(tmp_path, heat, store, request, monkeypatch):
     if "Windows" in request.node.name:
         monkeypatch.setattr(volumes.os, "name", "nt")
@@ -183,14 +184,31 @@ def edits(node):
         "removed": (lambda: slicer.mrmlScene.RemoveNode(node), "removed"),
         "cropped": (lambda: node.SetAndObserveImageData(smaller.GetImageData()), "edited"),
         "emptied": (lambda: node.SetAndObserveImageData(None), "edited"),
-        "its memory is another": (lambda: node.GetImageData().AllocateScalars(node.GetImageData().GetScalarType(), 1), "edited"),
+        "its memory is another": (
+            lambda: node.GetImageData().AllocateScalars(node.GetImageData().GetScalarType(), 1),
+            "edited",
+        ),
         "another type": (lambda: node.GetImageData().AllocateScalars(10, 1), "edited"),
-        "edited at the beginning": (lambda: (slicer.util.arrayFromVolume(node).__setitem__(0, 5), slicer.util.arrayFromVolumeModified(node)), "edited"),
+        "edited at the beginning": (
+            lambda: (slicer.util.arrayFromVolume(node).__setitem__(0, 5), slicer.util.arrayFromVolumeModified(node)),
+            "edited",
+        ),
         "edited at the end, silently": (lambda: slicer.util.arrayFromVolume(node).__setitem__(-1, 5), "edited"),
-    }  # fmt: skip
+    }
 
 
-@pytest.mark.parametrize("edit", ["removed", "cropped", "emptied", "its memory is another", "another type", "edited at the beginning", "edited at the end, silently"])
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "removed",
+        "cropped",
+        "emptied",
+        "its memory is another",
+        "another type",
+        "edited at the beginning",
+        "edited at the end, silently",
+    ],
+)
 @pytest.mark.parametrize("when", ["writing", "comparing"])
 def test_what_happens_while_the_loop_turns_is_noticed(tmp_path, small_chunks, edit, when):
     node = makeVolume(np.random.default_rng(0).integers(-99, 99, SHAPE).astype(np.int16), MATRIX, display=False)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from CAMOverlayLib.contract.errors import TargetError
-from CAMOverlayLib.contract.target import TargetSpec
-from CAMOverlayLib.scene import core, target_regions as places
-from CAMOverlayLib.scene.io import volumes
-
 import slicer
 import vtk
 from scene.helpers import (
-    GEOMETRIES, affine, makeLabelMap, makeSegmentation, makeVector, makeVolume, nodeIDs, putUnderTransform, rotation,
-)  # fmt: skip
+    GEOMETRIES,
+    affine,
+    makeLabelMap,
+    makeSegmentation,
+    makeVector,
+    makeVolume,
+    nodeIDs,
+    putUnderTransform,
+    rotation,
+)
+
+from CAMOverlayLib.contract.errors import TargetError
+from CAMOverlayLib.contract.target import TargetSpec
+from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene import target_regions as places
+from CAMOverlayLib.scene.io import volumes
 
 SHAPE = (12, 10, 8)
 TURNED, SHIFTED = affine(rotation(20, 30, -40), (1.1, 1, 0.9), (5, -7, 11)), affine(np.eye(3), (1, 1, 1), (3, 4, -2))
@@ -66,7 +74,7 @@ def bend(node):
     source, target = vtk.vtkPoints(), vtk.vtkPoints()
     for corner in corners:
         source.InsertNextPoint(corner)
-        target.InsertNextPoint(corner if corner[0] != -31 else corner + [2.5, -3, 2])
+        target.InsertNextPoint(corner if corner[0] != -31 else corner + np.array([2.5, -3, 2]))
     spline.SetSourceLandmarks(source)
     spline.SetTargetLandmarks(target)
     spline.SetBasisToR()
@@ -109,7 +117,9 @@ def test_segments_that_share_voxels_in_memory_and_begin_anywhere(tmp_path, volum
     for name, voxels in {"tumor": box(), "rest": rest}.items():
         file = places.exportMask(node, volume, tmp_path, segment=name)
         assert file.name == name
-        np.testing.assert_allclose(worlds(np.load(file.path), file.affine), worlds(voxels, GEOMETRIES["oblique"]), atol=1e-5)
+        np.testing.assert_allclose(
+            worlds(np.load(file.path), file.affine), worlds(voxels, GEOMETRIES["oblique"]), atol=1e-5
+        )
 
 
 def test_a_segment_by_id_by_name_or_as_the_only_one(tmp_path, volume):
@@ -200,13 +210,19 @@ def points(count=0):
         (lambda: {"mask": segmentation(a=box()), "segment": "c"}, "has no segment 'c'; there are: 'a'"),
         (lambda: {"mask": segmentation(a=box(), A=box()), "segment": "a"}, "has 2 segments named 'a'"),
         (lambda: {"mask": segmentation(a=box()), "label": 1}, "is a segmentation and has no labels"),
-        (lambda: {"mask": surface()}, "'surface' is kept as closed surface and not as voxels. In the module Segmentations"),
+        (
+            lambda: {"mask": surface()},
+            "'surface' is kept as closed surface and not as voxels. In the module Segmentations",
+        ),
         (lambda: {"mask": removed()}, "'gone' has left the scene"),
         (lambda: {"mask": makeLabelMap(np.zeros(SHAPE, np.int16))}, "'labels' is empty"),
         (lambda: {"mask": makeLabelMap(box(3)), "label": 4}, "no voxels of label 4; it has: 3"),
         (lambda: {"mask": makeLabelMap(box()), "segment": "a"}, "is a volume and has no segments"),
         (lambda: {"mask": makeVector(np.ones((4, 4, 4, 3), np.uint8))}, "3 numbers a voxel and is no mask"),
-        (lambda: {"mask": slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "new")}, "'new' has no voxels"),
+        (
+            lambda: {"mask": slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "new")},
+            "'new' has no voxels",
+        ),
         (lambda: {"mask": points()}, "No mask can be made of a vtkMRMLMarkups"),
         (lambda: {"mask": 3}, "No mask can be made of a int"),
         (lambda: {"segment": "tumor"}, "without its node"),

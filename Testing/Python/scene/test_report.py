@@ -7,26 +7,37 @@ import json
 import time
 
 import pytest
+import slicer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from CAMOverlayLib.contract.request import Result, TransformStep
-from CAMOverlayLib.scene.overlay import node as overlay
-from CAMOverlayLib.scene.figure import picture
-from CAMOverlayLib.scene.overlay.report import readReport
-
-import slicer
 from scene.helpers import GEOMETRIES, makeHeatmap, makeResult, makeVolume
 
+from CAMOverlayLib.contract.request import Result, TransformStep
+from CAMOverlayLib.scene.figure import picture
+from CAMOverlayLib.scene.overlay import node as overlay
+from CAMOverlayLib.scene.overlay.report import readReport
+
 STEP = TransformStep(
-    "Spacingd", {"pixdim": "(1, 1, 1)"}, None, (6, 5, 4), None, (1.0, 1.0, 1.0), "RAS",
-    tuple(map(tuple, GEOMETRIES["oblique"].tolist())), (0.0, 1.0), 0.5, True, 0.1,
-)  # fmt: skip
+    "Spacingd",
+    {"pixdim": "(1, 1, 1)"},
+    None,
+    (6, 5, 4),
+    None,
+    (1.0, 1.0, 1.0),
+    "RAS",
+    tuple(map(tuple, GEOMETRIES["oblique"].tolist())),
+    (0.0, 1.0),
+    0.5,
+    True,
+    0.1,
+)
 
 
 @pytest.fixture
 def report(tmp_path):
-    return makeResult(makeHeatmap(tmp_path, GEOMETRIES["oblique"][:3, :3].reshape(3, 3, 1), GEOMETRIES["oblique"]), steps=(STEP,)).to_json()
+    return makeResult(
+        makeHeatmap(tmp_path, GEOMETRIES["oblique"][:3, :3].reshape(3, 3, 1), GEOMETRIES["oblique"]), steps=(STEP,)
+    ).to_json()
 
 
 def overlayWith(text: str):
@@ -60,7 +71,13 @@ def places(value, path=()):
 
 
 anything = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.just(10**400) | st.just("\ud800"),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.just(10**400)
+    | st.just("\ud800"),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=8,
 )
@@ -85,7 +102,10 @@ def test_whatever_one_field_holds(tmp_path_factory, data):
 
 
 @settings(max_examples=100, deadline=None)
-@given(text=st.text(st.characters(blacklist_characters="\x00", blacklist_categories=("Cs",)), min_size=1, max_size=200) | anything.map(json.dumps))
+@given(
+    text=st.text(st.characters(blacklist_characters="\x00", blacklist_categories=("Cs",)), min_size=1, max_size=200)
+    | anything.map(json.dumps)
+)
 def test_whatever_the_attribute_is(text):
     isUsable(text)
 
@@ -128,11 +148,17 @@ def test_spoilt(report, how):
     values = json.loads(report)
     text = SPOILT[how](values)
     started = time.perf_counter()
-    assert not isUsable(text if isinstance(text, str) and how in ("no JSON", "not a record", "a number", "nested") else json.dumps(values))
+    assert not isUsable(
+        text
+        if isinstance(text, str) and how in ("no JSON", "not a record", "a number", "nested")
+        else json.dumps(values)
+    )
     assert time.perf_counter() - started < 10
 
 
-@pytest.mark.parametrize(("then", "now"), [("proven", "verified"), ("undecided", "inconclusive"), ("refuted", "mismatch")])
+@pytest.mark.parametrize(
+    ("then", "now"), [("proven", "verified"), ("undecided", "inconclusive"), ("refuted", "mismatch")]
+)
 def test_the_words_of_earlier_versions(report, then, now):
     values = json.loads(report)
     values["placement"]["verdict"] = then
@@ -141,7 +167,16 @@ def test_the_words_of_earlier_versions(report, then, now):
 
 def test_what_is_missing_gets_a_neutral_value_and_what_is_unknown_is_left_out(report):
     values = json.loads(report)
-    for name in ("placement", "steps", "timings", "versions", "warnings", "applied", "network_input_shape", "activation_spacing"):
+    for name in (
+        "placement",
+        "steps",
+        "timings",
+        "versions",
+        "warnings",
+        "applied",
+        "network_input_shape",
+        "activation_spacing",
+    ):
         del values[name]
     values["heatmap"].pop("affine")
     values["invented later"] = {"a": [1, 2]}

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import slicer
+import slicer.util
+import vtk
+from scene.helpers import GEOMETRIES, makeHeatmap, makeResult, makeVolume
+
 from CAMOverlayLib.contract.errors import PlacementError
 from CAMOverlayLib.contract.field_of_view import Region
 from CAMOverlayLib.contract.request import FieldOfView
 from CAMOverlayLib.scene import core
-from CAMOverlayLib.scene.overlay import node as overlay, field_of_view_segmentation as seen
 from CAMOverlayLib.scene.figure import picture
-from scene.helpers import GEOMETRIES, makeHeatmap, makeResult, makeVolume
-
-import slicer
-import slicer.util
-import vtk
+from CAMOverlayLib.scene.overlay import field_of_view_segmentation as seen
+from CAMOverlayLib.scene.overlay import node as overlay
 
 SHAPE = (20, 18, 16)
 BOX = ((1.0, 0.0, 0.0, 3.5, 12.5), (0.0, 1.0, 0.0, 4.5, 15.5), (0.0, 0.0, -1.0, -13.5, -1.5))
@@ -34,11 +35,12 @@ def explained(tmp_path, planes, geometry="oblique"):
 @pytest.mark.parametrize("planes", [BOX, TILTED], ids=["box", "tilted"])
 @pytest.mark.parametrize("geometry", ["oblique", "left-handed", "permuted"])
 def test_the_segmentation_is_the_region(tmp_path, planes, geometry):
-    volume, node, _ = explained(tmp_path, planes, geometry)
+    _volume, node, _ = explained(tmp_path, planes, geometry)
     segmentation = seen.showFieldOfView(node)
     labelmap = segmentation.GetSegmentation().GetSegment("seen").GetRepresentation("Binary labelmap")
     i, _, j, _, k, _ = labelmap.GetExtent()
-    found = np.argwhere(slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation, "seen").T) + (i, j, k)
+    inside = np.argwhere(slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation, "seen").T)
+    found = inside + np.array((i, j, k))
     assert np.array_equal(found, np.argwhere(Region.from_planes(SHAPE, planes).mask()))
     toWorld = vtk.vtkMatrix4x4()
     labelmap.GetImageToWorldMatrix(toWorld)

@@ -6,22 +6,30 @@ import dataclasses
 
 import numpy as np
 import pytest
+import slicer
+import slicer.util
+import vtk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scene.helpers import (
+    GEOMETRIES,
+    affine,
+    blob,
+    makeHeatmap,
+    makeVector,
+    makeVolume,
+    nodeIDs,
+    putUnderTransform,
+    realVolumes,
+    rotation,
+)
+from support import examples
 
 from CAMOverlayLib.contract.errors import OutputError, PlacementError, VolumeError
 from CAMOverlayLib.scene import core
 from CAMOverlayLib.scene.io import volumes
 from CAMOverlayLib.scene.io.exported import ExportedVolumes
-
-import slicer
-import slicer.util
-import vtk
-from support import examples
-from scene.helpers import (
-    GEOMETRIES, affine, blob, makeHeatmap, makeVector, makeVolume, nodeIDs, putUnderTransform, realVolumes, rotation,
-)  # fmt: skip
 
 SCALAR_TYPES = ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
 TRANSFORM = affine(rotation(20, 30, -40), (1.1, 1, 0.9), (5, -7, 11))
@@ -50,9 +58,16 @@ signs = st.sampled_from([1, -1])
 
 @settings(max_examples=examples(150))
 @given(
-    dtype=st.sampled_from(SCALAR_TYPES), shape=st.tuples(*[st.integers(1, 6)] * 3), data=st.data(), spacing=spacings,
-    angle=angles, origin=origins, shear=shears, sign=signs, permutation=st.permutations([0, 1, 2]),
-)  # fmt: skip
+    dtype=st.sampled_from(SCALAR_TYPES),
+    shape=st.tuples(*[st.integers(1, 6)] * 3),
+    data=st.data(),
+    spacing=spacings,
+    angle=angles,
+    origin=origins,
+    shear=shears,
+    sign=signs,
+    permutation=st.permutations([0, 1, 2]),
+)
 def test_identity_for_any_type_and_geometry(
     tmp_path_factory, dtype, shape, data, spacing, angle, origin, shear, sign, permutation
 ):
@@ -140,7 +155,8 @@ def test_import_does_not_depend_on_the_file_afterwards(tmp_path):
 
 @pytest.mark.parametrize(("dtype", "components", "kept"), [("u1", 3, 3), ("u1", 4, 3), ("f4", 4, 4), ("i2", 3, 3)])
 def test_a_vector_volume_leaves_with_its_components_last(tmp_path, dtype, components, kept):
-    """Four bytes a voxel are red, green, blue and alpha, which is how to draw it; four of anything else are channels."""
+    """Four bytes a voxel are red, green, blue and alpha, which is how to draw it; four of anything else are
+    channels."""
     voxels = np.random.default_rng(0).integers(0, 99, (6, 5, 4, components)).astype(dtype)
     node = makeVector(voxels, GEOMETRIES["oblique"])
     exported = ExportedVolumes.write((node,), str(tmp_path))

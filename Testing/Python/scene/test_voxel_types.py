@@ -5,14 +5,13 @@ from __future__ import annotations
 import nibabel
 import numpy as np
 import pytest
-
-from CAMOverlayLib.scene import core
-from CAMOverlayLib.scene.overlay import node as overlay
-from CAMOverlayLib.scene.figure import picture, slices
-from CAMOverlayLib.scene.io import volumes
-
 import slicer.util
 from scene.helpers import _makeVolume, makeHeatmap, makeResult, makeVolume
+
+from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene.figure import picture, slices
+from CAMOverlayLib.scene.io import volumes
+from CAMOverlayLib.scene.overlay import node as overlay
 
 TYPES = ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "q", "Q", "l", "L", "f4", "f8"]
 SHAPE = (20, 18, 16)
@@ -35,11 +34,15 @@ def test_a_node_of_any_type_is_drawn(tmp_path, dtype, display, expected):
     node = makeVolume(RAMP.astype(dtype), name="any", display=display)
     kind, stamp = node.GetImageData().GetScalarType(), node.GetImageData().GetMTime()
     if display:
-        np.testing.assert_allclose(axial(node), expected, atol=6 / 255)  # the automatic window of floats is another by that
+        np.testing.assert_allclose(
+            axial(node), expected, atol=6 / 255
+        )  # the automatic window of floats is another by that
     heat = makeHeatmap(tmp_path, np.random.default_rng(0).random(SHAPE), np.eye(4))
     node2 = overlay.addOverlay(makeResult(heat), node)
     assert picture.savePicture(tmp_path / "picture.png", node, node2).stat().st_size > 1000
-    assert (node.GetImageData().GetScalarType(), node.GetImageData().GetMTime()) == (kind, stamp), "the input is as it was"
+    assert (node.GetImageData().GetScalarType(), node.GetImageData().GetMTime()) == (kind, stamp), (
+        "the input is as it was"
+    )
     exported = np.load(volumes.exportVolume(node, tmp_path).path)
     assert exported.dtype == np.dtype(dtype) and np.array_equal(exported, RAMP)
 
@@ -56,7 +59,12 @@ def test_a_file_of_any_type_is_loaded_and_drawn(tmp_path, dtype, order, expected
     assert np.array_equal(slicer.util.arrayFromVolume(node).T, RAMP)
     node.GetDisplayNode().CopyContent(makeVolume(RAMP.astype("i2")).GetDisplayNode())
     np.testing.assert_allclose(axial(node), expected, atol=2 / 255)
-    assert node.GetImageData().GetScalarTypeAsString() not in ("long", "long long", "unsigned long", "unsigned long long")
+    assert node.GetImageData().GetScalarTypeAsString() not in (
+        "long",
+        "long long",
+        "unsigned long",
+        "unsigned long long",
+    )
 
 
 def test_64_bits_that_do_not_fit_into_32_become_doubles(tmp_path):

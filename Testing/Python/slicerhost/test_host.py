@@ -207,6 +207,7 @@ def test_missing_system_libraries_are_named(monkeypatch, capsys):
 def test_sample_data_is_registered(host):
     import SampleData
     import slicer
+
     from CAMOverlayLib.demo import DEMO_VOLUME
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(

@@ -105,14 +105,16 @@ def test_python_functions_have_the_listed_signatures(host, package):
         if name not in vars(module):
             continue  # the panel does not use it
         if isinstance(entry, str) and inspect.getmodule(getattr(module, name)) is module:
-            words = {p.split(":")[0].split("=")[0].strip() for p in entry.partition("(")[2].rpartition(")")[0].split(",")}
+            words = {
+                p.split(":")[0].split("=")[0].strip() for p in entry.partition("(")[2].rpartition(")")[0].split(",")
+            }
             assert set(inspect.signature(getattr(module, name)).parameters) <= words, name
         elif isinstance(entry, dict) and name.startswith("Scripted"):
             cls = getattr(module, name)
             for method, signature in entry["methods"].items():
                 if method not in vars(cls):
                     continue
-                parameters = [p for p in inspect.signature(getattr(cls, method)).parameters]
+                parameters = list(inspect.signature(getattr(cls, method)).parameters)
                 assert parameters == [w.split("=")[0].strip(" *()") for w in signature.split(",")], f"{name}.{method}"
             public = {m for m in vars(cls) if not m.startswith("_")}
             assert public <= set(entry["methods"]), name

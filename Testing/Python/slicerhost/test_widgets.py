@@ -73,7 +73,9 @@ def test_node_combo_box_makes_renames_and_deletes_nodes(host, selector):
     selector.renameEnabled = True
     selector.show()
     host.process()
-    create = next(text for text in entries(host, selector) if text.startswith("Create new") and "as" not in text.split())
+    create = next(
+        text for text in entries(host, selector) if text.startswith("Create new") and "as" not in text.split()
+    )
     host.choose(selector, create)
     node = selector.currentNode()
     assert added == [node] and node.GetName().startswith("Overlay")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from worker.zygote import Zygote
+
 from CAMOverlayLib.contract.request import Request
 from CAMOverlayLib.worker.client import Worker
 from CAMOverlayLib.worker.transport import PipeTransport
-from worker.zygote import Zygote
 
 NETWORK = {"_target_": "scripts.faults.sleepy_network"}
 
@@ -57,7 +58,10 @@ def fault_bundle(make_bundle):
         chain = [
             {"_target_": "LoadImaged", "keys": "image"},
             {"_target_": "EnsureChannelFirstd", "keys": "image"},
-            *({"_target_": "scripts.faults.Fault", "keys": "image", **step} if "what" in step else step for step in steps),
+            *(
+                {"_target_": "scripts.faults.Fault", "keys": "image", **step} if "what" in step else step
+                for step in steps
+            ),
             {"_target_": "EnsureTyped", "keys": "image"},
         ]
         folder = make_bundle(name=name, chain=chain, weights=None, network=network, **options)
@@ -84,6 +88,8 @@ def ask(export, tmp_path):
     def make(bundle: Path, **options) -> Request:
         folder = tmp_path / f"run{next(numbers)}"
         folder.mkdir()
-        return Request(**{"volumes": (volume,), "bundle": str(bundle), "output_folder": str(folder), "trust": True} | options)
+        return Request(
+            **{"volumes": (volume,), "bundle": str(bundle), "output_folder": str(folder), "trust": True} | options
+        )
 
     return make

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from CAMOverlayLib.contract.errors import WorkerError
 from CAMOverlayLib.contract.request import Request
 from CAMOverlayLib.worker.client import Run, Worker

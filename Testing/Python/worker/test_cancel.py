@@ -1,4 +1,5 @@
-"""Cancel and a sudden end at every stage of a run: what blocks there is a pipe nobody reads, a sleep, or the processor."""
+"""Cancel and a sudden end at every stage of a run: what blocks there is a pipe nobody reads, a sleep, or the
+processor."""
 
 from __future__ import annotations
 
@@ -7,8 +8,9 @@ import os
 import time
 
 import pytest
-from CAMOverlayLib.contract.errors import Cancelled
 from worker.helpers import exists, explain, fails, nothing_is_left, vanishes, wait_for_stage
+
+from CAMOverlayLib.contract.errors import Cancelled
 
 FOR_EVER = 600
 

@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from worker.helpers import exists, explain, fails, nothing_is_left, vanishes, wait_for_stage, wrapper
+
 from CAMOverlayLib.contract.errors import CAMOverlayError, Cancelled, DeviceError, OutputError, PreprocessingError
 from CAMOverlayLib.worker import client
 from CAMOverlayLib.worker.client import Worker
 from CAMOverlayLib.worker.protocol import LONGEST_MESSAGE, PROTOCOL
-from worker.helpers import exists, explain, fails, nothing_is_left, vanishes, wait_for_stage, wrapper
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def survives(victim, fault_bundle, ask):
         assert not os.path.exists(request.output_folder)
         return message, pid
 
-    yield run
+    return run
 
 
 ENDS = {
@@ -48,7 +49,7 @@ def test_the_process_ends_in_the_middle(survives, victim, fault_bundle, ask, nam
 def test_rubbish_out_of_the_process_itself(survives):
     """A step of the bundle finds the way back to Slicer and writes on it."""
     steps = {"what": "say", "value": "Epoch 1/10\n"}, {"what": "sleep", "value": 60}
-    message, pid = survives(*steps, words=["something that is not an answer: 'Epoch 1/10' is not JSON"])
+    _message, pid = survives(*steps, words=["something that is not an answer: 'Epoch 1/10' is not JSON"])
     assert vanishes(pid)
 
 
@@ -186,9 +187,10 @@ def test_full_disk(worker, fault_bundle, ask, tmp_path):
 
     disk = tmp_path / "disk"
     disk.mkdir()
-    if os.name != "posix" or subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", disk], capture_output=True
-    ).returncode:
+    if (
+        os.name != "posix"
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", disk], capture_output=True).returncode
+    ):
         pytest.skip("no file system may be mounted here; the next test limits the size of files instead")
     try:
         bundle = fault_bundle()
@@ -237,7 +239,9 @@ def test_another_version_of_the_exchange(impostor, ask, protocol):
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_number_that_is_not_the_childs_is_never_signalled(impostor, ask):
     """Whatever process the greeting names, only the child is ended: not a stranger, not Slicer, not all of them."""
-    stranger = subprocess.Popen(["sleep", "60"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    stranger = subprocess.Popen(
+        ["sleep", "60"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         for claimed in (stranger.pid, os.getpid(), os.getppid(), 1, 0, -1, -stranger.pid, 2**40):
             with impostor("exec sleep 60", pid=claimed) as worker:
@@ -286,7 +290,9 @@ def test_an_exception_that_cannot_be_printed(worker, fault_bundle, ask):
 
 
 def test_an_exception_of_fifty_megabytes(worker, fault_bundle, ask):
-    message = fails(explain(worker, ask(fault_bundle({"what": "raise megabytes", "value": 5e7}))), "xxx", kind=PreprocessingError)
+    message = fails(
+        explain(worker, ask(fault_bundle({"what": "raise megabytes", "value": 5e7}))), "xxx", kind=PreprocessingError
+    )
     assert len(message) <= LONGEST_MESSAGE
 
 

@@ -10,11 +10,12 @@ import venv
 from pathlib import Path
 
 import pytest
+from worker.helpers import explain, fails, vanishes, wrapper
+
 from CAMOverlayLib.contract.errors import WorkerError
 from CAMOverlayLib.worker.client import Worker
 from CAMOverlayLib.worker.interpreter import LIBRARY, child_environment, find_python, own_python
 from CAMOverlayLib.worker.transport import PipeTransport
-from worker.helpers import explain, fails, vanishes, wrapper
 
 
 def test_by_path_by_folder_and_by_name(tmp_path, monkeypatch):
@@ -56,7 +57,11 @@ def not_an_executable(folder):
 AT_START = {
     "not a program": (not_an_executable, "cannot be started: Exec format error"),
     "not a Python": (lambda folder: "/bin/ls", "ended with exit code 2 before it answered; it may be no Python"),
-    "exits at start": (lambda f: wrapper(f / "p", "echo licence expired >&2", "exit 3"), "ended with exit code 3", "licence expired"),
+    "exits at start": (
+        lambda f: wrapper(f / "p", "echo licence expired >&2", "exit 3"),
+        "ended with exit code 3",
+        "licence expired",
+    ),
     "killed at start": (lambda f: wrapper(f / "p", "kill -9 $$"), "it was killed (signal 9)"),
     "talks rubbish": (lambda f: wrapper(f / "p", "exec yes"), "not an answer: 'y' is not JSON"),
     "a line without end": (lambda f: wrapper(f / "p", "exec cat /dev/zero"), "begins a line of more than 16 MiB"),
@@ -124,7 +129,9 @@ def test_a_package_is_broken(bare, tmp_path):
     packages = next((bare / "lib").glob("python*/site-packages"))
     for name in ("torch", "monai", "numpy", "nibabel"):
         (packages / f"{name}-9.0.dist-info").mkdir()
-        (packages / f"{name}-9.0.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.0\n")
+        (packages / f"{name}-9.0.dist-info" / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.0\n"
+        )
         (packages / f"{name}.py").write_text("raise ImportError('libcudart.so.99: cannot open shared object file')\n")
     with Worker(bare) as worker:
         fails(worker.call("versions", {}), "cannot load the libraries", "libcudart.so.99", "choose another Python")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from CAMOverlayLib.contract import bundle_files
 from CAMOverlayLib.contract.errors import UntrustedBundleError
 

@@ -7,17 +7,17 @@ import time
 
 import numpy as np
 import pytest
+import slicer
+import slicer.util
 import torch
-from CAMOverlayLib.contract.errors import Cancelled, PlacementError, TargetError, VolumeError
-from CAMOverlayLib.logic import OverlayLogic
-from CAMOverlayLib.scene import core
-from CAMOverlayLib.scene.overlay import node as overlay
-from CAMOverlayLib.scene.io.exported import ExportedVolumes
 from scene.helpers import GEOMETRIES, makeSegmentation, makeVolume, nodeIDs, putUnderTransform
 from worker.helpers import wait_for_stage
 
-import slicer
-import slicer.util
+from CAMOverlayLib.contract.errors import Cancelled, PlacementError, TargetError, VolumeError
+from CAMOverlayLib.logic import OverlayLogic
+from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene.io.exported import ExportedVolumes
+from CAMOverlayLib.scene.overlay import node as overlay
 
 
 @pytest.fixture(autouse=True)
@@ -102,9 +102,14 @@ def test_an_error_leaves_the_scene_as_it_was(logic, volume, fault_bundle):
 
 
 UNET = {
-    "_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2],
+    "_target_": "UNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 3,
+    "channels": [4, 8],
+    "strides": [2],
     "num_res_units": 0,
-}  # fmt: skip
+}
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""What is done before the process is asked and after it answered, in pieces: whatever happens meanwhile, a run ends once."""
+"""What is done before the process is asked and after it answered, in pieces: whatever happens meanwhile, a run ends
+once."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import signal
 import time
 
 import pytest
+
 from CAMOverlayLib.contract.errors import Cancelled, OutputError, PlacementError, WorkerError
 from CAMOverlayLib.contract.pieces import TURN
 
@@ -47,7 +49,9 @@ def test_the_process_is_not_asked_before_all_is_ready(worker):
     assert "torch" in run.wait(60) and seen == [False]
 
 
-@pytest.mark.parametrize(("at", "kind"), [(2, OutputError("full")), (2, PlacementError("edited")), (2, ZeroDivisionError("oops"))])
+@pytest.mark.parametrize(
+    ("at", "kind"), [(2, OutputError("full")), (2, PlacementError("edited")), (2, ZeroDivisionError("oops"))]
+)
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_an_error_in_the_middle(worker, tmp_path, where, at, kind):
     def fail():

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import examples
+
 from CAMOverlayLib.contract import errors
 from CAMOverlayLib.contract.request import Progress, Request
 from CAMOverlayLib.contract.target import VolumeFile
@@ -21,9 +28,6 @@ from CAMOverlayLib.worker.protocol import (
     encode,
 )
 from CAMOverlayLib.worker.server import Server
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from support import examples
 
 EYE = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
 MESSAGES = [
@@ -93,10 +97,8 @@ def test_what_is_no_message_is_quoted(line):
 @settings(max_examples=examples(100))
 @given(st.binary(max_size=200))
 def test_no_line_does_any_other_harm(line):
-    try:
+    with contextlib.suppress(ProtocolError):
         decode(line)
-    except ProtocolError:
-        pass
 
 
 @settings(max_examples=examples(100))
@@ -105,7 +107,7 @@ def test_lines_are_the_same_however_the_stream_is_cut(messages, cuts):
     stream = b"".join(map(encode, messages))
     edges = [0, *sorted(min(c, len(stream)) for c in cuts), len(stream)]
     lines = Lines()
-    found = [line for a, b in zip(edges, edges[1:]) for line in lines.feed(stream[a:b])]
+    found = [line for a, b in itertools.pairwise(edges) for line in lines.feed(stream[a:b])]
     assert [line + b"\n" for line in found] == [encode(m) for m in messages]
     assert lines.rest() == b""
 
@@ -127,13 +129,18 @@ def test_a_line_without_end_does_not_fill_the_memory():
             list(lines.feed(b"x" * 100))
 
 
-KINDS = [n for n, k in vars(errors).items() if isinstance(k, type) and issubclass(k, (errors.CAMOverlayError, errors.Cancelled))]
+KINDS = [
+    n
+    for n, k in vars(errors).items()
+    if isinstance(k, type) and issubclass(k, (errors.CAMOverlayError, errors.Cancelled))
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("setting", ["", "configs"])
 def test_a_failure_is_the_error_that_was_raised(kind, setting):
-    """Class, words and the setting that mends it, on the whole way; one of a bundle's own subclasses as what it is here."""
+    """Class, words and the setting that mends it, on the whole way; one of a bundle's own subclasses as what it is
+    here."""
     cls = getattr(errors, kind)
     given = {"setting": setting} if issubclass(cls, errors.CAMOverlayError) and setting else {}
     for raised in (cls("so it is", **given), type("Own", (cls,), {})("so it is", **given)):

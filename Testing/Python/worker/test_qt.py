@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from CAMOverlayLib.contract.errors import Cancelled, PlacementError
 from support import hosted
 from worker.helpers import exists, explain, fails, nothing_is_left, vanishes, wait_for_stage, wrapper
+
+from CAMOverlayLib.contract.errors import Cancelled, PlacementError
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -52,11 +53,16 @@ def test_a_run_needs_nobody_who_waits(host, worker, fault_bundle, ask):
 
 
 def test_errors_and_the_log_arrive(host, worker, fault_bundle, ask):
-    fails(explain(worker, ask(fault_bundle({"what": "print", "value": "hello-there"}, {"what": "exit", "value": 3}))), "SystemExit")
+    fails(
+        explain(worker, ask(fault_bundle({"what": "print", "value": "hello-there"}, {"what": "exit", "value": 3}))),
+        "SystemExit",
+    )
     host.wait(lambda: "hello-there" in worker.log)
 
 
-@pytest.mark.parametrize("what", [{"what": "sleep", "value": 600}, {"what": "hold the interpreter"}], ids=["sleeping", "busy"])
+@pytest.mark.parametrize(
+    "what", [{"what": "sleep", "value": 600}, {"what": "hold the interpreter"}], ids=["sleeping", "busy"]
+)
 def test_cancel_acts_within_a_second(host, worker, fault_bundle, ask, what):
     request, pid, told = ask(fault_bundle(what)), worker.pid, []
     run = explain(worker, request, on_error=told.append)
@@ -90,7 +96,11 @@ def test_two_in_a_row_over_a_kill(host, worker, fault_bundle, ask):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"\x00\x01", "cannot be started"), (b"#!/bin/sh\nexit 3\n", "ended with exit code 3"), (b"#!/bin/sh\nexec yes\n", "not an answer")],
+    [
+        (b"\x00\x01", "cannot be started"),
+        (b"#!/bin/sh\nexit 3\n", "ended with exit code 3"),
+        (b"#!/bin/sh\nexec yes\n", "not an answer"),
+    ],
     ids=["not a program", "exits at start", "talks rubbish"],
 )
 def test_wrong_pythons(host, tmp_path, content, words):
@@ -105,6 +115,7 @@ def test_wrong_pythons(host, tmp_path, content, words):
 def test_the_event_loop_goes_on_during_a_run(host, worker, fault_bundle, tmp_path, monkeypatch):
     """From start() to the overlay, without export and import; Slicer's window would not notice."""
     import slicer.util
+
     from CAMOverlayLib.logic import OverlayLogic
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -130,6 +141,7 @@ def test_the_event_loop_goes_on_during_a_run(host, worker, fault_bundle, tmp_pat
 def test_the_scene_is_closed_during_a_run(host, worker, fault_bundle):
     import slicer
     import slicer.util
+
     from CAMOverlayLib.logic import OverlayLogic
 
     volume = slicer.util.addVolumeFromArray(np.ones((24, 20, 16), np.int16), name="Head")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from worker.helpers import exists, explain, fails, vanishes, wait_for_stage
+
 from CAMOverlayLib.contract.errors import (
     BundleError,
     Cancelled,
@@ -18,11 +20,10 @@ from CAMOverlayLib.contract.errors import (
     VolumeError,
     WorkerError,
 )
-from CAMOverlayLib.contract.request import Result, STAGES
+from CAMOverlayLib.contract.request import STAGES, Result
 from CAMOverlayLib.contract.target import TargetSpec
 from CAMOverlayLib.worker.client import Worker
 from CAMOverlayLib.worker.transport import PipeTransport
-from worker.helpers import exists, explain, fails, vanishes, wait_for_stage
 
 
 def test_the_result_is_that_of_the_engine_in_this_process(worker, fault_bundle, ask):
@@ -36,9 +37,11 @@ def test_the_result_is_that_of_the_engine_in_this_process(worker, fault_bundle, 
 
     result, heatmap = explain(worker, request, on_progress=seen.append, finish=keep).wait(60)
     here = explain_here(ask(bundle))
-    assert np.allclose(heatmap, np.load(here.heatmap.path), atol=1e-5)  # another number of threads may round differently
+    assert np.allclose(
+        heatmap, np.load(here.heatmap.path), atol=1e-5
+    )  # another number of threads may round differently
     assert result.prediction == here.prediction and result.steps[0].affine == here.steps[0].affine
-    assert [p.stage for p in seen if p.stage not in ("import",)][0] == "volume"
+    assert next(p.stage for p in seen if p.stage not in ("import",)) == "volume"
     assert {p.stage for p in seen} <= set(STAGES) and seen[-1].stage == "write"
     assert [p.fraction for p in seen] == sorted(p.fraction for p in seen)
     assert not os.path.exists(request.output_folder)  # the run's own, gone with it
@@ -167,11 +170,19 @@ def test_wait_can_be_limited(worker, fault_bundle, ask):
 
 
 def test_every_relative_path_is_meant_from_here(worker, make_bundle, ask, monkeypatch, tmp_path):
-    """Bundle, volume, mask, trail and the run's own folder; where the process works, there is nothing of these names."""
+    """Bundle, volume, mask, trail and the run's own folder; where the process works, there is nothing of these
+    names."""
     import nibabel
 
     chain = [{"_target_": f"{name}d", "keys": "image"} for name in ("LoadImage", "EnsureChannelFirst", "EnsureType")]
-    unet = {"_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2]}
+    unet = {
+        "_target_": "UNet",
+        "spatial_dims": 3,
+        "in_channels": 1,
+        "out_channels": 3,
+        "channels": [4, 8],
+        "strides": [2],
+    }
     bundle, mask = make_bundle(network=unet, chain=chain), np.zeros((24, 20, 16), np.uint8)
     mask[4:12, 6:10, 2:6] = 1
     nibabel.save(nibabel.Nifti1Image(mask, np.diag([1, 1, 2, 1])), tmp_path / "lesion.nii.gz")
@@ -198,25 +209,47 @@ def test_every_relative_path_is_meant_from_here(worker, make_bundle, ask, monkey
 def test_numpy_in_every_field_of_a_request(worker, make_bundle, ask, tmp_path):
     """What a notebook has at hand: one request in NumPy's own types gives what the plain one gives."""
     chain = [{"_target_": f"{name}d", "keys": "image"} for name in ("LoadImage", "EnsureChannelFirst", "EnsureType")]
-    unet = {"_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8], "strides": [2]}
+    unet = {
+        "_target_": "UNet",
+        "spatial_dims": 3,
+        "in_channels": 1,
+        "out_channels": 3,
+        "channels": [4, 8],
+        "strides": [2],
+    }
     bundle = make_bundle(network=unet, chain=chain)
-    plain = ask(bundle, target=TargetSpec(1, 0, voxel=(5, 6, 7)), device="cpu", inverse="affine", configs=("configs/inference.json",))
+    plain = ask(
+        bundle,
+        target=TargetSpec(1, 0, voxel=(5, 6, 7)),
+        device="cpu",
+        inverse="affine",
+        configs=("configs/inference.json",),
+    )
     (volume,) = plain.volumes
     numpy = ask(
         np.str_(bundle),
         target=TargetSpec(np.int64(1), np.uint8(0), voxel=np.array([5.0, 6.0, 7.0])),
         volumes=[replace(volume, path=Path(volume.path), affine=np.array(volume.affine), name=np.str_(volume.name))],
-        trust=np.bool_(True), method=np.str_("gradcam"), device=np.str_("cpu"), inverse=np.array("affine"),
-        verify=np.bool_(False), interpolation=np.str_("linear"), amp=np.bool_(False), configs=np.array(["configs/inference.json"]),
-        intermediates_folder=None, schema=np.int32(2),
-    )  # fmt: skip
+        trust=np.bool_(True),
+        method=np.str_("gradcam"),
+        device=np.str_("cpu"),
+        inverse=np.array("affine"),
+        verify=np.bool_(False),
+        interpolation=np.str_("linear"),
+        amp=np.bool_(False),
+        configs=np.array(["configs/inference.json"]),
+        intermediates_folder=None,
+        schema=np.int32(2),
+    )
 
     def seen(result):
         return result.prediction, result.target, result.peak, np.load(result.heatmap.path).copy()
 
     one, other = (explain(worker, request, finish=seen).wait(60) for request in (plain, numpy))
     assert one[:3] == other[:3] and np.array_equal(one[3], other[3])
-    inspected = worker.call("inspect", {"bundle": Path(bundle), "trust": np.bool_(True), "configs": np.array(["configs/inference.json"])})
+    inspected = worker.call(
+        "inspect", {"bundle": Path(bundle), "trust": np.bool_(True), "configs": np.array(["configs/inference.json"])}
+    )
     assert inspected.wait(60)["layers"]
 
 
@@ -266,5 +299,3 @@ def test_making_a_worker_starts_nothing_and_loads_nothing():
     library = Path(__file__).resolve().parents[3] / "CAMOverlay"
     done = subprocess.run([sys.executable, "-c", program, library], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0"]
-
-

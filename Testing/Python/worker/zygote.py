@@ -1,4 +1,5 @@
-"""A Python that starts a worker in a tenth of a second: its processes are forked from one that has loaded the libraries.
+"""A Python that starts a worker in a tenth of a second: its processes are forked from one that has loaded the
+libraries.
 
 Tests that end many workers use it in the place of an interpreter. What it starts is a process like any other, and
 between it and whoever started it stands a launcher, as PythonSlicer does in Slicer.

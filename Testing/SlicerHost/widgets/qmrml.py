@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import vtk
-from PySide6.QtCore import Property, QSize, Qt, Signal
+from PySide6.QtCore import Property, QSize, Signal
 from PySide6.QtGui import QColor, QIcon, QImage, QPixmap
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QInputDialog, QSizePolicy, QWidget
 
@@ -115,9 +115,7 @@ class qMRMLNodeComboBox(QWidget):
             return False
         if any(node.IsA(kind) for kind in self.hideChildNodeTypes):
             return False
-        if node.GetHideFromEditors() and not self.showHidden:
-            return False
-        return True
+        return not (node.GetHideFromEditors() and not self.showHidden)
 
     def _refresh(self) -> None:
         """Show the nodes of the scene and settle which one is the current."""

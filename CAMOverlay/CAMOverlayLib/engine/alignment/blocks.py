@@ -57,7 +57,9 @@ class Local:
     words: str = ""
 
 
-def match_blocks(image: Tensor, origin: Tensor, tracked: np.ndarray, spacing: np.ndarray, samples: SamplePoints) -> Local:
+def match_blocks(
+    image: Tensor, origin: Tensor, tracked: np.ndarray, spacing: np.ndarray, samples: SamplePoints
+) -> Local:
     """Match blocks of ``image`` with ``origin`` (both I×J×K) around where the claim (4×4 of voxel indices) puts them.
 
     Args:
@@ -95,7 +97,9 @@ def match_blocks(image: Tensor, origin: Tensor, tracked: np.ndarray, spacing: np
     expected = expected.view(len(busy), 1, *(points + 2 * reach).tolist())
     size = tuple(int(p) for p in points)
     floor = 1e-3 * relation.variance
-    found = [_correlate(filtered, values.view(len(busy), 1, *size), floor, signed) for filtered, signed in _filters(expected)]
+    found = [
+        _correlate(filtered, values.view(len(busy), 1, *size), floor, signed) for filtered, signed in _filters(expected)
+    ]
     correlation = torch.stack(found).amax(0)
     here = correlation.shape[1] // 2
     middle = expected[(slice(None), 0, *(slice(r, r + n) for r, n in zip(reach.tolist(), size)))].reshape(len(busy), -1)
@@ -168,7 +172,7 @@ def _judge(correlation: Tensor, plain: Tensor, shifts: np.ndarray, step: np.ndar
     """From the correlation of each block (B×S) at each shift (S×3, mm), with any filter and with none."""
     length = np.linalg.norm(shifts, axis=1)
     here = int(length.argmin())
-    left = np.log1p(-np.clip(correlation.numpy(), 0, None) ** 2)  # log of the variance that is left unexplained
+    left = np.log1p(-(np.clip(correlation.numpy(), 0, None) ** 2))  # log of the variance that is left unexplained
     claim = left[:, here]
     best = left.argmin(1)
     value = correlation.numpy()[np.arange(len(best)), best]

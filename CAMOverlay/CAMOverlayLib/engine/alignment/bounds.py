@@ -68,8 +68,9 @@ class Space:
         self.unit = float(min((self.step[a] for a in self.axes), default=1.0))
         self.planes = [a for a in range(3) if all(b == a or self.shape[b] > 1 for b in range(3))]
 
-    def matrix(self, shift: Sequence[float], turn: Sequence[float], zoom: Sequence[float],
-               shear: Sequence[float] = (0, 0, 0)) -> np.ndarray:  # fmt: skip
+    def matrix(
+        self, shift: Sequence[float], turn: Sequence[float], zoom: Sequence[float], shear: Sequence[float] = (0, 0, 0)
+    ) -> np.ndarray:
         """Shift in mm, turns about the axes in degrees, zooms and shears in per cent, as a map of voxel indices."""
         linear = rotation(*turn) @ np.diag(1 + np.asarray(zoom, dtype=float) / 100)
         skew = np.eye(3)
@@ -90,7 +91,9 @@ class Space:
         for axis, size, sign in itertools.product(self.planes, TURNS, (-1, 1)):
             if size < 180 or sign > 0:
                 words = f"turn by {size:g}° about {AXES[axis]}"
-                yield Motion("turn", axis, size, words, self.matrix((0, 0, 0), sign * size * np.eye(3)[axis], (0, 0, 0)))
+                yield Motion(
+                    "turn", axis, size, words, self.matrix((0, 0, 0), sign * size * np.eye(3)[axis], (0, 0, 0))
+                )
         every = np.isin(range(3), self.axes).astype(float)
         for size, sign in itertools.product(ZOOMS, (-1, 1)):
             single = len(self.axes) > 1 and size in (2, 5, 10, 20)
@@ -125,13 +128,14 @@ def look_around(samples: SamplePoints, origin: Tensor, tracked: np.ndarray, spac
     smallest: dict[str, float | None] = {}
     for family in ("shift", "turn", "zoom"):
         axes = sorted({m.axis for m in motions if m.family == family})
-        each = [_smallest([(m.size, n) for m, n in zip(motions, noticed) if (m.family, m.axis) == (family, a)]) for a in axes]
+        each = [
+            _smallest([(m.size, n) for m, n in zip(motions, noticed) if (m.family, m.axis) == (family, a)])
+            for a in axes
+        ]
         smallest[family] = max(each) if each and None not in each else None  # type: ignore[type-var]
     shifts = [n for n, m in enumerate(motions) if m.family == "shift"]
     shift = max(shifts, key=lambda n: scores[n])
-    return Surroundings(
-        score, motions[best], scores[best], Bounds(**smallest), scores[shift], motions[shift].words
-    )
+    return Surroundings(score, motions[best], scores[best], Bounds(**smallest), scores[shift], motions[shift].words)
 
 
 def _smallest(found: list[tuple[float, bool]]) -> float | None:
@@ -141,14 +145,20 @@ def _smallest(found: list[tuple[float, bool]]) -> float | None:
     return min(larger, default=None)
 
 
-def climb(samples: SamplePoints, origin: Tensor, tracked: np.ndarray, space: Space, start: np.ndarray) -> tuple[np.ndarray, float]:
+def climb(
+    samples: SamplePoints, origin: Tensor, tracked: np.ndarray, space: Space, start: np.ndarray
+) -> tuple[np.ndarray, float]:
     """The affine that fits best near ``start`` (4×4, a motion), and its mutual information in nats.
 
     One parameter after the other: shifts, turns, zooms and shears, steps halved where nothing gets better.
     """
     steps = np.concatenate([4 * space.step, [4.0] * 3, [6.0] * 3, [4.0] * 3])
-    free = [*space.axes, *(3 + a for a in space.planes), *(6 + a for a in space.axes),
-            *(9 + n for n, pair in enumerate(((0, 1), (0, 2), (1, 2))) if set(pair) <= set(space.axes))]  # fmt: skip
+    free = [
+        *space.axes,
+        *(3 + a for a in space.planes),
+        *(6 + a for a in space.axes),
+        *(9 + n for n, pair in enumerate(((0, 1), (0, 2), (1, 2))) if set(pair) <= set(space.axes)),
+    ]
     best, matrix = samples.scores(origin, [tracked @ start])[0], start
     for _ in range(24):
         trials = []

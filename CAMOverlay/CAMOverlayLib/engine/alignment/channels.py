@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor
 
-from .mutual_information import STEP_POINTS, AlignmentScore, SamplePoints, compare
 from .examination import Claim, examine
+from .mutual_information import STEP_POINTS, AlignmentScore, SamplePoints, compare
 
 IN_FULL = 3
 """Channels that are examined in every way; of more, the rest are tested against turns, mirrors and shifts alone."""
@@ -18,7 +18,9 @@ NEIGHBOURS = 6
 """Slices, to each side, that an image of neighbouring slices may show in its other channels."""
 
 
-def claims_of(channels: Sequence[Tensor], origins: Sequence[Tensor], tracked: np.ndarray, spacing: np.ndarray) -> list[Claim]:
+def claims_of(
+    channels: Sequence[Tensor], origins: Sequence[Tensor], tracked: np.ndarray, spacing: np.ndarray
+) -> list[Claim]:
     """One claim for each channel (I×J×K): channel n of as many was made from origin n, several of one from that one,
     and else from whichever it resembles most. Channels that show neighbouring slices claim just that."""
     claims = []
@@ -60,7 +62,11 @@ def examine_all(claims: list[Claim], points: int, named: bool = False) -> Alignm
     found = []
     for number, claim in enumerate(claims):
         full = len(claims) <= IN_FULL or number in np.linspace(0, len(claims) - 1, IN_FULL).astype(int)
-        agreement = None if full else compare(SamplePoints(claim.image, STEP_POINTS), claim.origin, claim.tracked, exhaustive=False)
+        agreement = (
+            None
+            if full
+            else compare(SamplePoints(claim.image, STEP_POINTS), claim.origin, claim.tracked, exhaustive=False)
+        )
         if agreement is None or agreement.verdict == "mismatch":
             agreement = examine(claim, points, named)
         agreement = replace(agreement, channel=number if len(claims) > 1 else None)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .blocks import Local, match_blocks
 from .bounds import Space, Surroundings, climb, describe, look_around, reach
+from .halves import MirroredHalf, mirrored_half
 from .mutual_information import (
     AROUND_POINTS,
     POINTS,
@@ -21,7 +22,6 @@ from .mutual_information import (
     margin,
     search,
 )
-from .halves import MirroredHalf, mirrored_half
 
 DISPLACED = 0.1
 FEWEST = 8
@@ -85,9 +85,14 @@ def examine(claim: Claim, points: int, named: bool = False) -> AlignmentScore:
     half = mirrored_half(SamplePoints(claim.image, points, seed=2), claim.origin, claim.tracked, judge.step)
     if half is not None and half.verdict == "mismatch":
         return replace(
-            agreement, verdict="mismatch", score=half.score, candidate=half.words, candidate_score=half.mirrored_score,
-            kind="mirrored", mapping=None,
-        )  # fmt: skip
+            agreement,
+            verdict="mismatch",
+            score=half.score,
+            candidate=half.words,
+            candidate_score=half.mirrored_score,
+            kind="mirrored",
+            mapping=None,
+        )
     return _bounded(agreement, around, local, half, is_2d=min(claim.image.shape) == 1)
 
 
@@ -120,7 +125,9 @@ def _bounded(
     candidate, candidate_score = agreement.candidate, agreement.candidate_score
     if around.motion is not None and agreement.verdict != "mismatch":
         shifted = max(candidate_score, around.shift_score)
-        candidate, candidate_score = (around.shift_words, shifted) if shifted > candidate_score else (candidate, candidate_score)
+        candidate, candidate_score = (
+            (around.shift_words, shifted) if shifted > candidate_score else (candidate, candidate_score)
+        )
     return replace(
         agreement,
         verdict="inconclusive" if reason else "verified",

@@ -1,4 +1,5 @@
-"""Was a part of the image mirrored? Most of a head looks like its mirror image, and blocks, which are only shifted, fit.
+"""Was a part of the image mirrored? Most of a head looks like its mirror image, and blocks, which are only shifted,
+fit.
 
 Each half of the image, along each axis, is compared with its origin as claimed and mirrored along each axis.
 """

@@ -19,18 +19,34 @@ from monai.transforms import InvertibleTransform
 from torch import Tensor
 
 from ...contract.errors import PlacementError
-from .channels import claims_of, examine_all
-from .mutual_information import POINTS, STEP_POINTS, AlignmentScore, SamplePoints, compare
-from .examination import Claim, examine
 from ..geometry.grid import Grid
+from .channels import claims_of, examine_all
+from .examination import Claim, examine
+from .mutual_information import POINTS, STEP_POINTS, AlignmentScore, SamplePoints, compare
 
 # Transforms of MONAI that only touch values, types or the channel axis. Everything else could have moved voxels.
 STILL_MODULES = ("monai.transforms.intensity.", "monai.transforms.io.", "monai.transforms.post.")
 STILL = (
-    "EnsureChannelFirst", "EnsureType", "CastToType", "ToTensor", "ToDevice", "Identity", "AsChannelLast",
-    "RepeatChannel", "RemoveRepeatedChannel", "SplitDim", "DataStats", "SimulateDelay", "SelectItems", "DeleteItems",
-    "CopyItems", "FlattenSubKeys", "ToPIL", "ClassesToIndices", "ConvertToMultiChannelBasedOnBratsClasses",
-)  # fmt: skip
+    "EnsureChannelFirst",
+    "EnsureType",
+    "CastToType",
+    "ToTensor",
+    "ToDevice",
+    "Identity",
+    "AsChannelLast",
+    "RepeatChannel",
+    "RemoveRepeatedChannel",
+    "SplitDim",
+    "DataStats",
+    "SimulateDelay",
+    "SelectItems",
+    "DeleteItems",
+    "CopyItems",
+    "FlattenSubKeys",
+    "ToPIL",
+    "ClassesToIndices",
+    "ConvertToMultiChannelBasedOnBratsClasses",
+)
 
 
 UNSURE = ("Elastic", "Distortion", "Deform", "LowResolution", "Lambda", "Transpose", "OneOf", "RandomOrder", "SomeOf")
@@ -143,7 +159,7 @@ class AlignmentMonitor:
             self._loaded = _Seen(self._originals, seen.grid) if same else seen
         elif self._first_differs(seen) if first else _could_move(transform, self._before.grid, seen.grid):
             agreement = self._compare_step(transform, seen)
-            words = f"{agreement.verdict} ({agreement.score:.2f} against {agreement.candidate_score:.2f} nats {agreement.candidate})"
+            words = f"{agreement.verdict} ({agreement.score:.2f} against {agreement.candidate_score:.2f} nats {agreement.candidate})"  # noqa: E501
             if agreement.verdict == "mismatch":
                 invertible = isinstance(transform, InvertibleTransform)
                 name = type(transform).__name__
@@ -153,7 +169,8 @@ class AlignmentMonitor:
         return words
 
     def _first_differs(self, seen: _Seen) -> bool:
-        """Whether the loader returned anything but the original as it is: its kind says nothing, its reader may be anyone's."""
+        """Whether the loader returned anything but the original as it is: its kind says nothing, its reader may be
+        anyone's."""
         assert self._before is not None
         in_place = np.allclose(self._before.grid.index_from(seen.grid), np.eye(4), atol=1e-3)
         pairs = zip(seen.channels, self._before.channels)  # a grey slice for a colour network has more than there were
@@ -210,7 +227,8 @@ class AlignmentMonitor:
             return replace(self.contradictions[0].agreement, verdict="mismatch")
         whole = examine_all(self._claims(self._before, self._loaded), self._points)
         if whole.verdict == "mismatch" and whole.kind == "warped" and not self._strangers:
-            # Parts that fit better elsewhere, although every step is one of MONAI's affine ones, which move no parts, and
+            # Parts that fit better elsewhere, although every step is one of MONAI's affine ones, which move no parts,
+            # and
             # none was contradicted: a smooth or regular volume whose parts resemble each other.
             whole = replace(whole, verdict="inconclusive", reason="parts of the volume resemble each other")
         return whole
@@ -264,7 +282,8 @@ def refuse(contradictions: list[Contradiction], whole: AlignmentScore) -> Placem
     if contradictions:
         return PlacementError(contradictions[0].sentence())
     return PlacementError(
-        f"The preprocessing as a whole does not keep its affine: the network's input seems {whole.candidate}; its agreement "
+        f"The preprocessing as a whole does not keep its affine: the network's input seems {whole.candidate}; its "
+        "agreement "
         f"with the volume is {contrast(whole)}. "
         "One of its transforms must update the image's affine, or be an InvertibleTransform that records itself."
     )

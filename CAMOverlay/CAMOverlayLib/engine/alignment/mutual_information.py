@@ -2,9 +2,11 @@
 
 An affine is a claim: voxel ``p`` of the image shows what voxel ``T p`` of the image it was made from showed. The claim
 is tested on a subsample of voxels by the mutual information between the two, which survives any change of intensities,
-and against candidates: the same claim mirrored, with axes swapped, shifted by some voxels. No fixed threshold can tell a
+and against candidates: the same claim mirrored, with axes swapped, shifted by some voxels. No fixed threshold can
+tell a
 mirrored brain from a correct one (they correlate at 0.97), but the true placement beats its mirror image. Where a
-candidate wins, the claim is wrong, and the candidate says what happened. Where none is clearly ahead, nothing is verified.
+candidate wins, the claim is wrong, and the candidate says what happened. Where none is clearly ahead, nothing is
+verified.
 """
 
 from __future__ import annotations
@@ -47,7 +49,8 @@ class AlignmentScore:
         candidate: the best of the others in words, and ``candidate_score`` its mutual information.
         kind: of what the candidate says was done, and ``mapping`` its 4×4 of voxel indices, where it has one.
         reason: why it is inconclusive, in words.
-        channel: of the image, where it has several and this one decided; ``channels`` how many of how many are verified.
+        channel: of the image, where it has several and this one decided; ``channels`` how many of how many are
+        verified.
         shift_mm, turn_degrees, zoom_percent: the smallest misplacement of the whole that would have been noticed, and
             ``parts_mm`` of its parts; None where none would, or where that was not looked for.
         correlations: of a warp: of the displaced parts in the claimed place, and where they fit best.
@@ -166,7 +169,9 @@ def best_of_filters(samples: SamplePoints, origin: Tensor, mapping: np.ndarray, 
     Args:
         step: along each axis, the voxels that make up one of the coarser grid.
     """
-    near = np.array([o for o in itertools.product((-1, 0, 1), repeat=3) if all(n > 1 or not d for n, d in zip(samples.shape, o))])
+    near = np.array(
+        [o for o in itertools.product((-1, 0, 1), repeat=3) if all(n > 1 or not d for n, d in zip(samples.shape, o))]
+    )
     values = []
     for reach in (1.0, 3.0):
         index = samples.index + (near * reach * step)[:, None]
@@ -209,10 +214,14 @@ def compare(samples: SamplePoints, origin: Tensor, tracked: np.ndarray, *, exhau
         scores[leader] = max(scores[leader], best_nearby(samples, origin, candidates[leader].mapping))
         best = int(np.argmax(scores))
     verdict = _verdict(samples.count, score, scores[best])
-    return AlignmentScore(verdict, score, candidates[best].words, scores[best], candidates[best].kind, candidates[best].mapping)
+    return AlignmentScore(
+        verdict, score, candidates[best].words, scores[best], candidates[best].kind, candidates[best].mapping
+    )
 
 
-def _shortlist(samples: SamplePoints, origin: Tensor, candidates: list[CandidatePose], most: int = 4) -> list[CandidatePose]:
+def _shortlist(
+    samples: SamplePoints, origin: Tensor, candidates: list[CandidatePose], most: int = 4
+) -> list[CandidatePose]:
     """The candidates of each kind that look best at a first glance; most are plainly wrong and need no second one."""
     glance = samples.scores(origin, [candidate.mapping for candidate in candidates], every=5)
     order = sorted(range(len(candidates)), key=lambda n: -glance[n])
@@ -236,7 +245,9 @@ def best_nearby(samples: SamplePoints, origin: Tensor, mapping: np.ndarray) -> f
     return max(samples.scores(origin, [mapping @ shift for shift in _half_voxels()]))
 
 
-def search(samples: SamplePoints, image: Tensor, origin: Tensor, tracked: np.ndarray, agreement: AlignmentScore) -> AlignmentScore:
+def search(
+    samples: SamplePoints, image: Tensor, origin: Tensor, tracked: np.ndarray, agreement: AlignmentScore
+) -> AlignmentScore:
     """Look farther for what happened, where the near candidates leave a claim unverified or cannot be all there are.
 
     Candidates are stated from both sides: the claim turned, shifted or rescaled, and, for an affine that says nothing
@@ -262,7 +273,9 @@ def search(samples: SamplePoints, image: Tensor, origin: Tensor, tracked: np.nda
     if scores[best] < max(score, agreement.candidate_score):
         return agreement
     chosen = candidates[best]
-    return AlignmentScore(_verdict(samples.count, score, scores[best]), score, chosen.words, scores[best], chosen.kind, chosen.mapping)
+    return AlignmentScore(
+        _verdict(samples.count, score, scores[best]), score, chosen.words, scores[best], chosen.kind, chosen.mapping
+    )
 
 
 def _same(mapping: np.ndarray, tracked: np.ndarray, shape: tuple[int, ...]) -> bool:
@@ -320,7 +333,9 @@ def estimate_shift(image: Tensor, origin: Tensor, tracked: np.ndarray, kind: str
             shift = trials[int(np.argmax(scores))]
         reach //= 2
     forward, offset = (tuple(int(s * n) for n in shift) for s in (-1, 1))
-    words = f"shifted by {forward} voxels" if kind == "shifted" else f"cropped or padded by {offset} voxels at the start"
+    words = (
+        f"shifted by {forward} voxels" if kind == "shifted" else f"cropped or padded by {offset} voxels at the start"
+    )
     return CandidatePose(words, kind if any(offset) else "in place", tracked @ _translation(shift))
 
 
@@ -360,7 +375,7 @@ def _turns(shape: tuple[int, ...], exhaustive: bool) -> Iterator[tuple[np.ndarra
     for order in itertools.permutations(range(3)):
         for flips in itertools.product((1, -1), repeat=3):
             swapped, mirrored = order != (0, 1, 2), flips.count(-1)
-            if not swapped and not mirrored or (not exhaustive and swapped and mirrored):
+            if (not swapped and not mirrored) or (not exhaustive and swapped and mirrored):
                 continue
             if any(flip < 0 and shape[column] == 1 for column, flip in zip(order, flips)):
                 continue  # of a picture's one slice that is the very same

@@ -29,14 +29,18 @@ from .compat import as_it_was_written, bring_up_to_date, without_download
 from .compiled import SUFFIXES as PROGRAMS
 from .compiled import load_compiled
 from .isolation import at_home, forget_bundles
-from .model import Model
+from .model import Model, is_regression
 from .needs import answers_with_image, needs_more, refusal, what_went_wrong
-from .model import is_regression
 from .weights import load_weights
 
-
 NETWORK_KEYS = ("network_def", "network", "net", "model", "evaluator#network")
-CHAIN_KEYS = ("preprocessing", "transforms_infer", "validate#preprocessing", "dataset#transform", "inference#transforms")
+CHAIN_KEYS = (
+    "preprocessing",
+    "transforms_infer",
+    "validate#preprocessing",
+    "dataset#transform",
+    "inference#transforms",
+)
 INFERER_KEYS = ("inferer", "evaluator#inferer", "validate#inferer")
 """Where configurations keep things, the usual place first."""
 CHECKPOINTS = (".pt", ".pth", ".ckpt")
@@ -61,7 +65,9 @@ class Bundle:
         try:
             self.folder = Path(folder).expanduser().resolve()
         except (OSError, ValueError, RuntimeError) as error:  # too long, NUL, or the home of nobody
-            raise BundleError(f"'{str(folder)[:200]}' is not a folder: {error}. Give the root of a MONAI bundle.") from error
+            raise BundleError(
+                f"'{str(folder)[:200]}' is not a folder: {error}. Give the root of a MONAI bundle."
+            ) from error
         self.trust = trust or bool(trusted_hash)
         self._trusted_hash = trusted_hash
         # Before anything is read: what is hashed later is then what was read here.
@@ -189,7 +195,9 @@ class Bundle:
             self._require_unchanged()
             return loaded
         weights = self.weights_file()
-        with without_download() if os.path.isfile(weights) else contextlib.nullcontext():  # they replace what it would fetch
+        with (
+            without_download() if os.path.isfile(weights) else contextlib.nullcontext()
+        ):  # they replace what it would fetch
             network = self.bare_network()
         if os.path.isfile(weights) or not self._loads_itself():
             load_weights(network, weights)
@@ -227,11 +235,15 @@ class Bundle:
             return None
         inferer = self._evaluate(key)
         if not isinstance(inferer, Inferer):
-            raise BundleError(f"'{key}' of bundle '{self.info.name}' is a {type(inferer).__name__}, not an Inferer of MONAI.")
+            raise BundleError(
+                f"'{key}' of bundle '{self.info.name}' is a {type(inferer).__name__}, not an Inferer of MONAI."
+            )
         if more := needs_more(inferer):
             raise BundleError(
-                f"The inferer {type(inferer).__name__} asks for more than an image and a network ({', '.join(more)}): clicks or "
-                "prompts of a user, which an explanation has not. Name a configuration with an inferer that takes the image "
+                f"The inferer {type(inferer).__name__} asks for more than an image and a network "
+                f"({', '.join(more)}): clicks or "
+                "prompts of a user, which an explanation has not. Name a configuration with an inferer that takes "
+                "the image "
                 "alone, such as SlidingWindowInferer.",
                 setting="configs",
             )
@@ -349,7 +361,11 @@ def _inner(chain: Compose) -> Iterator[Any]:
     """A chain's transforms, and the array transform inside each dictionary transform."""
     for transform in chain.flatten().transforms:
         yield transform
-        yield from (v for k, v in getattr(transform, "__dict__", {}).items() if k in ("resizer", "cropper", "padder", "transform"))
+        yield from (
+            v
+            for k, v in getattr(transform, "__dict__", {}).items()
+            if k in ("resizer", "cropper", "padder", "transform")
+        )
 
 
 def _mentions(node: Any, key: str, value: Any) -> bool:

@@ -35,15 +35,38 @@ ARGUMENTS: dict[str, dict[str, str | None]] = {
 
 # Names that NumPy removed (in 1.24, 2.0 and later), and what each of them was another name for.
 NUMPY: dict[str, Any] = {
-    "product": np.prod, "cumproduct": np.cumprod, "sometrue": np.any, "alltrue": np.all, "round_": np.round,
-    "in1d": lambda ar1, ar2, **options: np.isin(np.ravel(ar1), ar2, **options), "row_stack": np.vstack,
-    "trapz": getattr(np, "trapezoid", None) or getattr(np, "trapz", None), "mat": np.asmatrix, "msort": lambda a: np.sort(a, axis=0),
+    "product": np.prod,
+    "cumproduct": np.cumprod,
+    "sometrue": np.any,
+    "alltrue": np.all,
+    "round_": np.round,
+    "in1d": lambda ar1, ar2, **options: np.isin(np.ravel(ar1), ar2, **options),
+    "row_stack": np.vstack,
+    "trapz": getattr(np, "trapezoid", None) or getattr(np, "trapz", None),
+    "mat": np.asmatrix,
+    "msort": lambda a: np.sort(a, axis=0),
     "asfarray": lambda a, dtype=np.float64: np.asarray(a, dtype=dtype),
-    "float_": np.float64, "complex_": np.complex128, "unicode_": np.str_, "string_": np.bytes_,
-    "int": int, "float": float, "bool": bool, "complex": complex, "object": object, "str": str, "long": int,
-    "Inf": np.inf, "Infinity": np.inf, "infty": np.inf, "PINF": np.inf, "NINF": -np.inf,
-    "NaN": np.nan, "NAN": np.nan, "PZERO": 0.0, "NZERO": -0.0,
-}  # fmt: skip
+    "float_": np.float64,
+    "complex_": np.complex128,
+    "unicode_": np.str_,
+    "string_": np.bytes_,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "complex": complex,
+    "object": object,
+    "str": str,
+    "long": int,
+    "Inf": np.inf,
+    "Infinity": np.inf,
+    "infty": np.inf,
+    "PINF": np.inf,
+    "NINF": -np.inf,
+    "NaN": np.nan,
+    "NAN": np.nan,
+    "PZERO": 0.0,
+    "NZERO": -0.0,
+}
 CUDA = re.compile(r"cuda(:\d+)?")
 CUDA_DEVICE = re.compile(r"""(torch\.device\(\s*|\b(?:map_location|device)\s*=\s*|\.to\(\s*)(["'])cuda(?::\d+)?\2""")
 
@@ -69,7 +92,7 @@ def bring_up_to_date(node: Any) -> None:
                 if new is not None:
                     node.setdefault(new, value)
     # Volumes come as NIfTI here, which nibabel reads just as ITK does: the same voxels in the same order, RAS.
-    if name in ("LoadImage", "LoadImaged") and str(node.get("reader", "")).casefold() == "itkreader":
+    if name in ("LoadImage", "LoadImaged") and str(node.get("reader", "")).casefold() == "itkreader":  # noqa: SIM102
         if importlib.util.find_spec("itk") is None:
             node["reader"] = "NibabelReader"
     for value in node.values():
@@ -197,4 +220,4 @@ def _exchange(old: Any, new: Any) -> None:
     """Every module that took torch's function by its name gets the other one."""
     for module in list(sys.modules.values()):
         if getattr(module, "__dict__", {}).get("load_state_dict_from_url") is old:
-            setattr(module, "load_state_dict_from_url", new)
+            module.load_state_dict_from_url = new

@@ -1,4 +1,5 @@
-"""One bundle must not colour the next: whose modules are imported, and what a bundle's code did to torch and the process.
+"""One bundle must not colour the next: whose modules are imported, and what a bundle's code did to torch and the
+process.
 
 Byte code beside a bundle's source is never read: it can differ from the source that was looked at and trusted.
 """
@@ -90,7 +91,8 @@ def forget_bundles() -> None:
 
 
 def _within(origin: str | None, homes: tuple[str, ...]) -> bool:
-    """Whether a module's file lies in one of the bundles, and is not one of an environment that happens to lie there too.
+    """Whether a module's file lies in one of the bundles, and is not one of an environment that happens to lie there
+    too.
 
     It is asked of every module that is loaded, some thousand, and there may be many bundles: it compares texts, all at
     once, and makes no paths.
@@ -124,7 +126,7 @@ def _forget(goes: Callable[[str | None, str], bool]) -> None:
 def _origin(module: Any) -> str | None:
     try:
         origin = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", None) or ()), None)
-    except Exception:  # what stands in sys.modules may be anything
+    except Exception:  # what stands in sys.modules may be anything  # noqa: BLE001
         return None
     return origin if isinstance(origin, str) else None
 
@@ -132,9 +134,14 @@ def _origin(module: Any) -> str | None:
 # State ----------------------------------------------------------------------------------------------------------------
 
 _HOOKS = (
-    "_global_backward_pre_hooks", "_global_backward_hooks", "_global_forward_pre_hooks", "_global_forward_hooks",
-    "_global_module_registration_hooks", "_global_buffer_registration_hooks", "_global_parameter_registration_hooks",
-)  # fmt: skip
+    "_global_backward_pre_hooks",
+    "_global_backward_hooks",
+    "_global_forward_pre_hooks",
+    "_global_forward_hooks",
+    "_global_module_registration_hooks",
+    "_global_buffer_registration_hooks",
+    "_global_parameter_registration_hooks",
+)
 
 
 class ProcessState:
@@ -156,7 +163,7 @@ class ProcessState:
                 if get() != value:
                     changed.append(name)
                     put(value)
-            except Exception:  # a working folder that is gone, a limit that cannot be raised again
+            except Exception:  # a working folder that is gone, a limit that cannot be raised again  # noqa: BLE001
                 changed.append(name)
         for name, hooks in self._hooks.items():
             there = getattr(modules, name)
@@ -184,7 +191,9 @@ def _limits() -> tuple:
         import resource
     except ImportError:  # Windows
         return ()
-    return tuple(resource.getrlimit(kind) for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_AS))
+    return tuple(
+        resource.getrlimit(kind) for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_AS)
+    )
 
 
 def _put_limits(limits: tuple) -> None:
@@ -217,16 +226,29 @@ _SWITCHES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
 _FUNCTIONS: dict[str, Any] = {
     f"{prefix}.{name}": where
     for prefix, where, names in (
-        ("torch", torch, "relu sigmoid softmax tanh cat stack matmul zeros ones empty tensor as_tensor load save no_grad mean sum"),
-        ("torch.Tensor", torch.Tensor, "mean sum max min relu softmax sigmoid matmul backward to cpu __add__ __mul__ __getitem__"),
-        ("torch.nn.functional", torch.nn.functional, "relu softmax sigmoid conv1d conv2d conv3d interpolate linear pad "
-         "batch_norm instance_norm group_norm layer_norm max_pool2d max_pool3d adaptive_avg_pool2d adaptive_avg_pool3d"),
+        (
+            "torch",
+            torch,
+            "relu sigmoid softmax tanh cat stack matmul zeros ones empty tensor as_tensor load save no_grad mean sum",
+        ),
+        (
+            "torch.Tensor",
+            torch.Tensor,
+            "mean sum max min relu softmax sigmoid matmul backward to cpu __add__ __mul__ __getitem__",
+        ),
+        (
+            "torch.nn.functional",
+            torch.nn.functional,
+            "relu softmax sigmoid conv1d conv2d conv3d interpolate linear pad "
+            "batch_norm instance_norm group_norm layer_norm max_pool2d max_pool3d adaptive_avg_pool2d "
+            "adaptive_avg_pool3d",
+        ),
         ("torch.nn.Module", torch.nn.Module, "__call__ forward eval train to state_dict load_state_dict parameters"),
         ("torch.autograd", torch.autograd, "grad backward"),
     )
     for name in names.split()
     if hasattr(where, name)
-}  # fmt: skip
+}
 
 
 def leaves_no_trace(function: Callable[P, R]) -> Callable[P, R]:

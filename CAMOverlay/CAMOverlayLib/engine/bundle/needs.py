@@ -32,13 +32,16 @@ def refusal(name: str, config: dict[str, Any], metadata: dict[str, Any]) -> str:
     ]
     if any(word in " ".join(_targets(applied)).casefold() for word in DETECTORS):
         return (
-            f"Bundle '{name}' detects objects: its network answers with boxes, and an inferer of its own makes them from "
-            "several maps, so there is no class score to explain. Choose a bundle that classifies or segments, or write a "
+            f"Bundle '{name}' detects objects: its network answers with boxes, and an inferer of its own makes them "
+            "from "
+            "several maps, so there is no class score to explain. Choose a bundle that classifies or segments, or "
+            "write a "
             "configuration whose network_def returns one score per class."
         )
     if any(word in ("points", "landmarks", "keypoints") for entry in outputs[:1] for word in _said(entry)):
         return (
-            f"Bundle '{name}' finds points: its network answers with coordinates, not with classes, so there is no class "
+            f"Bundle '{name}' finds points: its network answers with coordinates, not with classes, so there is no "
+            "class "
             "score to explain. Choose a bundle that classifies or segments an image."
         )
     return ""
@@ -62,7 +65,7 @@ def what_went_wrong(cause: BaseException) -> str:
         return _install(cause.name)
     try:
         text = str(cause)
-    except Exception:  # a bundle's exception may fail while it is printed
+    except Exception:  # a bundle's exception may fail while it is printed  # noqa: BLE001
         text = ""
     # What is wrong stands at the beginning or at the end; a message of megabytes takes seconds to look through.
     text = without_colours(text if len(text) <= 2 * LONGEST else f"{text[:LONGEST]}\n{text[-LONGEST:]}")
@@ -84,7 +87,7 @@ def what_went_wrong(cause: BaseException) -> str:
 
 def _install(module: str) -> str:
     package = module.partition(".")[0]
-    return f"it needs the Python package '{package}', which is not installed here. Install it into the Python that computes."
+    return f"it needs the Python package '{package}', which is not installed here. Install it into the Python that computes."  # noqa: E501
 
 
 def without_colours(text: str) -> str:
@@ -116,16 +119,18 @@ def advice(transform: Any, cause: BaseException, image: Any, keys: Sequence[str]
             "chain works without them."
         )
     if wanted is not None:
-        return f"The chain needs '{wanted}', which none of its steps makes and no file stands for ({', '.join(map(str, keys)) or 'one image'})."
+        return f"The chain needs '{wanted}', which none of its steps makes and no file stands for ({', '.join(map(str, keys)) or 'one image'})."  # noqa: E501
     if image is None and not _loads(transform):
         return (
-            "The chain has no step that loads the image: the program around this bundle does that. Write a configuration "
+            "The chain has no step that loads the image: the program around this bundle does that. Write a "
+            "configuration "
             "that begins with LoadImaged."
         )
     indices = getattr(transform, "indices", None)
     if image is not None and isinstance(indices, (list, tuple)) and len(indices) > image.ndim:
         return (
-            f"It takes images of {len(indices)} dimensions, as a series over time has them, and the volume has {image.ndim}: "
+            f"It takes images of {len(indices)} dimensions, as a series over time has them, and the volume has "
+            f"{image.ndim}: "
             "one volume of such a series cannot be explained by itself."
         )
     return "Check that the volume is of the kind the bundle was trained on."

@@ -25,12 +25,15 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
         WeightsError: the file is missing or unreadable, or its keys or shapes are another network's.
     """
     if not os.path.isfile(path):
-        raise WeightsError(f"The weights '{path}' do not exist. Download the bundle with its weights, or put them there.")
+        raise WeightsError(
+            f"The weights '{path}' do not exist. Download the bundle with its weights, or put them there."
+        )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises many kinds
         raise WeightsError(
-            f"The weights '{path}' cannot be read safely: {what_went_wrong(error).rstrip('.')}. Save the network's state_dict() alone."
+            f"The weights '{path}' cannot be read safely: {what_went_wrong(error).rstrip('.')}. Save the network's "
+            "state_dict() alone."
         ) from error
     candidates = list(_state_dicts(checkpoint))
     if not candidates:

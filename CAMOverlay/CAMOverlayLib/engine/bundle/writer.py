@@ -40,9 +40,7 @@ DEFAULT_CHAIN = (
 )
 """Where no chain is given. Spacing and size stay the volume's own: nothing says which ones the network knows."""
 
-SCHEMA = (
-    "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20220324.json"
-)
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20220324.json"
 
 TASKS = ("", "classification", "segmentation", "regression")
 
@@ -127,7 +125,9 @@ def write_bundle(
     try:
         config, metadata = _config(model, scripts), _metadata(model)
     except RecursionError:  # arguments within arguments, files that refer to files
-        raise BundleError("The model's description is nested too deeply, or contains itself. Write out what is meant.") from None
+        raise BundleError(
+            "The model's description is nested too deeply, or contains itself. Write out what is meant."
+        ) from None
     with _whole_folder(Path(folder).expanduser()) as root:
         for name, content in (("inference", config), ("metadata", metadata)):
             _write(root / "configs" / f"{name}.json", _as_json(content, model))
@@ -223,7 +223,9 @@ def _config(model: ModelDescription, scripts: _Scripts) -> dict[str, Any]:
             f"The network's arguments hold '{orders[0][:80]}', which is not the name of an argument. "
             "Give names and values; the class is what --network says."
         )
-    network = {} if model.is_program else {"network_def": {**arguments, "_target_": scripts.target(model.network, here)}}
+    network = (
+        {} if model.is_program else {"network_def": {**arguments, "_target_": scripts.target(model.network, here)}}
+    )
     config: dict[str, Any] = {
         "bundle_root": ".",
         **network,
@@ -328,7 +330,9 @@ def _with_files(node: Any, folder: Path, within: tuple[Path, ...] = (), room: _R
     if not isinstance(node, str) or (macro := _MACRO.fullmatch(node)) is None:
         if isinstance(node, str) and node.startswith("%") and not re.fullmatch(r"%[\w:#+\-]+", node):
             # MONAI would take it for a file all the same, and read that once it runs.
-            raise BundleError(f"{node[:120]!r} is not a reference that can be followed. Write %FILE.yaml::KEY, or the value.")
+            raise BundleError(
+                f"{node[:120]!r} is not a reference that can be followed. Write %FILE.yaml::KEY, or the value."
+            )
         return node
     path = (folder / macro["file"]).resolve()
     if path in within:
@@ -357,7 +361,9 @@ def _as_json(content: Any, model: ModelDescription) -> str:
         return json.dumps(content, indent=4) + "\n"
     except (TypeError, ValueError, RecursionError) as error:
         source = f"'{model.preprocessing}'" if model.preprocessing is not None else "The model's description"
-        raise BundleError(f"{source} holds what JSON cannot say: {reason(error)}. Write it as text or numbers.") from error
+        raise BundleError(
+            f"{source} holds what JSON cannot say: {reason(error)}. Write it as text or numbers."
+        ) from error
 
 
 # configs/metadata.json and the README ---------------------------------------------------------------------------------
@@ -432,7 +438,9 @@ def _spatial_shape(model: ModelDescription) -> list[int | str]:
 
 def _channel_def(names: tuple[str, ...], count: int | None, otherwise: str) -> dict[str, str]:
     if (count or 0) > MOST:
-        raise BundleError(f"The network has {count} channels or classes; at most {MOST} can be named. Correct its arguments.")
+        raise BundleError(
+            f"The network has {count} channels or classes; at most {MOST} can be named. Correct its arguments."
+        )
     names = names or tuple(otherwise.format(i) for i in range(count or 0))
     return {str(i): name for i, name in enumerate(names)}
 
@@ -558,6 +566,7 @@ def _place(source: Path, target: Path, link: bool) -> None:
         except OSError:  # not every system, nor every user, may make links
             pass
     shutil.copyfile(source, target)
+    return None
 
 
 @contextmanager

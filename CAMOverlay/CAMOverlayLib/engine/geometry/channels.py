@@ -45,8 +45,10 @@ def _same_place(one: Volume, other: Volume) -> bool:
 
 def _resampled(volume: Volume, like: Volume) -> Volume:
     if volume.components > 1:
-        raise VolumeError(f"Volume '{volume.name}' has {volume.components} components and another grid than "
-                          f"'{like.name}'. Resample it first.")  # fmt: skip
+        raise VolumeError(
+            f"Volume '{volume.name}' has {volume.components} components and another grid than "
+            f"'{like.name}'. Resample it first."
+        )
     source, target = Grid(volume.shape, volume.affine), Grid(like.shape, like.affine)
     region = Region(like.shape, slabs_of(like.shape, source.index_from(target), source.shape))
     if not region.count():

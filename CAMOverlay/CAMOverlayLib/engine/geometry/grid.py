@@ -16,7 +16,7 @@ class Grid:
 
     @property
     def spacing(self) -> np.ndarray:
-        """mm between voxels along each axis."""
+        """Mm between voxels along each axis."""
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
     def index_from(self, other: Grid) -> np.ndarray:

@@ -19,7 +19,8 @@ def activation_grid(shape: tuple[int, ...], network_input: Grid, steps: tuple[fl
     """The grid of a layer's output in the patient.
 
     With ``n`` activations over ``m`` voxels, ``s`` voxels from one to the next, activation ``a`` is centred on voxel
-    ``(a + 0.5) · s − 0.5``. Where a size divides, s is m / n, and the grid covers the network's input edge to edge; where
+    ``(a + 0.5) · s − 0.5``. Where a size divides, s is m / n, and the grid covers the network's input edge to edge;
+    where
     it does not, a rest is left over at the end. Where layers without padding took away more than one activation, they
     took it from both ends alike.
 
@@ -42,7 +43,8 @@ def resample(heat: Tensor, source: Grid, target: Grid, region: Region, nearest: 
     """``heat`` on grid ``source`` at the voxels of ``target`` within ``region``; float32, Fortran order, 0 elsewhere.
 
     A voxel that is larger than an activation shows the average over its extent: the one point at its centre would miss
-    what lies beside it. Beyond the outermost activation centres the map keeps their value up to the edge of the field of view.
+    what lies beside it. Beyond the outermost activation centres the map keeps their value up to the edge of the field
+    of view.
     """
     out = np.zeros(target.shape, dtype=np.float32, order="F")
     mapping = source.index_from(target)
@@ -69,7 +71,9 @@ def _averaged(heat: Tensor, widths: np.ndarray) -> Tensor:
         rows = np.arange(count)
         for n, s in zip(offset, share, strict=True):
             np.add.at(weights, (rows, np.clip(rows + n, 0, count - 1)), s)
-        heat = torch.movedim(torch.tensordot(torch.from_numpy(weights), heat.detach().float().cpu(), ([1], [axis])), 0, axis)
+        heat = torch.movedim(
+            torch.tensordot(torch.from_numpy(weights), heat.detach().float().cpu(), ([1], [axis])), 0, axis
+        )
     return heat
 
 
@@ -164,7 +168,9 @@ def to_input_grid(
     if steps is not None:
         filled = [(*s, *(1,) * (3 - len(s))) for s in (tuple(heat.shape), tuple(shape))]
         target = Grid(filled[1], np.eye(4))
-        values = resample(heat.reshape(filled[0]), activation_grid(filled[0], target, steps), target, Region(filled[1], ()), nearest)
+        values = resample(
+            heat.reshape(filled[0]), activation_grid(filled[0], target, steps), target, Region(filled[1], ()), nearest
+        )
         return torch.from_numpy(values).reshape(1, *shape).to(heat.device)
     if nearest:
         return interpolate(heat[None, None].float(), size=shape, mode="nearest-exact")[0]

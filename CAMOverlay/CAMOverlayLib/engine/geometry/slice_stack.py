@@ -119,7 +119,9 @@ def picture_writers(pictures: Sequence[Volume], channels: int | None):
             try:
                 Image.fromarray(np.ascontiguousarray(np.swapaxes(array, 0, 1))).save(files[-1], compress_level=0)
             except OSError as error:
-                raise OutputError(f"Cannot write '{files[-1]}': {error.strerror or error}. Choose another folder.") from error
+                raise OutputError(
+                    f"Cannot write '{files[-1]}': {error.strerror or error}. Choose another folder."
+                ) from error
         return files
 
     def nifti(thin: bool):
@@ -128,7 +130,9 @@ def picture_writers(pictures: Sequence[Volume], channels: int | None):
             for number, (array, picture) in enumerate(zip(arrays, pictures)):
                 files.append(folder / f"channel_{number}.nii")
                 values = array[:, :, None] if thin else array
-                write_nifti(Volume(values, picture.affine if thin else in_plane(picture.affine), picture.name), files[-1])
+                write_nifti(
+                    Volume(values, picture.affine if thin else in_plane(picture.affine), picture.name), files[-1]
+                )
             return files
 
         return write

@@ -80,7 +80,8 @@ def forms_note(image: nibabel.Nifti1Image, name: str) -> tuple[str, ...]:
     if apart <= 0.1 * np.linalg.norm(sform[:3, :3], axis=0).min():
         return ()
     return (
-        f"The sform and the qform of '{name}' place it up to {apart:.1f} mm apart; the sform was taken, as MONAI does in "
+        f"The sform and the qform of '{name}' place it up to {apart:.1f} mm apart; the sform was taken, as MONAI "
+        "does in "
         "training.",
     )
 
@@ -102,7 +103,9 @@ def read_volume(file: VolumeFile) -> Volume:
         # Mapped privately: nothing can reach the file, and torch takes it without a warning about read-only memory.
         array = np.load(file.path, mmap_mode="c", allow_pickle=False)
     except Exception as error:  # of a damaged header NumPy raises what its parser does
-        raise VolumeError(f"The exported volume '{file.path}' cannot be read ({reason(error)}). Export it again.") from error
+        raise VolumeError(
+            f"The exported volume '{file.path}' cannot be read ({reason(error)}). Export it again."
+        ) from error
     volume = Volume(native(array), matrix(file.affine, file.name), file.name)
     check_volume(volume)
     return volume
@@ -117,7 +120,9 @@ def matrix(affine: Any, name: str) -> np.ndarray:
     try:
         return np.array(affine, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise VolumeError(f"The affine of '{name}' is no 4×4 matrix of numbers ({error}). Correct its geometry.") from error
+        raise VolumeError(
+            f"The affine of '{name}' is no 4×4 matrix of numbers ({error}). Correct its geometry."
+        ) from error
 
 
 PACKED = {".bz2": 50_000, ".zst": 50_000}
@@ -132,9 +137,7 @@ def header_problem(image: Any, path: Path | str, called: str) -> str:
     held = max(1, os.path.getsize(path)) * PACKED.get(Path(path).suffix.lower(), DEFLATE)
     if promised <= held:
         return ""
-    return (
-        f"{called} is damaged: its header promises {promised / 1e9:.1f} GB, which its file cannot hold. Export it again."
-    )
+    return f"{called} is damaged: its header promises {promised / 1e9:.1f} GB, which its file cannot hold. Export it again."  # noqa: E501
 
 
 def check_volume(volume: Volume) -> None:

@@ -1,4 +1,5 @@
-"""What a method is, and what it is given. A new one is a file here that ends in a ``METHOD``, and a line in the list."""
+"""What a method is, and what it is given. A new one is a file here that ends in a ``METHOD``, and a line in the
+list."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from ..network.layers import Layer, LayerTable
 from ..progress import Step
 from ..target.targets import Objective
 
+
 @dataclass(frozen=True)
 class Case:
     """One thing to explain.
@@ -25,7 +27,8 @@ class Case:
     Attributes:
         network, image: on one device; ``image`` is 1×C×spatial.
         forward: the forward pass, cut at ``layers``.
-        layers: names of the layers that the method asked for, in the order in which they ran; the last is the chosen one.
+        layers: names of the layers that the method asked for, in the order in which they ran; the last is the chosen
+        one.
         prediction: what the network said.
         goal: the number to explain.
         step: progress of long methods.

@@ -34,7 +34,9 @@ def _compute(case: Case) -> Tensor:
         whole = float(network(image))
         # MONAI fades towards 0, which is bright in an image of negative values; the mean is neither.
         shifted = _Shifted(network, mean)
-        method = OcclusionSensitivity(shifted, mask_size=box, n_batch=batch, overlap=OVERLAP, activate=False, verbose=False)
+        method = OcclusionSensitivity(
+            shifted, mask_size=box, n_batch=batch, overlap=OVERLAP, activate=False, verbose=False
+        )
         covered, _ = method(image - mean)
     fall = whole - covered.as_tensor()[0, 0].reshape(image.shape[2:])
     # Blending overlapping boxes rounds; where nothing happens, that must not become the whole map.

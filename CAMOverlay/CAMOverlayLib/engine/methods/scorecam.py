@@ -1,4 +1,5 @@
-"""Score-CAM: channels weighted by what the target becomes when the input is masked with them. torchcam's implementation."""
+"""Score-CAM: channels weighted by what the target becomes when the input is masked with them. torchcam's
+implementation."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ def _compute(case: Case) -> Tensor:
     def as_map(output) -> Tensor:
         return view.to_map(view.pick(output))
 
-    with scored(case, 2 + channels, TITLE) as network:
+    with scored(case, 2 + channels, TITLE) as network:  # noqa: SIM117
         with torchcam.ScoreCAM(network, f"network.{layer}", batch_size=1, reshape_transform=as_map) as method:
             scores = network(case.image)
             (found,) = method(class_idx=0, scores=first_tensor(scores), normalized=False)

@@ -43,7 +43,13 @@ def scored(case: Case, passes: int, words: str, seed: int | None = None) -> Iter
     hooks = [(m, name, set(vars(m)[name])) for m in modules for name in _HOOKS if name in vars(m)]
     devices = [case.image.device] if case.image.is_cuda else []
     modes = torch.inference_mode(False), torch.enable_grad()  # the caller's own may be off
-    with modes[0], modes[1], frozen(case.network), not_inplace(case.network), torch.random.fork_rng(devices, enabled=seed is not None):
+    with (
+        modes[0],
+        modes[1],
+        frozen(case.network),
+        not_inplace(case.network),
+        torch.random.fork_rng(devices, enabled=seed is not None),
+    ):
         if seed is not None:
             torch.manual_seed(seed)
         try:

@@ -25,7 +25,8 @@ def choose_device(name: str) -> torch.device:
         found = torch.cuda.device_count()
         raise DeviceError(
             f"Device '{name}' does not exist: PyTorch {torch.__version__} finds {found} CUDA devices here. "
-            "Use cpu, or install a CUDA build of PyTorch.", setting="device"
+            "Use cpu, or install a CUDA build of PyTorch.",
+            setting="device",
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError(f"Device '{name}' does not exist on this computer. Use cpu.", setting="device")

@@ -72,7 +72,10 @@ def find_layout(module: nn.Module, output: Any, image: Tensor) -> FeatureMapLayo
             continue
         layout, grid, skip = found
         if math.prod(grid) < fewest:
-            best, fewest = FeatureMapLayout(path, layout, grid if layout.startswith("tokens") else (), skip), math.prod(grid)
+            best, fewest = (
+                FeatureMapLayout(path, layout, grid if layout.startswith("tokens") else (), skip),
+                math.prod(grid),
+            )
     return best
 
 

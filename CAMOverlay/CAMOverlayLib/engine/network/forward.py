@@ -1,7 +1,7 @@
 """One forward pass that stops for a moment at its layers: their activations, and the gradients of a score there.
 
-Everything below the first of them runs without a graph, so the backward pass covers only what lies above it. The network is
-left as it was found: no hooks, no gradients, same ``requires_grad``, same mode.
+Everything below the first of them runs without a graph, so the backward pass covers only what lies above it. The
+network is left as it was found: no hooks, no gradients, same ``requires_grad``, same mode.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class ForwardPass:
             found = torch.autograd.grad(score, tensors, retain_graph=True, allow_unused=True)
         if all(gradient is None for gradient in found):
             raise LayerError(
-                f"There is no gradient at {_listed(names)}: the network's output does not depend on it in a way that can "
+                f"There is no gradient at {_listed(names)}: the network's output does not depend on it in a way that "
+                "can "
                 "be differentiated. Choose another layer, or a method that needs no gradient (Eigen-CAM, Score-CAM, "
                 "occlusion)."
             )
@@ -184,7 +185,8 @@ def gradients_kept_on() -> Iterator[None]:
 def run_network(network: nn.Module, images: Tensor) -> Tensor:
     """Call the network: B×C×spatial to the first tensor of what it returns.
 
-    Whatever it raises is told as the network's own failure, so that nothing else is blamed on it and it on nothing else.
+    Whatever it raises is told as the network's own failure, so that nothing else is blamed on it and it on nothing
+    else.
 
     Raises:
         NetworkError: its own code failed, or it returned no tensor.
@@ -200,7 +202,8 @@ def run_network(network: nn.Module, images: Tensor) -> Tensor:
         reason = (str(cause).strip().splitlines() or ["no reason given"])[0][:300].rstrip(". ")
         raise NetworkError(
             f"The network {type(network).__name__} failed on an input of shape {tuple(images.shape)}: "
-            f"{type(cause).__name__}: {reason}{_place(cause)}. If the input does not suit it, let the preprocessing end "
+            f"{type(cause).__name__}: {reason}{_place(cause)}. If the input does not suit it, let the preprocessing "
+            "end "
             "with the size and the channels that it was trained with (Resized, DivisiblePadd)."
         ) from error
 
@@ -242,10 +245,13 @@ def first_tensor(output: Any) -> Tensor:
     """
     if isinstance(output, Tensor):
         return output
-    values = list(output.values() if isinstance(output, dict) else output) if isinstance(output, (dict, list, tuple)) else []
+    values = (
+        list(output.values() if isinstance(output, dict) else output) if isinstance(output, (dict, list, tuple)) else []
+    )
     if not values:
         raise NetworkError(
-            f"The network returned {type(output).__name__} and no tensor, so there is nothing to explain. Explain the part "
+            f"The network returned {type(output).__name__} and no tensor, so there is nothing to explain. Explain "
+            "the part "
             "of it that returns class scores or a map of them."
         )
     return first_tensor(values[0])

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from ...contract.errors import LayerError, NetworkError
+from .feature_maps import find_layout
 from .forward import forward_to_layers, frozen, hooked, run_network
 from .receptive_field import ReceptiveFields
-from .feature_maps import find_layout
 
 PASSIVE = ("Dropout", "Identity", "ConstantPad", "Flatten")
 """Beginnings of the names of modules that pass on what they got: never a choice, though they can be asked for."""
@@ -135,7 +135,12 @@ def list_layers(network: nn.Module, image: Tensor, receptive: bool = True, small
         LayerError: no module of the network has an output with spatial extent.
     """
     if small:
-        with frozen(network), torch.inference_mode(False), torch.enable_grad(), record_layers(network, image, keep=True) as watched:
+        with (
+            frozen(network),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            record_layers(network, image, keep=True) as watched,
+        ):
             output = run_network(network, image.detach().clone().requires_grad_().clone())
             return watched.table(output)
     fields = ReceptiveFields(image) if receptive else None
@@ -221,7 +226,9 @@ class Watched:
         candidates = [layer for layer in layers if self._tensors[layer.name]() is not output] or list(layers)
         choose = _bottleneck if _is_map(output, image) else _last
         if unused is not None:
-            return LayerTable(layers, choose([x for x in candidates if x.name not in unused] or candidates).name, unused)
+            return LayerTable(
+                layers, choose([x for x in candidates if x.name not in unused] or candidates).name, unused
+            )
         dead: set[str] = set()
         default = choose(candidates)
         for _ in range(TRIES):
@@ -234,9 +241,9 @@ class Watched:
             default = choose(candidates)
         return LayerTable(layers, default.name, frozenset(dead))
 
-
     def _leads(self, name: str, output: Tensor) -> bool:
-        """Whether the output depends on a layer: by the graph of the pass itself where it was kept, else by another one."""
+        """Whether the output depends on a layer: by the graph of the pass itself where it was kept, else by another
+        one."""
         if self._kept is None:
             return leads_to_output(self._network, self._image, name)
         if not output.requires_grad or not self._kept[name].requires_grad:
@@ -315,7 +322,9 @@ def _bottleneck(layers: list[Layer]) -> Layer:
 def _last_that_counts(network: nn.Module, image: Tensor, layers: tuple[Layer, ...]) -> Layer:
     """The last layer of tokens, as wide as the last of all, whose places the network's output still depends on."""
     width = layers[-1].shape[0]
-    candidates = [x for x in layers if x.layout.startswith("tokens") and x.shape[0] == width and not x.kind.startswith(PASSIVE)]
+    candidates = [
+        x for x in layers if x.layout.startswith("tokens") and x.shape[0] == width and not x.kind.startswith(PASSIVE)
+    ]
     forward = forward_to_layers(network, image, [layer.name for layer in candidates])
     # Of a sum of squares: some networks' outputs add up to a constant.
     gradients = forward.gradients(forward.output.square().sum())
@@ -324,5 +333,3 @@ def _last_that_counts(network: nn.Module, image: Tensor, layers: tuple[Layer, ..
 
 def _level(layer: Layer) -> tuple[int, ...]:
     return tuple(round(math.log2(s)) for s in layer.stride)
-
-

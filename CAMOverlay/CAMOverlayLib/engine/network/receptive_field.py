@@ -62,7 +62,9 @@ class ReceptiveFields(TorchDispatchMode):
         result = function(*arguments, **(options or {}))
         fields = [f for tensor in _tensors(arguments) if (f := self._known.get(tensor)) is not None]
         if fields:
-            widest = Field(tuple(map(max, zip(*(f.size for f in fields)))), tuple(map(max, zip(*(f.step for f in fields)))))
+            widest = Field(
+                tuple(map(max, zip(*(f.size for f in fields)))), tuple(map(max, zip(*(f.step for f in fields))))
+            )
             field = self._after(function.overloadpacket.__name__, arguments, result, widest)
             for tensor in _tensors((result,)):
                 self._known[tensor] = field

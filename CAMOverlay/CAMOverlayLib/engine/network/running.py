@@ -28,7 +28,10 @@ def running(network: nn.Module, amp: bool, doing: str) -> Iterator[None]:
     """
     device = next(network.parameters(), torch.empty(0)).device
     try:
-        with freed_memory_kept(), torch.autocast(device.type, torch.float16 if device.type == "cuda" else torch.bfloat16, enabled=amp):
+        with (
+            freed_memory_kept(),
+            torch.autocast(device.type, torch.float16 if device.type == "cuda" else torch.bfloat16, enabled=amp),
+        ):
             yield
     except (CAMOverlayError, Cancelled):
         raise

@@ -19,7 +19,9 @@ SMALL = 96
 """Voxels along an axis that are enough to follow the strides; networks of one fixed size get their whole input."""
 
 
-def true_steps(network: nn.Module, image: Tensor, layer: str | None, shape: tuple[int, ...]) -> tuple[float, ...] | None:
+def true_steps(
+    network: nn.Module, image: Tensor, layer: str | None, shape: tuple[int, ...]
+) -> tuple[float, ...] | None:
     """Voxels from one activation of a layer to the next along each axis; None where the ratio of the sizes says it, or
     where the strides cannot be followed.
 
@@ -34,7 +36,7 @@ def true_steps(network: nn.Module, image: Tensor, layer: str | None, shape: tupl
     for sample in (small, image):
         try:
             found = _followed(network, sample, layer)
-        except Exception:  # whatever a network raises on another size than its own
+        except Exception:  # whatever a network raises on another size than its own  # noqa: BLE001, S112
             continue
         if found is None:
             return None
@@ -55,6 +57,11 @@ def _followed(network: nn.Module, image: Tensor, layer: str) -> tuple[tuple[floa
         reach, steps = fields.of(tensor), fields.step_of(tensor)
         found = (steps, reach) if reach is not None and steps is not None and all(map(math.isfinite, steps)) else None
 
-    with frozen(network), torch.no_grad(), hooked([(network.get_submodule(layer), look)]), ReceptiveFields(image) as fields:
+    with (
+        frozen(network),
+        torch.no_grad(),
+        hooked([(network.get_submodule(layer), look)]),
+        ReceptiveFields(image) as fields,
+    ):
         network(image)
     return found

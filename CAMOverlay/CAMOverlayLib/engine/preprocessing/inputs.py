@@ -26,14 +26,13 @@ from ...contract.errors import (
     PreprocessingError,
     VolumeError,
 )
-from .random_state import generators_restored, note, same_draws
-from ..geometry.grid import Grid
-from ..progress import Step
 from ..bundle.model import Model
+from ..geometry.grid import Grid
 from ..geometry.slice_stack import Stack, cut, grid_of, picture_writers
-from .trace import PreprocessingTrace, trace_preprocessing
 from ..geometry.volume import Volume, native, write_nifti
-
+from ..progress import Step
+from .random_state import generators_restored, note, same_draws
+from .trace import PreprocessingTrace, trace_preprocessing
 
 Examine = Callable[[PreprocessingTrace], None]
 
@@ -62,7 +61,7 @@ class NetworkInputs:
 
     def piece_at(self, voxel: tuple[int, int, int]) -> int:
         """Which piece a voxel (I, J, K) of the volume belongs to."""
-        return 0 if self.stack is None else int(round((self.stack.to_stack @ [*voxel, 1])[2]))
+        return 0 if self.stack is None else round((self.stack.to_stack @ [*voxel, 1])[2])
 
     def words(self) -> str:
         """What the network was given, where it is not the volume as a whole."""
@@ -73,7 +72,12 @@ class NetworkInputs:
 
 
 def prepare(
-    model: Model, volumes: Sequence[Volume], folder: str, slices: str | None, keep_images: bool, step: Step,
+    model: Model,
+    volumes: Sequence[Volume],
+    folder: str,
+    slices: str | None,
+    keep_images: bool,
+    step: Step,
     examine: Examine,
 ) -> NetworkInputs:
     """Run the chain on the volumes, written as the files that its loader reads.
@@ -91,7 +95,9 @@ def prepare(
     if model.takes_pictures:
         return _prepare_pictures(model, volumes, folder, slices, keep_images, step, examine)
     if slices is not None:
-        raise VolumeError(f"'{slices}' slices were asked for, but '{model.info.name}' takes volumes. Leave the slices out.")
+        raise VolumeError(
+            f"'{slices}' slices were asked for, but '{model.info.name}' takes volumes. Leave the slices out."
+        )
     with _scratch(folder) as scratch:
         files = [write_nifti(v, scratch / f"channel_{i}.nii") for i, v in enumerate(volumes)]
         volume = volumes[0]
@@ -108,7 +114,12 @@ def prepare(
 
 
 def _prepare_pictures(
-    model: Model, volumes: Sequence[Volume], folder: str, slices: str | None, keep_images: bool, step: Step,
+    model: Model,
+    volumes: Sequence[Volume],
+    folder: str,
+    slices: str | None,
+    keep_images: bool,
+    step: Step,
     examine: Examine,
 ) -> NetworkInputs:
     stacks = [cut(volume, slices) for volume in volumes]
@@ -165,9 +176,16 @@ def _picture_through_chain(
         try:
             with _scratch(folder) as scratch:
                 trace = _through_chain(
-                    model, write(scratch), None, keep_images, _monitored(pictures), grid_of(pictures[0]), is_2d,
-                    model.image_key, written,
-                )  # fmt: skip
+                    model,
+                    write(scratch),
+                    None,
+                    keep_images,
+                    _monitored(pictures),
+                    grid_of(pictures[0]),
+                    is_2d,
+                    model.image_key,
+                    written,
+                )
             return number, trace, network_input(trace, model)
         except OutputError:
             raise
@@ -207,7 +225,9 @@ def network_input(trace: PreprocessingTrace, model: Model) -> Tensor:
         )
     if model.takes_pictures and not trace.is_2d:
         if image.shape[-1] != 1:
-            raise BundleError(f"The preprocessing ends with an image of shape {tuple(image.shape)}, which is no picture.")
+            raise BundleError(
+                f"The preprocessing ends with an image of shape {tuple(image.shape)}, which is no picture."
+            )
         image = image[..., 0]
     expected = model.info.channels
     if expected is not None and image.shape[0] != expected:

@@ -20,7 +20,8 @@ from monai.transforms.traits import RandomizableTrait
 
 
 def random_transforms(transforms: Sequence[Any]) -> list[Any]:
-    """Those that draw, inner chains looked into. A plain ``Compose`` draws nothing itself; ``OneOf`` and its kind do."""
+    """Those that draw, inner chains looked into. A plain ``Compose`` draws nothing itself; ``OneOf`` and its kind
+    do."""
     found = []
     for transform in transforms:
         inner = random_transforms(transform.transforms) if isinstance(transform, Compose) else []

@@ -33,11 +33,10 @@ from monai.utils import CommonKeys, LazyAttr
 
 from ...contract.errors import PlacementError, PreprocessingError, root_cause
 from ...contract.request import TransformStep
-from ..geometry.grid import Grid
-from ..bundle.needs import advice, what_went_wrong
 from ..alignment.monitor import AlignmentMonitor, same_voxels
+from ..bundle.needs import advice, what_went_wrong
+from ..geometry.grid import Grid
 from ..geometry.volume import affine_rows
-
 
 ANSWERS = ("label", "labels", "seg", "mask", "pred")
 """Keys that training and evaluation need, and nobody has when asking."""
@@ -129,7 +128,8 @@ def trace_preprocessing(
         grid: where they really are, as their file may not be able to say it; None believes the loader.
         flat: the files are pictures, I×J, so the chain is one for pictures.
         image_key: the key of the network's input, where the bundle names it.
-        written: the affine (4×4) that the files carry, where that is not the grid's: a picture file knows no millimetres.
+        written: the affine (4×4) that the files carry, where that is not the grid's: a picture file knows no
+            millimetres.
 
     Raises:
         PreprocessingError: a transform failed; its name and its reason are in the message.
@@ -171,9 +171,13 @@ def trace_preprocessing(
                 data = link.settle(data)
                 settled = _image_in(data, key)
                 data = apply_transform(
-                    transform, data, link.map_items and not several, link.unpack_items, lazy=link.lazy,
+                    transform,
+                    data,
+                    link.map_items and not several,
+                    link.unpack_items,
+                    lazy=link.lazy,
                     overrides=link.overrides,
-                )  # fmt: skip
+                )
             planning = _image_in(data, key)
             for overrides in link.ends:
                 data = apply_pending_transforms(data, None, overrides)
@@ -182,7 +186,9 @@ def trace_preprocessing(
         seconds = time.perf_counter() - started
         if pending and settled is not None and not settled.pending_operations:
             # Executed before this step began: what was planned so far is an image of its own, and is looked at as one.
-            executed += [(number - 1, g) for g in _resampled_on(image_before, pending, link.overrides, key, loader_to_ras, is_2d)]
+            executed += [
+                (number - 1, g) for g in _resampled_on(image_before, pending, link.overrides, key, loader_to_ras, is_2d)
+            ]
             grids[-1] = _grid_after(settled, None, grids[-1], loader_to_ras, is_2d)
             executed.append((number - 1, grids[-1]))
             lazily.append((planned, number - 1))
@@ -205,14 +211,21 @@ def trace_preprocessing(
                 "applied_operations (MetaTensor.copy_meta_from) and add to them."
             )
         if not grids and grid is not None:
-            loader_to_ras = _frame(grid, image, originals[0] if originals else None, grid.affine if written is None else written)
+            loader_to_ras = _frame(
+                grid, image, originals[0] if originals else None, grid.affine if written is None else written
+            )
         before = grids[-1] if grids else None
         after = _grid_after(image, image_before, before or grid, loader_to_ras, is_2d)
         if not pending:
             planned = number
         if not image.pending_operations:
             if (waiting := _pending(planning)) or pending:
-                executed += [(number, g) for g in _resampled_on(planning, waiting, link.ends[0] if link.ends else None, key, loader_to_ras, is_2d)]
+                executed += [
+                    (number, g)
+                    for g in _resampled_on(
+                        planning, waiting, link.ends[0] if link.ends else None, key, loader_to_ras, is_2d
+                    )
+                ]
                 lazily.append((planned, number))
             elif isinstance(transform, Compose) and (transform.lazy if link.lazy is None else link.lazy):
                 lazily.append((number, number))  # SomeOf and its kind: whatever they chose was one resampling
@@ -228,12 +241,26 @@ def trace_preprocessing(
     if image.pending_operations:
         raise PlacementError(
             f"{steps[-1].name} left {len(image.pending_operations)} lazy operations that nothing executes, so the "
-            "network would not get what the affine says. Let the chain apply them (ApplyPending, or Compose(lazy=True))."
+            "network would not get what the affine says. Let the chain apply them (ApplyPending, or "
+            "Compose(lazy=True))."
         )
     return PreprocessingTrace(
-        chain, transforms, key, image, grid or grids[0], tuple(grids), tuple(executed), tuple(lazily), tuple(steps),
-        monitor, tuple(images), is_2d, loader_to_ras, tuple(names), tuple(records),
-    )  # fmt: skip
+        chain,
+        transforms,
+        key,
+        image,
+        grid or grids[0],
+        tuple(grids),
+        tuple(executed),
+        tuple(lazily),
+        tuple(steps),
+        monitor,
+        tuple(images),
+        is_2d,
+        loader_to_ras,
+        tuple(names),
+        tuple(records),
+    )
 
 
 @dataclass
@@ -270,7 +297,10 @@ def _links(chain: Compose, lazy: bool | None) -> Iterator[_Link]:
     """
     for transform in chain.transforms:
         inner: list[_Link] = []
-        if type(transform) is Compose and (transform.map_items, transform.unpack_items) == (chain.map_items, chain.unpack_items):
+        if type(transform) is Compose and (transform.map_items, transform.unpack_items) == (
+            chain.map_items,
+            chain.unpack_items,
+        ):
             inside = transform.lazy if lazy is None else lazy
             inner = list(_links(transform, inside))
             if not inner:
@@ -294,7 +324,12 @@ def _pending(image: MetaTensor | None) -> list[Any]:
 
 
 def _resampled_on(
-    image: MetaTensor, pending: list[Any], overrides: dict | None, key: str | None, loader_to_ras: np.ndarray, is_2d: bool
+    image: MetaTensor,
+    pending: list[Any],
+    overrides: dict | None,
+    key: str | None,
+    loader_to_ras: np.ndarray,
+    is_2d: bool,
 ) -> Iterator[Grid]:
     """The grids between, where ``apply_pending`` cannot execute all pending operations in one resampling: operations
     of different modes are executed one group after the other.
@@ -349,7 +384,9 @@ def _find_image(
         wanted = (image_key or CommonKeys.IMAGE, *keys)
         key = next((k for k in wanted if k in data), None)
         if key is None:
-            raise PlacementError(f"{name} removed the image '{keys[0]}' from the data; {sorted(map(str, data))} remain.")
+            raise PlacementError(
+                f"{name} removed the image '{keys[0]}' from the data; {sorted(map(str, data))} remain."
+            )
         data = data[key]
     if not isinstance(data, MetaTensor):
         raise PlacementError(
@@ -367,7 +404,11 @@ def _adopted(data: dict, made: str, transform: Any, before: Any, later: Sequence
     Not where a later step would read the affine: the chain itself goes on without one there.
     """
     values = data[made]
-    if isinstance(values, MetaTensor) or not isinstance(values, (np.ndarray, torch.Tensor)) or not isinstance(before, dict):
+    if (
+        isinstance(values, MetaTensor)
+        or not isinstance(values, (np.ndarray, torch.Tensor))
+        or not isinstance(before, dict)
+    ):
         return data
     sources = [before[k] for k in getattr(transform, "keys", ()) if isinstance(before.get(k), MetaTensor)]
     if not sources or any(s.pending_operations or s.shape[1:] != values.shape[1:] for s in sources):
@@ -377,11 +418,15 @@ def _adopted(data: dict, made: str, transform: Any, before: Any, later: Sequence
     if any(type(t).__name__.rstrip("dD").removesuffix("Dict") in READ_THE_AFFINE for t in later):
         return data
     first = sources[0]
-    merged = MetaTensor(torch.as_tensor(values), meta=deepcopy(first.meta), applied_operations=deepcopy(first.applied_operations))
+    merged = MetaTensor(
+        torch.as_tensor(values), meta=deepcopy(first.meta), applied_operations=deepcopy(first.applied_operations)
+    )
     return data | {made: merged}
 
 
-def _grid_after(image: MetaTensor, earlier: MetaTensor | None, before: Grid | None, loader_to_ras: np.ndarray, is_2d: bool) -> Grid:
+def _grid_after(
+    image: MetaTensor, earlier: MetaTensor | None, before: Grid | None, loader_to_ras: np.ndarray, is_2d: bool
+) -> Grid:
     """The voxel grid of an image that a transform returned.
 
     Args:
@@ -390,7 +435,9 @@ def _grid_after(image: MetaTensor, earlier: MetaTensor | None, before: Grid | No
     """
     ndim = 2 if is_2d else 3
     lazy = bool(image.pending_operations)
-    affine = loader_to_ras @ to_affine_nd(3, np.asarray(image.peek_pending_affine() if lazy else image.affine, dtype=np.float64))
+    affine = loader_to_ras @ to_affine_nd(
+        3, np.asarray(image.peek_pending_affine() if lazy else image.affine, dtype=np.float64)
+    )
     shape = tuple(int(n) for n in (image.peek_pending_shape() if lazy else image.shape))
     if not lazy:
         channels_last = len(shape) > ndim and before is not None and shape[:ndim] == before.shape[:ndim]
@@ -408,8 +455,8 @@ def _as_3d(shape: tuple[int, ...], is_2d: bool) -> tuple[int, ...]:
 def _frame(grid: Grid, loaded: MetaTensor, original: torch.Tensor | None, written: np.ndarray) -> np.ndarray:
     """From the loader's world to the patient.
 
-    The file's world is known, as it was written here; and whatever other affine comes back says where the loader put the
-    voxels. Only where they came back as they are is the loader's affine another name for the same place.
+    The file's world is known, as it was written here; and whatever other affine comes back says where the loader put
+    the voxels. Only where they came back as they are is the loader's affine another name for the same place.
 
     Args:
         grid: of the volume, and ``original`` its voxels, where they are at hand.
@@ -434,7 +481,8 @@ def _as_it_was(loaded: torch.Tensor, original: torch.Tensor) -> bool:
 
 
 def _same_box(shape: tuple[int, ...], one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two affines place voxels in the same box, mirrored or turned: of a symmetric image nothing tells them apart."""
+    """Whether two affines place voxels in the same box, mirrored or turned: of a symmetric image nothing tells them
+    apart."""
     ends = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*(np.array(shape) - 1), 1]
     corners = [sorted(map(tuple, np.round((m @ ends.T)[:3].T, 2) + 0.0)) for m in (one, other)]
     return bool(np.allclose(*corners, atol=0.05))

@@ -81,7 +81,9 @@ def assemble(
     for number, (trace, plan, heat) in enumerate(zip(prepared.traces, plans, heats, strict=True)):
         step(number, len(heats), f"picture {number + 1} of {len(heats)}")
         values = torch.zeros(1, 1, 1) if heat is None else heat
-        placed, placements[number] = place(values, trace, plan, verify and number == hottest, nearest, None if heat is None else steps)
+        placed, placements[number] = place(
+            values, trace, plan, verify and number == hottest, nearest, None if heat is None else steps
+        )
         target[:, :, number] = placed.array[:, :, 0]
         shares.append(placed.region.share)
         fields.append(placed)

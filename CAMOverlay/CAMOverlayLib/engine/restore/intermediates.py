@@ -1,4 +1,5 @@
-"""Every step's intermediate volume as a file with its own affine, so that in Slicer all of them overlay the original."""
+"""Every step's intermediate volume as a file with its own affine, so that in Slicer all of them overlay the
+original."""
 
 from __future__ import annotations
 
@@ -13,11 +14,10 @@ from ...contract.errors import OutputError
 from ...contract.field_of_view import Region, slabs_of
 from ..geometry.grid import Grid
 from ..geometry.resample import activation_grid, resample, to_input_grid
-from .transforms import as_network_input, undo_steps
-from .plan import InversionPlan
-from ..preprocessing.trace import PreprocessingTrace
 from ..geometry.volume import Volume, write_nifti
-
+from ..preprocessing.trace import PreprocessingTrace
+from .plan import InversionPlan
+from .transforms import as_network_input, undo_steps
 
 OURS = re.compile(r"(forward|backward)-\d{2,}-\w+\.nii\.gz")
 """Names of the files that are written here."""

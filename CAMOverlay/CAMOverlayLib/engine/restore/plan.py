@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ...contract.errors import PlacementError
 from ...contract.request import Placement
+from ..alignment.monitor import refuse
 from ..alignment.mutual_information import AlignmentScore
 from ..geometry.resample import activation_grid
+from ..preprocessing.trace import PreprocessingTrace
 from .affine import MappedHeatmap, place_by_affine
 from .transforms import as_network_input, invert_chain, place_by_operations, undo_steps
-from ..alignment.monitor import refuse
-from ..preprocessing.trace import PreprocessingTrace
 
 Inverse = Literal["affine", "operations"]
 
@@ -50,7 +50,8 @@ def plan_inversion(trace: PreprocessingTrace, wanted: str = "auto") -> Inversion
         raise PlacementError(f"There is no inverse '{wanted}'. Use auto, affine or operations.")
     monitor = trace.monitor
     whole = monitor.overall()
-    # A step that the voxels contradict stands, however well the whole agrees: the whole is tried against fewer candidates.
+    # A step that the voxels contradict stands, however well the whole agrees: the whole is tried against fewer
+    # candidates.
     if not monitor.contradictions and whole.verdict != "mismatch":
         return InversionPlan("operations" if wanted == "operations" else "affine", True, whole)
     # A replay undoes the steps that are named; what nobody is known to have done, it cannot.
@@ -140,7 +141,7 @@ def place(
 
 
 def hot_spot_gap(one: MappedHeatmap, other: MappedHeatmap, affine: np.ndarray, activation: float) -> float:
-    """mm between the hottest spots of two maps on one volume.
+    """Mm between the hottest spots of two maps on one volume.
 
     A spot is the weighted centre of what is above 80 % of its maximum: a map that was interpolated twice is flat around
     its peak, and which of those voxels is the largest is chance. The other map's spot is looked for near the first's

@@ -28,7 +28,11 @@ from .affine import MappedHeatmap, field_of_view
 
 
 def place_by_operations(
-    heat: Tensor, trace: PreprocessingTrace, nearest: bool = False, affine_holds: bool = True, steps: tuple[float, ...] | None = None
+    heat: Tensor,
+    trace: PreprocessingTrace,
+    nearest: bool = False,
+    affine_holds: bool = True,
+    steps: tuple[float, ...] | None = None,
 ) -> MappedHeatmap:
     """Put a map on the activation grid back by replaying the chain's inverse.
 
@@ -79,7 +83,8 @@ def invert_chain(heat: MetaTensor, trace: PreprocessingTrace, lazily: bool = Tru
     """The chain's own inverse, which must begin on the network input's grid and end on the volume's.
 
     Args:
-        heat: 1×I×J×K (1×I×J of a flat chain) on the network input's grid, with its affine and its operations, which are consumed.
+        heat: 1×I×J×K (1×I×J of a flat chain) on the network input's grid, with its affine and its operations, which
+        are consumed.
         lazily: see :func:`undo_steps`.
 
     Raises:
@@ -100,7 +105,7 @@ def invert_chain(heat: MetaTensor, trace: PreprocessingTrace, lazily: bool = Tru
             f"{len(trace.image.applied_operations)}. Give it a deep copy of all of them."
         )
     restored = heat
-    for _, restored in undo_steps(heat, trace, lazily):
+    for _, restored in undo_steps(heat, trace, lazily):  # noqa: B007
         pass
     loaded = trace.grids[0]
     if not _near(loaded, trace.volume_grid) and _near(trace.grid_of(restored), loaded):
@@ -131,12 +136,19 @@ def undo_steps(heat: MetaTensor, trace: PreprocessingTrace, lazily: bool = True)
     """
     chain, image, number = trace.chain, heat, len(trace.transforms) - 1
     groups = {last: first for first, last in trace.lazily} if lazily else {}
-    for number in range(number, -1, -1):
+    for number in range(number, -1, -1):  # noqa: B020
         transform, key = trace.transforms[number], trace.keys[number]
         if any(first <= number < last for last, first in groups.items()):
             continue
         if (first := groups.get(number, 0)) > 0:
-            yield first, (image := _resampled(image, trace, trace.grids[number], trace.grids[first - 1], trace.records[first - 1]))
+            yield (
+                first,
+                (
+                    image := _resampled(
+                        image, trace, trace.grids[number], trace.grids[first - 1], trace.records[first - 1]
+                    )
+                ),
+            )
             continue
         if not isinstance(transform, InvertibleTransform):
             continue
@@ -149,7 +161,8 @@ def undo_steps(heat: MetaTensor, trace: PreprocessingTrace, lazily: bool = True)
             cause = root_cause(error)
             raise PlacementError(
                 f"Transform {number + 1} of the preprocessing, {type(transform).__name__}, cannot be inverted: "
-                f"{type(cause).__name__}: {cause}. Each transform that moves voxels must be an InvertibleTransform that "
+                f"{type(cause).__name__}: {cause}. Each transform that moves voxels must be an InvertibleTransform "
+                "that "
                 "records itself."
             ) from error
         image = data if key is None else data[key]

@@ -94,7 +94,8 @@ class TargetRegions:
         index = tuple(int(n) for n in np.rint(np.linalg.inv(output.affine) @ point)[:3])
         if any(not 0 <= i < n for i, n in zip(index, whole, strict=True)):
             raise NotSeenError(
-                f"The network did not see {words}: its input there is cropped away. Choose a place inside the field of view."
+                f"The network did not see {words}: its input there is cropped away. Choose a place inside the field "
+                "of view."
             )
         found = torch.zeros(whole, dtype=torch.bool)
         found[index] = True
@@ -125,7 +126,9 @@ def read_mask(mask: VolumeFile | str) -> tuple[np.ndarray, np.ndarray, str]:
     except TargetError:
         raise
     except Exception as error:  # nibabel raises many kinds
-        raise TargetError(f"Mask '{path}' cannot be read ({reason(error)}). Give an image file, such as .nii.gz.") from error
+        raise TargetError(
+            f"Mask '{path}' cannot be read ({reason(error)}). Give an image file, such as .nii.gz."
+        ) from error
     if array.ndim != 3:
         raise TargetError(f"Mask '{name}' is {array.ndim}-D with shape {array.shape}; a 3-D label map is needed.")
     if not array.any():
@@ -137,6 +140,8 @@ def _require_plausible(image: Any, path: str) -> None:
     """Nothing is allocated for a header that promises what its file cannot hold."""
     dtype = image.get_data_dtype()
     if dtype.fields is not None or dtype.kind not in "biuf":
-        raise TargetError(f"Mask '{path}' holds colours or compound voxels ({dtype}); a label map of numbers is needed.")
+        raise TargetError(
+            f"Mask '{path}' holds colours or compound voxels ({dtype}); a label map of numbers is needed."
+        )
     if damage := header_problem(image, Path(path).expanduser(), f"Mask '{path}'"):
         raise TargetError(damage)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...contract.errors import NotSeenError, TargetError
 from ...contract.request import Prediction, Target
@@ -84,7 +84,9 @@ def combine(predictions: Sequence[Prediction]) -> Prediction:
         first,
         outputs=average([p.outputs for p in predictions]),
         probabilities=probabilities,
-        index=first.index if first.activation == "none" else max(range(len(probabilities)), key=probabilities.__getitem__),
+        index=first.index
+        if first.activation == "none"
+        else max(range(len(probabilities)), key=probabilities.__getitem__),
         voxels=tuple(sum(column) for column in zip(*(p.voxels for p in predictions))),
     )
     return dataclasses.replace(found, index=choose_target(None, found))
@@ -115,7 +117,7 @@ def _predicted(scores: Tensor, index: int, sigmoid: bool) -> Tensor:
     return scores[0, index] > 0 if sigmoid else scores[0].argmax(0) == index
 
 
-# What is asked ----------------------------------------------------------------------------------------------------------
+# What is asked ------------------------------------------------------------------------------------------------------
 
 
 def parse_target(wanted: int | str | TargetSpec | None, prediction: Prediction) -> TargetSpec:
@@ -167,7 +169,7 @@ def check_early(
             _where(wanted.rpartition("@")[2])  # raises where the place itself is wrong
         asked = [wanted.output, wanted.minus] if isinstance(wanted, TargetSpec) else [wanted]
         # Numbers beyond the names may exist, and stand-ins such as “class 3” are named later.
-        if names and all(isinstance(a, str) and not _STAND_IN.search(a) or a is None for a in asked):
+        if names and all((isinstance(a, str) and not _STAND_IN.search(a)) or a is None for a in asked):
             raise
         for value in asked:
             if value is not None and not isinstance(value, str):
@@ -272,7 +274,7 @@ def _where(words: str) -> dict[str, Any]:
     raise TargetError(f"'@{words}' is not a place. Write @voxel=I,J,K (whole numbers), @ras=R,A,S (mm) or @mask=FILE.")
 
 
-# The number -------------------------------------------------------------------------------------------------------------
+# The number ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -403,7 +405,9 @@ def _over_prediction(output: Tensor, spec: TargetSpec, prediction: Prediction, s
     name = prediction.classes[index]
     scores = output.detach()
     if prediction.activation == "none":
-        return _objective(index, spec.minus, torch.ones_like(scores[0, 0], dtype=torch.bool), " over all voxels", prediction)
+        return _objective(
+            index, spec.minus, torch.ones_like(scores[0, 0], dtype=torch.bool), " over all voxels", prediction
+        )
     sigmoid = prediction.activation == "sigmoid"
     region = _predicted(scores, index, sigmoid)
     voxels = int(torch.count_nonzero(region))

@@ -124,7 +124,9 @@ class Installer:
                 return problem
 
     def _confirm(self, wanted: list[str]) -> bool:
-        return slicer.util.confirmOkCancelDisplay(question(wanted), windowTitle=_("CAM Overlay"), detailedText="\n".join(wanted))
+        return slicer.util.confirmOkCancelDisplay(
+            question(wanted), windowTitle=_("CAM Overlay"), detailedText="\n".join(wanted)
+        )
 
     def _tryOnce(self, wanted: list[str]) -> str:
         """One attempt; returns what went wrong, if anything."""
@@ -138,7 +140,7 @@ class Installer:
                 pipInstall(wanted, constraints, self._log)
         except CalledProcessError as error:
             return failure(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             return _("The installation failed: {error}").format(error=error)
         finally:
             os.unlink(constraints)
@@ -150,7 +152,9 @@ class Installer:
         """Lines for pip's -c that keep what must not change."""
         lines = [f"{name}=={version}" for name in (*KEPT, *BUILT_IN) if (version := versionOf(name))]
         lines += [f"{name}<0" for name in BUILT_IN if versionOf(name) is None]
-        with tempfile.NamedTemporaryFile("w", suffix=".txt", prefix="CAMOverlay-", delete=False, encoding="utf-8") as file:
+        with tempfile.NamedTemporaryFile(
+            "w", suffix=".txt", prefix="CAMOverlay-", delete=False, encoding="utf-8"
+        ) as file:
             file.write("\n".join(lines) + "\n")
         return file.name
 
@@ -172,7 +176,9 @@ class Installer:
             return _("The packages could not be removed: {reason}").format(reason=_lastWords(error) or error)
         importlib.invalidate_caches()
         _settings().setValue(INSTALLED_KEY, [name for name in names if versionOf(name)])
-        return _("{count} packages were removed. Restart Slicer before you install them again.").format(count=len(names))
+        return _("{count} packages were removed. Restart Slicer before you install them again.").format(
+            count=len(names)
+        )
 
 
 def removable() -> list[str]:
@@ -211,7 +217,8 @@ def question(wanted: list[str]) -> str:
 
 
 def installTorchByExtension() -> bool:
-    """Let the PyTorch extension choose the build that fits this computer's GPU; False where there is no such extension."""
+    """Let the PyTorch extension choose the build that fits this computer's GPU; False where there is no such
+    extension."""
     try:
         import PyTorchUtils
     except ImportError:
@@ -283,24 +290,40 @@ def failure(error: CalledProcessError) -> str:
             "another Python under Advanced."
         ).format(conflict=_conflict(output))
     for pattern, words in (
-        (r"No space left|not enough space|Errno 28|WinError 112", _("There is not enough space on the disk. Free some and try again.")),
-        (r"ProxyError|proxy|\b407\b", _("The network's proxy refused the download. Set HTTPS_PROXY before starting Slicer, and try again.")),
         (
-            r"CERTIFICATE_VERIFY_FAILED|SSLError",
-            _("The server's certificate is not accepted, as where a network reads along. Set PIP_CERT to your network's certificate, and try again."),
+            r"No space left|not enough space|Errno 28|WinError 112",
+            _("There is not enough space on the disk. Free some and try again."),
         ),
         (
-            r"name resolution|NewConnection|Max retries|ConnectTimeout|timed out|unreachable|ConnectionError|getaddrinfo",
+            r"ProxyError|proxy|\b407\b",
+            _("The network's proxy refused the download. Set HTTPS_PROXY before starting Slicer, and try again."),
+        ),
+        (
+            r"CERTIFICATE_VERIFY_FAILED|SSLError",
+            _(
+                "The server's certificate is not accepted, as where a network reads along. Set PIP_CERT to your "
+                "network's certificate, and try again."
+            ),
+        ),
+        (
+            r"name resolution|NewConnection|Max retries|ConnectTimeout|timed out|unreachable|ConnectionError|getaddrinfo",  # noqa: E501
             _("The packages could not be downloaded. Check the network connection and try again."),
         ),
         (
             r"No matching distribution|Could not find a version|Requires-Python",
-            _("There is no build of {names} for this Slicer's Python {python} on this system. Choose another Python under Advanced.").format(
-                names=_unfound(output), python=".".join(map(str, sys.version_info[:2]))
+            _(
+                "There is no build of {names} for this Slicer's Python {python} on this system. Choose another "
+                "Python under Advanced."
+            ).format(names=_unfound(output), python=".".join(map(str, sys.version_info[:2]))),
+        ),
+        (
+            r"Permission denied|Access is denied|Errno 13|WinError 5\b",
+            _(
+                "Slicer's Python folder cannot be written to. Install Slicer where you may write, or choose another "
+                "Python under Advanced."
             ),
         ),
-        (r"Permission denied|Access is denied|Errno 13|WinError 5\b", _("Slicer's Python folder cannot be written to. Install Slicer where you may write, or choose another Python under Advanced.")),
-    ):  # fmt: skip
+    ):
         if re.search(pattern, output, re.IGNORECASE):
             return words
     if last := _lastWords(error):
@@ -335,7 +358,7 @@ def _unfound(output: str) -> str:
 
 
 def _lastWords(error: CalledProcessError) -> str:
-    """pip's own last error."""
+    """Pip's own last error."""
     lines = [line.strip() for line in _outputOf(error).splitlines() if line.strip().startswith("ERROR:")]
     return lines[-1].removeprefix("ERROR:").strip()[:200] if lines else ""
 

@@ -72,7 +72,7 @@ class Hashing:
         except StopIteration:
             self._steps = None
             self._onDone(self._hash.value)
-        except Exception as error:  # files of any kind may be there, and a slot cannot raise
+        except Exception as error:  # files of any kind may be there, and a slot cannot raise  # noqa: BLE001
             self._steps = None
             reason = str(error) if isinstance(error, BundleError) else getattr(error, "strerror", None) or str(error)
             self._onError(_("The bundle cannot be read: {error}").format(error=reason))
@@ -87,12 +87,15 @@ def ask(bundle: BundleState, contentHash: str) -> bool:
     box.windowTitle = _("Trust this bundle?")
     box.textFormat = qt.Qt.PlainText  # the names in it are the bundle's, and must not look like the question's own
     name = shown(bundle.info.name if bundle.info else bundle.folder.name, 80)
-    box.text = _("The bundle “{name}” runs code of its own on this computer, with everything that you may do.").format(name=name)
+    box.text = _("The bundle “{name}” runs code of its own on this computer, with everything that you may do.").format(
+        name=name
+    )
     box.informativeText = _(
         "Folder: {folder}\nIt runs {summary}.\n\n"
         "Go on if you know where it comes from. The answer is kept until any of its files changes."
     ).format(
-        folder=shown(str(bundle.folder), 200), summary=shown(bundle.code.summary(4), 800) if bundle.code else _("unknown code")
+        folder=shown(str(bundle.folder), 200),
+        summary=shown(bundle.code.summary(4), 800) if bundle.code else _("unknown code"),
     )
     if bundle.code:
         box.detailedText = listing(bundle.code) + f"\nSHA-256 {contentHash}\n"

@@ -11,7 +11,8 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ...contract.errors import CAMOverlayError
-from ...scene.overlay import colormaps, field_of_view_segmentation, node as overlay, rendering
+from ...scene.overlay import colormaps, field_of_view_segmentation, rendering
+from ...scene.overlay import node as overlay
 from ..parameters import PanelParameters
 
 
@@ -85,7 +86,11 @@ class DisplaySection(VTKObservationMixin):
             self.ui.renderingBox.checked = rendering.shown(node)
             self.ui.fieldBox.checked = fieldOfViewShown(node)
             shown = [c for c in composites if c.GetForegroundVolumeID() == node.GetID()]
-            if shown and self._parameters is not None and abs(shown[0].GetForegroundOpacity() - self._parameters.opacity) > 1e-3:
+            if (
+                shown
+                and self._parameters is not None
+                and abs(shown[0].GetForegroundOpacity() - self._parameters.opacity) > 1e-3
+            ):
                 self._parameters.opacity = shown[0].GetForegroundOpacity()
         finally:
             self._filling = False
@@ -97,7 +102,9 @@ class DisplaySection(VTKObservationMixin):
 
     def _onThreshold(self, lower: float = 0.0, upper: float = 1.0) -> None:
         if not self._filling and self._overlay is not None:
-            overlay.setThreshold(self._overlay, self.ui.thresholdRange.minimumValue, self.ui.thresholdRange.maximumValue)
+            overlay.setThreshold(
+                self._overlay, self.ui.thresholdRange.minimumValue, self.ui.thresholdRange.maximumValue
+            )
             rendering.update(self._overlay)
 
     def _onLegend(self, shown: bool = False) -> None:
@@ -125,7 +132,11 @@ class DisplaySection(VTKObservationMixin):
     def renewFieldOfView(self) -> None:
         """Another result on the same overlay: the region that was outlined is of the one before."""
         node = self._overlay
-        old = node.GetNodeReference(field_of_view_segmentation.ROLE) if node is not None and node.GetScene() is not None else None
+        old = (
+            node.GetNodeReference(field_of_view_segmentation.ROLE)
+            if node is not None and node.GetScene() is not None
+            else None
+        )
         if old is None:
             return
         wasShown = fieldOfViewShown(node)

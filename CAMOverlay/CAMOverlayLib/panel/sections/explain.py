@@ -79,9 +79,12 @@ class ExplainSection:
         ui.pythonSelector.sizeAdjustPolicy = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon
         ui.pythonSelector.currentPath = pythonSetting()
         self._choices = {
-            "target": ui.targetSelector, "minus": ui.minusSelector, "method": ui.methodSelector,
-            "slices": ui.slicesSelector, "device": ui.deviceSelector,
-        }  # fmt: skip
+            "target": ui.targetSelector,
+            "minus": ui.minusSelector,
+            "method": ui.methodSelector,
+            "slices": ui.slicesSelector,
+            "device": ui.deviceSelector,
+        }
         for name, combo in self._choices.items():
             combo.currentIndexChanged.connect(lambda row=0, name=name: self._choose(name))
         ui.layerTree.itemSelectionChanged.connect(self._onLayer)

@@ -23,7 +23,9 @@ class InputsSection:
         onChanged: called when another volume was chosen for a channel.
     """
 
-    def __init__(self, ui: Any, onBundleChanged: Callable[[BundleState | None], None], onChanged: Callable[[], None]) -> None:
+    def __init__(
+        self, ui: Any, onBundleChanged: Callable[[BundleState | None], None], onChanged: Callable[[], None]
+    ) -> None:
         self.ui = ui
         self.bundle: BundleState | None = None
         self._onBundleChanged, self._onChanged = onBundleChanged, onChanged
@@ -82,7 +84,9 @@ class InputsSection:
         if same:
             return
         self._readFrom, self.bundle = path, bundle
-        self.ui.bundleInfoLabel.text = self.bundle.describe() if self.bundle else _("Choose the root folder of a MONAI bundle.")
+        self.ui.bundleInfoLabel.text = (
+            self.bundle.describe() if self.bundle else _("Choose the root folder of a MONAI bundle.")
+        )
         if self._parameters.bundleFolder != path:
             with slicer.util.NodeModify(self._parameters.parameterNode):
                 self._parameters.bundleFolder = path

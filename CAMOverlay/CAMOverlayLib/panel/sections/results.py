@@ -47,7 +47,7 @@ class ResultSection:
             if result is not None:
                 self._showClasses(result)
                 self._showSteps(result.steps)
-        except Exception as error:  # it was read from the scene, where anybody may have written anything
+        except Exception as error:  # it was read from the scene, where anybody may have written anything  # noqa: BLE001
             print(_("The result that this overlay carries cannot be shown: {error}").format(error=error))
             result = None
         self.shown = result
@@ -68,7 +68,9 @@ class ResultSection:
         predicted = set(overlay.predictedClasses(prediction))
         values = prediction.probabilities if areShares else prediction.outputs
         # Long lists come from damaged files; what matters in them are the predicted and the largest.
-        shown = sorted(range(min(len(prediction.classes), len(values))), key=lambda index: -values[index])[:MOST_CLASSES]
+        shown = sorted(range(min(len(prediction.classes), len(values))), key=lambda index: -values[index])[
+            :MOST_CLASSES
+        ]
         self._rows = sorted(shown)
         table.setRowCount(len(self._rows))
         for row, index in enumerate(self._rows):
@@ -111,9 +113,13 @@ class ResultSection:
             tip = f"{step.name}({parameters})\n" + _(
                 "{before} → {after} voxels, values {low:.4g} to {high:.4g}, {share:.0%} not zero, {seconds:.2f} s"
             ).format(
-                before=_shape(step.shape_before) if step.shape_before else _("file"), after=_shape(step.shape_after),
-                low=step.value_range[0], high=step.value_range[1], share=step.nonzero, seconds=step.seconds,
-            )  # fmt: skip
+                before=_shape(step.shape_before) if step.shape_before else _("file"),
+                after=_shape(step.shape_after),
+                low=step.value_range[0],
+                high=step.value_range[1],
+                share=step.nonzero,
+                seconds=step.seconds,
+            )
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 item.setToolTip(escape(text if column >= 4 and len(text) > 20 else tip).replace("\n", "<br>"))
@@ -135,8 +141,12 @@ def fitHeight(table: Any, most: int) -> None:
 
 
 def summary(result: Result) -> str:
-    words = said(result.prediction) + "<br>" + _("Shown: evidence for <b>{target}</b>, {method} at {layer}").format(
-        target=escape(result.target.name), method=escape(result.method), layer=escape(result.layer)
+    words = (
+        said(result.prediction)
+        + "<br>"
+        + _("Shown: evidence for <b>{target}</b>, {method} at {layer}").format(
+            target=escape(result.target.name), method=escape(result.method), layer=escape(result.layer)
+        )
     )
     if result.prediction.voxels:  # where in the output matters there
         words += "<br>" + escape(result.target.description[:1].upper() + result.target.description[1:])

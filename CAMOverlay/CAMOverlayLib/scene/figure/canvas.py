@@ -37,13 +37,21 @@ class Canvas:
         part += (np.array(color, np.float32) - part) * alpha
 
     def text(
-        self, x: float, y: float, words: str, size: int, color: Color,
-        *, bold: bool = False, anchor: str = "left top", shadow: bool = False,
-    ) -> float:  # fmt: skip
+        self,
+        x: float,
+        y: float,
+        words: str,
+        size: int,
+        color: Color,
+        *,
+        bold: bool = False,
+        anchor: str = "left top",
+        shadow: bool = False,
+    ) -> float:
         """Write one line and return its width. ``anchor`` says which point of the line lies at (x, y): left, center
         or right, and top, middle or baseline. ``shadow`` keeps it readable over an image."""
         mask, baseline = renderText(words, size, bold)
-        height, width = mask.shape
+        _height, width = mask.shape
         across, along = anchor.split()
         left = round(x - {"left": 0, "center": width / 2, "right": width}[across])
         # Capitals are some 0.72 of the size high: the middle of a line is the middle of these.
@@ -97,7 +105,11 @@ def renderText(words: str, size: int, bold: bool = False) -> tuple[np.ndarray, i
     fonts = vtk.vtkFreeTypeTools.GetInstance()
     image, box = vtk.vtkImageData(), [0, 0, 0, 0]
     # The same height for every line of a size, with room for accents and descenders, so that lines align.
-    if not words.strip() or not fonts.GetBoundingBox(style, words, 72, box) or not fonts.RenderString(style, words, 72, image):
+    if (
+        not words.strip()
+        or not fonts.GetBoundingBox(style, words, 72, box)
+        or not fonts.RenderString(style, words, 72, image)
+    ):
         return np.zeros((size, 0), np.float32), size
     columns, rows, _ = image.GetDimensions()
     alpha = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(rows, columns, -1)[..., -1]

@@ -1,8 +1,8 @@
 """A picture of an overlay for reports: the three slices through the heatmap's peak, with everything to read them by.
 
 Slices are in world RAS and as Slicer shows them: the patient's right on the left of axial and coronal slices, anterior
-on the left of sagittal ones. An oblique volume is cut along its own axes, and a picture of no patient (a photo) is shown
-as it is, without directions and millimetres. All slices have the same scale, so one scale bar serves them.
+on the left of sagittal ones. An oblique volume is cut along its own axes, and a picture of no patient (a photo) is
+shown as it is, without directions and millimetres. All slices have the same scale, so one scale bar serves them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 import slicer
 
 from ...contract.request import Result
-from ..overlay import colormaps
-from .canvas import Canvas, fitText
 from ..core import checkVoxels
-from ..overlay.node import OPACITY, ensureDisplay, peakVoxel, peakWorld, resultOf, thresholdOf
-from .slices import AXES, Plane, Slice, SliceRenderer, isPhoto, planesOf
 from ..io.volumes import indexFromWorld, worldFromIJK
+from ..overlay import colormaps
+from ..overlay.node import OPACITY, ensureDisplay, peakVoxel, peakWorld, resultOf, thresholdOf
+from .canvas import Canvas, fitText
+from .slices import AXES, Plane, Slice, SliceRenderer, isPhoto, planesOf
 
 PAGE, PANEL = (0.075, 0.082, 0.094), (0.0, 0.0, 0.0)
 WHITE, SOFT, FAINT = (0.96, 0.96, 0.96), (0.72, 0.74, 0.77), (0.42, 0.44, 0.48)
@@ -49,7 +49,8 @@ def savePicture(
 ) -> Path:
     """Save the three orthogonal slices through the overlay's peak as a PNG file, of a volume of one slice that slice.
 
-    A volume that lies obliquely in the patient is cut along its own axes, as is one that the network saw slice by slice.
+    A volume that lies obliquely in the patient is cut along its own axes, as is one that the network saw slice by
+    slice.
 
     The scene is not changed.
 
@@ -96,7 +97,7 @@ def _words(
         f"Evidence for “{result.target.name}”",
         f"{inputVolume.GetName()}   ·   {share}",
         [
-            f"{result.method} at layer {result.layer}   ·   one activation covers {' × '.join(f'{n:.3g}' for n in grid)} {unit}",
+            f"{result.method} at layer {result.layer}   ·   one activation covers {' × '.join(f'{n:.3g}' for n in grid)} {unit}",  # noqa: E501
             f"{place}   ·   {result.bundle_name} {result.bundle_version}".rstrip(),
             result.placement.words,
             *_seenWords(result),
@@ -303,7 +304,8 @@ def _marks(page: Canvas, x: float, y: float, panel: tuple[int, int, int, int]) -
 
 
 def _scaleBar(page: Canvas, x: int, bottom: int, width: int, scale: float, pixel: float | None) -> None:
-    """A bar of a round length, at most a third of the panel, in its lower left corner: in mm, or in pixels of this size."""
+    """A bar of a round length, at most a third of the panel, in its lower left corner: in mm, or in pixels of this
+    size."""
     lengths = [base * 10.0**power for power in range(0 if pixel else -2, 5) for base in (1, 2, 5)]
     length = max([n for n in lengths if n * scale * (pixel or 1) <= width / 3] or lengths[:1])
     left, pixels = x + 14, round(length * scale * (pixel or 1))

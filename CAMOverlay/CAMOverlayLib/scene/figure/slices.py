@@ -29,7 +29,8 @@ PICTURE_FILES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif")
 OBLIQUE = 3.0
 """Degrees by which a volume's axes may be off the patient's and still be cut along the patient's."""
 SECOND_LETTER = 0.34
-"""Share of a direction that earns a letter of its own: an edge 20° off the patient's right towards the front is ``RA``."""
+"""Share of a direction that earns a letter of its own: an edge 20° off the patient's right towards the front is
+``RA``."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,11 @@ class Plane:
     """Where to cut a volume, and how the slice lies on the page. All vectors are unit vectors in world RAS.
 
     Attributes:
-        name: ``Axial``, ``Coronal`` or ``Sagittal``: what it is, or comes nearest to; ``Photo`` of a picture that is of no
-            patient, as far as its geometry says.
+        name: ``Axial``, ``Coronal`` or ``Sagittal``: what it is, or comes nearest to; ``Photo`` of a picture that is
+            of no patient, as far as its geometry says.
         across, up: where the right and the upper edge of the slice point; they are perpendicular.
-        axis: the volume's own axis (0, 1, 2 for I, J, K) that counts such slices, None where it is cut along the patient's.
+        axis: the volume's own axis (0, 1, 2 for I, J, K) that counts such slices, None where it is cut along the
+            patient's.
     """
 
     name: str
@@ -62,7 +64,8 @@ PATIENT = {
     "Coronal": Plane("Coronal", (-1, 0, 0), (0, 0, 1)),
     "Sagittal": Plane("Sagittal", (0, -1, 0), (0, 0, 1)),
 }
-"""The patient's planes as Slicer shows them: the patient's right on the left of the page, in sagittal ones the front."""
+"""The patient's planes as Slicer shows them: the patient's right on the left of the page, in sagittal ones the
+front."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,8 @@ class Slice:
     @property
     def letters(self) -> dict[str, str]:
         """Anatomical direction at the ``left``, ``right``, ``top`` and ``bottom`` edge, from the slice's geometry; none
-        where it is of no patient. Where an edge lies between two directions it has both letters, the nearer one first."""
+        where it is of no patient. Where an edge lies between two directions it has both letters, the nearer one
+        first."""
         if self.plane.isPhoto:
             return {}
         right, down = self.rasFromPixel[:3, 0], self.rasFromPixel[:3, 1]
@@ -101,7 +105,8 @@ class Slice:
 
 
 def directionLetters(direction: np.ndarray) -> str:
-    """``R``, ``L``, ``A``, ``P``, ``S``, ``I`` or several of them: where a vector in RAS points, its largest part first."""
+    """``R``, ``L``, ``A``, ``P``, ``S``, ``I`` or several of them: where a vector in RAS points, its largest part
+    first."""
     unit = np.asarray(direction, dtype=float) / np.linalg.norm(direction)
     order = sorted(range(3), key=lambda axis: -abs(unit[axis]))
     said = [axis for place, axis in enumerate(order) if place == 0 or abs(unit[axis]) >= SECOND_LETTER]
@@ -253,7 +258,8 @@ def orientationsOf(volumeNode: slicer.vtkMRMLVolumeNode) -> tuple[str, ...]:
 def planesOf(volumeNode: slicer.vtkMRMLVolumeNode, flat: bool = False) -> tuple[Plane, ...]:
     """Where to cut a volume so that its slices show what is in them.
 
-    The patient's three planes where the volume's axes follow them; else the volume's own, each turned on the page as the
+    The patient's three planes where the volume's axes follow them; else the volume's own, each turned on the page as
+    the
     patient's plane that it is nearest to. Where there is one slice only, the one that shows its face; where it is a
     picture of no patient, as its file has it.
 
@@ -300,7 +306,8 @@ def _nearest(directions: np.ndarray) -> tuple[int, ...]:
 
 
 def isPhoto(volumeNode: slicer.vtkMRMLVolumeNode) -> bool:
-    """Whether a volume is one picture without a place in a patient: an image file, or a geometry that nobody has set."""
+    """Whether a volume is one picture without a place in a patient: an image file, or a geometry that nobody has
+    set."""
     if volumeNode.GetImageData().GetDimensions()[2] != 1:
         return False
     storage = volumeNode.GetStorageNode()
@@ -313,12 +320,14 @@ def isPhoto(volumeNode: slicer.vtkMRMLVolumeNode) -> bool:
 def worldCorners(volumeNode: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     """World RAS of the volume's eight corners, of the voxels' outer halves: 8×3 in mm."""
     size = volumeNode.GetImageData().GetDimensions()
-    return np.array([
-        worldFromIJK(volumeNode, (i, j, k))
-        for i in (-0.5, size[0] - 0.5)
-        for j in (-0.5, size[1] - 0.5)
-        for k in (-0.5, size[2] - 0.5)
-    ])  # fmt: skip
+    return np.array(
+        [
+            worldFromIJK(volumeNode, (i, j, k))
+            for i in (-0.5, size[0] - 0.5)
+            for j in (-0.5, size[1] - 0.5)
+            for k in (-0.5, size[2] - 0.5)
+        ]
+    )
 
 
 def worldBounds(volumeNode: slicer.vtkMRMLVolumeNode) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""A DICOM file that is one slice of a series: a file reader loads it alone, and nothing of it says that it is a part."""
+"""A DICOM file that is one slice of a series: a file reader loads it alone, and nothing of it says that it is a
+part."""
 
 from __future__ import annotations
 

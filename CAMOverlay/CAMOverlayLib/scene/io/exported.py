@@ -47,7 +47,8 @@ class ExportedVolumes:
         folder: str,
         outputVolume: slicer.vtkMRMLScalarVolumeNode | None = None,
     ) -> ExportedVolumes:
-        """The same without the voxels, which :meth:`writing` writes; raises the VolumeErrors of :func:`exportVolume`."""
+        """The same without the voxels, which :meth:`writing` writes; raises the VolumeErrors of
+        :func:`exportVolume`."""
         files = tuple(fileFor(node, folder, f"channel-{number}") for number, node in enumerate(nodes))
         return cls(tuple(nodes), files, outputVolume)
 
@@ -94,7 +95,9 @@ class ExportedVolumes:
             if not _inScene(node):
                 raise _removed(file)
             if not np.allclose(affineFromNode(node), file.affine, rtol=0, atol=1e-6):
-                raise PlacementError(f"The volume '{file.name}' was moved or its geometry edited during the run. Apply again.")
+                raise PlacementError(
+                    f"The volume '{file.name}' was moved or its geometry edited during the run. Apply again."
+                )
             if not sameType(node, file):
                 raise _edited(file)
         if self.outputVolume is not None and not _inScene(self.outputVolume):
@@ -106,14 +109,17 @@ class ExportedVolumes:
 
 
 def _removed(file: VolumeFile) -> PlacementError:
-    return PlacementError(f"The volume '{file.name}' was removed from the scene during the run, so its heatmap was dropped.")
+    return PlacementError(
+        f"The volume '{file.name}' was removed from the scene during the run, so its heatmap was dropped."
+    )
 
 
 def _edited(file: VolumeFile) -> PlacementError:
-    return PlacementError(f"The volume '{file.name}' was edited during the run, so its heatmap was dropped. Apply again.")
+    return PlacementError(
+        f"The volume '{file.name}' was edited during the run, so its heatmap was dropped. Apply again."
+    )
 
 
 def _inScene(node: slicer.vtkMRMLNode) -> bool:
     # By the object, not its ID: a scene that is loaded meanwhile may use the ID for something else.
     return bool(node.GetScene() is not None and node.GetScene().IsNodePresent(node))
-

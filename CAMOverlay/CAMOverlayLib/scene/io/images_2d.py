@@ -57,7 +57,8 @@ def loadPhoto(path: Path, scene: slicer.vtkMRMLScene, name: str) -> slicer.vtkMR
 
 
 def _read(path: Path) -> np.ndarray:
-    """Rows from the top × columns × 1 or 3, in the order of the file: a camera's note of how it was held is not followed."""
+    """Rows from the top × columns × 1 or 3, in the order of the file: a camera's note of how it was held is not
+    followed."""
     damaged = VolumeError(f"{path} is damaged or cut short; copy or download it again.")
     try:
         if path.suffix.lower() == ".png" and not _wholePng(path.read_bytes()):
@@ -81,7 +82,7 @@ def _read(path: Path) -> np.ndarray:
         raise VolumeError(f"{path} is too large for a picture ({error}); crop it, or convert it to NRRD.") from None
     except MemoryError:
         raise VolumeError(f"{path} does not fit into memory; crop it or make it smaller.") from None
-    except Exception:  # a damaged file makes Pillow raise errors of many kinds
+    except Exception:  # a damaged file makes Pillow raise errors of many kinds  # noqa: BLE001
         raise damaged from None
     pixels = deep if deep is not None else pixels
     pixels = pixels.reshape(*pixels.shape[:2], -1)

@@ -144,8 +144,7 @@ def _checkVoxels(path: Path, header: _Header) -> None:
             length += len(block)
     if length < needed:
         raise VolumeError(
-            f"{path} is cut short: {length} bytes of voxels where its header tells {needed}; "
-            "copy or download it again."
+            f"{path} is cut short: {length} bytes of voxels where its header tells {needed}; copy or download it again."
         )
     if bad:
         raise VolumeError(

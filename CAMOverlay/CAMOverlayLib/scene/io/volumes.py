@@ -76,8 +76,8 @@ def peakKnown(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
 
 
 def peakIJK(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, int, int] | None:
-    """Voxel (I, J, K) of the largest value, as :func:`CAMOverlayLib.contract.peaks.peak_of` has it; None if no value is above 0.
-    Searched once as long as no voxel changes, and not at all where the computation said it."""
+    """Voxel (I, J, K) of the largest value, as :func:`CAMOverlayLib.contract.peaks.peak_of` has it; None if no value
+    is above 0. Searched once as long as no voxel changes, and not at all where the computation said it."""
     known, peak = _peaks.recall(volumeNode)
     if not known:
         peak = peak_of(voxelsOf(volumeNode))
@@ -163,8 +163,10 @@ def writeVoxels(volumeNode: slicer.vtkMRMLScalarVolumeNode, file: VolumeFile) ->
     """
     voxels = voxelsOf(volumeNode)
     header = {
-        "descr": np.lib.format.dtype_to_descr(voxels.dtype), "fortran_order": True, "shape": tuple(map(int, voxels.shape))
-    }  # fmt: skip
+        "descr": np.lib.format.dtype_to_descr(voxels.dtype),
+        "fortran_order": True,
+        "shape": tuple(map(int, voxels.shape)),
+    }
     try:
         with open(file.path, "wb") as stream:
             np.lib.format.write_array_header_1_0(stream, header)
@@ -338,7 +340,9 @@ def readHeatmap(
     for start in range(0, flat.size, step):
         chunk = flat[start : start + step]
         if not _finite(chunk):
-            raise PlacementError("The heatmap contains NaN or infinite values, which no overlay can show; compute it again.")
+            raise PlacementError(
+                "The heatmap contains NaN or infinite values, which no overlay can show; compute it again."
+            )
         highest = max(highest, float(chunk.max()))
         yield
     found = peak is not None and len(peak) == 3 and all(0 <= i < n for i, n in zip(peak, voxels.shape))
@@ -350,8 +354,8 @@ def readHeatmap(
 
 
 def _finite(chunk: np.ndarray) -> bool:
-    """The sum of squares is infinite or NaN if any value is, and is had at the speed of memory; large values can make it
-    infinite too."""
+    """The sum of squares is infinite or NaN if any value is, and is had at the speed of memory; large values can make
+    it infinite too."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(np.dot(chunk, chunk)) or np.isfinite(chunk).all())
 
@@ -384,8 +388,8 @@ _numbers = itertools.count()
 def _arrayOver(flat: np.ndarray) -> vtk.vtkFloatArray:
     """A VTK array whose memory is that of a one-dimensional float32 array, for as long as VTK needs it.
 
-    ``numpy_support`` keeps the memory by an attribute of the Python object, which may outlive the scene; this lets it go
-    in the moment in which VTK deletes its array.
+    ``numpy_support`` keeps the memory by an attribute of the Python object, which may outlive the scene; this lets it
+    go in the moment in which VTK deletes its array.
     """
     array, number = vtk.vtkFloatArray(), next(_numbers)
     _lent[number] = flat

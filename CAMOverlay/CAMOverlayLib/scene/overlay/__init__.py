@@ -8,12 +8,24 @@ from __future__ import annotations
 import importlib
 
 _CONSOLE = {
-    **dict.fromkeys((
-        "inputVolumeOf", "isOverlay", "jumpToPeak", "peakWorld", "resultOf", "setColorMap", "setOpacity", "setThreshold",
-        "showLegend", "showOverlay", "thresholdOf",
-    ), "node"),
+    **dict.fromkeys(
+        (
+            "inputVolumeOf",
+            "isOverlay",
+            "jumpToPeak",
+            "peakWorld",
+            "resultOf",
+            "setColorMap",
+            "setOpacity",
+            "setThreshold",
+            "showLegend",
+            "showOverlay",
+            "thresholdOf",
+        ),
+        "node",
+    ),
     "showFieldOfView": "field_of_view_segmentation",
-}  # fmt: skip
+}
 """Where each lies; loaded when it is asked for, so that this package costs nothing."""
 
 __all__ = sorted(_CONSOLE)

@@ -10,13 +10,12 @@ from vtk.util import numpy_support
 
 from ...contract.errors import PlacementError
 from ...contract.field_of_view import Region
-from .node import inputVolumeOf, resultOf
 from ..figure.picture import SEEN
 from ..io.volumes import affineFromNode
+from .node import inputVolumeOf, resultOf
 
 ROLE = "CAMOverlay.FieldOfView"
 """Node reference from the overlay to its field of view."""
-
 
 
 def showFieldOfView(overlayNode: slicer.vtkMRMLScalarVolumeNode, visible: bool = True):
@@ -27,7 +26,8 @@ def showFieldOfView(overlayNode: slicer.vtkMRMLScalarVolumeNode, visible: bool =
         None where it was never shown and shall not be.
 
     Raises:
-        PlacementError: the overlay carries no report, its input volume has left the scene, or no planes bound the region.
+        PlacementError: the overlay carries no report, its input volume has left the scene, or no planes bound the
+            region.
     """
     node = overlayNode.GetNodeReference(ROLE)
     if node is None and visible:
@@ -41,13 +41,15 @@ def _makeSegmentation(overlayNode: slicer.vtkMRMLScalarVolumeNode):
     result, inputVolume = resultOf(overlayNode), inputVolumeOf(overlayNode)
     if result is None or inputVolume is None:
         raise PlacementError(
-            f"The field of view of {overlayNode.GetName()!r} is not known: it is no heatmap of this module, or its input "
+            f"The field of view of {overlayNode.GetName()!r} is not known: it is no heatmap of this module, or its "
+            "input "
             "volume has left the scene. Explain the volume again."
         )
     if result.field_of_view.planes is None:
         raise PlacementError(
             f"What the network saw of {overlayNode.GetName()!r} has no outline that could be drawn: it is "
-            f"{result.field_of_view.share:.0%} of the volume's voxels, in each slice others. Where the heatmap is above 0 "
+            f"{result.field_of_view.share:.0%} of the volume's voxels, in each slice others. Where the heatmap is "
+            "above 0 "
             "was seen."
         )
     shape = inputVolume.GetImageData().GetDimensions()

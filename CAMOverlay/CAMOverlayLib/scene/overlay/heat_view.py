@@ -58,7 +58,10 @@ def _views(overlayNode: Any) -> list[Any]:
     composites = {c.GetLayoutName(): c for c in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene)}
     for view in slicer.util.getNodesByClass("vtkMRMLSliceNode", scene):
         composite = composites.get(view.GetLayoutName())
-        if composite is not None and overlayNode.GetID() in (composite.GetForegroundVolumeID(), composite.GetBackgroundVolumeID()):
+        if composite is not None and overlayNode.GetID() in (
+            composite.GetForegroundVolumeID(),
+            composite.GetBackgroundVolumeID(),
+        ):
             found.append(view)
     mapped = [view for view in found if view.IsMappedInLayout()]
     return mapped or found

@@ -22,10 +22,10 @@ import slicer.util
 from ...contract.errors import VolumeError
 from ...contract.pieces import at_once
 from ...contract.request import Prediction, Result
-from . import colormaps
 from .. import core
-from .report import readReport
 from ..io.volumes import HeatmapImage, importHeatmap, peakIJK, peakKnown, readHeatmap, worldFromIJK
+from . import colormaps
+from .report import readReport
 
 OPACITY = 0.5
 """Opacity of the overlay over the input volume, at first."""

@@ -6,7 +6,8 @@ from typing import Any
 
 import slicer
 
-from . import colormaps, node as overlay
+from . import colormaps
+from . import node as overlay
 
 STRONGEST = 0.6
 """Opacity of the strongest evidence: enough to see its shape, and what lies behind it."""
@@ -49,7 +50,9 @@ def update(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> None:
     """Bring colours and threshold of a rendered overlay to what the slice views show."""
     logic = _logic()
     display = logic.GetFirstVolumeRenderingDisplayNode(overlayNode) if logic else None
-    volumeProperty = display.GetVolumePropertyNode().GetVolumeProperty() if display and display.GetVolumePropertyNode() else None
+    volumeProperty = (
+        display.GetVolumePropertyNode().GetVolumeProperty() if display and display.GetVolumePropertyNode() else None
+    )
     colorNode = overlay.ensureDisplay(overlayNode).GetColorNode()
     if volumeProperty is None or colorNode is None or colorNode.GetLookupTable() is None:
         return

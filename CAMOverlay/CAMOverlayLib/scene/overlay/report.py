@@ -12,7 +12,7 @@ import math
 import types
 import typing
 from dataclasses import MISSING, fields, is_dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from ...contract.request import FORMER_VERDICTS, VERDICTS, Result
@@ -44,7 +44,7 @@ def readReport(text: str) -> Result | None:
         _require(Result, result)
         _requireSense(result)
         result.to_json().encode()  # what "\ud800" stands for is found only here
-    except Exception:  # whatever the records' own constructors make of it: the text decides, and it may be anything
+    except Exception:  # whatever the records' own constructors make of it: the text decides, and it may be anything  # noqa: BLE001
         return None
     return result
 
@@ -99,7 +99,7 @@ def _neutral(name: str, hint: Any) -> Any:
     return {bool: False, int: 0, float: 0.0, str: "", dict: {}}.get(origin or hint)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
@@ -138,9 +138,8 @@ def _require(hint: Any, value: Any) -> None:
     elif hint is int:
         if type(value) is not int or abs(value) >= 1 << 63:
             raise TypeError(hint)
-    elif hint in (str, bool, type(None)):
-        if type(value) is not hint:
-            raise TypeError(hint)
+    elif hint in (str, bool, type(None)) and type(value) is not hint:
+        raise TypeError(hint)
 
 
 def _requireOneOf(hints: tuple[Any, ...], value: Any) -> None:
