@@ -6,6 +6,7 @@ torch nor slicer.
 """
 
 __version__ = "0.1.0"
+__all__ = ["explain"]  # noqa: F822  loaded when it is asked for
 
 
 def __getattr__(name: str):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..contract.methods import CATALOGUE
 from ..contract.options import Options
 from ..contract.records import absolute
 from ..contract.request import STAGES, Progress, Result
@@ -267,10 +268,9 @@ def _print_layers(bundle: Bundle) -> None:
 
 
 def _print_methods() -> None:
-    from ..engine.methods import METHODS
 
     print("methods")
-    for method in METHODS.values():
+    for method in CATALOGUE.values():
         print(f"  {method.name:20s} {method.description}")
 
 

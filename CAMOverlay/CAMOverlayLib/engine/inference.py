@@ -54,7 +54,8 @@ class FullImageInference:
 
     def __init__(self, network: nn.Module, image: Tensor, keep: bool = True) -> None:
         self.network, self.image = network, image
-        self._keep, self._pass = keep, None
+        self._keep = keep
+        self._pass: ForwardPass | None = None
 
     @property
     def sample(self) -> Tensor:
@@ -176,7 +177,7 @@ class SlidingWindowInference:
         return AttributionMap(values.clamp(min=0), tuple(activation), tuple(stride))
 
     def _objective(self, method: Method, prediction: Prediction, objective: Objective) -> Objective:
-        """The goal as the method has it, decided once on the answer for the whole and not in each window."""
+        """The objective as the method has it, decided once on the answer for the whole and not in each window."""
         if self._output is None:
             return objective
         return method.objective(
@@ -295,6 +296,7 @@ class _WindowRun:
         (layer,) = self._layers
         activation = case.forward.activations[layer].detach()
         gradient = case.gradients()[layer] if self._method.of_target else None
+        assert self._method.channels is not None  # only a method that weighs channels gathers
         self._sums = self._sums + self._method.channels.sums(activation, gradient)
         self._gathered += 1
         self._measure(case.forward, image, activation[0, 0])
@@ -319,6 +321,7 @@ class _WindowRun:
             forward = forward_to_layers(self._network, image, self._layers)
             activation = forward.activations[layer].detach()
         places = self._gathered * math.prod(self.coarse)
+        assert self._method.channels is not None
         weights = self._method.channels.weights(self._sums, places).to(activation)
         return self._on_window(weighted_sum(weights, activation).float(), window, nearest)
 

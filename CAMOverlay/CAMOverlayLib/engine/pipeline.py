@@ -81,7 +81,8 @@ def explain_model(
     Raises:
         CAMOverlayError: one of its kinds.
     """
-    method, nearest, masks = find_method(request.method), request.nearest, {}
+    method, nearest = find_method(request.method), request.nearest
+    masks: dict = {}
     check_early(request.target, model.info.classes, volumes[0].array.shape[:3], masks)
 
     with clock.stage("preprocess") as step:

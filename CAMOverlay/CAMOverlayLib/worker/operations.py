@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from ..contract.methods import CATALOGUE
 from ..contract.request import Progress, Request
 
 ReportProgress = Callable[[Progress], None]
@@ -108,12 +109,7 @@ class Operations:
     @staticmethod
     def methods() -> list[dict[str, Any]]:
         """Every method in the order in which to offer them."""
-        from ..engine.methods import METHODS
-
-        return [
-            {"name": m.name, "title": m.title, "paper": m.paper, "description": m.description, "long": m.long}
-            for m in METHODS.values()
-        ]
+        return [asdict(method) for method in CATALOGUE.values()]
 
     def versions(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
         """Versions of everything that takes part in the numbers. Asking for them tells whether a Python will do."""

@@ -182,7 +182,7 @@ def test_a_network_without_extent_says_so():
 
 def test_methods_are_found_however_they_are_written():
     assert {find_method(n).name for n in ("gradcam", "Grad-CAM", "grad_cam")} == {"gradcam"}
-    assert all("http" in m.paper for m in METHODS.values())
+    assert all("http" in m.info.paper for m in METHODS.values())
     with pytest.raises(MethodError, match="no method 'gradcamm'.*Did you mean 'gradcam'"):
         find_method("gradcamm")
 

@@ -301,7 +301,7 @@ def test_library_methods_give_maps_and_leave_the_network_as_it_was(name):
     assert not torch.allclose(*maps)
     torch.testing.assert_close(method.compute(case_of(net, image, layers, 1)), maps[1])  # the same every time
     numbers = [n / count for n, count, _ in events[: len(events) // 2]]
-    assert numbers == sorted(numbers) and (len(numbers) > 10) == method.long
+    assert numbers == sorted(numbers) and (len(numbers) > 10) == method.info.long
     after = snapshot(net)
     assert all(torch.equal(before[0][k], after[0][k]) for k in before[0])
     assert [x[:2] for x in before[1]] == [x[:2] for x in after[1]] and before[2] == after[2]
@@ -375,5 +375,5 @@ def test_a_missing_package_is_answered_with_the_remedy(name, package, monkeypatc
 def test_every_method_says_what_it_is():
     assert next(iter(METHODS)) == "gradcam" and len(METHODS) == 14
     for name, method in METHODS.items():
-        assert name == method.name and "http" in method.paper and method.description.endswith(".")
+        assert name == method.name and "http" in method.info.paper and method.info.description.endswith(".")
         assert find_method(method.name.upper()) is find_method(method.title) is method

@@ -155,22 +155,3 @@ def test_the_designer_file_uses_only_what_slicer_has():
 )
 def test_the_reader_finds_what_is_wrong(code, problem):
     assert problems(code) == [problem]
-
-
-def test_what_is_said_of_each_method_is_the_engines():
-    from CAMOverlayLib.engine.methods import METHODS as engine
-    from CAMOverlayLib.panel.method_tips import METHOD_TIPS
-
-    assert {method.name: (method.description, method.paper) for method in engine.values()} == METHOD_TIPS
-
-
-def test_the_method_list_is_the_engines():
-    from CAMOverlayLib.engine.methods import METHODS as engine
-
-    tree = ast.parse((ROOT / "CAMOverlayLib" / "panel" / "sections" / "explain.py").read_text(encoding="utf-8"))
-    listed = next(
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "METHODS"
-    )
-    assert listed == {method.name: method.title for method in engine.values()}

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from .mutual_information import AXES, SamplePoints, margin
 
+Three = Sequence[float] | np.ndarray
+
 SHIFTS = (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24)
 """In voxels of whichever grid is coarser: below one, a shift is not visible."""
 TURNS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 60, 120, 180)
@@ -68,9 +70,7 @@ class Space:
         self.unit = float(min((self.step[a] for a in self.axes), default=1.0))
         self.planes = [a for a in range(3) if all(b == a or self.shape[b] > 1 for b in range(3))]
 
-    def matrix(
-        self, shift: Sequence[float], turn: Sequence[float], zoom: Sequence[float], shear: Sequence[float] = (0, 0, 0)
-    ) -> np.ndarray:
+    def matrix(self, shift: Three, turn: Three, zoom: Three, shear: Three = (0, 0, 0)) -> np.ndarray:
         """Shift in mm, turns about the axes in degrees, zooms and shears in per cent, as a map of voxel indices."""
         linear = rotation(*turn) @ np.diag(1 + np.asarray(zoom, dtype=float) / 100)
         skew = np.eye(3)

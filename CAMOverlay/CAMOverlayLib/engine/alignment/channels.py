@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -76,7 +77,7 @@ def examine_all(claims: list[Claim], points: int, named: bool = False) -> Alignm
     verified = [a for a, full in found if a.verdict == "verified" and full]
     if not verified:
         return found[0][0]
-    worst = {}
+    worst: dict[str, Any] = {}
     for name in ("shift_mm", "turn_degrees", "zoom_percent", "parts_mm"):
         values = [getattr(a, name) for a in verified]
         worst[name] = None if None in values else max(values)

@@ -339,7 +339,7 @@ def estimate_shift(image: Tensor, origin: Tensor, tracked: np.ndarray, kind: str
     return CandidatePose(words, kind if any(offset) else "in place", tracked @ _translation(shift))
 
 
-def _translation(offset: Sequence[float]) -> np.ndarray:
+def _translation(offset: Sequence[float] | np.ndarray) -> np.ndarray:
     shift = np.eye(4)
     shift[:3, 3] = offset
     return shift

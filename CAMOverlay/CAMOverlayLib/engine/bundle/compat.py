@@ -220,4 +220,4 @@ def _exchange(old: Any, new: Any) -> None:
     """Every module that took torch's function by its name gets the other one."""
     for module in list(sys.modules.values()):
         if getattr(module, "__dict__", {}).get("load_state_dict_from_url") is old:
-            module.load_state_dict_from_url = new
+            module.__dict__["load_state_dict_from_url"] = new

@@ -21,7 +21,8 @@ import torch
 from monai.data.meta_obj import get_track_meta, set_track_meta
 from torch.nn.modules import module as modules
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _homes: set[str] = set()
 """Where bundles were, each path with a separator at its end."""

@@ -105,7 +105,7 @@ def advice(transform: Any, cause: BaseException, image: Any, keys: Sequence[str]
     """
     name = type(transform).__name__
     wanted = cause.args[0] if isinstance(cause, KeyError) and cause.args else None
-    if wanted in keys and wanted not in given:
+    if isinstance(wanted, str) and wanted in keys and wanted not in given:
         number = list(keys).index(wanted) + 1
         what = (
             "a label mask on the same grid"

@@ -429,11 +429,12 @@ def _spatial_shape(model: ModelDescription) -> list[int | str]:
     size, dimensions = arguments.get("img_size"), arguments.get("spatial_dims")
     if isinstance(arguments.get("in_shape"), (list, tuple)):
         size = arguments["in_shape"][1:]
-    if _is_count(size) and _is_count(dimensions):
+    if isinstance(size, int) and isinstance(dimensions, int) and _is_count(size) and _is_count(dimensions):
         size = [size] * dimensions
     if not isinstance(size, (list, tuple)) or not all(map(_is_count, size)):
         size = model.window
-    return list(size) or ["*"] * (dimensions if _is_count(dimensions) else 0)
+    axes: list[int | str] = ["*"] * (dimensions if isinstance(dimensions, int) and _is_count(dimensions) else 0)
+    return list(size) or axes
 
 
 def _channel_def(names: tuple[str, ...], count: int | None, otherwise: str) -> dict[str, str]:
@@ -455,8 +456,8 @@ def _version(package: str) -> str:
 def _origin(model: ModelDescription) -> str:
     """What the bundle was made of, without the folders of the machine where that was."""
     weights = f"the weights {Path(model.weights).name}" if model.weights is not None else "no trained weights"
-    named = model.preprocessing is not None
-    chain = f"the transforms of {Path(model.preprocessing).name}" if named else "assumed transforms"
+    given = model.preprocessing
+    chain = f"the transforms of {Path(given).name}" if given is not None else "assumed transforms"
     network = f"{Path(m['file']).name}:{m['name']}" if (m := _IN_FILE.fullmatch(model.network)) else model.network
     return f"{network} with {weights} and {chain}"
 

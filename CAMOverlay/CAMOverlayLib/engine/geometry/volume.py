@@ -223,5 +223,6 @@ def save_array(array: np.ndarray, affine: np.ndarray, name: str, path: Path | st
     return VolumeFile(str(path), affine_rows(affine), name)
 
 
-def affine_rows(affine) -> Affine:
-    return tuple(tuple(float(x) for x in row) for row in np.asarray(affine))  # type: ignore[return-value]
+def affine_rows(affine: Any) -> Affine:
+    rows = np.asarray(affine, dtype=float)
+    return tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in rows)

@@ -1,65 +1,17 @@
-"""The methods by name. A new one is a file here that ends in a ``METHOD``, and its name in the list below."""
+"""The methods by name: for each entry of ``contract/methods.py`` the file here of that name, with its ``METHOD``."""
 
 from __future__ import annotations
 
-import difflib
+import importlib
 
-from ...contract.errors import MethodError
-from . import (
-    eigencam,
-    finercam,
-    gradcam,
-    gradcampp,
-    guidedbackprop,
-    hirescam,
-    integratedgradients,
-    layercam,
-    occlusion,
-    refined,
-    saliency,
-    scorecam,
-    smoothgrad,
-    xgradcam,
-)
+from ...contract.methods import CATALOGUE, find_method_info
 from .method import Case, Method
 
-METHODS: dict[str, Method] = {
-    module.METHOD.name: module.METHOD
-    for module in (
-        gradcam,
-        refined,
-        hirescam,
-        layercam,
-        gradcampp,
-        xgradcam,
-        finercam,
-        eigencam,
-        scorecam,
-        saliency,
-        smoothgrad,
-        guidedbackprop,
-        integratedgradients,
-        occlusion,
-    )
-}
+METHODS: dict[str, Method] = {name: importlib.import_module(f"{__name__}.{name}").METHOD for name in CATALOGUE}
 
 __all__ = ["METHODS", "Case", "Method", "find_method"]
 
 
 def find_method(name: str) -> Method:
-    """The method of this name or title, written any way (``gradcam``, ``Grad-CAM``, ``Grad-CAM++``).
-
-    Raises:
-        MethodError: no such method; the names there are, are in the message.
-    """
-    plain = _plain(name)
-    for method in METHODS.values():
-        if plain in (method.name, _plain(method.title)):
-            return method
-    near = difflib.get_close_matches(plain, METHODS, n=1)
-    hint = f" Did you mean '{near[0]}'?" if near else ""
-    raise MethodError(f"There is no method '{name}'; there are {', '.join(METHODS)}.{hint}")
-
-
-def _plain(name: str) -> str:
-    return "".join(c for c in name.casefold().replace("++", "pp") if c.isalnum())
+    """As :func:`CAMOverlayLib.contract.methods.find_method_info`, with what it computes."""
+    return METHODS[find_method_info(name).name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...contract.methods import CATALOGUE
 from .method import Case, ChannelWeights, Method
 
 
@@ -48,10 +49,7 @@ def _compute(case: Case) -> Tensor:
 
 
 METHOD = Method(
-    "eigencam",
-    "Eigen-CAM",
-    "Muhammad and Yeasin 2020, https://arxiv.org/abs/2008.00299",
-    "What the layer's channels have in common; the same map for every class.",
+    CATALOGUE["eigencam"],
     _compute,
     of_target=False,
     channels=ChannelWeights(_gram, _direction),

@@ -7,6 +7,7 @@ import dataclasses
 from torch import Tensor
 
 from ...contract.errors import MethodError
+from ...contract.methods import CATALOGUE
 from ..target.targets import Objective
 from .gradcam import METHOD as GRADCAM
 from .method import Case, Method
@@ -47,10 +48,7 @@ def _value(objective: Objective, index: int, output: Tensor) -> float:
 
 
 METHOD = Method(
-    "finercam",
-    "Finer-CAM",
-    "Zhang et al. 2025, https://arxiv.org/abs/2501.11309",
-    "Grad-CAM of the target minus 0.6 times the class most like it: what tells the two apart.",
+    CATALOGUE["finercam"],
     _compute,
     channels=GRADCAM.channels,
     objective=finer,

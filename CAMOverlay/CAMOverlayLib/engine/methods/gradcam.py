@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ...contract.methods import CATALOGUE
 from .method import ChannelWeights, at_layer
 
 
@@ -24,11 +25,13 @@ def weighted_sum(weights: Tensor, activation: Tensor) -> Tensor:
     return (weights.view(-1, *[1] * (activation.ndim - 2)) * activation[0]).sum(0).relu()
 
 
+def _summed_gradient(activation: Tensor, gradient: Tensor | None) -> Tensor:
+    assert gradient is not None  # the method is one of a target
+    return gradient.flatten(2).sum(2)[0]
+
+
 METHOD = at_layer(
-    "gradcam",
-    "Grad-CAM",
-    "Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391",
-    "Channels of the layer, each weighted by how much the target rises with it on average; as coarse as the layer.",
+    CATALOGUE["gradcam"],
     grad_cam,
-    ChannelWeights(lambda activation, gradient: gradient.flatten(2).sum(2)[0], lambda sums, places: sums / places),
+    ChannelWeights(_summed_gradient, lambda sums, places: sums / places),
 )

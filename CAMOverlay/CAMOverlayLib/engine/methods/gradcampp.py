@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...contract.methods import CATALOGUE
 from .gradcam import weighted_sum
 from .method import ChannelWeights, at_layer
 
@@ -34,10 +35,7 @@ def _sums(activation: Tensor, gradient: Tensor) -> Tensor:
 
 
 METHOD = at_layer(
-    "gradcampp",
-    "Grad-CAM++",
-    "Chattopadhyay et al. 2018, https://arxiv.org/abs/1710.11063",
-    "Grad-CAM with weights that let several or small objects of one class count alike.",
+    CATALOGUE["gradcampp"],
     grad_cam_pp,
     ChannelWeights(_sums, lambda sums, places: sums),
 )

@@ -7,10 +7,11 @@ import warnings
 from torch import Tensor, nn
 
 from ...contract.errors import MethodError
+from ...contract.methods import CATALOGUE
 from .method import Case, Method, library, no_layer
 from .scored import scored
 
-TITLE = "Guided backpropagation"
+TITLE = CATALOGUE["guidedbackprop"].title
 
 
 def _compute(case: Case) -> Tensor:
@@ -32,10 +33,7 @@ def _compute(case: Case) -> Tensor:
 
 
 METHOD = Method(
-    "guidedbackprop",
-    TITLE,
-    "Springenberg et al. 2015, https://arxiv.org/abs/1412.6806",
-    "Saliency that only follows what excites; crisp edges, but hardly different from class to class.",
+    CATALOGUE["guidedbackprop"],
     _compute,
     layers=no_layer,
 )

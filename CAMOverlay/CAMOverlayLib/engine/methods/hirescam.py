@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ...contract.methods import CATALOGUE
 from .method import at_layer
 
 
@@ -20,9 +21,6 @@ def hires_cam(activation: Tensor, gradient: Tensor) -> Tensor:
 
 
 METHOD = at_layer(
-    "hirescam",
-    "HiResCAM",
-    "Draelos and Carin 2020, https://arxiv.org/abs/2011.08891",
-    "Activation times gradient at every place: what each place adds to the target; also sensible at early layers.",
+    CATALOGUE["hirescam"],
     hires_cam,
 )

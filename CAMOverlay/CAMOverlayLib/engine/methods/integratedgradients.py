@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ...contract.methods import CATALOGUE
 from .method import Case, Method, library, no_layer
 from .scored import scored
 
-TITLE = "Integrated gradients"
+TITLE = CATALOGUE["integratedgradients"].title
 STEPS = 32
 
 
@@ -24,11 +25,7 @@ def _compute(case: Case) -> Tensor:
 
 
 METHOD = Method(
-    "integratedgradients",
-    TITLE,
-    "Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365",
-    "What each voxel adds to the target on the way from an empty image to this one.",
+    CATALOGUE["integratedgradients"],
     _compute,
     layers=no_layer,
-    long=True,
 )

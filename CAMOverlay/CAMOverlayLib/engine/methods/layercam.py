@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ...contract.methods import CATALOGUE
 from .method import at_layer
 
 
@@ -20,9 +21,6 @@ def layer_cam(activation: Tensor, gradient: Tensor) -> Tensor:
 
 
 METHOD = at_layer(
-    "layercam",
-    "LayerCAM",
-    "Jiang et al. 2021, https://doi.org/10.1109/TIP.2021.3089943",
-    "Activation times positive gradient at every place; fine detail at early layers, object parts at late ones.",
+    CATALOGUE["layercam"],
     layer_cam,
 )

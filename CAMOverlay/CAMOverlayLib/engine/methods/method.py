@@ -1,5 +1,5 @@
-"""What a method is, and what it is given. A new one is a file here that ends in a ``METHOD``, and a line in the
-list."""
+"""What a method is, and what it is given. A new one is a file here that ends in a ``METHOD``, and its entry in
+``contract/methods.py``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...contract.errors import MethodError
+from ...contract.methods import MethodInfo
 from ...contract.request import Prediction
 from ..network.forward import ForwardPass
 from ..network.layers import Layer, LayerTable
@@ -30,7 +31,7 @@ class Case:
         layers: names of the layers that the method asked for, in the order in which they ran; the last is the chosen
         one.
         prediction: what the network said.
-        goal: the number to explain.
+        objective: the number to explain.
         step: progress of long methods.
     """
 
@@ -43,7 +44,7 @@ class Case:
     step: Step = lambda number, count, words: None
 
     def gradients(self) -> dict[str, Tensor]:
-        """Of the goal, at every layer of the case, 1×C×spatial."""
+        """Of the objective, at every layer of the case, 1×C×spatial."""
         with torch.inference_mode(False), torch.enable_grad():  # the caller's own mode may be off
             return self.forward.gradients(self.objective(self.forward.output).sum(), self.layers)
 
@@ -78,40 +79,37 @@ class Method:
     """A way to make a map.
 
     Attributes:
-        name: what a user types.
-        title: what a user reads.
-        paper: authors, year, address.
-        description: in one sentence what the map shows, for a tooltip.
+        info: what a user is told of it.
         compute: from a case to a map ≥ 0 of shape spatial, higher meaning more evidence for the target; on the grid of
             the last layer it asked for, the finest of them, or the network's input.
         layers: which layers it needs, of the table and the chosen one.
-        long: many passes through the network; reports its progress.
         of_target: the map is of the target; False where it is the same for every target.
         weigh: of those that need no more than one layer's activation and gradient, both 1×C×spatial: these to the map.
         channels: of those whose map is a weighted sum of one layer's channels: how these are weighed.
-        goal: the number that the method explains, where it is not the goal as it was asked for.
+        objective: the number that the method explains, where it is not the one that was asked for.
     """
 
-    name: str
-    title: str
-    paper: str
-    description: str
+    info: MethodInfo
     compute: Callable[[Case], Tensor]
     layers: Callable[[LayerTable, Layer], tuple[str, ...]] = the_layer
-    long: bool = False
     of_target: bool = True
     weigh: Callable[[Tensor, Tensor], Tensor] | None = None
     channels: ChannelWeights | None = None
     objective: Callable[[Case], Objective] = lambda case: case.objective
 
+    @property
+    def name(self) -> str:
+        """What a user types."""
+        return self.info.name
+
+    @property
+    def title(self) -> str:
+        """What a user reads."""
+        return self.info.title
+
 
 def at_layer(
-    name: str,
-    title: str,
-    paper: str,
-    description: str,
-    weigh: Callable[[Tensor, Tensor], Tensor],
-    channels: ChannelWeights | None = None,
+    info: MethodInfo, weigh: Callable[[Tensor, Tensor], Tensor], channels: ChannelWeights | None = None
 ) -> Method:
     """A method that makes one layer's activation and gradient, both 1×C×spatial, into a map."""
 
@@ -119,7 +117,7 @@ def at_layer(
         (layer,) = case.layers
         return weigh(case.forward.activations[layer].detach(), case.gradients()[layer])
 
-    return Method(name, title, paper, description, compute, weigh=weigh, channels=channels)
+    return Method(info, compute, weigh=weigh, channels=channels)
 
 
 def library(package: str, module: str, title: str) -> Any:

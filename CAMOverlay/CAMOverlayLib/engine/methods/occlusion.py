@@ -8,6 +8,7 @@ import torch
 from monai.visualize import OcclusionSensitivity
 from torch import Tensor
 
+from ...contract.methods import CATALOGUE
 from ..bundle.compiled import is_compiled
 from .method import Case, Method, no_layer
 from .scored import scored
@@ -55,11 +56,7 @@ class _Shifted(torch.nn.Module):
 
 
 METHOD = Method(
-    "occlusion",
-    "Occlusion sensitivity",
-    "Zeiler and Fergus 2014, https://arxiv.org/abs/1311.2901",
-    "How far the target falls when a box there is faded out; slow, and needs no gradient.",
+    CATALOGUE["occlusion"],
     _compute,
     layers=no_layer,
-    long=True,
 )

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, interpolate
 
+from ...contract.methods import CATALOGUE
 from ..network.forward import INPUT
 from ..network.layers import Layer, LayerTable
 from .layercam import layer_cam
@@ -96,10 +97,7 @@ def _compute(case: Case) -> Tensor:
 
 
 METHOD = Method(
-    "refined",
-    "Refined (all resolutions)",
-    "after Jiang et al. 2021, https://doi.org/10.1109/TIP.2021.3089943, and Refine-CAM, https://arxiv.org/abs/2605.14641",
-    "Product of the maps of all resolutions and of the input, from one pass: sharp, and dark where one finds nothing.",
+    CATALOGUE["refined"],
     _compute,
     layers=stages_to,
 )

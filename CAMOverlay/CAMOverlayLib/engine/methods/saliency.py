@@ -5,6 +5,7 @@ from __future__ import annotations
 from monai.visualize import VanillaGrad
 from torch import Tensor
 
+from ...contract.methods import CATALOGUE
 from .method import Case, Method, no_layer
 from .scored import scored
 
@@ -16,10 +17,7 @@ def _compute(case: Case) -> Tensor:
 
 
 METHOD = Method(
-    "saliency",
-    "Saliency",
-    "Simonyan et al. 2014, https://arxiv.org/abs/1312.6034",
-    "How strongly the target reacts to each voxel of the input, up or down; sharp and noisy.",
+    CATALOGUE["saliency"],
     _compute,
     layers=no_layer,
 )

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ...contract.methods import CATALOGUE
 from ..network.forward import first_tensor
 from .method import Case, Method, library
 from .scored import scored
 
-TITLE = "Score-CAM"
+TITLE = CATALOGUE["scorecam"].title
 
 
 def _compute(case: Case) -> Tensor:
@@ -33,10 +34,6 @@ def _compute(case: Case) -> Tensor:
 
 
 METHOD = Method(
-    "scorecam",
-    TITLE,
-    "Wang et al. 2020, https://arxiv.org/abs/1910.01279",
-    "Channels of the layer, each weighted by what the target becomes if only its places are shown; slow, no gradient.",
+    CATALOGUE["scorecam"],
     _compute,
-    long=True,
 )

@@ -13,7 +13,7 @@ from .method import Case
 
 
 class Scored(nn.Module):
-    """B×C×spatial → B×1, the goal of each image of the batch.
+    """B×C×spatial → B×1, the objective of each image of the batch.
 
     Args:
         case: what to explain.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from monai.visualize import SmoothGrad
 from torch import Tensor
 
+from ...contract.methods import CATALOGUE
 from .method import Case, Method, no_layer
 from .scored import scored
 
@@ -21,11 +22,7 @@ def _compute(case: Case) -> Tensor:
 
 
 METHOD = Method(
-    "smoothgrad",
-    "SmoothGrad",
-    "Smilkov et al. 2017, https://arxiv.org/abs/1706.03825",
-    f"Saliency averaged over {SAMPLES} noisy copies of the input: the same with less noise.",
+    CATALOGUE["smoothgrad"],
     _compute,
     layers=no_layer,
-    long=True,
 )

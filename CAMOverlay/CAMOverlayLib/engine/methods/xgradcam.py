@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...contract.methods import CATALOGUE
 from .gradcam import weighted_sum
 from .method import ChannelWeights, at_layer
 
@@ -32,10 +33,7 @@ def _weights(sums: Tensor, places: int = 1) -> Tensor:
 
 
 METHOD = at_layer(
-    "xgradcam",
-    "XGrad-CAM",
-    "Fu et al. 2020, https://arxiv.org/abs/2008.02312",
-    "Grad-CAM with each channel's gradient averaged where the channel is active.",
+    CATALOGUE["xgradcam"],
     xgrad_cam,
     ChannelWeights(_sums, _weights),
 )

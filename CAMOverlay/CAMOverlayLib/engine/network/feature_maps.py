@@ -113,11 +113,11 @@ def _layout(module: nn.Module, tensor: Tensor, size: tuple[int, ...]) -> tuple[s
         grid = last if layout == "channels last" else first
         return (layout, grid, 0) if any(n > 1 for n in grid) else None
     if tensor.ndim == 3:
-        first, last = token_grid(shape[1], size), token_grid(shape[2], size)
+        inner, outer = token_grid(shape[1], size), token_grid(shape[2], size)
         bound = any(_width(m) == shape[2] for m in (module, *module.children()))  # the last axis is the channels
-        if last and not bound and (first is None or _unevenness(last[0], size) < _unevenness(first[0], size)):
-            return "tokens last", *last
-        return ("tokens", *first) if first else None
+        if outer and not bound and (inner is None or _unevenness(outer[0], size) < _unevenness(inner[0], size)):
+            return "tokens last", *outer
+        return ("tokens", *inner) if inner else None
     return None
 
 

@@ -85,7 +85,7 @@ class ReceptiveFields(TorchDispatchMode):
             kernel = arguments[1]
             stride = arguments[2] if len(arguments) > 2 and arguments[2] else kernel
             return _widened(field, kernel, stride, (1,) * self._axes)
-        if name.startswith("upsample"):
+        if name.startswith("upsample") and first is not None:
             ratio = [n / m for n, m in zip(first.shape[2:], arguments[0].shape[2:], strict=True)]
             near = 0 if "nearest" in name else 1
             size = tuple(s + near * t for s, t in zip(field.size, field.step))

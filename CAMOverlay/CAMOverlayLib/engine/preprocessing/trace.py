@@ -485,7 +485,7 @@ def _same_box(shape: tuple[int, ...], one: np.ndarray, other: np.ndarray) -> boo
     apart."""
     ends = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*(np.array(shape) - 1), 1]
     corners = [sorted(map(tuple, np.round((m @ ends.T)[:3].T, 2) + 0.0)) for m in (one, other)]
-    return bool(np.allclose(*corners, atol=0.05))
+    return bool(np.allclose(corners[0], corners[1], atol=0.05))
 
 
 def _records(image: MetaTensor | None) -> int:

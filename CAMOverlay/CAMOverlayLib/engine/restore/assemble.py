@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...contract.errors import PlacementError
-from ...contract.field_of_view import Slab
+from ...contract.field_of_view import Slab, Unbounded
 from ...contract.peaks import peak_of
 from ...contract.request import FieldOfView, Placement
 from ..geometry.slice_stack import Stack
@@ -76,7 +76,7 @@ def assemble(
         return _normalised(placed.array, placement, field_of_view, prepared.volume)
     array = np.zeros(prepared.volume.shape, dtype=np.float32, order="F")
     target = stack.view(array)
-    hottest = max(range(len(heats)), key=lambda n: float(heats[n].max()) if heats[n] is not None else -1.0)
+    hottest = max(range(len(heats)), key=lambda n: _largest(heats[n]))
     shares, placements, fields = [], {}, []
     for number, (trace, plan, heat) in enumerate(zip(prepared.traces, plans, heats, strict=True)):
         step(number, len(heats), f"picture {number + 1} of {len(heats)}")
@@ -118,16 +118,21 @@ def _normalised(array: np.ndarray, placement: Placement, field_of_view: FieldOfV
     return VolumeHeatmap(array, placement, field_of_view, scale)
 
 
+def _largest(heat: Tensor | None) -> float:
+    return -1.0 if heat is None else float(heat.max())
+
+
 def _common_planes(placed: Sequence[MappedHeatmap], stack: Stack) -> tuple[tuple[float, ...], ...] | None:
     """The planes of all pictures in voxel indices of the volume; None where they are not the same for all."""
-    found_of = [p.region.planes for p in placed]
-    first = found_of[0]
-    if any(planes is None for planes in found_of):
+    found_of = [p.region.planes for p in placed if p.region.planes is not None]
+    region = placed[0].region
+    if len(found_of) < len(placed) or isinstance(region, Unbounded):
         return None
+    first = found_of[0]
     if any(len(planes) != len(first) or not np.allclose(planes, first) for planes in found_of[1:]):
         return None
     found = []
-    for slab in placed[0].region.slabs:
+    for slab in region.slabs:
         normal, offset = slab.normal @ stack.to_stack[:3, :3], float(slab.normal @ stack.to_stack[:3, 3])
         moved = Slab(normal, slab.low - offset, slab.high - offset)
         if abs(slab.normal[2]) < 1e-6 * np.abs(slab.normal).max():  # across the stack every slice was seen

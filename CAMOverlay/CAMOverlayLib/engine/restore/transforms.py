@@ -51,9 +51,11 @@ def place_by_operations(
     evidence = float(on_input.max()) > 0
     restored = invert_chain(on_input, trace, affine_holds)
     array = np.asfortranarray(trace.as_3d(restored)[0].float().cpu().numpy())
+    region: Region | Unbounded
     if affine_holds:
-        region = field_of_view(trace)
-        region.clear_outside(array)
+        seen_region = field_of_view(trace)
+        seen_region.clear_outside(array)
+        region = seen_region
     else:
         ones = as_network_input(torch.ones(1, *trace.input_grid.shape), trace)
         seen = trace.as_3d(invert_chain(ones, trace, lazily=False))[0].numpy() > 0.5

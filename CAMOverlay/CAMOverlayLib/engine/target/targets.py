@@ -142,7 +142,8 @@ def parse_target(wanted: int | str | TargetSpec | None, prediction: Prediction) 
     if spec.minus is not None:
         spec = dataclasses.replace(spec, minus=choose_target(spec.minus, prediction))
         if spec.minus == spec.output:
-            raise TargetError(f"The target is '{prediction.classes[spec.minus]}' minus itself. Give two classes.")
+            name = prediction.classes[choose_target(spec.minus, prediction)]
+            raise TargetError(f"The target is '{name}' minus itself. Give two classes.")
     return spec
 
 
@@ -202,9 +203,10 @@ def choose_target(wanted: int | str | None, prediction: Prediction) -> int:
         if not 0 <= index < len(names):
             raise TargetError(f"There is no class {index}; the network has {len(names)}: {listed}.")
         return index
-    matches = _named(wanted, prediction)
+    name = str(wanted)
+    matches = _named(name, prediction)
     if not matches:
-        near = difflib.get_close_matches(wanted.casefold(), [n.casefold() for n in names], n=1, cutoff=0.5)
+        near = difflib.get_close_matches(name.casefold(), [n.casefold() for n in names], n=1, cutoff=0.5)
         hint = f" Did you mean '{near[0]}'?" if near else ""
         raise TargetError(f"There is no class '{wanted}'; the network has {listed}.{hint}")
     return matches[0]
@@ -376,6 +378,7 @@ def build_objective(
         NotSeenError: the place is outside what the network saw, or no voxel is predicted so and none may stand in.
     """
     spec = parse_target(wanted, prediction)
+    minus = None if spec.minus is None else choose_target(spec.minus, prediction)
     placed = next((kind for kind in ("mask", "voxel", "ras") if getattr(spec, kind) is not None), None)
     if not is_map(output):
         if placed:
@@ -384,35 +387,38 @@ def build_objective(
                 "Ask for a class only."
             )
         index = choose_target(spec.output, prediction)
-        return _objective(index, spec.minus, None, "", prediction)
+        return _objective(index, minus, None, "", prediction)
     if placed is None:
         return _over_prediction(output, spec, prediction, stand_in)
     if places is None:
         raise TargetError(f"A {placed} cannot be found in the network's output here. Ask for a class only.")
     shape = tuple(output.shape[2:])
     if placed == "mask":
+        assert spec.mask is not None
         where = places.of_mask(spec.mask, shape)
         words = f" over the {int(where.sum())} voxels of mask '{_mask_name(spec.mask)}'"
         index = _class_in(output, where, spec.output, prediction)
     else:
-        where, words = places.of_voxel(spec.voxel, shape) if placed == "voxel" else places.of_point(spec.ras, shape)
+        assert spec.voxel is not None or spec.ras is not None
+        where, words = (
+            places.of_voxel(spec.voxel, shape) if spec.voxel is not None else places.of_point(spec.ras or (), shape)
+        )
         index = _class_in(output, where, spec.output, prediction)
-    return _objective(index, spec.minus, where, words, prediction)
+    return _objective(index, minus, where, words, prediction)
 
 
 def _over_prediction(output: Tensor, spec: TargetSpec, prediction: Prediction, stand_in: bool) -> Objective:
     index = choose_target(spec.output, prediction)
+    minus = None if spec.minus is None else choose_target(spec.minus, prediction)
     name = prediction.classes[index]
     scores = output.detach()
     if prediction.activation == "none":
-        return _objective(
-            index, spec.minus, torch.ones_like(scores[0, 0], dtype=torch.bool), " over all voxels", prediction
-        )
+        return _objective(index, minus, torch.ones_like(scores[0, 0], dtype=torch.bool), " over all voxels", prediction)
     sigmoid = prediction.activation == "sigmoid"
     region = _predicted(scores, index, sigmoid)
     voxels = int(torch.count_nonzero(region))
     if voxels:
-        return _objective(index, spec.minus, region, f" over the {voxels} voxels predicted so", prediction)
+        return _objective(index, minus, region, f" over the {voxels} voxels predicted so", prediction)
     if not stand_in:
         raise NotSeenError(f"No voxel is predicted as '{name}'. Ask for a class that is predicted.")
     probability = _probabilities(scores.float(), sigmoid)[0, index].flatten()
@@ -420,7 +426,7 @@ def _over_prediction(output: Tensor, spec: TargetSpec, prediction: Prediction, s
     region = torch.zeros_like(probability, dtype=torch.bool)
     region[probability.topk(count).indices] = True
     where = f"the {count} voxels where its probability is highest"
-    objective = _objective(index, spec.minus, region.view(scores.shape[2:]), f" over {where}", prediction)
+    objective = _objective(index, minus, region.view(scores.shape[2:]), f" over {where}", prediction)
     warning = f"No voxel is predicted as '{name}'; explained are {where} ({float(probability.max()):.1%} at most)."
     return dataclasses.replace(objective, warnings=(warning,))
 

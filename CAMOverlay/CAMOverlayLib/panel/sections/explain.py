@@ -9,29 +9,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ...contract.methods import CATALOGUE
 from ...worker.interpreter import own_python
 from ..bundle_state import BundleState
-from ..method_tips import METHOD_TIPS
 from ..parameters import PanelParameters
 from .regions import PlaceRows
-
-METHODS = {
-    "gradcam": "Grad-CAM",
-    "refined": "Refined (all resolutions)",
-    "hirescam": "HiResCAM",
-    "layercam": "LayerCAM",
-    "gradcampp": "Grad-CAM++",
-    "xgradcam": "XGrad-CAM",
-    "finercam": "Finer-CAM",
-    "eigencam": "Eigen-CAM",
-    "scorecam": "Score-CAM",
-    "saliency": "Saliency",
-    "smoothgrad": "SmoothGrad",
-    "guidedbackprop": "Guided backpropagation",
-    "integratedgradients": "Integrated gradients",
-    "occlusion": "Occlusion sensitivity",
-}
-"""Every method of the engine by name, with its title; a test compares it with the engine's own."""
 
 PYTHON_KEY = "CAMOverlay/Python"
 
@@ -61,10 +43,10 @@ class ExplainSection:
         self._onChosen, self._onPythonChanged = onChosen, onPythonChanged
         self._parameters: PanelParameters | None = None
         self._filling = False
-        for name, title in METHODS.items():
-            ui.methodSelector.addItem(title, name)
-            description, paper = METHOD_TIPS[name]
-            ui.methodSelector.setItemData(ui.methodSelector.count - 1, f"{description}\n{paper}", qt.Qt.ToolTipRole)
+        for method in CATALOGUE.values():
+            ui.methodSelector.addItem(method.title, method.name)
+            tip = f"{method.description}\n{method.paper}"
+            ui.methodSelector.setItemData(ui.methodSelector.count - 1, tip, qt.Qt.ToolTipRole)
         for name, title in (("auto", _("Automatic")), ("cpu", _("CPU")), ("cuda", _("GPU (CUDA)"))):
             ui.deviceSelector.addItem(title, name)
         ui.slicesSelector.addItem(_("Automatic"), "")
