@@ -6,7 +6,7 @@ torch nor slicer.
 """
 
 __version__ = "0.1.0"
-__all__ = ["explain"]  # noqa: F822  loaded when it is asked for
+__all__ = ["explain"]
 
 
 def __getattr__(name: str):
