@@ -92,7 +92,8 @@ def _outside_slicer() -> tuple[dict[str, str], str]:
     if app is None or not hasattr(app, "startupEnvironment"):
         return dict(os.environ), ""
     startup = app.startupEnvironment()
-    return {str(key): str(startup.value(key)) for key in startup}, str(app.slicerHome)
+    names = startup.keys()  # Qt's is no mapping
+    return {str(key): str(startup.value(key)) for key in names}, str(app.slicerHome)
 
 
 def _inside(entry: str, home: str) -> bool:
