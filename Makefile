@@ -13,7 +13,7 @@ demo: $(VENV)/.core
 	$(VENV)/bin/cam-overlay demo --output $(OUTPUT)
 
 # The gate: format, linter, types (of contract and worker), and the tests that are quick.
-QUICK = $(addprefix Testing/Python/,test_borders.py test_options.py test_request.py test_rooms.py test_bounded.py test_peaks.py engine/test_inverse.py engine/test_layers.py)
+QUICK = $(addprefix Testing/Python/,test_borders.py test_options.py test_request.py test_rooms.py test_run_controller.py test_bounded.py test_peaks.py engine/test_inverse.py)
 check: $(VENV)/.check
 	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/ruff check --quiet .
