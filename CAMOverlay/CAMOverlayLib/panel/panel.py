@@ -1,8 +1,10 @@
-"""The panel: ties the sections to the parameter node, and a press of Apply to a run. Start reading at
+"""The panel: ties the sections to the parameter node, and is the face of the run controller. Start reading at
 :meth:`Panel.apply`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -11,7 +13,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from ..contract.errors import CAMOverlayError, Cancelled, UntrustedBundleError
+from ..contract.errors import UntrustedBundleError
 from ..contract.request import Progress
 from ..logic import OverlayLogic
 from ..scene.overlay import heat_view
@@ -22,6 +24,7 @@ from .dialogs.install import Installer, usesOwnPython
 from .dialogs.zoo import ZooRow
 from .parameters import PanelParameters
 from .remedies import inThePanel
+from .run_controller import RunController
 from .sections.display import DisplaySection
 from .sections.explain import ExplainSection
 from .sections.inputs import InputsSection
@@ -45,17 +48,9 @@ class Panel(VTKObservationMixin):
         self.installer = installer or Installer(self._note)
         self.parameters: PanelParameters | None = None
         self._guiTag: Any = None
-        # Callbacks belong to what they were made for: each start makes a new ticket, and those of an older one are
-        # heard no more. Otherwise the late end of a run that was superseded would end the one that superseded it.
-        self._run: Any = None
-        self._runTicket: object = None
-        self._preparing: object = None
-        self._hashing: trust.Hashing | None = None
-        self._trustedHash: str | None = None
-        self._listing: Any = None
         self._content = ""
         self._notes: list[str] = []
-        self._explained: tuple | None = None
+        self.runs = RunController(self, _Gate(self), _Computation(self), _Words())
         self.inputs = InputsSection(ui, self._onBundle, self._update)
         self.explain = ExplainSection(ui, self._onChosen, self._updateApply, self._onPython)
         self.progress = ProgressSection(ui, self._log)
@@ -114,7 +109,7 @@ class Panel(VTKObservationMixin):
         self._stopAll()
         self.setParameters(None)
         self.display.setOverlay(None)
-        self._explained = None
+        self.runs.forget()
 
     def _update(self, caller: Any = None, event: Any = None) -> None:
         """Bring the widgets to what the parameter node says."""
@@ -165,11 +160,11 @@ class Panel(VTKObservationMixin):
             )
         return ""
 
-    # A run, from the press of Apply to the overlay.
+    # A press of Apply. What follows it, and in which order, is in run_controller.
 
     @property
     def busy(self) -> bool:
-        return self._run is not None or self._preparing is not None
+        return self.runs.busy
 
     def _onApplyButton(self, checked: bool = False) -> None:
         if self.busy:
@@ -180,180 +175,78 @@ class Panel(VTKObservationMixin):
 
     def apply(self) -> None:
         """Trust, dependencies, run: each step begins when the one before is through."""
-        problem = self._problem()
-        if problem:
-            self.progress.say(problem)
-            return
-        self._notes.clear()
-        self._withTrust(self._explain)
+        if not self._problem():
+            self._notes.clear()
+        self.runs.apply()
 
     def cancel(self) -> None:
-        prepared = self._stopPreparing()
-        if self._run is not None:
-            self.ui.applyButton.enabled = False  # until the run says that it ended
-            self._run.cancel()
-        elif prepared:
-            self._finish(_("Cancelled; nothing was changed."))
+        self.runs.cancel()
 
-    def _withTrust(self, then: Any, ask: bool = True) -> None:
-        """Go on with ``then`` once the user trusts the bundle as it is now and everything that it needs is installed.
+    # What the controller sees and says: the Face.
 
-        Every run and every listing comes through here, since the bundle may have changed since the one before.
+    def problem(self) -> str:
+        return self._problem()
 
-        Args:
-            ask: without it nothing is asked, installed or said: what is not trusted is left alone.
-        """
-        self._stopPreparing()
-        ticket = self._preparing = object()
-        bundle = self.inputs.bundle
-        assert bundle is not None
+    def folder(self) -> Path | None:
+        return self.inputs.bundle.folder if self.inputs.bundle is not None else None
 
-        def onHash(contentHash: str) -> None:
-            if self._preparing is not ticket:
-                return
-            self._hashing = None
-            if not isTrusted(bundle.folder, contentHash):
-                allowed = ask and trust.ask(BundleState.read(str(bundle.folder)), contentHash)
-                if not stillMeant():
-                    return
-                if not allowed:
-                    end(_("Nothing was run, since the bundle is not trusted."))
-                    return
-            own = usesOwnPython(str(self.logic.worker.python or ""))
-            problem = self.installer.ensure() if own and ask else ""
-            if not stillMeant():
-                return
-            self._preparing = None
-            if problem:
-                end(problem)
-                return
-            self._forgetLayersOf(contentHash)
-            self._trustedHash = contentHash  # what was shown is what may run, whatever is there by then
-            then()
+    def bundleProblem(self) -> str:
+        return self.inputs.bundle.problem if self.inputs.bundle is not None else ""
 
-        def stillMeant() -> bool:
-            """Scripts and other modules go on while a question is open: the scene may be closed, another bundle
-            chosen."""
-            if self._preparing is not ticket:
-                return False
-            if self.inputs.bundle is None or self.inputs.bundle.folder != bundle.folder:
-                end(_("Another bundle was chosen meanwhile. Apply again."))
-                return False
-            return True
+    def wantsLayers(self) -> bool:
+        return not self.explain.layersKnown and self.inputs.bundle is not None and not self.inputs.bundle.problem
 
-        def end(words: str) -> None:
-            self._preparing = None
-            if ask:
-                self._notStarted(words)
-            else:
-                self._updateApply()
+    def words(self, error: BaseException) -> str:
+        return inThePanel(error)
 
-        def onError(problem: str) -> None:
-            if self._preparing is ticket:
-                self._hashing = None
-                end(problem)
+    def wanted(self) -> tuple:
+        assert self.parameters is not None
+        chosen, node = self.parameters, self.parameters.inputVolume
+        what = (chosen.target, chosen.minus, self.explain.places.key(), chosen.layer, chosen.method, chosen.slices)
+        return (node.GetID() if node else "", chosen.bundleFolder, *what)
 
-        if ask and self._run is None:
-            self.progress.start(_("Checking the bundle"))
-        self._hashing = trust.Hashing(bundle.folder, onHash, onError)
+    def checking(self) -> None:
+        self.progress.start(_("Checking the bundle"))
+
+    def starting(self) -> None:
+        if not self.ui.progressBar.visible:
+            self.progress.start("")
+        self.report(Progress("", 0.0, _("Exporting the volume")))
+
+    def cancelling(self) -> None:
+        self.ui.applyButton.enabled = False  # until the run says that it ended
+
+    def report(self, progress: Progress) -> None:
+        self.progress.report(progress)
+
+    def say(self, words: str) -> None:
+        self.progress.say(words)
+
+    def finish(self, words: str) -> None:
+        self._finish(words)
+
+    def changed(self) -> None:
         self._updateApply()
 
-    def _stopPreparing(self) -> bool:
-        """End what goes before a run; whether there was anything."""
-        prepared, self._preparing = self._preparing is not None, None
-        if self._hashing is not None:
-            self._hashing.cancel()
-            self._hashing = None
-        return prepared
-
-    def _forgetLayersOf(self, contentHash: str) -> None:
+    def contentKnown(self, contentHash: str) -> None:
         """Layers that were listed belong to the content that they were listed of."""
         if self._content and self._content != contentHash and self.explain.layersKnown:
             self.explain.setLayers((), "")
         self._content = contentHash
 
-    def _notStarted(self, words: str) -> None:
-        """Say why there is no new run; one that is under way goes on."""
-        if self._run is None:
-            self._finish(words)
-        else:
-            self.progress.say(words)
-            self._updateApply()
-
-    def _explain(self) -> None:
-        parameters, bundle = self.parameters, self.inputs.bundle
-        if parameters is None or bundle is None or self._problem():
-            self._notStarted(self._problem())  # the scene changed while a question was open
-            return
-        self._stopListing()
-        if not self.ui.progressBar.visible:
-            self.progress.start("")
-        self.progress.report(Progress("", 0.0, _("Exporting the volume")))
-        wanted = self._wanted()
-        before, ticket = self._runTicket, object()
-
-        def current() -> bool:
-            return self._runTicket is ticket
-
-        self._runTicket = ticket  # first: the run before may end while this one is started
-        try:
-            run = self.logic.start(
-                parameters.inputVolume,
-                str(bundle.folder),
-                channels=self.inputs.channels(),
-                target=int(parameters.target) if parameters.target else None,
-                minus=int(parameters.minus) if parameters.minus else None,
-                **self.explain.places.asked(),
-                slices=parameters.slices or None,
-                layer=parameters.layer or None,
-                method=parameters.method,
-                device=parameters.device,
-                trustedHash=self._trustedHash,
-                overlayVolume=parameters.overlayVolume,
-                opacity=parameters.opacity,
-                onProgress=lambda progress: self.progress.report(progress) if current() else None,
-                onResult=lambda node: self._onResult(node, wanted) if current() else None,
-                onError=lambda error: self._onError(error) if current() else None,
-            )
-        except CAMOverlayError as error:
-            if current():
-                self._runTicket = before  # a run that is under way was not touched
-            self._notStarted(inThePanel(error))
-            return
-        if current():  # otherwise it has ended already
-            self._run = run
-        self._updateApply()
-
-    def _onResult(self, node: Any, wanted: tuple) -> None:
-        self._run = self._runTicket = None
-        self._explained = wanted
+    def show(self, node: Any, wanted: tuple) -> None:
         if self.parameters is not None and self.parameters.bundleFolder == wanted[1]:
             self.inputs.keepInHistory()
         if self.parameters is not None and self.parameters.overlayVolume is not node:
             self.parameters.overlayVolume = node
-            overlay.jumpToPeak(
-                node, centre=False
-            )  # or a small new overlay might lie in none of the slices that are shown
+            overlay.jumpToPeak(node, centre=False)  # a small new overlay might lie in none of the slices that are shown
         self.display.renewFieldOfView()
         heat_view.bringHeatIntoView(node)  # another class or method may have its heat elsewhere
         hello = self.logic.worker.hello
         if hello is not None:
             self.explain.showVersions(hello.python, hello.versions)
-        if self._preparing is not None:  # the next run is already on its way
-            self._update()
-            return
-        self._finish("")
-        if not self.explain.layersKnown and self.inputs.bundle is not None and not self.inputs.bundle.problem:
-            self._withTrust(self._listLayers, ask=False)
 
-    def _onError(self, error: BaseException) -> None:
-        self._run = self._runTicket = None
-        if isinstance(error, Cancelled):
-            if self._preparing is not None:
-                self._update()
-                return
-            self._finish(_("Cancelled; nothing was changed."))
-            return
+    def fail(self, error: BaseException) -> None:
         if isinstance(error, UntrustedBundleError):
             error = UntrustedBundleError(_("The bundle changed since it was trusted. Apply again."))
         message, _line, details = inThePanel(error).partition("\n")
@@ -361,36 +254,35 @@ class Panel(VTKObservationMixin):
             self._note(details)
         self._finish(message, unfoldLog=bool(details))
 
+    def listing(self, under_way: bool) -> None:
+        if under_way and self.ui.progressBar.visible:
+            self.progress.stop()
+        words = _("Listing the layers …") if under_way else _("List the layers of this &network")
+        self.ui.layersButton.text = words
+        self._updateApply()
+
+    def showLayers(self, answer: dict[str, Any]) -> None:
+        self.explain.setLayers(answer["layers"], answer["default"])
+
+    def failListing(self, error: BaseException) -> None:
+        self.progress.say(inThePanel(error).partition("\n")[0])
+
     def _finish(self, message: str, unfoldLog: bool = False) -> None:
         self.progress.stop()
         self.progress.say(message, unfoldLog)
         self._update()
 
     def _stopAll(self) -> None:
-        self._stopListing()
-        if self._stopPreparing():
+        if self.runs.stopAll():
             self.progress.stop()
-        if self._run is not None:
-            self._run.cancel()
 
     # Follow.
-
-    def _wanted(self) -> tuple:
-        """What a run would explain: with the same answer twice there is nothing to compute."""
-        assert self.parameters is not None
-        chosen, node = self.parameters, self.parameters.inputVolume
-        what = (chosen.target, chosen.minus, self.explain.places.key(), chosen.layer, chosen.method, chosen.slices)
-        return (node.GetID() if node else "", chosen.bundleFolder, *what)
 
     def _onChosen(self) -> None:
         """Something else is chosen: where the process is warm and the overlay is of this volume, show it at once."""
         self._updateApply()
-        if self.parameters is None or not self.parameters.follow or self._explained is None or self._problem():
-            return
-        if self._explained[:2] != self._wanted()[:2] or self._explained == self._wanted():
-            return
-        if self.logic.worker.ready:
-            self._withTrust(self._explain)  # the worker cancels a run before for this one
+        if self.parameters is not None and self.parameters.follow and self.logic.worker.ready:
+            self.runs.follow()  # the worker cancels a run before for this one
 
     def _explainClass(self, index: int) -> None:
         row = self.ui.targetSelector.findData(str(index))
@@ -404,53 +296,12 @@ class Panel(VTKObservationMixin):
         self.inputs.flush()
 
     def _onBundle(self, bundle: BundleState | None) -> None:
-        self._stopListing()
+        self.runs.stopListing()
         self.explain.setBundle(bundle)
         self._updateApply()
 
     def _onLayersButton(self, checked: bool = False) -> None:
-        self._withTrust(self._listLayers)
-
-    def _listLayers(self) -> None:
-        """Ask the process for the layers; a run that begins meanwhile goes first."""
-        bundle = self.inputs.bundle
-        if self._run is not None or bundle is None or bundle.problem:
-            return
-        if self.ui.progressBar.visible:
-            self.progress.stop()
-        self.ui.layersButton.text = _("Listing the layers …")
-        ticket = self._listing = _Listing()
-
-        def onResult(answer: dict[str, Any]) -> None:
-            if self._listing is ticket:
-                self._showListingDone()
-                if self.inputs.bundle is not None and bundle.folder == self.inputs.bundle.folder:
-                    self.explain.setLayers(answer["layers"], answer["default"])
-
-        def onError(error: BaseException) -> None:
-            if self._listing is ticket:
-                self._showListingDone()
-                if not isinstance(error, Cancelled):
-                    self.progress.say(inThePanel(error).partition("\n")[0])
-
-        payload = {"bundle": str(bundle.folder), "trusted_hash": self._trustedHash}
-        try:
-            ticket.run = self.logic.worker.call("inspect", payload, on_result=onResult, on_error=onError)
-        except CAMOverlayError as error:
-            onError(error)
-        self._updateApply()
-
-    def _showListingDone(self) -> None:
-        self._listing = None
-        self.ui.layersButton.text = _("List the layers of this &network")
-        self._updateApply()
-
-    def _stopListing(self) -> None:
-        listing = self._listing
-        if listing is not None:
-            self._showListingDone()
-            if listing.run is not None:
-                listing.run.cancel()
+        self.runs.listLayers()
 
     def _onPython(self, path: str) -> None:
         """Another Python computes from now on."""
@@ -464,7 +315,7 @@ class Panel(VTKObservationMixin):
         if self.busy:
             self.progress.say(_("Wait until the computation is done, or cancel it."))
             return
-        self._stopListing()
+        self.runs.stopListing()
         self.logic.worker.stop()
         self.progress.say(self.installer.remove())
 
@@ -477,10 +328,63 @@ class Panel(VTKObservationMixin):
         return "\n".join([*self._notes, self.logic.worker.log if self.logic.worker is not None else ""]).strip()
 
 
-class _Listing:
-    """A listing of layers that is under way, and its run once there is one."""
+class _Words:
+    """What the controller says, in the user's language."""
 
-    run: Any = None
+    def __init__(self) -> None:
+        self.notTrusted = _("Nothing was run, since the bundle is not trusted.")
+        self.otherBundle = _("Another bundle was chosen meanwhile. Apply again.")
+        self.cancelled = _("Cancelled; nothing was changed.")
+
+
+class _Gate:
+    """Who may run: what the user trusts, in a Python that has what is needed."""
+
+    def __init__(self, panel: Panel) -> None:
+        self._panel = panel
+
+    def hash(self, folder: Path, onHash: Callable[[str], None], onError: Callable[[str], None]) -> trust.Hashing:
+        return trust.Hashing(folder, onHash, onError)
+
+    def allows(self, folder: Path, contentHash: str, ask: bool) -> bool:
+        return isTrusted(folder, contentHash) or (ask and trust.ask(BundleState.read(str(folder)), contentHash))
+
+    def install(self, ask: bool) -> str:
+        own = usesOwnPython(str(self._panel.logic.worker.python or ""))
+        return self._panel.installer.ensure() if own and ask else ""
+
+
+class _Computation:
+    """The logic, asked with what is chosen in the panel."""
+
+    def __init__(self, panel: Panel) -> None:
+        self._panel = panel
+
+    def explain(self, trustedHash: str, onProgress: Any, onResult: Any, onError: Any) -> Any:
+        parameters, panel = self._panel.parameters, self._panel
+        assert parameters is not None
+        return panel.logic.start(
+            parameters.inputVolume,
+            str(panel.folder()),
+            channels=panel.inputs.channels(),
+            target=int(parameters.target) if parameters.target else None,
+            minus=int(parameters.minus) if parameters.minus else None,
+            **panel.explain.places.asked(),
+            slices=parameters.slices or None,
+            layer=parameters.layer or None,
+            method=parameters.method,
+            device=parameters.device,
+            trustedHash=trustedHash,
+            overlayVolume=parameters.overlayVolume,
+            opacity=parameters.opacity,
+            onProgress=onProgress,
+            onResult=onResult,
+            onError=onError,
+        )
+
+    def layers(self, folder: Path, trustedHash: str, onResult: Any, onError: Any) -> Any:
+        payload = {"bundle": str(folder), "trusted_hash": trustedHash}
+        return self._panel.logic.worker.call("inspect", payload, on_result=onResult, on_error=onError)
 
 
 def isTrusted(folder: Any, contentHash: str) -> bool:

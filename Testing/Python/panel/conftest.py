@@ -122,7 +122,7 @@ class Pressed:
         self.finish()
 
     def finish(self) -> None:
-        self.host.wait(lambda: not self.panel.busy and self.panel._listing is None, 120)
+        self.host.wait(lambda: not self.panel.busy and not self.panel.runs.isListing, 120)
         self.host.process()
 
     def explainDemo(self, folder=None) -> None:

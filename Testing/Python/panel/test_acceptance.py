@@ -39,7 +39,7 @@ def test_from_opening_to_the_overlay_in_three_views(host, demoVolume, demoCopy, 
     stages = []
     host.dialogs.answer("Trust and run")
     host.click(ui.applyButton)
-    host.wait(lambda: panel.panel._run is not None, 30)
+    host.wait(lambda: panel.panel.runs.run is not None, 30)
     assert ui.applyButton.text.replace("&", "") == "Cancel" and ui.progressBar.visible
     while panel.panel.busy:
         host.idle(0.02)
@@ -130,7 +130,7 @@ def test_cancel(host, demoVolume, cold, panel):
     panel.chooseBundle(DEMO_BUNDLE)
     nodes = slicer.mrmlScene.GetNumberOfNodes()
     host.click(panel.ui.applyButton)
-    host.wait(lambda: panel.panel._run is not None, 30)
+    host.wait(lambda: panel.panel.runs.run is not None, 30)
     host.idle(0.5)
     started = time.monotonic()
     host.click(panel.ui.applyButton)
@@ -260,7 +260,7 @@ def test_a_saved_scene_brings_parameters_result_and_display_back(host, demoVolum
 def test_the_scene_closed_during_a_run(host, demoVolume, cold, panel):
     panel.chooseBundle(DEMO_BUNDLE)
     host.click(panel.ui.applyButton)
-    host.wait(lambda: panel.panel._run is not None, 30)
+    host.wait(lambda: panel.panel.runs.run is not None, 30)
     slicer.mrmlScene.Clear(0)
     panel.finish()
     assert not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") and not panel.ui.applyButton.enabled

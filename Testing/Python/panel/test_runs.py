@@ -58,7 +58,7 @@ def test_the_late_end_of_a_superseded_run_leaves_the_new_one_alone(host, played)
     begun(host, runs, 2)
     runs[0].options["onProgress"](None)  # heard no more, or it would raise
     runs[0].fail(Cancelled("The run was cancelled for another one; nothing was changed."))
-    assert panel.panel._run is runs[1] and panel.panel.busy
+    assert panel.panel.runs.run is runs[1] and panel.panel.busy
     assert panel.ui.applyButton.text.replace("&", "") == "Cancel" and panel.ui.progressBar.visible
     assert not panel.ui.messageLabel.visible
     host.click(panel.ui.applyButton)
@@ -78,7 +78,7 @@ def test_a_run_that_cannot_start_leaves_the_one_under_way_alone(host, played, mo
     monkeypatch.setattr(panel.widget.logic, "start", refuse)
     host.choose(panel.ui.targetSelector, "no lesion")
     host.wait(lambda: "no such Python" in panel.ui.messageLabel.text)
-    assert panel.panel._run is runs[0] and panel.panel.busy
+    assert panel.panel.runs.run is runs[0] and panel.panel.busy
     runs[0].fail(WorkerError("It ended."))
     assert not panel.panel.busy and panel.ui.messageLabel.text == "It ended."
 
@@ -119,7 +119,7 @@ def test_a_choice_followed_during_a_run_checks_trust_too(host, demoVolume, panel
     host.choose(panel.ui.targetSelector, "no lesion")
     host.wait(lambda: len(host.dialogs.shown) > asked)
     host.process()
-    assert len(runs) == 1 and panel.panel._run is runs[0], "the run before goes on, no other begins"
+    assert len(runs) == 1 and panel.panel.runs.run is runs[0], "the run before goes on, no other begins"
     runs[0].fail(Cancelled("over"))
 
 
@@ -131,7 +131,7 @@ def test_layers_are_not_listed_of_a_bundle_that_changed_during_the_run(host, dem
     panel.panel.explain.setLayers((), "")
     node = panel.overlay
     asked = len(host.dialogs.shown)
-    panel.panel._onResult(node, panel.panel._wanted())
+    panel.panel.runs._onResult(node, panel.panel.wanted())
     host.wait(lambda: not panel.panel.busy)
     assert called == [] and len(host.dialogs.shown) == asked
 
@@ -193,7 +193,7 @@ def test_heat_that_no_view_shows_is_brought_into_view(host, panel, tmp_path):
     offsets = [v.GetSliceOffset() for v in slicer.util.getNodesByClass("vtkMRMLSliceNode")]
     shownResult(panel, tmp_path, volume, (33, 33, 33), node)
     assert not heat_view.heatIsSeen(node)
-    panel.panel._onResult(node, ("", "", "", "", (), "", "", ""))
+    panel.panel.runs._onResult(node, ("", "", "", "", (), "", "", ""))
     assert heat_view.heatIsSeen(node)
     assert offsets != [v.GetSliceOffset() for v in slicer.util.getNodesByClass("vtkMRMLSliceNode")]
 
