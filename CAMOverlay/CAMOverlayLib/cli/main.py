@@ -15,9 +15,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import __version__
+from ..contract.inspection import Inspection
 from ..contract.methods import CATALOGUE
 from ..contract.options import Options
 from ..contract.records import absolute
@@ -27,9 +28,6 @@ from .model import GivenModel, add_model_options, given_model, write_given_model
 from .options import add_options
 from .output import Output, finished_folders, scratch_folder
 from .terminal import guarded, open_streams, say_error
-
-if TYPE_CHECKING:
-    from ..engine.bundle.bundle import Bundle
 
 TARGET_HELP = (
     "what to explain: a class (INDEX or NAME, default the predicted one) or the difference of two (A-B); in a "
@@ -222,53 +220,49 @@ def run_inspect(options: argparse.Namespace) -> None:
 
 def _print_model(model: GivenModel) -> None:
     from ..engine.bundle.bundle import Bundle
+    from ..engine.layer_choice import inspect_bundle
 
-    bundle = Bundle(model.folder, model.trust, model.configs)
-    info = bundle.info
+    found = inspect_bundle(Bundle(model.folder, model.trust, model.configs))
+    info = found.info
     print(f"{info.name} {info.version}".strip() + (f" — {info.task}" if info.task else ""))
     size = " × ".join(map(str, info.spatial_shape)) or "any size"
     print(f"input     {info.channels or '?'} channel(s) {', '.join(info.channel_names)}, {size}")
     print(f"classes   {', '.join(f'{i} {name}' for i, name in enumerate(info.classes)) or 'not named'}")
-    print(f"content   sha256 {bundle.content_hash}")
+    print(f"content   sha256 {found.content_hash}")
     for warning in model.warnings:
         print(f"warning   {warning}")
     if not model.trust:
         print("would run, once trusted (--trust also lists transforms and layers):")
-        for kind, values in dataclasses.asdict(bundle.code).items():
+        for kind, values in dataclasses.asdict(found.code).items():
             print(f"  {kind}:" + ("" if values else " none"))
             for value in values:
                 print(f"    {value}")
         return
     print("transforms")
-    for number, transform in enumerate(bundle.preprocessing().flatten().transforms, 1):
-        print(f"  {number:2d} {type(transform).__name__}")
-    _print_layers(bundle)
+    for number, transform in enumerate(found.transforms, 1):
+        print(f"  {number:2d} {transform}")
+    _print_layers(found)
     _print_methods()
 
 
-def _print_layers(bundle: Bundle) -> None:
-    from ..engine.layer_choice import layers_of
-
-    network, shape, table = layers_of(bundle)
-    if table is None:
+def _print_layers(found: Inspection) -> None:
+    if not found.layers:
         print("layers    none: the network is compiled, and nothing inside it can be reached")
         return
-    print(f"layers, for an input of {' × '.join(map(str, shape))}: channels × size, stride, receptive field in voxels")
-    stages = {layer.name for layer in table.stages}
-    order = {name: number for number, name in enumerate(dict(network.named_modules()))}
-    layers = sorted(table.layers, key=lambda layer: order[layer.name])  # as the network is built, not as it runs
+    size = " × ".join(map(str, found.input_shape))
+    print(f"layers, for an input of {size}: channels × size, stride, receptive field in voxels")
+    layers = sorted(found.layers, key=lambda layer: layer.number)  # as the network is built, not as it runs
     width = max(2 * layer.depth + len(layer.name) for layer in layers)
     for layer in layers:
         name = "  " * layer.depth + layer.name
         size = " × ".join(map(str, layer.shape))
         stride = "×".join(f"{s:.3g}" for s in layer.stride)
         sees = "×".join(map(str, layer.receptive_field)) if layer.receptive_field else "everything"
-        mark = "  ← default" if layer.name == table.default else "  ← stage" if layer.name in stages else ""
+        mark = "  ← default" if layer.name == found.default else "  ← stage" if layer.name in found.stages else ""
         print(f"  {name:{width}s}  {layer.kind:22s} {size:20s}  {stride:8s}  {sees}{mark}")
 
 
 def _print_methods() -> None:
-
     print("methods")
     for method in CATALOGUE.values():
         print(f"  {method.name:20s} {method.description}")

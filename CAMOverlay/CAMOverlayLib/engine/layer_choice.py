@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
-from torch import nn
 
 from ..contract.errors import LayerError, NetworkError
+from ..contract.inspection import Inspection, LayerInfo
+from ..contract.request import Progress
 from .bundle.bundle import Bundle
 from .bundle.compiled import is_compiled, refuse_layers
+from .bundle.isolation import at_home, leaves_no_trace
 from .bundle.model import Model
 from .cache import Cache
 from .inference import FullImageInference, Inference
 from .methods import Method
 from .methods.method import no_layer
 from .network.layers import LayerTable, likely_layers, list_layers, record_layers
+from .progress import Report
 
 
 def choose_layers(
@@ -52,21 +57,38 @@ def choose_layers(
     return method.layers(table, chosen), stages[-2].name if len(stages) > 1 else None
 
 
-def layers_of(bundle: Bundle) -> tuple[nn.Module, tuple[int, ...], LayerTable | None]:
-    """The network, the C×spatial input that it was looked at with, and its layers (None of a compiled network).
+def inspect_bundle(bundle: Bundle, report: Report = lambda progress: None) -> Inspection:
+    """What a bundle is; of a trusted one its transforms and layers too.
 
     Raises:
-        UntrustedBundleError, BundleError, WeightsError: the bundle does not evaluate, asks for more than an image, or
-            its network does not take the input that the bundle describes.
+        BundleError, WeightsError, PreprocessingError: the bundle does not evaluate, asks for more than an image, or its
+            network does not take the input that the bundle describes.
         LayerError: no layer has an output with spatial extent.
     """
+    if not bundle.trust:
+        return Inspection(bundle.info, bundle.code, bundle.content_hash)
+    with at_home(bundle.folder):
+        return _inspected(bundle, report)
+
+
+@leaves_no_trace
+def _inspected(bundle: Bundle, report: Report) -> Inspection:
     bundle.require_explainable()
-    network = bundle.network(torch.device("cpu"))
-    shape = bundle.input_shape()
+    transforms = tuple(type(t).__name__ for t in bundle.preprocessing().flatten().transforms)
+    report(Progress("forward", 0.3, "Looking at the layers"))
+    network, shape = bundle.network(torch.device("cpu")), bundle.input_shape()
+    found = Inspection(bundle.info, bundle.code, bundle.content_hash, transforms, shape)
     if is_compiled(network):
-        return network, shape, None
+        return found
     try:
-        return network, shape, list_layers(network, torch.zeros(1, *shape))
+        table = list_layers(network, torch.zeros(1, *shape))
     except (LayerError, NetworkError):
         bundle.inferer()  # one that asks for prompts says better why there is nothing to see
         raise
+    numbers = {name: number for number, (name, _) in enumerate(network.named_modules())}
+    layers = tuple(
+        LayerInfo(one.name, one.kind, one.shape, one.stride, one.receptive_field, one.layout, numbers[one.name])
+        for one in table.layers
+    )
+    stages = tuple(one.name for one in table.stages)
+    return replace(found, layers=layers, default=table.default, stages=stages)

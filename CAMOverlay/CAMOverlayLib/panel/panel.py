@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ..contract.errors import UntrustedBundleError
+from ..contract.inspection import Inspection
 from ..contract.request import Progress
 from ..logic import OverlayLogic
 from ..scene.overlay import heat_view
@@ -262,7 +263,8 @@ class Panel(VTKObservationMixin):
         self._updateApply()
 
     def showLayers(self, answer: dict[str, Any]) -> None:
-        self.explain.setLayers(answer["layers"], answer["default"])
+        found = Inspection.from_dict(answer)
+        self.explain.setLayers(found.layers, found.default)
 
     def failListing(self, error: BaseException) -> None:
         self.progress.say(inThePanel(error).partition("\n")[0])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
-from ..contract.methods import CATALOGUE
 from ..contract.request import Progress, Request
 
 ReportProgress = Callable[[Progress], None]
@@ -66,50 +64,15 @@ class Operations:
         return explain(Request.from_dict(payload), report, self.cache).to_dict()
 
     def inspect(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
-        """What a bundle is. In: ``bundle``, ``trust`` or ``trusted_hash``, perhaps ``configs``. Out: ``info``,
-        ``code``, ``content_hash``, and of a trusted one
-        ``transforms`` (names) and ``layers`` (name, kind, shape, stride, receptive_field, layout) with the ``default``
-        and the last of every resolution, ``stages``, among them. ``methods`` says what there is: name, title, paper,
-        description."""
+        """What a bundle is. In: ``bundle``, ``trust`` or ``trusted_hash``, perhaps ``configs``. Out: an
+        :class:`CAMOverlayLib.contract.inspection.Inspection`."""
         from ..engine.bundle.bundle import Bundle
+        from ..engine.layer_choice import inspect_bundle
 
         report(Progress("bundle", 0.0, "Reading the bundle"))
-        bundle = Bundle(
-            payload["bundle"], bool(payload.get("trust")), payload.get("configs") or (), payload.get("trusted_hash")
-        )
-        answer: dict[str, Any] = {
-            "info": asdict(bundle.info),
-            "code": asdict(bundle.code),
-            "content_hash": bundle.content_hash,
-        }
-        answer["methods"] = self.methods()
-        if not bundle.trust:
-            return answer
-        from ..engine.bundle.isolation import at_home, leaves_no_trace
-
-        with at_home(bundle.folder):
-            return answer | leaves_no_trace(self._evaluated)(bundle, report)
-
-    def _evaluated(self, bundle: Any, report: ReportProgress) -> dict[str, Any]:
-        from ..engine.layer_choice import layers_of
-
-        transforms = [type(t).__name__ for t in bundle.preprocessing().flatten().transforms]
-        report(Progress("forward", 0.3, "Looking at the layers"))
-        _network, shape, table = layers_of(bundle)
-        if table is None:
-            return {"transforms": transforms, "input_shape": shape, "layers": [], "default": "", "stages": []}
-        return {
-            "transforms": transforms,
-            "input_shape": shape,
-            "layers": [asdict(layer) for layer in table.layers],
-            "default": table.default,
-            "stages": [layer.name for layer in table.stages],
-        }
-
-    @staticmethod
-    def methods() -> list[dict[str, Any]]:
-        """Every method in the order in which to offer them."""
-        return [asdict(method) for method in CATALOGUE.values()]
+        trust, configs = bool(payload.get("trust")), payload.get("configs") or ()
+        bundle = Bundle(payload["bundle"], trust, configs, payload.get("trusted_hash"))
+        return inspect_bundle(bundle, report).to_dict()
 
     def versions(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
         """Versions of everything that takes part in the numbers. Asking for them tells whether a Python will do."""

@@ -18,7 +18,7 @@ from CAMOverlayLib.contract.request import Request
 from CAMOverlayLib.engine.bundle.bundle import Bundle
 from CAMOverlayLib.engine.bundle.compat import NUMPY, as_it_was_written, bring_up_to_date, without_download
 from CAMOverlayLib.engine.bundle.needs import refusal, what_went_wrong, without_colours
-from CAMOverlayLib.engine.layer_choice import layers_of
+from CAMOverlayLib.engine.layer_choice import inspect_bundle
 from CAMOverlayLib.engine.pipeline import explain
 
 AFFINE = GEOMETRIES["oblique"]
@@ -286,7 +286,7 @@ def test_a_generative_bundle_is_refused_before_anything_is_evaluated(make_bundle
         "inferer": {"_target_": "DiffusionInferer"},
     }
     (folder / "configs/inference.json").write_text(json.dumps(config))
-    for call in (ask, lambda f: layers_of(Bundle(f, trust=True)), lambda f: Bundle(f, trust=True).preprocessing()):
+    for call in (ask, lambda f: inspect_bundle(Bundle(f, trust=True)), lambda f: Bundle(f, trust=True).preprocessing()):
         with pytest.raises(BundleError, match="generates images, it takes none"):
             call(folder)
 
@@ -385,7 +385,7 @@ def test_listing_the_layers_of_a_network_that_takes_something_else(make_bundle):
         "network_data_format": {"inputs": {"image": {"num_channels": "1", "spatial_shape": ["48", "48", "48"]}}}
     }
     folder = make_bundle(metadata=metadata, chain=USUAL_CHAIN[:3])
-    assert layers_of(Bundle(folder, trust=True))[1] == (1, 48, 48, 48)
+    assert inspect_bundle(Bundle(folder, trust=True)).input_shape == (1, 48, 48, 48)
     nets = (
         "from monai.networks.nets import DenseNet\n\nclass Picky(DenseNet):\n    def forward(self, x):\n        if "
         "x.shape[-1] != 50:\n"
@@ -396,7 +396,7 @@ def test_listing_the_layers_of_a_network_that_takes_something_else(make_bundle):
         BundleError,
         match=r"Picky failed on an input of shape \(1, 1, 48, 48, 48\): ValueError: the size must be 50 \(nets.py, line",  # noqa: E501
     ):
-        layers_of(Bundle(folder, trust=True))
+        inspect_bundle(Bundle(folder, trust=True))
 
 
 def test_messages_of_libraries_in_one_line():

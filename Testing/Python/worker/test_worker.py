@@ -20,6 +20,7 @@ from CAMOverlayLib.contract.errors import (
     VolumeError,
     WorkerError,
 )
+from CAMOverlayLib.contract.inspection import Inspection
 from CAMOverlayLib.contract.request import STAGES, Result
 from CAMOverlayLib.contract.target import TargetSpec
 from CAMOverlayLib.worker.client import Worker
@@ -95,12 +96,15 @@ def test_a_missing_volume(worker, fault_bundle, ask):
 
 def test_inspect(worker, make_bundle):
     bundle = make_bundle()
-    plain = worker.call("inspect", {"bundle": str(bundle), "trust": False}).wait(60)
-    assert plain["info"]["classes"] == ["healthy", "lesion", "artefact"] and "layers" not in plain
-    assert "LoadImaged" in plain["code"]["targets"] and len(plain["content_hash"]) == 64
-    trusted = worker.call("inspect", {"bundle": str(bundle), "trust": True}).wait(60)
-    assert trusted["transforms"][0] == "LoadImaged"
-    assert trusted["default"] in [layer["name"] for layer in trusted["layers"]]
+    plain = Inspection.from_dict(worker.call("inspect", {"bundle": str(bundle), "trust": False}).wait(60))
+    assert plain.info.classes == ("healthy", "lesion", "artefact") and not plain.layers and not plain.transforms
+    assert "LoadImaged" in plain.code.targets and len(plain.content_hash) == 64
+    trusted = Inspection.from_dict(worker.call("inspect", {"bundle": str(bundle), "trust": True}).wait(60))
+    assert trusted.transforms[0] == "LoadImaged" and trusted.info == plain.info and trusted.code == plain.code
+    named = {layer.name: layer for layer in trusted.layers}
+    assert trusted.default in named and set(trusted.stages) <= set(named)
+    assert all(len(layer.stride) == len(layer.shape) - 1 for layer in trusted.layers)
+    assert len({layer.number for layer in trusted.layers}) == len(trusted.layers)
 
 
 def test_an_operation_that_does_not_exist(worker):

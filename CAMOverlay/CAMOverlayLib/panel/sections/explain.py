@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ...contract.inspection import LayerInfo
 from ...contract.methods import CATALOGUE
 from ...worker.interpreter import own_python
 from ..bundle_state import BundleState
@@ -113,7 +114,7 @@ class ExplainSection:
 
     # Layers.
 
-    def setLayers(self, layers: tuple[dict[str, Any], ...] | list[dict[str, Any]], default: str) -> None:
+    def setLayers(self, layers: Sequence[LayerInfo], default: str) -> None:
         """Fill the tree, grouped as the network is; ``default`` is what automatic takes."""
         tree = self.ui.layerTree
         self._filling = True
@@ -126,12 +127,12 @@ class ExplainSection:
         tree.setCurrentItem(first)
         self._items: dict[str, Any] = {"": first}
         for layer in layers:
-            item = self._itemOf(layer["name"])
-            channels, *size = layer["shape"]
+            item = self._itemOf(layer.name)
+            channels, *size = layer.shape
             item.setText(1, f"{channels} × " + "×".join(map(str, size)))
-            item.setToolTip(0, f"{layer['name']} ({layer['kind']})")
+            item.setToolTip(0, f"{layer.name} ({layer.kind})")
             item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-            item.setData(0, qt.Qt.UserRole, layer["name"])
+            item.setData(0, qt.Qt.UserRole, layer.name)
         self.ui.layersButton.visible = not layers
         tree.expandToDepth(0)
         self._filling = False
