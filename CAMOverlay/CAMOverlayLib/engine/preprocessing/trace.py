@@ -61,10 +61,10 @@ class PreprocessingTrace:
             what lies outside of one of them never reached the network.
         lazily: first and last number of the steps that one lazy resampling executed together.
         steps: the same for readers.
-        witness: what the voxels say of the affine.
+        monitor: what the voxels say of the affine.
         images: every step's image, where the caller asked to keep them.
-        flat: the chain handles pictures, C×I×J; grids and heatmaps of it have a third axis of one voxel all the same.
-        frame: 4×4 from the world that the loader speaks of to RAS mm: a picture file knows no millimetres.
+        is_2d: the chain handles pictures, C×I×J; grids and heatmaps of it have a third axis of one voxel all the same.
+        loader_to_ras: 4×4 from the world that the loader speaks of to RAS mm: a picture file knows no millimetres.
         keys: the key of the image after every step: merging several of them gives it another.
         records: how many operations the image carried after every step, the pending ones included.
     """
@@ -126,7 +126,7 @@ def trace_preprocessing(
         original: the voxels (I×J×K), or those of each channel, which all that comes later is compared with; None
             believes the loader.
         grid: where they really are, as their file may not be able to say it; None believes the loader.
-        flat: the files are pictures, I×J, so the chain is one for pictures.
+        is_2d: the files are pictures, I×J, so the chain is one for pictures.
         image_key: the key of the network's input, where the bundle names it.
         written: the affine (4×4) that the files carry, where that is not the grid's: a picture file knows no
             millimetres.
@@ -135,132 +135,214 @@ def trace_preprocessing(
         PreprocessingError: a transform failed; its name and its reason are in the message.
         PlacementError: the chain's result is not one MetaTensor, so nobody can say where its voxels came from.
     """
-    links = list(_links(chain, chain.lazy))
-    if not links:
-        raise PreprocessingError("The preprocessing chain is empty; it must at least load the image (LoadImaged).")
-    links[-1].ends.append(chain.overrides)
-    transforms = tuple(link.transform for link in links)
-    keys = _input_keys(transforms)
-    given = keys if len(keys) <= len(files) else tuple(k for k in keys if k not in ANSWERS) or keys
-    data = _chain_input(given, files)
-    missing = len(given) < len(keys) or len(files) == 1 < len(keys)
-    grids: list[Grid] = []
-    executed: list[tuple[int, Grid]] = []
-    lazily: list[tuple[int, int]] = []
-    steps: list[TransformStep] = []
-    images: list[MetaTensor] = []
-    names: list[str | None] = []
-    records: list[int] = []
-    image: MetaTensor | None = None
-    key: str | None = None
-    loader_to_ras = np.eye(4)
-    originals = [original] if isinstance(original, torch.Tensor) else list(original or ())
-    monitor = AlignmentMonitor(originals, is_2d, grid)
-    planned = 0  # the first step of those that are pending
-    for number, link in enumerate(links):
-        transform, name = link.transform, type(link.transform).__name__
+    tracing = _Tracing(chain, _Given(tuple(files), original, grid, is_2d, image_key, written), keep_images)
+    for number, link in enumerate(tracing.links):
         if report is not None:
-            report(number, len(links), name)
-        recorded_before, image_before, data_before = _records(image), image, data
-        pending = _pending(image)
-        started = time.perf_counter()
+            report(number, len(tracing.links), link.name)
+        tracing.step(number)
+    return tracing.finish()
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What :func:`trace_preprocessing` was given besides the chain."""
+
+    files: tuple[Path, ...]
+    original: torch.Tensor | Sequence[torch.Tensor] | None
+    grid: Grid | None
+    is_2d: bool
+    image_key: str | None
+    written: np.ndarray | None
+
+    @property
+    def originals(self) -> list[torch.Tensor]:
+        return [self.original] if isinstance(self.original, torch.Tensor) else list(self.original or ())
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """One transform applied.
+
+    Attributes:
+        settled: the image as the transform got it, with what was pending executed where it needs it so.
+        planning: the image as it left the transform, before anything that is pending was executed.
+    """
+
+    data: Any
+    settled: MetaTensor | None
+    planning: MetaTensor | None
+    seconds: float
+
+
+class _Tracing:
+    """A chain that is being run, and what is known of it so far."""
+
+    def __init__(self, chain: Compose, given: _Given, keep_images: bool) -> None:
+        self.links = list(_links(chain, chain.lazy))
+        if not self.links:
+            raise PreprocessingError("The preprocessing chain is empty; it must at least load the image (LoadImaged).")
+        self.links[-1].ends.append(chain.overrides)
+        self._chain, self._given, self._keep_images = chain, given, keep_images
+        self._transforms = tuple(link.transform for link in self.links)
+        self._keys = _input_keys(self._transforms)
+        files = given.files
+        named = self._keys if len(self._keys) <= len(files) else tuple(k for k in self._keys if k not in ANSWERS)
+        self._given_keys = named or self._keys
+        self._missing = len(self._given_keys) < len(self._keys) or len(files) == 1 < len(self._keys)
+        self._data = _chain_input(self._given_keys, files)
+        self._image: MetaTensor | None = None
+        self._key: str | None = None
+        self._loader_to_ras = np.eye(4)
+        self._planned = 0  # the first step of those that are pending
+        self._grids: list[Grid] = []
+        self._executed: list[tuple[int, Grid]] = []
+        self._lazily: list[tuple[int, int]] = []
+        self._steps: list[TransformStep] = []
+        self._images: list[MetaTensor] = []
+        self._names: list[str | None] = []
+        self._records: list[int] = []
+        self._monitor = AlignmentMonitor(given.originals, given.is_2d, given.grid)
+
+    def step(self, number: int) -> None:
+        """Run one transform, and note what it did.
+
+        Raises:
+            PreprocessingError, PlacementError: as :func:`trace_preprocessing`.
+        """
+        link, before_it, data_before = self.links[number], self._image, self._data
+        recorded_before, pending = _records(before_it), _pending(before_it)  # the step may change them in place
+        ran = self._apply(number, link)
+        if pending and ran.settled is not None and not ran.settled.pending_operations:
+            self._note_executed_before(number, link, before_it, pending, ran.settled)
+            before_it, pending = ran.settled, []
+        image = self._take_image(number, link, ran.data, data_before)
+        self._require_image(number, link, image, recorded_before)
+        self._image = image
+        if not self._grids and self._given.grid is not None:
+            self._place_loader(image)
+        self._note(number, link, before_it, pending, ran, recorded_before)
+
+    def _apply(self, number: int, link: _Link) -> _Ran:
+        transform, started = link.transform, time.perf_counter()
         try:
-            absent = missing and isinstance(transform, MapTransform)
-            several = number == 0 and isinstance(data, list)  # the files of one image, not several images
+            absent = self._missing and isinstance(transform, MapTransform)
+            several = number == 0 and isinstance(self._data, list)  # the files of one image, not several images
             with allow_missing_keys_mode(transform) if absent else nullcontext():
-                data = link.settle(data)
-                settled = _image_in(data, key)
+                data = link.settle(self._data)
+                settled = _image_in(data, self._key)
+                map_items = link.map_items and not several
                 data = apply_transform(
-                    transform,
-                    data,
-                    link.map_items and not several,
-                    link.unpack_items,
-                    lazy=link.lazy,
-                    overrides=link.overrides,
+                    transform, data, map_items, link.unpack_items, lazy=link.lazy, overrides=link.overrides
                 )
-            planning = _image_in(data, key)
+            planning = _image_in(data, self._key)
             for overrides in link.ends:
                 data = apply_pending_transforms(data, None, overrides)
         except Exception as error:
-            raise PreprocessingError(_failure(transform, number, error, image, keys, given)) from error
-        seconds = time.perf_counter() - started
-        if pending and settled is not None and not settled.pending_operations:
-            # Executed before this step began: what was planned so far is an image of its own, and is looked at as one.
-            executed += [
-                (number - 1, g) for g in _resampled_on(image_before, pending, link.overrides, key, loader_to_ras, is_2d)
-            ]
-            grids[-1] = _grid_after(settled, None, grids[-1], loader_to_ras, is_2d)
-            executed.append((number - 1, grids[-1]))
-            lazily.append((planned, number - 1))
-            monitor.observe(number - 1, transforms[number - 1], settled, grids[-1])
-            pending, image_before = [], settled
-        made = getattr(transform, "name", None)
+            words = _failure(transform, number, error, self._image, self._keys, self._given_keys)
+            raise PreprocessingError(words) from error
+        return _Ran(data, settled, planning, time.perf_counter() - started)
+
+    def _note_executed_before(
+        self, number: int, link: _Link, before_it: MetaTensor | None, pending: list[Any], settled: MetaTensor
+    ) -> None:
+        """Executed before this step began: what was planned so far is an image of its own, and is looked at as one."""
+        is_2d, last = self._given.is_2d, number - 1
+        through = _resampled_on(before_it, pending, link.overrides, self._key, self._loader_to_ras, is_2d)
+        self._executed += [(last, grid) for grid in through]
+        self._grids[-1] = _grid_after(settled, None, self._grids[-1], self._loader_to_ras, is_2d)
+        self._executed.append((last, self._grids[-1]))
+        self._lazily.append((self._planned, last))
+        self._monitor.observe(last, self._transforms[last], settled, self._grids[-1])
+
+    def _take_image(self, number: int, link: _Link, data: Any, data_before: Any) -> MetaTensor:
+        """The network's image among what the step returned."""
+        made = getattr(link.transform, "name", None)
         if isinstance(made, str) and isinstance(data, dict) and made in data:
-            keys = (made, *keys)  # ConcatItems: from here on that is the image
-            data = _adopted(data, made, transform, data_before, transforms[number + 1 :])
-        key, image = _find_image(data, keys, name, image_key)
+            self._keys = (made, *self._keys)  # ConcatItems: from here on that is the image
+            data = _adopted(data, made, link.transform, data_before, self._transforms[number + 1 :])
+        self._data = data
+        self._key, image = _find_image(data, self._keys, link.name, self._given.image_key)
+        return image
+
+    @staticmethod
+    def _require_image(number: int, link: _Link, image: MetaTensor, recorded_before: int) -> None:
         if 0 in (shape := tuple(int(n) for n in image.peek_pending_shape())) or not image.numel():
             raise PreprocessingError(
-                f"Transform {number + 1} of the preprocessing, {name}, leaves no voxel of the image (shape "
+                f"Transform {number + 1} of the preprocessing, {link.name}, leaves no voxel of the image (shape "
                 f"{shape}). Check that the volume holds what it looks for, such as a foreground above its threshold."
             )
         if _records(image) < recorded_before:
             raise PlacementError(
-                f"Transform {number + 1} of the preprocessing, {name}, dropped the image's history: "
+                f"Transform {number + 1} of the preprocessing, {link.name}, dropped the image's history: "
                 f"{recorded_before} saved operations before it, {_records(image)} after. Its author must keep "
                 "applied_operations (MetaTensor.copy_meta_from) and add to them."
             )
-        if not grids and grid is not None:
-            loader_to_ras = _frame(
-                grid, image, originals[0] if originals else None, grid.affine if written is None else written
-            )
-        before = grids[-1] if grids else None
-        after = _grid_after(image, image_before, before or grid, loader_to_ras, is_2d)
+
+    def _place_loader(self, image: MetaTensor) -> None:
+        """The world that the loader speaks of, from what it made of the file."""
+        grid, originals, written = self._given.grid, self._given.originals, self._given.written
+        assert grid is not None
+        carried = grid.affine if written is None else written
+        self._loader_to_ras = _frame(grid, image, originals[0] if originals else None, carried)
+
+    def _note(
+        self, number: int, link: _Link, before_it: MetaTensor | None, pending: list[Any], ran: _Ran, recorded: int
+    ) -> None:
+        """Where the image lies after the step, on which grids its voxels were, and what the voxels say of it."""
+        image, is_2d = self._image, self._given.is_2d
+        assert image is not None
+        before = self._grids[-1] if self._grids else None
+        after = _grid_after(image, before_it, before or self._given.grid, self._loader_to_ras, is_2d)
         if not pending:
-            planned = number
+            self._planned = number
         if not image.pending_operations:
-            if (waiting := _pending(planning)) or pending:
-                executed += [
-                    (number, g)
-                    for g in _resampled_on(
-                        planning, waiting, link.ends[0] if link.ends else None, key, loader_to_ras, is_2d
-                    )
-                ]
-                lazily.append((planned, number))
-            elif isinstance(transform, Compose) and (transform.lazy if link.lazy is None else link.lazy):
-                lazily.append((number, number))  # SomeOf and its kind: whatever they chose was one resampling
-            executed.append((number, after))
-        evidence = monitor.observe(number, transform, image, after)
-        steps.append(_describe(transform, before, after, image, recorded_before, seconds, evidence))
-        grids.append(after)
-        names.append(key)
-        records.append(_records(image))
-        if keep_images:
-            images.append(image)
-    assert image is not None
-    if image.pending_operations:
-        raise PlacementError(
-            f"{steps[-1].name} left {len(image.pending_operations)} lazy operations that nothing executes, so the "
-            "network would not get what the affine says. Let the chain apply them (ApplyPending, or "
-            "Compose(lazy=True))."
+            if (waiting := _pending(ran.planning)) or pending:
+                overrides = link.ends[0] if link.ends else None
+                through = _resampled_on(ran.planning, waiting, overrides, self._key, self._loader_to_ras, is_2d)
+                self._executed += [(number, grid) for grid in through]
+                self._lazily.append((self._planned, number))
+            elif isinstance(link.transform, Compose) and (link.transform.lazy if link.lazy is None else link.lazy):
+                self._lazily.append((number, number))  # SomeOf and its kind: whatever they chose was one resampling
+            self._executed.append((number, after))
+        evidence = self._monitor.observe(number, link.transform, image, after)
+        self._steps.append(_describe(link.transform, before, after, image, recorded, ran.seconds, evidence))
+        self._grids.append(after)
+        self._names.append(self._key)
+        self._records.append(_records(image))
+        if self._keep_images:
+            self._images.append(image)
+
+    def finish(self) -> PreprocessingTrace:
+        """The trace of the whole chain.
+
+        Raises:
+            PlacementError: something is still pending that nothing executes.
+        """
+        image = self._image
+        assert image is not None
+        if image.pending_operations:
+            raise PlacementError(
+                f"{self._steps[-1].name} left {len(image.pending_operations)} lazy operations that nothing executes, "
+                "so the network would not get what the affine says. Let the chain apply them (ApplyPending, or "
+                "Compose(lazy=True))."
+            )
+        return PreprocessingTrace(
+            chain=self._chain,
+            transforms=self._transforms,
+            key=self._key,
+            image=image,
+            volume_grid=self._given.grid or self._grids[0],
+            grids=tuple(self._grids),
+            executed=tuple(self._executed),
+            lazily=tuple(self._lazily),
+            steps=tuple(self._steps),
+            monitor=self._monitor,
+            images=tuple(self._images),
+            is_2d=self._given.is_2d,
+            loader_to_ras=self._loader_to_ras,
+            keys=tuple(self._names),
+            records=tuple(self._records),
         )
-    return PreprocessingTrace(
-        chain,
-        transforms,
-        key,
-        image,
-        grid or grids[0],
-        tuple(grids),
-        tuple(executed),
-        tuple(lazily),
-        tuple(steps),
-        monitor,
-        tuple(images),
-        is_2d,
-        loader_to_ras,
-        tuple(names),
-        tuple(records),
-    )
 
 
 @dataclass
@@ -279,6 +361,10 @@ class _Link:
     unpack_items: bool
     begins: list[dict | None] = field(default_factory=list)
     ends: list[dict | None] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return type(self.transform).__name__
 
     def settle(self, data: Any) -> Any:
         """The data as the transform will get it: what is pending is executed where the transform needs it so."""
