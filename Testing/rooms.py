@@ -1,7 +1,7 @@
 """The rooms of the engine, counted: ``python Testing/rooms.py`` prints rooms, levels and arrows of imports between
 them.
 
-A room is a folder of ``engine/``, or a module that stands beside them. Imports for type checking alone do not count.
+A room is a folder of ``engine/``, or a module that stands beside them.
 """
 
 from __future__ import annotations
@@ -10,40 +10,39 @@ import ast
 from collections import defaultdict
 from pathlib import Path
 
-ENGINE = Path(__file__).resolve().parents[1] / "CAMOverlay" / "CAMOverlayLib" / "engine"
+LIBRARY = Path(__file__).resolve().parents[1] / "CAMOverlay" / "CAMOverlayLib"
+ENGINE = LIBRARY / "engine"
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports anywhere in it, in full: ``CAMOverlayLib.engine.geometry.grid``."""
+    inside = path.is_relative_to(LIBRARY)
+    package = ["CAMOverlayLib", *path.relative_to(LIBRARY).parent.parts] if inside else ["CAMOverlayLib", "room"]
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = [*base, *(node.module or "").split(".")] if node.module else base
+            # ``from .. import engine`` names the room only behind the import.
+            behind = node.module is None or len(module) == 1
+            names |= {".".join([*module, alias.name]) for alias in node.names} if behind else {".".join(module)}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"__import__", "importlib.import_module"}:
+            names |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+    return names
 
 
 def arrows() -> dict[str, set[str]]:
     """Which rooms each room imports."""
     found: dict[str, set[str]] = defaultdict(set)
     for path in sorted(ENGINE.rglob("*.py")):
-        inside = path.relative_to(ENGINE)
-        if inside.name == "__init__.py" and len(inside.parts) == 1:
+        if path.parent == ENGINE and path.name == "__init__.py":
             continue
-        room = inside.parts[0].removesuffix(".py")
-        found[room] |= _imported(path, inside) - {room}
+        room = path.relative_to(ENGINE).parts[0].removesuffix(".py")
+        within = {name.split(".")[2] for name in imports(path) if name.startswith("CAMOverlayLib.engine.")}
+        found[room] |= within - {room}
     return dict(found)
-
-
-def _imported(path: Path, inside: Path) -> set[str]:
-    names: set[str] = set()
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    hidden = {
-        id(n)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for n in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.ImportFrom) or not node.level or id(node) in hidden:
-            continue
-        up = len(inside.parts) - node.level  # folders below engine/ from where the name counts
-        if up < 0:
-            continue
-        module = [*inside.parts[:up], *(node.module or "").split(".")]
-        module = [part for part in module if part]
-        names |= {module[0]} if module else {alias.name for alias in node.names}
-    return names
 
 
 def levels(found: dict[str, set[str]]) -> dict[str, int]:

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-LIBRARY = Path(__file__).resolve().parents[2] / "CAMOverlay" / "CAMOverlayLib"
+from rooms import LIBRARY, imports
 
 SLICER = {
     "slicer",
@@ -28,21 +27,7 @@ COMPUTATION = {"torch", "monai", "nibabel"}
 
 def importedModules(path: Path) -> set[str]:
     """What a file imports anywhere in it: of others the top-level name, of this package ``CAMOverlayLib.<room>``."""
-    inside = path.is_relative_to(LIBRARY)
-    package = ["CAMOverlayLib", *path.relative_to(LIBRARY).parent.parts] if inside else ["CAMOverlayLib", "room"]
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            module = [*base, *(node.module or "").split(".")] if node.module else base
-            # ``from .. import engine`` names the room only behind the import.
-            names |= (
-                {".".join([*module, alias.name]) for alias in node.names} if len(module) == 1 else {".".join(module)}
-            )
-        elif isinstance(node, ast.Call) and ast.unparse(node.func) in {"__import__", "importlib.import_module"}:
-            names |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+    names = imports(path)
     return {
         ".".join(name.split(".")[:2]) if name.startswith("CAMOverlayLib.") else name.split(".")[0] for name in names
     }

@@ -222,15 +222,16 @@ def _print_model(model: GivenModel) -> None:
     from ..engine.bundle.bundle import Bundle
     from ..engine.layer_choice import inspect_bundle
 
-    found = inspect_bundle(Bundle(model.folder, model.trust, model.configs))
-    info = found.info
+    bundle = Bundle(model.folder, model.trust, model.configs)
+    info = bundle.info
     print(f"{info.name} {info.version}".strip() + (f" — {info.task}" if info.task else ""))
     size = " × ".join(map(str, info.spatial_shape)) or "any size"
     print(f"input     {info.channels or '?'} channel(s) {', '.join(info.channel_names)}, {size}")
     print(f"classes   {', '.join(f'{i} {name}' for i, name in enumerate(info.classes)) or 'not named'}")
-    print(f"content   sha256 {found.content_hash}")
+    print(f"content   sha256 {bundle.content_hash}")
     for warning in model.warnings:
         print(f"warning   {warning}")
+    found = inspect_bundle(bundle)  # what is above is said even where the bundle does not evaluate
     if not model.trust:
         print("would run, once trusted (--trust also lists transforms and layers):")
         for kind, values in dataclasses.asdict(found.code).items():

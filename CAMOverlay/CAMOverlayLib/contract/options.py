@@ -13,6 +13,8 @@ from typing import Any
 from .errors import MethodError
 from .records import JsonRecord, made_plain
 
+INTERPOLATIONS = ("linear", "nearest")
+
 
 def _option(default: Any, help: str, *, flag: str = "", choices: tuple[str, ...] = (), metavar: str = "") -> Any:
     """A field with what the command line says of it.
@@ -62,7 +64,7 @@ class Options(JsonRecord):
     interpolation: str = _option(
         "linear",
         "between activations; nearest shows one block per activation (default: %(default)s)",
-        choices=("linear", "nearest"),
+        choices=INTERPOLATIONS,
     )
     amp: bool = _option(False, "automatic mixed precision: faster on a GPU, a little less exact")
     intermediates_folder: str | None = _option(
@@ -78,7 +80,7 @@ class Options(JsonRecord):
     @property
     def nearest(self) -> bool:
         """Raises MethodError where there is no such interpolation."""
-        if self.interpolation not in ("linear", "nearest"):
+        if self.interpolation not in INTERPOLATIONS:
             raise MethodError(f"There is no interpolation '{self.interpolation}'; choose linear or nearest.")
         return self.interpolation == "nearest"
 
@@ -97,7 +99,8 @@ SLICER_NAMES = {"intermediatesFolder": "intermediates_folder"}
 
 def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Options by their names of today, whatever they are called in ``values``."""
-    named = {(FORMER_NAMES | SLICER_NAMES).get(name, name): value for name, value in values.items() if name != "blocks"}
+    now = FORMER_NAMES | SLICER_NAMES
+    named = {now.get(name, name): value for name, value in values.items() if name != "blocks"}
     return {"interpolation": "nearest" if values["blocks"] else "linear"} | named if "blocks" in values else named
 
 

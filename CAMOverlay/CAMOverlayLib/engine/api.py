@@ -32,7 +32,7 @@ from .bundle.model import Model, is_regression
 from .cache import Cache
 from .geometry.channels import on_one_grid
 from .geometry.volume import Volume, check_volume, forms_note, header_problem, matrix, native
-from .network.device import choose_device
+from .network.device import choose_device, device_of
 from .pipeline import explain_model
 from .progress import Clock
 
@@ -147,7 +147,7 @@ def explain_in(
 
 
 def _on_device(model: nn.Module, device: str | None) -> tuple[nn.Module, torch.device]:
-    here = next((p.device for p in model.parameters()), torch.device("cpu"))
+    here = device_of(model)
     wanted = here if device is None else choose_device(device)
     same = wanted.type == here.type and wanted.index in (None, here.index)
     return (model, here) if same else (copy.deepcopy(model).to(wanted), wanted)

@@ -21,7 +21,7 @@ from .geometry.volume import Volume, read_volume, save_array
 from .inference import AttributionMap, Inference, apply
 from .layer_choice import choose_layers
 from .methods import Method, find_method
-from .network.device import choose_device
+from .network.device import choose_device, device_of
 from .network.running import running
 from .preprocessing.inputs import NetworkInputs, prepare
 from .progress import Clock, Report, Step, sub_progress
@@ -126,7 +126,7 @@ def _preprocess(model: Model, volumes: Sequence[Volume], request: Request, cache
 def _infer(
     model: Model, volumes: Sequence[Volume], request: Request, cache: Cache, inputs: NetworkInputs
 ) -> list[Inference]:
-    device = next(model.network.parameters(), torch.empty(0)).device
+    device = device_of(model.network)
     keep = len(inputs.traces) == 1
 
     def apply_network() -> list[Inference]:

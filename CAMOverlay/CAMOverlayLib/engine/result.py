@@ -22,6 +22,7 @@ from .geometry.grid import as_3d
 from .geometry.volume import Volume
 from .inference import AttributionMap, Inference, SlidingWindowInference
 from .methods import Method
+from .network.device import device_of
 from .preprocessing.inputs import NetworkInputs
 from .preprocessing.trace import PreprocessingTrace
 from .restore.assemble import VolumeHeatmap
@@ -88,7 +89,6 @@ def tell(told: Told, heatmap: VolumeFile, notes: Sequence[str], seconds: Mapping
         seconds: per stage.
     """
     volume, overlay, peak, grid = told.inputs.volume, told.heatmap, told.heatmap.peak, told.trace.input_grid
-    device = next((str(p.device) for p in told.model.network.parameters()), "cpu")
     return Result(
         heatmap=heatmap,
         magnitude=told.magnitude * overlay.scale if overlay.scale else told.magnitude,
@@ -98,7 +98,7 @@ def tell(told: Told, heatmap: VolumeFile, notes: Sequence[str], seconds: Mapping
         target=told.objective.target,
         layer=told.where,
         method=told.method.title,
-        device=device,
+        device=str(device_of(told.model.network)),
         bundle=told.model.folder,
         bundle_name=told.model.info.name,
         bundle_version=told.model.info.version,

@@ -128,7 +128,7 @@ class Panel(VTKObservationMixin):
         self._updateApply()
 
     def _updateApply(self) -> None:
-        problem = self._problem()
+        problem = self.problem()
         button = self.ui.applyButton
         button.text = _("C&ancel") if self.busy else _("&Apply")
         button.enabled = self.busy or not problem
@@ -140,7 +140,7 @@ class Panel(VTKObservationMixin):
             not self.busy and self.inputs.bundle is not None and not self.inputs.bundle.problem
         )
 
-    def _problem(self) -> str:
+    def problem(self) -> str:
         """Why Apply cannot be pressed, or an empty text."""
         if self.parameters is None or self.parameters.inputVolume is None:
             return _("Load or choose a volume first.")
@@ -176,7 +176,7 @@ class Panel(VTKObservationMixin):
 
     def apply(self) -> None:
         """Trust, dependencies, run: each step begins when the one before is through."""
-        if not self._problem():
+        if not self.problem():
             self._notes.clear()
         self.runs.apply()
 
@@ -184,9 +184,6 @@ class Panel(VTKObservationMixin):
         self.runs.cancel()
 
     # What the controller sees and says: the Face.
-
-    def problem(self) -> str:
-        return self._problem()
 
     def folder(self) -> Path | None:
         return self.inputs.bundle.folder if self.inputs.bundle is not None else None

@@ -148,7 +148,7 @@ class RunController:
     @property
     def busy(self) -> bool:
         """Whether there is something that *Cancel* would cancel."""
-        return self.run is not None or self._preparing is not None
+        return self.run is not None or self.preparing
 
     @property
     def preparing(self) -> bool:
@@ -260,7 +260,7 @@ class RunController:
 
     def _stopPreparing(self) -> bool:
         """End what goes before a run; whether there was anything."""
-        prepared, self._preparing = self._preparing is not None, None
+        prepared, self._preparing = self.preparing, None
         if self._hashing is not None:
             self._hashing.cancel()
             self._hashing = None

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from .mutual_information import AXES, SamplePoints, best_of_filters, margin
+from .mutual_information import AXES, SamplePoints, best_of_filters, margin, turn_matrix
+
+FLIPS = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
+"""Along each axis alone."""
 
 FEWEST = 150
 """Samples in a half that can say something."""
@@ -51,23 +54,19 @@ def mirrored_half(samples: SamplePoints, origin: Tensor, tracked: np.ndarray, st
         part = samples.within(along > centre if upper else along < centre)
         if samples.shape[axis] == 1 or part.count < FEWEST or part.empty:
             continue
-        mirrors = [_mirror(samples.shape, other) for other in range(3) if other != axis and samples.shape[other] > 1]
-        score, *others = part.scores(origin, [tracked, *(tracked @ mirror for mirror, _ in mirrors)])
-        best = int(np.argmax(others)) if others else 0
-        if not others or others[best] < score - margin(part.count, score, others[best]):
+        across = [other for other in range(3) if other != axis and samples.shape[other] > 1]
+        if not across:
             continue
-        mirror, name = mirrors[best]
-        words = f"the half with {'higher' if upper else 'lower'} {AXES[axis]} mirrored along {name}"
+        mirrors = [tracked @ turn_matrix(samples.shape, (0, 1, 2), FLIPS[other]) for other in across]
+        score, *others = part.scores(origin, [tracked, *mirrors])
+        best = int(np.argmax(others))
+        if others[best] < score - margin(part.count, score, others[best]):
+            continue
+        words = f"the half with {'higher' if upper else 'lower'} {AXES[axis]} mirrored along {AXES[across[best]]}"
         own = best_of_filters(part, origin, tracked, step)
-        mirrored = best_of_filters(part, origin, tracked @ mirror, step)
+        mirrored = best_of_filters(part, origin, mirrors[best], step)
         if mirrored > own + margin(part.count, own, mirrored):
             return MirroredHalf("mismatch", words, own, mirrored)
         if mirrored > own - margin(part.count, own, mirrored):
             doubt = MirroredHalf("inconclusive", words, own, mirrored)
     return doubt
-
-
-def _mirror(shape: tuple[int, ...], axis: int) -> tuple[np.ndarray, str]:
-    matrix = np.eye(4)
-    matrix[axis, axis], matrix[axis, 3] = -1, shape[axis] - 1
-    return matrix, AXES[axis]

@@ -379,12 +379,17 @@ def _turns(shape: tuple[int, ...], exhaustive: bool) -> Iterator[tuple[np.ndarra
                 continue
             if any(flip < 0 and shape[column] == 1 for column, flip in zip(order, flips)):
                 continue  # of a picture's one slice that is the very same
-            turn = np.zeros((4, 4))
-            turn[3, 3] = 1
-            for row, (column, flip) in enumerate(zip(order, flips)):
-                turn[row, column] = flip
-                turn[row, 3] = 0 if flip > 0 else shape[column] - 1
-            yield turn, _turn_words(order, flips), "permuted" if swapped else "mirrored"
+            yield turn_matrix(shape, order, flips), _turn_words(order, flips), "permuted" if swapped else "mirrored"
+
+
+def turn_matrix(shape: tuple[int, ...], order: tuple[int, ...], flips: tuple[int, ...]) -> np.ndarray:
+    """4×4 voxel index map that takes an image's axes in another order, mirrored where a flip is −1."""
+    turn = np.zeros((4, 4))
+    turn[3, 3] = 1
+    for row, (column, flip) in enumerate(zip(order, flips)):
+        turn[row, column] = flip
+        turn[row, 3] = 0 if flip > 0 else shape[column] - 1
+    return turn
 
 
 def _turn_words(order: tuple[int, ...], flips: tuple[int, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from ...contract.errors import DeviceError
 
@@ -33,3 +34,8 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise DeviceError(f"Device '{name}' is not supported. Use auto, cpu, cuda or mps.")
     return device
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's weights are; the CPU for one without any."""
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))

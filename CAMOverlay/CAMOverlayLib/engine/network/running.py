@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ...contract.errors import CAMOverlayError, Cancelled, DeviceError, MethodError, root_cause
+from .device import device_of
 from .forward import is_out_of_memory
 from .malloc import freed_memory_kept
 
@@ -26,7 +27,7 @@ def running(network: nn.Module, amp: bool, doing: str) -> Iterator[None]:
         DeviceError: too little memory.
         MethodError: whatever works with the network failed.
     """
-    device = next(network.parameters(), torch.empty(0)).device
+    device = device_of(network)
     try:
         with (
             freed_memory_kept(),
