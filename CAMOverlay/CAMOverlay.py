@@ -122,7 +122,7 @@ class CAMOverlayWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
 
 class CAMOverlayLogic(ScriptedLoadableModuleLogic, OverlayLogic):
-    """``process(inputVolume, bundlePath, ...)`` waits and returns the overlay node, ``start(...)`` returns at once.
+    """``process(inputVolume, modelPath, ...)`` waits and returns the overlay node, ``start(...)`` returns at once.
 
     Both compute in a process of its own; see :class:`OverlayLogic` for their arguments. A bundle that was trusted in
     the panel needs no ``trust=True`` here.
@@ -134,16 +134,12 @@ class CAMOverlayLogic(ScriptedLoadableModuleLogic, OverlayLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         OverlayLogic.__init__(self, worker=Worker(pythonSetting() or None))
 
-    def process(self, inputVolume, bundlePath, *, trust=None, trustedHash=None, **settings):
-        return OverlayLogic.process(
-            self, inputVolume, bundlePath, **trustOf(bundlePath, trust, trustedHash), **settings
-        )
-
-    def start(self, inputVolume, bundlePath, *, trust=None, trustedHash=None, **settings):
-        return OverlayLogic.start(self, inputVolume, bundlePath, **trustOf(bundlePath, trust, trustedHash), **settings)
+    def start(self, inputVolume, modelPath=None, *, trust=None, trustedHash=None, **settings):
+        path = settings.pop("bundlePath", None) if modelPath is None else modelPath
+        return OverlayLogic.start(self, inputVolume, path, **trustOf(path, trust, trustedHash), **settings)
 
 
-def trustOf(bundlePath: str | Path, said: bool | None, saidHash: str | None) -> dict:
+def trustOf(modelPath: str | Path | None, said: bool | None, saidHash: str | None) -> dict:
     """What the caller said; or else the content that was trusted in the panel or ships with the module, which is then
     all that may run."""
     if saidHash is not None:
@@ -153,8 +149,8 @@ def trustOf(bundlePath: str | Path, said: bool | None, saidHash: str | None) -> 
     from CAMOverlayLib.panel import shipped
     from CAMOverlayLib.panel.dialogs import trust
 
-    folder = Path(os.path.expanduser(bundlePath)).resolve()
-    if not folder.is_dir():
+    folder = Path(os.path.expanduser(modelPath or "")).resolve()
+    if not modelPath or not folder.exists():
         return {"trust": False}
     contentHash = trust.hashOf(folder)
     trusted = shipped.isShippedBundle(folder, contentHash) or trust.isTrusted(contentHash)

@@ -14,12 +14,12 @@ from typing import Any
 
 import slicer
 
-from .contract.errors import VolumeError
+from .contract.errors import BundleError, VolumeError
+from .contract.model import ModelSource
 from .contract.options import current_names
 from .contract.pieces import TURN, Pieces
 from .contract.records import absolute
 from .contract.request import Progress, Request, Result
-from .contract.target import TargetSpec
 from .scene import core
 from .scene.io.exported import ExportedVolumes
 from .scene.io.volumes import readHeatmap
@@ -54,51 +54,47 @@ class OverlayLogic:
     def process(
         self,
         inputVolume: slicer.vtkMRMLScalarVolumeNode,
-        bundlePath: str | Path,
+        modelPath: str | Path | None = None,
         *,
         report: Report = lambda progress: None,
+        withResult: bool = False,
         **options: Any,
-    ) -> slicer.vtkMRMLScalarVolumeNode:
-        """Explain what a bundle's network makes of a volume, wait for it, and show it.
+    ) -> slicer.vtkMRMLScalarVolumeNode | tuple[slicer.vtkMRMLScalarVolumeNode, Result]:
+        """Explain what a model's network makes of a volume, wait for it, and show it.
 
         Args:
             inputVolume: the volume; the overlay lies on its voxel grid, under its parent transform.
-            bundlePath: root folder of a MONAI bundle.
+            modelPath: root folder of a MONAI bundle.
             report: called with progress; raising from it ends the run.
+            withResult: return the result beside the node: prediction, alignment, field of view and the rest.
             options: those of :meth:`start`.
 
         Returns:
-            the overlay node. What it shows is on it: ``CAMOverlayLib.scene.overlay.resultOf(node)``.
+            the overlay node, or node and result. What a node shows is on it: ``scene.overlay.resultOf(node)``.
 
         Raises:
             CAMOverlayError: one of its kinds. The scene is then as it was.
         """
         if self.worker is not None:
-            return self.start(inputVolume, bundlePath, onProgress=report, **options).wait()
-        return self._processHere(inputVolume, bundlePath, report, **options)
+            node = self.start(inputVolume, modelPath, onProgress=report, **options).wait()
+        else:
+            node = self._processHere(inputVolume, modelPath, report, **options)
+        return (node, overlay.resultOf(node)) if withResult else node
 
     def _processHere(
-        self, inputVolume, bundlePath, report, *, channels=(), overlayVolume=None, opacity=overlay.OPACITY, **settings
+        self, inputVolume, modelPath, report, *, channels=(), overlayVolume=None, opacity=overlay.OPACITY, **settings
     ):
         with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
             exported = ExportedVolumes.write((inputVolume, *channels), folder)
-            result = self.compute(_request(exported, bundlePath, folder, **settings), report)
+            result = self.compute(_request(exported, modelPath, folder, **settings), report)
             return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity)
 
     def start(
         self,
         inputVolume: slicer.vtkMRMLScalarVolumeNode,
-        bundlePath: str | Path,
+        modelPath: str | Path | None = None,
         *,
         channels: Sequence[slicer.vtkMRMLScalarVolumeNode] = (),
-        target: int | str | TargetSpec | None = None,
-        minus: int | str | None = None,
-        mask: slicer.vtkMRMLNode | str | Path | None = None,
-        segment: str | None = None,
-        label: int | None = None,
-        point: slicer.vtkMRMLMarkupsNode | Sequence[float] | None = None,
-        trust: bool = False,
-        trustedHash: str | None = None,
         overlayVolume: slicer.vtkMRMLScalarVolumeNode | None = None,
         opacity: float | None = overlay.OPACITY,
         onProgress: Report = lambda progress: None,
@@ -114,26 +110,28 @@ class OverlayLogic:
 
         Args:
             inputVolume: the volume; the overlay lies on its voxel grid, under its parent transform.
-            bundlePath: root folder of a MONAI bundle.
+            modelPath: root folder of a MONAI bundle.
             channels: further volumes on the same grid, where the network takes more than one channel.
-            target: class to explain, by name or index; None explains the predicted class. In words also ``"a-b"`` (the
-                difference of two) and ``"a@voxel=I,J,K"`` (``ras=``, ``mask=``), or a ``request.TargetSpec``. With one
-                of the next five it is a class alone.
-            minus: class to compare with: the difference of the two is explained.
-            mask: of a segmentation network, the region to explain: a segmentation node, a label map node, or the path
-                of an image file; on any grid, parent transforms are taken into account.
-            segment: ID or name of the segment, where the segmentation has several.
-            label: value in the label map; None takes every voxel but 0.
-            point: instead of a region one place: a markups node, whose first point counts, or world RAS in mm.
-            trust: you know where the bundle comes from; its configuration can run code.
-            trustedHash: instead of it the hash of the content that you trust; any other content is refused.
             overlayVolume: volume node to overwrite; None makes a new one.
             opacity: of the overlay in the slice views; None leaves the views as they are.
             onProgress: called with progress.
             onResult: called with the overlay node.
             onError: called with the error, ``Cancelled`` if the run was cancelled.
             options: those of :class:`CAMOverlayLib.contract.options.Options`, such as ``layer``, ``method``,
-                ``device``, ``slices``, ``interpolation`` and ``intermediatesFolder``.
+                ``device``, ``slices``, ``interpolation`` and ``intermediatesFolder``, and of the model and the target:
+
+                - ``trust``: you know where the model comes from; it can run code.
+                - ``trustedHash``: instead of it the hash of the content that you trust; any other content is refused.
+                - ``configs``: a bundle's configuration files, relative to its root, where they are not named as usual.
+                - ``target``: class to explain, by name or index; None explains the predicted class. In words also
+                  ``"a-b"`` (the difference of two) and ``"a@voxel=I,J,K"`` (``ras=``, ``mask=``), or a ``TargetSpec``.
+                  With one of the next five it is a class alone.
+                - ``minus``: class to compare with: the difference of the two is explained.
+                - ``mask``: of a segmentation network, the region to explain: a segmentation node, a label map node, or
+                  the path of an image file; on any grid, parent transforms are taken into account.
+                - ``segment``: ID or name of the segment, where the segmentation has several.
+                - ``label``: value in the label map; None takes every voxel but 0.
+                - ``point``: instead of it one place: a markups node, whose first point counts, or world RAS in mm.
 
         Returns:
             the run: ``run.cancel()``, ``run.wait()`` (returns the overlay node), ``run.state``.
@@ -156,20 +154,7 @@ class OverlayLogic:
                 return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity, image=image)
 
             return self.worker.explain(
-                _request(
-                    exported,
-                    bundlePath,
-                    folder,
-                    target=target,
-                    minus=minus,
-                    mask=mask,
-                    segment=segment,
-                    label=label,
-                    point=point,
-                    trust=trust,
-                    trustedHash=trustedHash,
-                    **options,
-                ),
+                _request(exported, modelPath, folder, **options),
                 prepare=exported.writing(),
                 finish=show,
                 folders=(folder,),  # from here on the run's, which removes it however it ends
@@ -242,21 +227,16 @@ class OverlayLogic:
     loadTrail = loadIntermediates  # what it was called once
 
 
-def _request(
-    exported: ExportedVolumes,
-    bundlePath: str | Path,
-    folder: str,
-    *,
-    target: int | str | TargetSpec | None = None,
-    trust: bool = False,
-    trustedHash: str | None = None,
-    **settings: Any,
-) -> Request:
-    place = {name: settings.pop(name, None) for name in ("minus", "mask", "segment", "label", "point")}
-    target = targetAt(target, exported.nodes[0], folder, **place)
+def _request(exported: ExportedVolumes, modelPath: str | Path | None, folder: str, **settings: Any) -> Request:
+    """A request in the words of :meth:`OverlayLogic.start`. ``bundlePath`` is what ``modelPath`` was called once."""
+    taken = ("bundlePath", "trust", "trustedHash", "configs", "target", "minus", "mask", "segment", "label", "point")
+    path, trust, trustedHash, configs, target, *place = (settings.pop(name, None) for name in taken)
+    path = path if modelPath is None else modelPath
+    if path is None:
+        raise BundleError("No model was given. Name the root folder of a MONAI bundle.")
+    source = ModelSource(str(path), bool(trust), trustedHash, tuple(configs or ()))
+    where = targetAt(target, exported.nodes[0], folder, **dict(zip(taken[5:], place, strict=True)))
     options = current_names(settings)
     options["layer"] = options.get("layer") or None
-    request = Request(
-        exported.files, str(bundlePath), folder, target=target, trust=trust, trusted_hash=trustedHash, **options
-    )
-    return request.absolute()  # the bundle's code, or the process, may work in another folder
+    request = Request(exported.files, source, folder, target=where, **options)
+    return request.absolute()  # the model's code, or the process, may work in another folder

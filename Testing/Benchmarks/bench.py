@@ -244,6 +244,7 @@ def job():
     import nibabel
     import numpy as np
 
+    from CAMOverlayLib.contract.model import ModelSource
     from CAMOverlayLib.contract.request import Request
     from CAMOverlayLib.engine.geometry.volume import save_array
     from CAMOverlayLib.engine.pipeline import explain
@@ -254,7 +255,7 @@ def job():
     out = tempfile.mkdtemp(dir=folder)
 
     def explain_once(cache, target):
-        request = Request((exported,), f"{folder}/bundle", out, trust=True, target=target)
+        request = Request((exported,), ModelSource(f"{folder}/bundle", trust=True), out, target=target)
         return explain(request, cache=cache)
 
     return explain_once, exported

@@ -85,6 +85,7 @@ def explain_one(source: Path, options: argparse.Namespace) -> tuple[str, str]:
     import numpy as np
 
     from CAMOverlayLib.contract.errors import CAMOverlayError
+    from CAMOverlayLib.contract.model import ModelSource
     from CAMOverlayLib.contract.request import Request
     from CAMOverlayLib.contract.target import VolumeFile
     from CAMOverlayLib.engine.bundle.bundle import Bundle
@@ -95,7 +96,7 @@ def explain_one(source: Path, options: argparse.Namespace) -> tuple[str, str]:
         shutil.copytree(source, folder)
         try:
             with_weights(folder)
-            bundle = Bundle(folder, trust=True)
+            bundle = Bundle(ModelSource(str(folder), trust=True))
             is_2d = len(bundle.info.spatial_shape) == 2
             image = nibabel.load(options.picture if is_2d and options.picture else options.volume)
             block = tuple(
@@ -122,7 +123,7 @@ def explain_one(source: Path, options: argparse.Namespace) -> tuple[str, str]:
             output.mkdir()
             for number in sorted({1, len(files)}):  # one image first; as many as its chain loads or it has channels
                 try:
-                    result = explain(Request(files[:number], str(folder), str(output), trust=True))
+                    result = explain(Request(files[:number], ModelSource(str(folder), trust=True), str(output)))
                     break
                 except CAMOverlayError as error:
                     if number == len(files):
@@ -142,7 +143,7 @@ def explain_one(source: Path, options: argparse.Namespace) -> tuple[str, str]:
             if heat.any():
                 break
             zero += f"; no evidence for {result.target.name} by {result.method}"
-            result = explain(Request(files[:number], str(folder), str(output), trust=True, **options_))
+            result = explain(Request(files[:number], ModelSource(str(folder), trust=True), str(output), **options_))
             heat = np.load(result.heatmap.path)
         said = f"{result.layer}, {result.target.name}, {result.prediction.activation}, {result.placement.verdict}, max {heat.max():.2f}"  # noqa: E501
         said += f", {len(result.inputs)} files" * (len(result.inputs) > 1) + f", {result.applied}" * bool(
@@ -174,10 +175,11 @@ def with_weights(folder: Path) -> None:
     """Random weights, and random architectures where a definition loads one, for what the folder lacks."""
     import torch
 
+    from CAMOverlayLib.contract.model import ModelSource
     from CAMOverlayLib.engine.bundle.bundle import Bundle
 
     (folder / "models").mkdir(exist_ok=True)
-    bundle = Bundle(folder, trust=True)
+    bundle = Bundle(ModelSource(str(folder), trust=True))
     texts = json.dumps(bundle._parser.config, default=str)
     if "arch_code_a" in texts:
         space = bundle._parser.config["dints_space"]
@@ -190,7 +192,7 @@ def with_weights(folder: Path) -> None:
             torch.save(
                 {"arch_code_a": ones, "arch_code_c": ones, "node_a": np.ones((blocks + 1, depths), dtype=int)}, path
             )
-        bundle = Bundle(folder, trust=True)
+        bundle = Bundle(ModelSource(str(folder), trust=True))
     if not bundle.weights_file().is_file():
         bundle.require_explainable()
         torch.manual_seed(0)

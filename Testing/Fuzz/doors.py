@@ -32,6 +32,7 @@ from CAMOverlayLib.cli import model as model_options
 from CAMOverlayLib.contract import bundle_files, request
 from CAMOverlayLib.contract import records as json_records
 from CAMOverlayLib.contract.errors import CAMOverlayError, Cancelled, UntrustedBundleError
+from CAMOverlayLib.contract.model import ModelSource
 from CAMOverlayLib.contract.request import Prediction
 from CAMOverlayLib.contract.target import TargetSpec, VolumeFile
 from CAMOverlayLib.engine import api as direct
@@ -203,7 +204,7 @@ def bundle(odd: Odd, folder: Path) -> None:
         lambda: bundle_files.code_of(root, bundle_files.read_configs(root, bundle_files.config_files(root, chosen))),
         lambda: bundle_files.info_of(root, bundle_files.read_metadata(root)),
         lambda: bundle_files.content_hash(root),
-        lambda: _untrusted(Bundle(asked, configs=chosen)),
+        lambda: _untrusted(Bundle(ModelSource(str(asked), configs=chosen))),
     ):
         try:
             look()
@@ -278,7 +279,7 @@ def chain(odd: Odd, folder: Path) -> None:
     code.summary()
     if any(vars(code).values()):
         return
-    found = Bundle(root, trust=True)  # as the command line does where nothing needs trust
+    found = Bundle(ModelSource(str(root), trust=True))  # as the command line does where nothing needs trust
     found.preprocessing()
 
 
@@ -460,7 +461,7 @@ def mask(odd: Odd, folder: Path) -> None:
 
 REQUEST: dict[str, Any] = request.Request(
     (VolumeFile("/a.npy", ((1.0, 0.0, 0.0, 0.0),) * 4, "a"),),
-    "/bundle",
+    ModelSource("/bundle"),
     "/out",
     target=TargetSpec("a", voxel=(1, 2, 3)),
 ).to_dict()
@@ -550,7 +551,7 @@ def in_python(odd: Odd, folder: Path) -> None:
         if isinstance(values, dict)
         else values
     )
-    made = request.Request((), "b", "o", target=odd.choice((spec, odd.value())))
+    made = request.Request((), ModelSource("b"), "o", target=odd.choice((spec, odd.value())))
     made.to_dict()
 
 

@@ -37,6 +37,23 @@ SMALL_NETWORK = {
 }
 
 
+def read_bundle(folder: str | Path, **trust: Any) -> Any:
+    """A bundle that was read: ``trust=True``, ``trusted_hash=``, ``configs=`` as of ``ModelSource``."""
+    from CAMOverlayLib.contract.model import ModelSource
+    from CAMOverlayLib.engine.bundle.bundle import Bundle
+
+    return Bundle(ModelSource(str(folder), **trust))
+
+
+def request(volumes: Any, folder: str | Path, output: str | Path, trust: bool = True, **options: Any) -> Any:
+    """A request with its model's folder, trust and configurations among the options."""
+    from CAMOverlayLib.contract.model import ModelSource
+    from CAMOverlayLib.contract.request import Request
+
+    source = {name: options.pop(name) for name in ("trusted_hash", "configs") if name in options}
+    return Request(tuple(volumes), ModelSource(str(folder), trust, **source), str(output), **options)
+
+
 def examples(count: int) -> int:
     """How many random cases a property is tried on: so many in `make test`, CAMPAIGN times as many in `make
     campaign`."""

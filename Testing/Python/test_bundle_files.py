@@ -7,11 +7,10 @@ import sys
 
 import pytest
 import yaml
-from support import SHARED
+from support import SHARED, read_bundle
 
 from CAMOverlayLib.contract import bundle_files
 from CAMOverlayLib.contract.errors import BundleError
-from CAMOverlayLib.engine.bundle.bundle import Bundle
 
 CONFIG = {
     "imports": ["$import torch"],
@@ -27,7 +26,7 @@ def as_read_here(folder):
 
 def test_both_sides_agree_on_hash_and_code(make_bundle):
     folder = make_bundle(config={"extra": {"_target_": "os.system", "command": "$'l' + 's'"}})
-    bundle = Bundle(folder)
+    bundle = read_bundle(folder)
     assert bundle.content_hash == bundle_files.content_hash(folder)
     assert bundle.code == as_read_here(folder)
     assert bundle.info == bundle_files.info_of(folder, bundle_files.read_metadata(folder))
@@ -39,7 +38,7 @@ def test_both_sides_agree_on_hash_and_code(make_bundle):
 )
 def test_real_bundles_too(name):
     folder = SHARED / "bundles" / name
-    assert Bundle(folder).code == as_read_here(folder)
+    assert read_bundle(folder).code == as_read_here(folder)
 
 
 @pytest.mark.parametrize("style", [False, None, True])

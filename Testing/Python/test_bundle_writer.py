@@ -11,10 +11,9 @@ import yaml
 from monai.bundle import ConfigParser
 from monai.inferers import SimpleInferer, SlidingWindowInferer
 from monai.networks.nets import DenseNet
-from support import SMALL_NETWORK, USUAL_CHAIN
+from support import SMALL_NETWORK, USUAL_CHAIN, read_bundle
 
 from CAMOverlayLib.contract.errors import BundleError, CAMOverlayError, OutputError, WeightsError
-from CAMOverlayLib.engine.bundle.bundle import Bundle
 from CAMOverlayLib.engine.bundle.model import is_regression
 from CAMOverlayLib.engine.bundle.writer import DEFAULT_CHAIN, ModelDescription, code_to_trust, write_bundle
 
@@ -66,7 +65,7 @@ def names(chain):
 def test_a_written_model_is_the_model(tmp_path, weights):
     chain = chain_file(tmp_path / "chain.yaml", USUAL_CHAIN)
     model = ModelDescription("DenseNet", ARGUMENTS, weights, chain, CLASSES, channel_names=("T1",), name="lesions")
-    bundle = Bundle(write_bundle(model, tmp_path / "deep" / "bundle"), trust=True)
+    bundle = read_bundle(write_bundle(model, tmp_path / "deep" / "bundle"), trust=True)
     for name, value in bundle.network(CPU).state_dict().items():
         assert torch.equal(value, torch.load(weights)[name]), name
     assert names(bundle.preprocessing()) == [t["_target_"] for t in USUAL_CHAIN]
@@ -75,8 +74,8 @@ def test_a_written_model_is_the_model(tmp_path, weights):
     assert bundle.input_shape() == (1, 48, 48, 48) and not bundle.is_multilabel
     assert not is_regression(bundle.network(CPU), bundle.metadata)
     # A bundle stays what it is when training goes on, and says nothing of the machine where it was written.
-    assert not (bundle.folder / "models/model.pt").is_symlink()
-    texts = [p.read_text() for p in bundle.folder.rglob("*.*") if p.suffix in (".json", ".md")]
+    assert not (bundle.path / "models/model.pt").is_symlink()
+    texts = [p.read_text() for p in bundle.path.rglob("*.*") if p.suffix in (".json", ".md")]
     assert len(texts) == 3 and str(tmp_path) not in "".join(texts)
     assert sorted(os.listdir(tmp_path / "deep")) == ["bundle"]
     assert (tmp_path / "deep/bundle").stat().st_mode == (tmp_path / "deep").stat().st_mode
@@ -116,7 +115,7 @@ def test_a_chain_is_understood_in_every_form(tmp_path, form):
     folder = write_bundle(model, tmp_path / "bundle")
     (tmp_path / form).unlink()
     (tmp_path / "keyed.yaml").unlink(missing_ok=True)
-    bundle = Bundle(folder, trust=True)
+    bundle = read_bundle(folder, trust=True)
     chain = bundle.preprocessing()
     if "preprocessing" in content:
         assert names(chain) == ["LoadImaged", "Resized", "ShiftIntensityd"]
@@ -148,7 +147,7 @@ def test_python_files_come_along_under_names_of_their_own(tmp_path):
 
     folder = write_bundle(model, tmp_path / "bundle", finish)
     assert sorted(os.listdir(folder / "scripts")) == ["__init__.py", "my_net.py", "my_net_2.py"]
-    bundle = Bundle(folder, trust=True)
+    bundle = read_bundle(folder, trust=True)
     assert type(bundle.network(CPU)).__name__ == "Tiny" and bundle.info.name == "Tiny"
     halved = bundle.preprocessing().transforms[-1]
     assert halved({"image": torch.ones(2)})["image"].tolist() == [0.5, 0.5]
@@ -177,7 +176,7 @@ def test_what_is_not_monais_needs_trust(tmp_path, target, foreign):
 
 def test_the_kind_of_output_is_written_so_that_the_engine_reads_it(tmp_path):
     def written(name, *arguments, **settings):
-        return Bundle(write_bundle(ModelDescription(*arguments, **settings), tmp_path / name), trust=True)
+        return read_bundle(write_bundle(ModelDescription(*arguments, **settings), tmp_path / name), trust=True)
 
     assert written("multilabel", "DenseNet", ARGUMENTS, multilabel=True).is_multilabel
     assert written("one output", "DenseNet", ARGUMENTS | {"out_channels": 1}).is_multilabel

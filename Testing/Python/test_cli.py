@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from geometries import GEOMETRIES, blob
-from support import REPOSITORY, SMALL_NETWORK, USUAL_CHAIN
+from support import REPOSITORY, SMALL_NETWORK, USUAL_CHAIN, request
 
 from CAMOverlayLib.contract.request import STAGES, Result
 from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
@@ -288,7 +288,6 @@ def test_explain_without_a_bundle(make_bundle, chain, volume, tmp_path):
     assert "CAMOverlay.Bundle:DenseNet;" in mrml and "CAMOverlay-" not in mrml + report.to_json()  # no temporary folder
     # The same as a bundle that is kept, explained the usual way.
     from CAMOverlayLib.cli.main import main
-    from CAMOverlayLib.contract.request import Request
     from CAMOverlayLib.engine.geometry.volume import save_array
     from CAMOverlayLib.engine.pipeline import explain
 
@@ -296,7 +295,7 @@ def test_explain_without_a_bundle(make_bundle, chain, volume, tmp_path):
     assert main(["bundle", *map(str, options)]) == 0
     image = nibabel.load(volume)
     file = save_array(np.asarray(image.dataobj), image.affine, "head", tmp_path / "head.npy")
-    again = explain(Request((file,), str(tmp_path / "kept"), str(tmp_path), trust=True, target=1))
+    again = explain(request((file,), str(tmp_path / "kept"), str(tmp_path), trust=True, target=1))
     assert again.prediction.outputs == pytest.approx(report.prediction.outputs, rel=1e-4)
     assert again.peak == report.peak
 

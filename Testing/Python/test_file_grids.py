@@ -49,14 +49,15 @@ def write(path, affine, qform=None):
 
 def both(path, bundle, tmp_path, target):
     """What the command line and the Python API make of the same file: report, heatmap; result, heatmap."""
+    from support import read_bundle
+
     from CAMOverlayLib import explain
     from CAMOverlayLib.cli.main import main
-    from CAMOverlayLib.engine.bundle.bundle import Bundle
 
     out = tmp_path / "out"
     asked = ["explain", str(path), "--bundle", str(bundle), "--output", str(out), "--trust", "--target", target]
     assert main(asked) == 0
-    loaded = Bundle(str(bundle), True)
+    loaded = read_bundle(bundle, trust=True)
     import torch
 
     found = explain(

@@ -10,6 +10,7 @@ import pytest
 
 from CAMOverlayLib.cli.main import _parser
 from CAMOverlayLib.cli.options import FORMER_FLAGS
+from CAMOverlayLib.contract.model import ModelSource
 from CAMOverlayLib.contract.options import FORMER_NAMES, Options, current_names, option_fields
 from CAMOverlayLib.contract.records import SpoiltRecord
 from CAMOverlayLib.contract.request import Request
@@ -23,7 +24,7 @@ def parsed(*words):
 
 def test_the_command_line_offers_every_field_with_the_default_of_the_record():
     said = parsed()
-    assert {one.name for one in option_fields()} | {"configs"} == {one.name for one in dataclasses.fields(Options)}
+    assert {one.name for one in option_fields()} == {one.name for one in dataclasses.fields(Options)}
     for one in option_fields():
         assert said[one.name] == one.default
 
@@ -54,12 +55,12 @@ def test_former_names_in_python_and_in_saved_requests():
         "intermediates_folder": "steps",
         "interpolation": "linear",
     }
-    saved = json.loads(Request((), "/b", "/o").to_json())
+    saved = json.loads(Request((), ModelSource("/b"), "/o").to_json())
     for name in now:
         del saved[name]
     old = saved | {"mixed": True, "blocks": True, "trail_folder": "/steps"}
     assert Request.from_dict(old) == Request(
-        (), "/b", "/o", amp=True, interpolation="nearest", intermediates_folder="/steps"
+        (), ModelSource("/b"), "/o", amp=True, interpolation="nearest", intermediates_folder="/steps"
     )
     assert set(FORMER_NAMES.values()) <= {one.name for one in dataclasses.fields(Options)}
 
@@ -67,6 +68,6 @@ def test_former_names_in_python_and_in_saved_requests():
 def test_a_request_is_its_options_and_what_they_are_for():
     assert issubclass(Request, Options)
     named = set(inspect.signature(Request).parameters) - {one.name for one in dataclasses.fields(Options)}
-    assert named == {"volumes", "bundle", "output_folder", "trust", "target", "trusted_hash", "schema"}
+    assert named == {"volumes", "model", "output_folder", "target", "schema"}
     with pytest.raises(SpoiltRecord, match="amp is 3 where true or false belongs"):
-        Request.from_dict(json.loads(Request((), "/b", "/o").to_json()) | {"amp": 3})
+        Request.from_dict(json.loads(Request((), ModelSource("/b"), "/o").to_json()) | {"amp": 3})

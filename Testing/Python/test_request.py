@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from CAMOverlayLib.contract.errors import TargetError
+from CAMOverlayLib.contract.model import ModelSource
 from CAMOverlayLib.contract.records import SpoiltRecord
 from CAMOverlayLib.contract.request import SCHEMA, FieldOfView, Placement, Prediction, Request, Result, Target
 from CAMOverlayLib.contract.target import TargetSpec, VolumeFile
@@ -79,12 +80,12 @@ def test_a_result_of_a_later_version_is_read_as_far_as_it_is_known():
 
 def test_a_request_of_the_first_version():
     values = json.loads(
-        Request((VolumeFile("/v.npy", EYE),), "/b", "/o", target=TargetSpec(1, voxel=(1, 2, 3))).to_json()
+        Request((VolumeFile("/v.npy", EYE),), ModelSource("/b"), "/o", target=TargetSpec(1, voxel=(1, 2, 3))).to_json()
     )
-    for name in ("schema", "trusted_hash", "amp", "configs", "slices"):
+    for name in ("schema", "model", "amp", "slices"):
         del values[name]
-    found = Request.from_dict(values)
-    assert found.trusted_hash is None and found.configs == () and found.target == TargetSpec(1, voxel=(1, 2, 3))
+    found = Request.from_dict(values | {"bundle": "/b", "trust": True})
+    assert found.model == ModelSource("/b", trust=True) and found.target == TargetSpec(1, voxel=(1, 2, 3))
 
 
 def in_numpy(value):
@@ -112,18 +113,15 @@ REQUESTS = {
 def test_numpy_in_every_field(how):
     plain = Request(
         (VolumeFile("/v.npy", EYE, "Head"),),
-        "/b",
+        ModelSource("/b", True, "0" * 64, ("a.json", "b.json")),
         "/o",
-        trust=True,
         layer="x",
         inverse="affine",
         verify=True,
         interpolation="nearest",
         intermediates_folder="/t",
         slices="axial",
-        configs=("a.json", "b.json"),
         amp=True,
-        trusted_hash="0" * 64,
         **REQUESTS[how],
     )
 
@@ -146,7 +144,7 @@ def test_numpy_in_every_field(how):
 @pytest.mark.parametrize("value", [np.array([1, 2]), np.bool_(True), np.float64(1.5), np.nan, {}, object(), b"b"])
 def test_what_is_no_class_is_none_in_numpy_either(value):
     with pytest.raises(TargetError, match="no class"):
-        Request((), "/b", "/o", target=value)
+        Request((), ModelSource("/b"), "/o", target=value)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from typing import Any
 from .. import __version__
 from ..contract.inspection import Inspection
 from ..contract.methods import CATALOGUE
+from ..contract.model import ModelSource
 from ..contract.options import Options
 from ..contract.records import absolute
 from ..contract.request import STAGES, Progress, Result
@@ -104,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def run_explain(options: argparse.Namespace) -> None:
     with given_model(options) as model:
-        settings = vars(options) | {"bundle": model.folder, "trust": model.trust, "configs": model.configs}
+        settings = vars(options) | {"model": model.source}
         output = Path(absolute(options.output))
         result = explain_files(options.volumes, output, settings, model.told)
     _print_summary(result, Path(options.output))
@@ -116,19 +117,19 @@ def explain_files(
     """Explain image files and fill the output folder, which appears complete or not at all.
 
     Args:
-        options: ``bundle``, perhaps ``trust`` and ``target``, and those of :class:`Options` that are not at their
-        defaults.
+        options: ``model``, perhaps ``target``, and those of :class:`Options` that are not at their defaults.
         told: the engine's result in the words in which overlay, scene and report tell it.
 
     Raises:
         CAMOverlayError: one of its kinds; the output folder is then as it was.
     """
     timings: dict[str, float] = {}
+    model: ModelSource = options["model"]
     paths = [os.path.expanduser(path) for path in paths]
     outputs = [Output(output, FILES)]
     if options.get("intermediates_folder"):
         outputs.append(Output(Path(absolute(options["intermediates_folder"])), INTERMEDIATES))
-    names = {"trust", "target", *(one.name for one in dataclasses.fields(Options))} - {"intermediates_folder"}
+    names = {"target", *(one.name for one in dataclasses.fields(Options))} - {"intermediates_folder"}
     settings = {name: value for name, value in options.items() if name in names}
     with finished_folders(outputs, _inputs(paths, options)) as folders, _ProgressLine() as show:
         folder, intermediates_folder = folders[0], folders[1] if len(folders) > 1 else None
@@ -147,7 +148,9 @@ def explain_files(
         with _timed(timings, "process"):
             node = OverlayLogic(there).process(
                 nodes[0],
-                options["bundle"],
+                model.path,
+                trust=model.trust,
+                configs=model.configs,
                 channels=nodes[1:],
                 intermediates_folder=intermediates_folder,
                 **settings,
@@ -219,22 +222,22 @@ def run_inspect(options: argparse.Namespace) -> None:
 
 
 def _print_model(model: GivenModel) -> None:
-    from ..engine.bundle.bundle import Bundle
-    from ..engine.layer_choice import inspect_bundle
+    from ..engine.bundle.opened import open_model
+    from ..engine.layer_choice import inspect_model
 
-    bundle = Bundle(model.folder, model.trust, model.configs)
-    info = bundle.info
+    opened = open_model(model.source)
+    info = opened.info
     print(f"{info.name} {info.version}".strip() + (f" — {info.task}" if info.task else ""))
     size = " × ".join(map(str, info.spatial_shape)) or "any size"
     print(f"input     {info.channels or '?'} channel(s) {', '.join(info.channel_names)}, {size}")
     print(f"classes   {', '.join(f'{i} {name}' for i, name in enumerate(info.classes)) or 'not named'}")
-    print(f"content   sha256 {bundle.content_hash}")
+    print(f"content   sha256 {opened.content_hash}")
     for warning in model.warnings:
         print(f"warning   {warning}")
-    found = inspect_bundle(bundle)  # what is above is said even where the bundle does not evaluate
-    if not model.trust:
+    found = inspect_model(opened)  # what is above is said even where the model does not evaluate
+    if not opened.may_run:
         print("would run, once trusted (--trust also lists transforms and layers):")
-        for kind, values in dataclasses.asdict(found.code).items():
+        for kind, values in dataclasses.asdict(found.summary.code).items():
             print(f"  {kind}:" + ("" if values else " none"))
             for value in values:
                 print(f"    {value}")
@@ -276,7 +279,7 @@ def run_bundle(options: argparse.Namespace) -> None:
     warnings = write_given_model(options)
     for warning in warnings:
         print(f"warning      {warning}")
-    print(f"written      {options.output}: configs, models, docs; explain it with --bundle {options.output} --trust")
+    print(f"written      {options.output}: configs, models, docs; explain it with --model {options.output} --trust")
 
 
 # demo ---------------------------------------------------------------------------------------------------------------
@@ -284,7 +287,7 @@ def run_bundle(options: argparse.Namespace) -> None:
 
 def run_demo(options: argparse.Namespace) -> None:
     output, lesion = Path(os.path.expanduser(options.output)), demo_lesion()
-    result = explain_files([str(DEMO_VOLUME)], output, {"bundle": DEMO_BUNDLE, "trust": True})
+    result = explain_files([str(DEMO_VOLUME)], output, {"model": ModelSource(str(DEMO_BUNDLE), trust=True)})
     _print_summary(result, output)
     print(f"lesion       {lesion.kind}, RAS {_mm(lesion.centre)} mm, radius {lesion.radius:.1f} mm")
     if result.peak_ras is not None:
@@ -302,8 +305,8 @@ def _inputs(paths: list[str], options: dict[str, Any]) -> list[str | Path]:
     network = str(options.get("network") or "")
     given = [*paths, mask, options.get("weights"), options.get("preprocessing"), network, network.rpartition(":")[0]]
     given += [arguments[1:] if arguments.startswith("@") else None]
-    bundle = Path(options["bundle"])
-    parts = [bundle / name for name in ("configs", "models", "scripts", "docs", *(options.get("configs") or ()))]
+    model: ModelSource = options["model"]
+    parts = [Path(model.path) / name for name in ("configs", "models", "scripts", "docs", *model.configs)]
     return [*(path for path in given if path), *parts]
 
 

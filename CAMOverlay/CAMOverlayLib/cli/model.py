@@ -17,6 +17,7 @@ from typing import Any
 
 from ..contract.bounded import checked, read_values
 from ..contract.errors import BundleError, CAMOverlayError, UntrustedBundleError, WeightsError
+from ..contract.model import ModelSource
 from ..contract.request import Result
 from ..engine.bundle.writer import DEFAULT_CHAIN, PROGRAMS, ModelDescription, code_to_trust, write_bundle
 
@@ -44,7 +45,7 @@ def add_model_options(parser: argparse.ArgumentParser, bundle: bool = True) -> N
     """The options that say which model; with ``bundle``, a bundle's folder does too."""
     which = parser.add_mutually_exclusive_group(required=True) if bundle else parser
     if bundle:
-        which.add_argument("--bundle", metavar="DIR", help="root folder of a MONAI bundle")
+        which.add_argument("--model", "--bundle", dest="model", metavar="DIR", help="root folder of a MONAI bundle")
     which.add_argument(
         "--network",
         metavar="TARGET",
@@ -94,18 +95,14 @@ class GivenModel:
     """A bundle's folder that can be explained now.
 
     Attributes:
-        folder: the bundle's root.
-        trust: whether its code may run.
+        source: where it lies, and in what it is trusted.
         told: a result in the words of the command line, which knows nothing of temporary folders.
         warnings: what was assumed.
-        configs: its configuration files, where they were named.
     """
 
-    folder: str
-    trust: bool
+    source: ModelSource
     told: Callable[[Result], Result] = lambda result: result
     warnings: tuple[str, ...] = ()
-    configs: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -119,11 +116,11 @@ def given_model(options: argparse.Namespace, only_look: bool = False) -> Iterato
         CAMOverlayError: one of its kinds, here and whatever the context raises: in it the network and its weights are
             called what the user calls them.
     """
-    if options.bundle is not None:
+    if options.model is not None:
         if said := [name for name in ONLY_WITH_NETWORK if getattr(options, name) not in (None, False)]:
             option = "--" + said[0].replace("_", "-")
-            raise BundleError(f"{option} belongs to --network; '{options.bundle}' has its own. Leave it out.")
-        yield GivenModel(options.bundle, options.trust, configs=tuple(options.config or ()))
+            raise BundleError(f"{option} belongs to --network; '{options.model}' has its own. Leave it out.")
+        yield GivenModel(ModelSource(options.model, options.trust, configs=tuple(options.config or ())))
         return
     if options.config:
         raise BundleError(
@@ -142,7 +139,7 @@ def given_model(options: argparse.Namespace, only_look: bool = False) -> Iterato
             trust = options.trust or not _needs_trust(folder)
             if trust or not only_look:
                 _ready(folder, options, trust)
-            yield GivenModel(str(folder), trust, told, warnings)
+            yield GivenModel(ModelSource(str(folder), trust), told, warnings)
 
 
 def write_given_model(options: argparse.Namespace) -> tuple[str, ...]:
@@ -166,7 +163,7 @@ def write_given_model(options: argparse.Namespace) -> tuple[str, ...]:
 
         with _in_the_users_words(folder.resolve(), options):
             _ready(folder, options, trust)
-            bundle = Bundle(folder, trust)
+            bundle = Bundle(ModelSource(str(folder), trust))
             bundle.preprocessing()
             bundle.network(torch.device("cpu"))
 
@@ -324,5 +321,5 @@ def _write_random_weights(folder: Path) -> None:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Bundle(folder, trust=True).bare_network()
+        network = Bundle(ModelSource(str(folder), trust=True)).bare_network()
     torch.save(network.state_dict(), folder / "models" / "model.pt")

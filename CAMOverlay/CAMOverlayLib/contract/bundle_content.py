@@ -61,6 +61,9 @@ def entries(folder: Path) -> Iterator[Entry]:
         OSError: something cannot be read.
     """
     root = os.fsencode(os.path.realpath(folder))
+    if not os.path.isdir(root):  # a model in one file
+        yield _entry(root, os.path.basename(root), False)
+        return
     seen: set[tuple[int, int]] = set()
     waiting = [(root, b"", False)]
     count = 0
@@ -111,6 +114,16 @@ def essential(signed: Signature) -> Signature:
     return tuple(
         one for one in signed if isinstance(one, str) or (not one[0].endswith(RECORDS) and b".tfevents." not in one[0])
     )
+
+
+def stamp(path: Path) -> Signature:
+    """The essential signature: the one routine that says whether a model is still what it was.
+
+    Raises:
+        BundleError: it holds more than a model has.
+        OSError: something cannot be read.
+    """
+    return essential(signature(path))
 
 
 def _signed(entry: Entry) -> tuple:
@@ -170,6 +183,7 @@ class ContentHash:
 
     def _read(self, signed: Signature) -> Generator[None, None, str]:
         digest, root = hashlib.sha256(), os.fsencode(os.path.realpath(self.folder))
+        root = root if os.path.isdir(root) else os.path.dirname(root)
         for name, kind, link, stamp in signed[1:]:
             size = stamp[0] if kind == "file" else 0
             # With every length, so that no byte can move from one file's end to the next one's name.

@@ -10,7 +10,6 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from . import bundle_metadata
 from .bounded import MOST_VALUES, RawText, checked, read_bytes, read_text, read_values
 from .bundle_content import ContentHash, code_files, content_hash, signature
 from .errors import BundleError
+from .model import Code, ModelInfo, ModelSummary, shown
 
 __all__ = ["MOST_VALUES", "ContentHash", "content_hash", "read_bytes", "signature"]  # what others find here
 
@@ -26,59 +26,6 @@ MAIN = ("inference", "infer", "predict")
 """Names of the configuration that describes inference, best first."""
 OTHER_JOBS = ("train", "evaluate", "test", "multi_gpu", "export", "logging", "metadata", "algo")
 """Beginnings of the names of configurations that describe something else, or nothing that runs."""
-
-
-@dataclass(frozen=True)
-class BundleInfo:
-    """What a bundle says of itself in ``metadata.json``; nothing is evaluated to know it.
-
-    Attributes:
-        channels: input channels, or None where the metadata does not say.
-        spatial_shape: expected input size of the network as written (numbers, or strings such as ``16*n``).
-        classes: names of the output channels by index (``channel_def``, ``label_def``); empty where not given.
-    """
-
-    name: str
-    version: str
-    task: str
-    channels: int | None
-    channel_names: tuple[str, ...]
-    spatial_shape: tuple[int | str, ...]
-    classes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Code:
-    """What a configuration would run, for the one who has to decide whether to trust it. All of it in one line each,
-    without characters that a terminal would obey.
-
-    Attributes:
-        targets: classes and functions that are imported and called, also where an argument names them.
-        expressions: Python expressions.
-        scripts: files of code in the bundle, and links that lead out of it.
-        programs: compiled networks in it.
-        raw: lines of configurations that nothing here can read (YAML without PyYAML): what they run is in there.
-    """
-
-    targets: tuple[str, ...]
-    expressions: tuple[str, ...]
-    scripts: tuple[str, ...]
-    programs: tuple[str, ...] = ()
-    raw: tuple[str, ...] = ()
-
-    def summary(self, most: int = 3) -> str:
-        parts = [
-            f"{len(values)} {kind} ({', '.join(v[:120] for v in values[:most])}{', …' if len(values) > most else ''})"
-            for kind, values in (
-                ("components", self.targets),
-                ("expressions", self.expressions),
-                ("Python files of its own", self.scripts),
-                ("compiled networks", self.programs),
-                ("lines of YAML that only PyYAML can read", self.raw),
-            )
-            if values
-        ]
-        return "; ".join(parts) or "nothing"
 
 
 def config_files(folder: Path, chosen: Sequence[str] = ()) -> tuple[Path, ...]:
@@ -150,6 +97,16 @@ def _defined(text: str, suffix: str) -> set[str]:
     return set(re.findall(r"""^["']?([A-Za-z_]\w*)["']?\s*:""", text, re.MULTILINE))
 
 
+def summarise(folder: Path, configs: Sequence[str] = ()) -> ModelSummary:
+    """What a bundle says of itself.
+
+    Raises:
+        BundleError: the folder is not a bundle, or its files are not valid.
+    """
+    read = read_configs(folder, config_files(folder, configs))
+    return ModelSummary("MONAI bundle", info_of(folder, read_metadata(folder)), code_of(folder, read))
+
+
 def read_metadata(folder: Path) -> dict[str, Any]:
     """``configs/metadata.json``; empty where there is none: such a bundle can be explained, its classes are numbers.
 
@@ -169,10 +126,10 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     return metadata
 
 
-def info_of(folder: Path, metadata: dict[str, Any]) -> BundleInfo:
+def info_of(folder: Path, metadata: dict[str, Any]) -> ModelInfo:
     """What the metadata of a bundle says."""
     inputs = bundle_metadata.described(metadata, "inputs")
-    return BundleInfo(
+    return ModelInfo(
         name=str(metadata.get("name", folder.name)),
         version=str(metadata.get("version", "")),
         task=str(metadata.get("task", "")),
@@ -257,12 +214,6 @@ def _at(node: Any, name: str) -> Any:
         else:
             return None
     return node
-
-
-def shown(text: str, most: int = 500) -> str:
-    """A text in one line, with what a terminal or a window would obey written out, and cut where it is too long."""
-    cut = text if len(text) <= most else text[: most - 1] + "…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in cut)
 
 
 def read_configs(folder: Path, files: Sequence[Path]) -> list[Any]:

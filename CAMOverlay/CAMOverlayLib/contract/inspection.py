@@ -1,10 +1,10 @@
-"""What a bundle is, as ``inspect`` on the command line prints it and *List the layers* in the panel shows it."""
+"""What a model is, as ``inspect`` on the command line prints it and *List the layers* in the panel shows it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .bundle_files import BundleInfo, Code
+from .model import ModelSummary
 from .records import JsonRecord
 
 
@@ -38,11 +38,10 @@ class LayerInfo(JsonRecord):
 
 @dataclass(frozen=True)
 class Inspection(JsonRecord):
-    """What a bundle says of itself, and, where it is trusted, what it is made of.
+    """What a model says of itself, and, where it may run, what it is made of.
 
     Attributes:
-        info: of its metadata.
-        code: what it would run.
+        summary: what is known before anybody trusts it.
         content_hash: of everything in it.
         transforms: names of the preprocessing's transforms.
         input_shape: C×spatial that the layers were looked at with.
@@ -50,8 +49,7 @@ class Inspection(JsonRecord):
         default: name of the layer that is taken automatically, and ``stages`` the last of every resolution.
     """
 
-    info: BundleInfo
-    code: Code
+    summary: ModelSummary
     content_hash: str
     transforms: tuple[str, ...] = ()
     input_shape: tuple[int, ...] = ()

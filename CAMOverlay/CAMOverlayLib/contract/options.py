@@ -35,7 +35,6 @@ class Options(JsonRecord):
         device: ``auto``, ``cpu`` or ``cuda``.
         slices: of a 2-D network, the orientation in which the volume is cut into pictures: ``axial``, ``coronal`` or
             ``sagittal``; None takes a volume of one slice as it is, and cuts any other axially.
-        configs: the bundle's configuration files, relative to its root, where they are not named as usual.
         inverse: ``auto`` (one resampling where the voxels bear it out, else the saved operations), ``affine`` or
             ``operations`` to force one.
         verify: compute both inverses and report how far apart they are.
@@ -52,9 +51,6 @@ class Options(JsonRecord):
         "2-D network: how the volume is cut into pictures (default: axial; a single slice as it is)",
         choices=("axial", "coronal", "sagittal"),
     )
-    configs: tuple[str, ...] = field(
-        default=(), metadata={"door": "model"}
-    )  # says what the model is, as its folder does
     inverse: str = _option(
         "auto",
         "way back: one resampling, or the saved operations replayed (default: the first where the voxels allow)",

@@ -10,17 +10,18 @@ Conventions: arrays are indexed I, J, K; affines map voxel indices (I, J, K, 1) 
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from .model import ModelSource
 from .options import Options
 from .records import Affine, JsonRecord, absolute, made_plain
 from .target import TargetSpec, VolumeFile, class_of
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of :class:`Request` and :class:`Result`. 1, which did not say so, called the verdicts proven, undecided and
-refuted. A field that is added later needs a default, and then no new version."""
+refuted; up to 2 a request had the fields of its model among its own. A field that is added later needs a default, and
+then no new version."""
 
 VERDICTS = ("verified", "inconclusive", "mismatch")
 """What the voxels can say of a placement."""
@@ -38,22 +39,17 @@ class Request(Options):
 
     Attributes:
         volumes: the input volume; further ones are further channels, in the bundle's order.
-        bundle: folder of the MONAI bundle.
+        model: where the model lies, and in what it is trusted.
         output_folder: existing folder for the array files of the result; the caller owns it.
-        trust: the caller trusts the bundle, whose configuration can run code, whatever is in it by now.
-        trusted_hash: instead of it the hash of the content that is trusted (``bundle_files.content_hash``); what is
-            there is compared with it before and after it is loaded, and anything else is refused.
         target: class index, class name, or None for the predicted class; in words also ``a-b`` and ``a@voxel=I,J,K``
             (``ras=``, ``mask=``), or a :class:`TargetSpec`.
         schema: version of this record.
     """
 
     volumes: tuple[VolumeFile, ...]
-    bundle: str
+    model: ModelSource
     output_folder: str
-    trust: bool = False
     target: int | str | TargetSpec | None = None
-    trusted_hash: str | None = None
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -62,9 +58,17 @@ class Request(Options):
         if not isinstance(self.target, TargetSpec):
             object.__setattr__(self, "target", class_of(self.target, "The target"))
 
+    @classmethod
+    def _migrated(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Version 2 had the fields of the model among its own."""
+        former = {"bundle": "path", "trust": "trust", "trusted_hash": "trusted_hash", "configs": "configs"}
+        if "bundle" in values and "model" not in values:
+            source = {new: values[old] for old, new in former.items() if old in values}
+            values = {"model": source} | {name: value for name, value in values.items() if name not in former}
+        return super()._migrated(values)
+
     def absolute(self) -> Request:
-        """The same with every path absolute, so that it means the same in another process. A configuration file's is
-        relative to the bundle, wherever that is, and stays so."""
+        """The same with every path absolute, so that it means the same in another process."""
         target = self.target
         if isinstance(target, TargetSpec):
             target = target.absolute()
@@ -76,8 +80,7 @@ class Request(Options):
         return dataclasses.replace(
             self,
             volumes=tuple(volume.absolute() for volume in self.volumes),
-            bundle=self.bundle and absolute(self.bundle),
-            configs=tuple(map(os.path.expanduser, self.configs)),
+            model=self.model.absolute(),
             intermediates_folder=self.intermediates_folder and absolute(self.intermediates_folder),
             output_folder=self.output_folder and absolute(self.output_folder),
             target=target,

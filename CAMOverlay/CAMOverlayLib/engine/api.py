@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ from monai.inferers import Inferer, SimpleInferer
 from monai.transforms import Compose, LoadImage, LoadImaged, MapTransform
 from torch import nn
 
-from ..contract.bundle_files import BundleInfo
 from ..contract.errors import PreprocessingError, VolumeError, reason
+from ..contract.model import ModelInfo, ModelSource
 from ..contract.options import current_names
 from ..contract.request import Progress, Request, Result
 from ..contract.target import TargetSpec
@@ -35,6 +35,23 @@ from .geometry.volume import Volume, check_volume, forms_note, header_problem, m
 from .network.device import choose_device, device_of
 from .pipeline import explain_model
 from .progress import Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkFacts:
+    """What a network in memory does not say of itself, and a bundle's files would.
+
+    Attributes:
+        inferer: how the network is applied, such as MONAI's ``SlidingWindowInferer``; None is the whole at once.
+        classes: names of the outputs.
+        multilabel: every output is a yes or no of its own.
+        regression: the outputs are numbers; MONAI's ``Regressor`` is known to be one.
+    """
+
+    inferer: Inferer | None = None
+    classes: Sequence[str] = ()
+    multilabel: bool = False
+    regression: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,13 +73,9 @@ def explain(
     volume: Any,
     *,
     target: int | str | TargetSpec | None = None,
-    inferer: Inferer | None = None,
-    classes: Sequence[str] = (),
-    multilabel: bool = False,
-    regression: bool = False,
     device: str | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
-    **options: Any,
+    **settings: Any,
 ) -> Explanation:
     """Explain what a network makes of a volume.
 
@@ -72,32 +85,20 @@ def explain(
         volume: the path of an image file, a nibabel image, or a pair of array (I×J×K) and affine (4×4, RAS mm); a list
             of these is one a channel.
         target: class by index or name, ``"a-b"``, ``"a@voxel=I,J,K"``, or a ``TargetSpec``; None is the predicted one.
-        inferer: how the network is applied, such as MONAI's ``SlidingWindowInferer``; None is the whole at once.
-        classes: names of the outputs.
-        multilabel: every output is a yes or no of its own.
-        regression: the outputs are numbers; MONAI's ``Regressor`` is known to be one.
         device: where to run; None is where the network is. On another one a copy of it runs.
         report: called with progress; raising from it ends the run.
-        options: those of :class:`CAMOverlayLib.contract.options.Options`: ``layer``, ``method``, ``slices`` …
+        settings: what the network does not say of itself (:class:`NetworkFacts`: ``inferer``, ``classes``,
+            ``multilabel``, ``regression``), and how to explain it
+            (:class:`CAMOverlayLib.contract.options.Options`: ``layer``, ``method``, ``slices`` …).
 
     Raises:
         CAMOverlayError: one of its kinds.
     """
     several = volume if isinstance(volume, list) else [volume]
     with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
+        volumes = [_read(one, number) for number, one in enumerate(several)]
         result = explain_in(
-            folder,
-            model,
-            preprocessing,
-            [_read(one, number) for number, one in enumerate(several)],
-            target=target,
-            inferer=inferer,
-            classes=classes,
-            multilabel=multilabel,
-            regression=regression,
-            device=device,
-            report=report,
-            **options,
+            folder, model, preprocessing, volumes, target=target, device=device, report=report, **settings
         )
         array = np.load(result.heatmap.path)
     return Explanation(nibabel.Nifti1Image(array, np.array(result.heatmap.affine)), result)
@@ -109,10 +110,6 @@ def explain_in(
     preprocessing: Any,
     volumes: Sequence[Volume],
     *,
-    inferer: Inferer | None = None,
-    classes: Sequence[str] = (),
-    multilabel: bool = False,
-    regression: bool = False,
     device: str | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
     **settings: Any,
@@ -121,28 +118,29 @@ def explain_in(
 
     Args:
         folder: existing; the caller owns it.
-        settings: the target, and those of :class:`CAMOverlayLib.contract.options.Options`.
+        settings: the target, and those of :func:`explain`.
 
     Raises:
         CAMOverlayError: one of its kinds.
     """
+    facts = NetworkFacts(**{one.name: settings.pop(one.name) for one in fields(NetworkFacts) if one.name in settings})
     network, where = _on_device(model, device)
     described = Model(
-        source=id(model),
+        identity=id(model),
         device=str(where),
         folder="",
-        info=BundleInfo(type(model).__name__, "", "", None, (), (), tuple(map(str, classes))),
+        info=ModelInfo(type(model).__name__, "", "", None, (), (), tuple(map(str, facts.classes))),
         network=network,
         chain=_with_loader(preprocessing),
-        inferer=None if type(inferer) is SimpleInferer else inferer,
-        multilabel=multilabel,
-        regression=regression or is_regression(model, {}),
+        inferer=None if type(facts.inferer) is SimpleInferer else facts.inferer,
+        multilabel=facts.multilabel,
+        regression=facts.regression or is_regression(model, {}),
     )
     clock = Clock(report)
     with clock.stage("volume"):
         on_grid, notes = on_one_grid(volumes)
         notes = (*(note for volume in volumes for note in volume.notes), *notes)
-    request = Request((), "", folder, trust=True, device=str(where), **current_names(settings)).absolute()
+    request = Request((), ModelSource(""), folder, device=str(where), **current_names(settings)).absolute()
     return explain_model(described, on_grid, request, clock, Cache(), notes)
 
 

@@ -14,8 +14,9 @@ from typing import Generic, TypeVar
 
 import torch
 
-from .bundle.bundle import Bundle
+from ..contract.model import ModelSource
 from .bundle.model import Model
+from .bundle.opened import open_model
 from .geometry.volume import Volume
 from .inference import Inference
 from .network.layers import LayerTable
@@ -60,27 +61,25 @@ class Cache:
         self._tables: LruCache[LayerTable] = LruCache(8)
         self._applied: LruCache[list[Inference]] = LruCache(1)
 
-    def model(
-        self, folder: str, trust: bool, configs: Sequence[str], device: torch.device, trusted_hash: str | None = None
-    ) -> Model:
-        """A bundle's chain and network; with ``trusted_hash`` only if that is the hash of its content.
+    def model(self, source: ModelSource, device: torch.device) -> Model:
+        """A model's chain and network; with a hash of what is trusted only if that is the hash of its content.
 
         Raises:
             BundleError, UntrustedBundleError, WeightsError
         """
-        bundle = Bundle(folder, trust, configs, trusted_hash)
-        bundle.require_trust()
+        opened = open_model(source)
+        opened.require_trust()
 
         def make() -> Model:
             self._applied.clear()  # of a network that is about to go
-            return bundle.model(device)
+            return opened.model(device)
 
-        return self._models.get((bundle.source, str(device)), make)
+        return self._models.get((opened.identity, str(device)), make)
 
     def prepared(
         self, model: Model, volumes: Sequence[Volume], slices: str | None, make: Callable[[], NetworkInputs]
     ) -> NetworkInputs:
-        return self._prepared.get((model.source, volumes_identity(volumes), slices), make)
+        return self._prepared.get((model.identity, volumes_identity(volumes), slices), make)
 
     def table(self, model: Model, sample: torch.Tensor, make: Callable[[], LayerTable]) -> LayerTable:
         return self._tables.get((model.key, tuple(sample.shape)), make)

@@ -9,10 +9,10 @@ import torch
 from ..contract.errors import LayerError, NetworkError
 from ..contract.inspection import Inspection, LayerInfo
 from ..contract.request import Progress
-from .bundle.bundle import Bundle
 from .bundle.compiled import is_compiled, refuse_layers
 from .bundle.isolation import at_home, leaves_no_trace
 from .bundle.model import Model
+from .bundle.opened import OpenedModel
 from .cache import Cache
 from .inference import FullImageInference, Inference
 from .methods import Method
@@ -57,33 +57,33 @@ def choose_layers(
     return method.layers(table, chosen), stages[-2].name if len(stages) > 1 else None
 
 
-def inspect_bundle(bundle: Bundle, report: Report = lambda progress: None) -> Inspection:
-    """What a bundle is; of a trusted one its transforms and layers too.
+def inspect_model(model: OpenedModel, report: Report = lambda progress: None) -> Inspection:
+    """What a model is; of a trusted one its transforms and layers too.
 
     Raises:
         BundleError, WeightsError, PreprocessingError: the bundle does not evaluate, asks for more than an image, or its
             network does not take the input that the bundle describes.
         LayerError: no layer has an output with spatial extent.
     """
-    if not bundle.trust:
-        return Inspection(bundle.info, bundle.code, bundle.content_hash)
-    with at_home(bundle.folder):
-        return _inspected(bundle, report)
+    if not model.may_run:
+        return Inspection(model.summary, model.content_hash)
+    with at_home(model.path):
+        return _inspected(model, report)
 
 
 @leaves_no_trace
-def _inspected(bundle: Bundle, report: Report) -> Inspection:
-    bundle.require_explainable()
-    transforms = tuple(type(t).__name__ for t in bundle.preprocessing().flatten().transforms)
+def _inspected(model: OpenedModel, report: Report) -> Inspection:
+    model.require_explainable()
+    transforms = tuple(type(t).__name__ for t in model.preprocessing().flatten().transforms)
     report(Progress("forward", 0.3, "Looking at the layers"))
-    network, shape = bundle.network(torch.device("cpu")), bundle.input_shape()
-    found = Inspection(bundle.info, bundle.code, bundle.content_hash, transforms, shape)
+    network, shape = model.network(torch.device("cpu")), model.input_shape()
+    found = Inspection(model.summary, model.content_hash, transforms, shape)
     if is_compiled(network):
         return found
     try:
         table = list_layers(network, torch.zeros(1, *shape))
     except (LayerError, NetworkError):
-        bundle.inferer()  # one that asks for prompts says better why there is nothing to see
+        model.inferer()  # one that asks for prompts says better why there is nothing to see
         raise
     numbers = {name: number for number, (name, _) in enumerate(network.named_modules())}
     layers = tuple(

@@ -51,7 +51,7 @@ def explain(request: Request, report: Report = lambda progress: None, cache: Cac
     clock = Clock(report)
     cache = Cache() if cache is None else cache
     device = choose_device(request.device)
-    evaluated = partial(cache.model, request.bundle, request.trust, request.configs, trusted_hash=request.trusted_hash)
+    evaluated = partial(cache.model, request.model)
 
     with clock.stage("volume"):
         volumes, notes = on_one_grid([read_volume(file) for file in request.volumes])
@@ -75,7 +75,7 @@ def explain_model(
     """The story from where model and volumes are in memory.
 
     Args:
-        request: of it all but ``volumes``, ``bundle``, ``trust`` and ``device``.
+        request: of it all but ``volumes``, ``model`` and ``device``.
         notes: what the user should know of the volumes.
 
     Raises:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from ..contract.bundle_files import BundleInfo, Code, code_of, config_files, info_of, read_configs, read_metadata
 from ..contract.errors import BundleError
+from ..contract.model import Code, ModelInfo, ModelSource, ModelSummary
+from ..contract.model_kinds import model_path, summarise
 from .remedies import inThePanel
 
 MOST_CHANNELS = 64
@@ -18,29 +18,36 @@ MOST_CHANNELS = 64
 
 @dataclass(frozen=True)
 class BundleState:
-    """A bundle folder as it was read, or why it could not be."""
+    """A model as it was read, or why it could not be."""
 
     folder: Path
-    info: BundleInfo | None = None
-    code: Code | None = None
+    summary: ModelSummary | None = None
     problem: str = ""
 
     @classmethod
     def read(cls, path: str) -> BundleState:
-        """Read a folder. Never raises: what is wrong with it is in ``problem``."""
+        """Read a model. Never raises: what is wrong with it is in ``problem``."""
         folder = Path(path)
         try:
-            folder = Path(os.path.expanduser(path)).resolve()
-            configs = read_configs(folder, config_files(folder))
-            info = info_of(folder, read_metadata(folder))
-            if isinstance(info.channels, int) and info.channels > MOST_CHANNELS:
+            folder = model_path(path)
+            summary = summarise(ModelSource(str(folder)))
+            channels = summary.info.channels
+            if isinstance(channels, int) and channels > MOST_CHANNELS:
                 sentence = _("The network takes {count} channels; more than {most} volumes cannot be chosen here.")
-                return cls(folder, problem=sentence.format(count=info.channels, most=MOST_CHANNELS))
-            return cls(folder, info, code_of(folder, configs))
+                return cls(folder, problem=sentence.format(count=channels, most=MOST_CHANNELS))
+            return cls(folder, summary)
         except BundleError as error:
             return cls(folder, problem=inThePanel(error))
         except Exception as error:  # metadata may have any shape  # noqa: BLE001
             return cls(folder, problem=_("The bundle's metadata cannot be understood: {error}").format(error=error))
+
+    @property
+    def info(self) -> ModelInfo | None:
+        return self.summary.info if self.summary else None
+
+    @property
+    def code(self) -> Code | None:
+        return self.summary.code if self.summary else None
 
     @property
     def channels(self) -> int:

@@ -15,6 +15,7 @@ from slicer.util import VTKObservationMixin
 
 from ..contract.errors import UntrustedBundleError
 from ..contract.inspection import Inspection
+from ..contract.model import ModelSource
 from ..contract.request import Progress
 from ..logic import OverlayLogic
 from ..scene.overlay import heat_view
@@ -259,8 +260,7 @@ class Panel(VTKObservationMixin):
         self.ui.layersButton.text = words
         self._updateApply()
 
-    def showLayers(self, answer: dict[str, Any]) -> None:
-        found = Inspection.from_dict(answer)
+    def showLayers(self, found: Inspection) -> None:
         self.explain.setLayers(found.layers, found.default)
 
     def failListing(self, error: BaseException) -> None:
@@ -382,8 +382,8 @@ class _Computation:
         )
 
     def layers(self, folder: Path, trustedHash: str, onResult: Any, onError: Any) -> Any:
-        payload = {"bundle": str(folder), "trusted_hash": trustedHash}
-        return self._panel.logic.worker.call("inspect", payload, on_result=onResult, on_error=onError)
+        source = ModelSource(str(folder), trusted_hash=trustedHash)
+        return self._panel.logic.worker.inspect(source, on_result=onResult, on_error=onError)
 
 
 def isTrusted(folder: Any, contentHash: str) -> bool:

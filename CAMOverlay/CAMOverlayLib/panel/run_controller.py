@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..contract.errors import CAMOverlayError, Cancelled
+from ..contract.inspection import Inspection
 from ..contract.request import Progress
 
 
@@ -79,7 +80,7 @@ class Face(Protocol):
     def listing(self, under_way: bool) -> None:
         """Layers are being listed, or no more."""
 
-    def showLayers(self, answer: dict[str, Any]) -> None:
+    def showLayers(self, found: Inspection) -> None:
         """They are known."""
 
     def failListing(self, error: BaseException) -> None:
@@ -115,7 +116,7 @@ class Computation(Protocol):
         self,
         folder: Path,
         trustedHash: str,
-        onResult: Callable[[dict[str, Any]], None],
+        onResult: Callable[[Inspection], None],
         onError: Callable[[BaseException], None],
     ) -> Cancellable:
         """Begin to list the layers of a bundle's network. Raises CAMOverlayError where that cannot begin."""
@@ -339,11 +340,11 @@ class RunController:
         ticket = self._listing = _Listing()
         self._face.listing(True)
 
-        def onResult(answer: dict[str, Any]) -> None:
+        def onResult(found: Inspection) -> None:
             if self._listing is ticket:
                 self._listingDone()
                 if self._face.folder() == folder:
-                    self._face.showLayers(answer)
+                    self._face.showLayers(found)
 
         def onError(error: BaseException) -> None:
             if self._listing is ticket:

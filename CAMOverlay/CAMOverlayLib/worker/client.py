@@ -23,6 +23,8 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from ..contract.errors import CAMOverlayError, Cancelled, WorkerError, reason
+from ..contract.inspection import Inspection
+from ..contract.model import ModelSource
 from ..contract.pieces import Pieces, Stepper
 from ..contract.records import absolute, plain
 from ..contract.request import STAGES, Progress, Request, Result
@@ -331,8 +333,6 @@ class Worker:
             what the first piece of ``prepare`` raises.
         """
         payload = plain(payload)
-        if isinstance(payload.get("bundle"), str) and payload["bundle"]:
-            payload["bundle"] = absolute(payload["bundle"])  # the process has another working directory
         call = Call(str(next(self._numbers)), operation, payload, tuple(map(absolute, folders)))
         try:
             line = encode(call)
@@ -363,6 +363,11 @@ class Worker:
             return finish(self._whole_result(answer))
 
         return self.call("explain", request.to_dict(), finish=whole, **options)
+
+    def inspect(self, source: ModelSource, **options: Any) -> Run:
+        """Look at a model; the run's value is an :class:`Inspection`. Options as in :meth:`call`."""
+        payload = {"model": source.absolute().to_dict()}  # the process has another working directory
+        return self.call("inspect", payload, finish=Inspection.from_dict, **options)
 
     def stop(self) -> None:
         """End the process and whatever runs; afterwards there is none, and the next run starts a new one."""

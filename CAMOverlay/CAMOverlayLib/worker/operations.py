@@ -42,15 +42,16 @@ class Operations:
     def fits(self, payload: dict[str, Any]) -> bool:
         """Whether this process may do it. It runs the code of one bundle, as that was when it was first run: whatever
         code leaves behind in a process (modules, patched functions, threads) then meets no other bundle."""
-        from ..contract.bundle_content import essential, signature
+        from ..contract.bundle_content import stamp
         from ..contract.errors import BundleError
+        from ..contract.model_kinds import model_path
         from ..engine.bundle.isolation import left_behind
 
-        folder = payload.get("bundle")
-        if not folder or not (payload.get("trust") or payload.get("trusted_hash")):
+        model = payload.get("model")
+        if not isinstance(model, dict) or not (model.get("trust") or model.get("trusted_hash")):
             return True
         try:
-            bundle = essential(signature(os.path.realpath(os.path.expanduser(folder))))
+            bundle = stamp(model_path(str(model.get("path"))))
         except (OSError, ValueError, TypeError, BundleError):
             return True  # there is nothing to run, and the operation says why
         if self._bundle is None:
@@ -64,15 +65,14 @@ class Operations:
         return explain(Request.from_dict(payload), report, self.cache).to_dict()
 
     def inspect(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
-        """What a bundle is. In: ``bundle``, ``trust`` or ``trusted_hash``, perhaps ``configs``. Out: an
+        """What a model is. In: ``model``, a :class:`CAMOverlayLib.contract.model.ModelSource`. Out: an
         :class:`CAMOverlayLib.contract.inspection.Inspection`."""
-        from ..engine.bundle.bundle import Bundle
-        from ..engine.layer_choice import inspect_bundle
+        from ..contract.model import ModelSource
+        from ..engine.bundle.opened import open_model
+        from ..engine.layer_choice import inspect_model
 
-        report(Progress("bundle", 0.0, "Reading the bundle"))
-        trust, configs = bool(payload.get("trust")), payload.get("configs") or ()
-        bundle = Bundle(payload["bundle"], trust, configs, payload.get("trusted_hash"))
-        return inspect_bundle(bundle, report).to_dict()
+        report(Progress("bundle", 0.0, "Reading the model"))
+        return inspect_model(open_model(ModelSource.from_dict(payload["model"])), report).to_dict()
 
     def versions(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
         """Versions of everything that takes part in the numbers. Asking for them tells whether a Python will do."""

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from geometries import GEOMETRIES, blob
+from support import request
 
 from CAMOverlayLib.contract.errors import UntrustedBundleError
-from CAMOverlayLib.contract.request import Request
 from CAMOverlayLib.engine import inference, layer_choice
 from CAMOverlayLib.engine.cache import Cache, LruCache
 from CAMOverlayLib.engine.pipeline import explain
@@ -52,8 +52,7 @@ def ask(make_bundle, export, tmp_path):
             + 300 * blob((30, 28, 26), AFFINE, AFFINE[:3] @ [15, 12, 13, 1], 7)
         ).astype(np.int16)
         file = export(array, affine)
-        request = Request((file,), str(bundle), str(tmp_path / "out"), **({"trust": True} | options))
-        result = explain(request, cache=cache)
+        result = explain(request((file,), str(bundle), str(tmp_path / "out"), **options), cache=cache)
         return result, np.load(result.heatmap.path)
 
     run.bundle = bundle
@@ -227,7 +226,7 @@ def test_a_gpu_with_too_little_memory_leaves_it_to_the_cpu(make_bundle, export, 
     torch.save(TooMuch(False).state_dict(), folder / "models/model.pt")
     (tmp_path / "out").mkdir()
     file = export(np.random.default_rng(0).integers(0, 300, (30, 28, 26)).astype(np.int16), AFFINE)
-    result = explain(Request((file,), str(folder), str(tmp_path / "out"), trust=True, device="cuda"))
+    result = explain(request((file,), str(folder), str(tmp_path / "out"), trust=True, device="cuda"))
     assert (
         result.device == "cpu"
         and "too little memory" in result.warnings[0]

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 import torch
 from geometries import GEOMETRIES, blob
-from support import USUAL_CHAIN
+from support import USUAL_CHAIN, read_bundle, request
 
 from CAMOverlayLib.contract.errors import MethodError, UntrustedBundleError, WeightsError
-from CAMOverlayLib.contract.request import Request
-from CAMOverlayLib.engine.bundle.bundle import Bundle
 from CAMOverlayLib.engine.pipeline import explain
 
 AFFINE = GEOMETRIES["oblique"]
@@ -22,7 +20,7 @@ def bundles(make_bundle):
     """The same network as code with weights, as TorchScript, and as an exported program."""
     chain = [*USUAL_CHAIN[:2], {"_target_": "Resized", "keys": "image", "spatial_size": [24, 24, 24]}, USUAL_CHAIN[5]]
     folders = {"code": make_bundle("code", chain=chain)}
-    network = Bundle(folders["code"], trust=True).network(torch.device("cpu"))
+    network = read_bundle(folders["code"], trust=True).network(torch.device("cpu"))
     example = torch.zeros(1, 1, 24, 24, 24)
     for kind in ("ts", "pt2"):
         folder = folders[kind] = make_bundle(kind, chain=chain, weights=None)
@@ -45,7 +43,7 @@ def ask(export, tmp_path):
     file = export(array, AFFINE)
 
     def run(folder, **options):
-        result = explain(Request((file,), str(folder), str(tmp_path / "out"), **({"trust": True} | options)))
+        result = explain(request((file,), str(folder), str(tmp_path / "out"), **({"trust": True} | options)))
         return result, np.load(result.heatmap.path)
 
     return run
@@ -85,4 +83,4 @@ def test_a_program_needs_trust_too_and_a_broken_one_says_so(bundles, ask):
 
 def test_code_with_weights_goes_before_a_program(bundles):
     (bundles["code"] / "models/model.ts").write_bytes(b"nothing")
-    assert type(Bundle(bundles["code"], trust=True).network(torch.device("cpu"))).__name__ == "DenseNet"
+    assert type(read_bundle(bundles["code"], trust=True).network(torch.device("cpu"))).__name__ == "DenseNet"

@@ -23,7 +23,7 @@ from monai.transforms import (
     Resized,
     Spacing,
 )
-from support import snapshot
+from support import request, snapshot
 
 from CAMOverlayLib import explain
 from CAMOverlayLib.contract.errors import BundleError, PreprocessingError, VolumeError
@@ -100,7 +100,6 @@ def test_any_chain_on_any_kind_of_volume(network, image, tmp_path, chain):
 
 
 def test_it_is_what_the_bundle_gives(network, image, make_bundle, export, tmp_path):
-    from CAMOverlayLib.contract.request import Request
     from CAMOverlayLib.engine.pipeline import explain as explain_request
 
     chain = [
@@ -112,7 +111,7 @@ def test_it_is_what_the_bundle_gives(network, image, make_bundle, export, tmp_pa
     network.load_state_dict(torch.load(folder / "models/model.pt", weights_only=True))
     (tmp_path / "out").mkdir()
     result = explain_request(
-        Request((export(np.asarray(image.dataobj), AFFINE),), str(folder), str(tmp_path / "out"), trust=True)
+        request((export(np.asarray(image.dataobj), AFFINE),), str(folder), str(tmp_path / "out"), trust=True)
     )
     names = ("healthy", "lesion", "artefact")
     direct = explain(

@@ -5,6 +5,7 @@ import json
 import nibabel
 import numpy as np
 import pytest
+import support
 import torch
 from geometries import GEOMETRIES, blob
 from support import USUAL_CHAIN, real_volumes
@@ -41,7 +42,7 @@ def bright_bundle(make_bundle):
 
 def request(volume, bundle, tmp_path, **options):
     (tmp_path / "out").mkdir(exist_ok=True)
-    return Request((volume,), str(bundle), str(tmp_path / "out"), **({"trust": True} | options))
+    return support.request((volume,), bundle, tmp_path / "out", **options)
 
 
 def bright_volume(affine, shape=(40, 44, 36), voxel=(26, 15, 20)):
@@ -152,12 +153,12 @@ def test_no_evidence_is_a_warning_and_an_empty_map(bright_bundle, export, tmp_pa
 
 
 WRONG = {
-    "untrusted": ({"trust": False}, UntrustedBundleError, "Trust it only if"),
+    "untrusted": ({"model": {"path": str(DEMO_BUNDLE)}}, UntrustedBundleError, "Trust it only if"),
     "unknown class": ({"target": "tumor"}, TargetError, "network has 0 dark, 1 bright"),
     "unknown layer": ({"layer": "7"}, LayerError, "default is 1"),
     "unknown method": ({"method": "x-ray"}, MethodError, "there are gradcam"),
     "unknown device": ({"device": "abacus"}, DeviceError, "Use auto"),
-    "absent bundle": ({"bundle": "/nowhere"}, BundleError, "'/nowhere' is not a folder"),
+    "absent bundle": ({"model": {"path": "/nowhere", "trust": True}}, BundleError, "'/nowhere' is not a folder"),
     "absent folder": ({"output_folder": "/nowhere/out"}, OutputError, "Choose another"),
 }
 

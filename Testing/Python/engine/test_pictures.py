@@ -9,11 +9,10 @@ import torch
 from geometries import GEOMETRIES, blob
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import examples
+from support import examples, request
 
 from CAMOverlayLib.contract.errors import PlacementError, VolumeError
 from CAMOverlayLib.contract.field_of_view import Region
-from CAMOverlayLib.contract.request import Request
 from CAMOverlayLib.contract.target import TargetSpec, VolumeFile
 from CAMOverlayLib.engine.cache import Cache
 from CAMOverlayLib.engine.geometry.slice_stack import ORIENTATIONS, cut
@@ -46,7 +45,7 @@ def picture_bundle(make_bundle):
 
 def ask(file, bundle, tmp_path, **options):
     (tmp_path / "out").mkdir(exist_ok=True)
-    result = explain(Request((file,), str(bundle), str(tmp_path / "out"), trust=True, **options))
+    result = explain(request((file,), str(bundle), str(tmp_path / "out"), trust=True, **options))
     return result, np.load(result.heatmap.path)
 
 
@@ -217,9 +216,9 @@ def test_another_class_of_the_pictures_needs_no_chain(picture_bundle, export, tm
     file, bundle, cache = export(array, np.eye(4)), picture_bundle(), Cache()
     (tmp_path / "out").mkdir()
     for target in (0, 1):
-        explain(Request((file,), str(bundle), str(tmp_path / "out"), trust=True, target=target), cache=cache)
+        explain(request((file,), str(bundle), str(tmp_path / "out"), trust=True, target=target), cache=cache)
     assert len(chains) == 5
-    explain(Request((file,), str(bundle), str(tmp_path / "out"), trust=True, slices="sagittal"), cache=cache)
+    explain(request((file,), str(bundle), str(tmp_path / "out"), trust=True, slices="sagittal"), cache=cache)
     assert len(chains) == 5 + 20
 
 

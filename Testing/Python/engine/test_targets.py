@@ -8,6 +8,7 @@ from geometries import GEOMETRIES
 from monai.networks.nets import Classifier, Regressor
 
 from CAMOverlayLib.contract.errors import TargetError
+from CAMOverlayLib.contract.model import ModelSource
 from CAMOverlayLib.contract.request import Request
 from CAMOverlayLib.contract.target import TargetSpec, VolumeFile
 from CAMOverlayLib.engine.bundle.model import is_regression
@@ -221,5 +222,5 @@ def test_a_target_survives_json():
         TargetSpec(mask=file),
         TargetSpec(mask="x.nii"),
     ):
-        request = Request((file,), "bundle", "out", target=target)
+        request = Request((file,), ModelSource("bundle"), "out", target=target)
         assert Request.from_json(request.to_json()) == request

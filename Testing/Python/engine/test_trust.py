@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import read_bundle
 
 from CAMOverlayLib.contract import bundle_content, bundle_files
 from CAMOverlayLib.contract.errors import BundleError, UntrustedBundleError
+from CAMOverlayLib.contract.model import ModelSource
 from CAMOverlayLib.engine.bundle import isolation
-from CAMOverlayLib.engine.bundle.bundle import Bundle
 from CAMOverlayLib.engine.cache import Cache
 
 NET = "import torch\nclass Net(torch.nn.Conv3d):\n    number = {}\n    def __init__(self):\n        super().__init__(1, 1, 1)\n"  # noqa: E501
@@ -40,7 +41,7 @@ def own_code(make_bundle):
 
 
 def number(folder, **trust):
-    return Bundle(folder, **(trust or {"trust": True})).network(CPU).number
+    return read_bundle(folder, **(trust or {"trust": True})).network(CPU).number
 
 
 def listed(folder):
@@ -130,7 +131,7 @@ def test_any_change_is_another_content(own_code, tmp_path, change):
         assert script.stat().st_size == stat.st_size and script.stat().st_mtime_ns == stat.st_mtime_ns
     assert bundle_files.content_hash(folder) != before and bundle_content.signature(folder) != signed
     with pytest.raises(UntrustedBundleError):
-        Bundle(folder, trusted_hash=before).network(CPU)
+        read_bundle(folder, trusted_hash=before).network(CPU)
     code = listed(folder)
     if change in (
         "byte code without source",
@@ -159,7 +160,7 @@ def test_what_changes_between_reading_and_running_is_refused(own_code):
     folder = own_code()
     trusted = bundle_files.content_hash(folder)
     assert number(folder, trusted_hash=trusted) == 1
-    bundle = Bundle(folder, trusted_hash=trusted)
+    bundle = read_bundle(folder, trusted_hash=trusted)
     bundle.require_trust()
     (folder / "scripts/net.py").write_text(NET.format(2))
     with pytest.raises(UntrustedBundleError):
@@ -176,11 +177,11 @@ def test_same_size_and_time_is_another_model(own_code):
     )
     config.write_text(text)
     stat = config.stat()
-    first = cache.model(str(folder), True, (), CPU)
-    assert cache.model(str(folder), True, (), CPU) is first
+    first = cache.model(ModelSource(str(folder), trust=True), CPU)
+    assert cache.model(ModelSource(str(folder), trust=True), CPU) is first
     config.write_text(text.replace("1, 1", "1, 1"))
     os.utime(config, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert cache.model(str(folder), True, (), CPU) is not first
+    assert cache.model(ModelSource(str(folder), trust=True), CPU) is not first
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_a_macro_that_leads_out_of_the_bundle_is_refused(make_bundle, tmp_path, 
     (tmp_path / "x.json").write_text('{"n": {"_target_": "os.system", "command": "true"}}')
     folder = make_bundle(config={"extra": macro.format(tmp_path)})
     with pytest.raises(BundleError, match="not in the bundle"):
-        Bundle(folder)
+        read_bundle(folder)
 
 
 @pytest.mark.parametrize(
@@ -296,4 +297,4 @@ def test_a_bundle_that_ends_the_program_is_an_error(own_code, key, end):
     config[key] = {"_target_": "scripts.net.Net"}
     (folder / "configs/inference.json").write_text(json.dumps(config))
     with pytest.raises(BundleError):
-        Bundle(folder, trust=True)._evaluate(key)
+        read_bundle(folder, trust=True)._evaluate(key)

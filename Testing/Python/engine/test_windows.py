@@ -9,10 +9,10 @@ import torch
 from geometries import GEOMETRIES, blob
 from monai.inferers import SimpleInferer, SliceInferer, SlidingWindowInferer
 from monai.networks.nets import UNet
+from support import request
 from torch import nn
 
 from CAMOverlayLib.contract.errors import Cancelled
-from CAMOverlayLib.contract.request import Request
 from CAMOverlayLib.contract.target import TargetSpec
 from CAMOverlayLib.engine.inference import FullImageInference, SlidingWindowInference, apply
 from CAMOverlayLib.engine.methods import METHODS, find_method
@@ -282,7 +282,7 @@ def test_every_method_in_windows_through_the_whole_story(sliding_bundle, export,
     (tmp_path / "out").mkdir()
     target = TargetSpec(output="a", voxel=(13, 10, 9))
     events = []
-    ask = Request(
+    ask = request(
         (export(array, affine),), str(sliding_bundle), str(tmp_path / "out"), trust=True, method=method, target=target
     )
     if method == "guidedbackprop":  # UNet has PReLU
@@ -314,7 +314,7 @@ def test_windows_can_be_cancelled_and_report_every_one(sliding_bundle, export, t
             raise Cancelled("stop")
 
     with pytest.raises(Cancelled):
-        explain(Request((export(array, affine),), str(sliding_bundle), str(tmp_path / "out"), trust=True), cancel)
+        explain(request((export(array, affine),), str(sliding_bundle), str(tmp_path / "out"), trust=True), cancel)
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -325,7 +325,7 @@ def test_blocks_are_the_activations_of_each_window(sliding_bundle, export, tmp_p
     config = json.loads((sliding_bundle / "configs/inference.json").read_text())
     config["inferer"]["overlap"] = 0
     (sliding_bundle / "configs/inference.json").write_text(json.dumps(config))
-    ask = Request(
+    ask = request(
         (export(array, affine),),
         str(sliding_bundle),
         str(tmp_path / "out"),
@@ -340,10 +340,10 @@ def test_blocks_are_the_activations_of_each_window(sliding_bundle, export, tmp_p
 
 
 def test_a_simple_inferer_is_none(make_bundle):
-    from CAMOverlayLib.engine.bundle.bundle import Bundle
+    from support import read_bundle
 
     folder = make_bundle(config={"inferer": {"_target_": "SimpleInferer"}})
-    assert Bundle(folder, trust=True).inferer() is None
+    assert read_bundle(folder, trust=True).inferer() is None
     assert isinstance(SimpleInferer(), SimpleInferer)
 
 

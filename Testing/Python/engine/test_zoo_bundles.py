@@ -10,12 +10,10 @@ import torch
 import yaml
 from geometries import GEOMETRIES, blob
 from monai.bundle import ConfigParser
-from support import SHARED, SMALL_NETWORK, USUAL_CHAIN
+from support import SHARED, SMALL_NETWORK, USUAL_CHAIN, read_bundle, request
 
 from CAMOverlayLib.contract.errors import BundleError
-from CAMOverlayLib.contract.request import Request
 from CAMOverlayLib.contract.target import VolumeFile
-from CAMOverlayLib.engine.bundle.bundle import Bundle
 from CAMOverlayLib.engine.pipeline import explain
 
 AFFINE = GEOMETRIES["oblique"]
@@ -40,7 +38,7 @@ def ask(export, tmp_path):
     file = export(array, AFFINE)
 
     def run(folder, count=1, **options):
-        result = explain(Request((file,) * count, str(folder), str(tmp_path / "out"), trust=True, **options))
+        result = explain(request((file,) * count, str(folder), str(tmp_path / "out"), trust=True, **options))
         return result, np.load(result.heatmap.path)
 
     return run
@@ -78,7 +76,7 @@ def test_several_files_macros_and_references(make_bundle, ask):
             "train.json": {"network_def": {"_target_": "NoSuchNetwork"}},
         },
     )
-    bundle = Bundle(folder, trust=True)
+    bundle = read_bundle(folder, trust=True)
     assert [f.name for f in bundle.config_files] == ["common.yaml", "inference.yaml"]  # the chain by its macro
     assert "LoadImaged" in bundle.code.targets and "NoSuchNetwork" not in bundle.code.targets
     result, heat = ask(folder)
@@ -92,7 +90,7 @@ def test_files_that_define_nothing_needed_are_not_read(make_bundle):
     (folder / "configs/TS_test.json").write_text(json.dumps({"testing": [{"image": "a.nii"}]}))
     (folder / "configs/numbers.json").write_text(json.dumps({"matrix_product": "@start"}))
     (folder / "configs/more.json").write_text(json.dumps({"start": 1}))
-    assert [f.name for f in Bundle(folder).config_files] == ["more.json", "numbers.json", "inference.json"]
+    assert [f.name for f in read_bundle(folder).config_files] == ["more.json", "numbers.json", "inference.json"]
 
 
 def test_what_monai_has_changed_since(make_bundle):
@@ -105,7 +103,7 @@ def test_what_monai_has_changed_since(make_bundle):
     config = json.loads((folder / "configs/inference.json").read_text())
     config["network_def"]["img_size"] = 96
     (folder / "configs/inference.json").write_text(json.dumps(config))
-    bundle = Bundle(folder, trust=True)
+    bundle = read_bundle(folder, trust=True)
     assert type(bundle.network(CPU)).__name__ == "SwinUNETR"
     assert len(bundle.preprocessing().transforms) == len(chain)
     assert json.loads((folder / "configs/inference.json").read_text()) == config
@@ -139,16 +137,16 @@ def test_files_of_other_names_are_chosen_by_the_user(make_bundle, ask):
     folder = make_bundle()
     (folder / "configs/inference.json").rename(folder / "configs/deploy.json")
     with pytest.raises(BundleError, match=r"found: deploy.json, metadata.json.*such as configs/NAME.json"):
-        Bundle(folder)
+        read_bundle(folder)
     with pytest.raises(BundleError, match="absent.json' does not exist"):
-        Bundle(folder, configs=("configs/absent.json",))
+        read_bundle(folder, configs=("configs/absent.json",))
     assert ask(folder, configs=("configs/deploy.json",))[1].std() > 0
 
 
 def test_a_numbered_inference_config_is_found(make_bundle):
     folder = make_bundle()
     (folder / "configs/inference.json").rename(folder / "configs/inference_autoseg.json")
-    assert Bundle(folder, trust=True).network(CPU) is not None
+    assert read_bundle(folder, trust=True).network(CPU) is not None
 
 
 @pytest.mark.parametrize(
@@ -196,11 +194,11 @@ def test_weights_where_a_handler_loads_them_from(make_bundle):
     )
     right = torch.load(folder / "models/model.pt", weights_only=True)
     torch.save({"model": {f"module.{k}": v + 1 for k, v in right.items()}}, folder / "models/best_metric.pt")
-    network = Bundle(folder, trust=True).network(CPU)
+    network = read_bundle(folder, trust=True).network(CPU)
     key = next(iter(right))
     assert torch.equal(network.state_dict()[key], right[key] + 1)
     (folder / "models/best_metric.pt").unlink()
-    assert torch.equal(Bundle(folder, trust=True).network(CPU).state_dict()[key], right[key])
+    assert torch.equal(read_bundle(folder, trust=True).network(CPU).state_dict()[key], right[key])
 
 
 def test_a_definition_that_loads_its_own_weights(make_bundle, tmp_path):
@@ -221,11 +219,11 @@ def test_a_definition_that_loads_its_own_weights(make_bundle, tmp_path):
     (folder / "configs/inference.json").write_text(json.dumps(config))
     # Says nothing of loading, so that random weights would go unnoticed: the weights file is asked for.
     with pytest.raises(BundleError, match="weights '.*model.pt' do not exist"):
-        Bundle(folder, trust=True).network(CPU)
+        read_bundle(folder, trust=True).network(CPU)
     config["imports"], config["network_def"] = ["$from scripts.nets import load_ready"], "$load_ready()"
     (folder / "scripts/nets.py").write_text(code.replace("def ready", "def load_ready"))
     (folder / "configs/inference.json").write_text(json.dumps(config))
-    network = Bundle(folder, trust=True).network(CPU)
+    network = read_bundle(folder, trust=True).network(CPU)
     weights = torch.load(folder / "elsewhere.pt", weights_only=True)
     assert all(torch.equal(v, weights[k]) for k, v in network.state_dict().items())
 
@@ -285,7 +283,7 @@ def test_a_bundle_with_its_own_network_and_its_own_transform(make_bundle, ask, t
     config["network_def"] = {"_target_": "scripts.networks.own.OwnNet", "channels": 4}
     (folder / "configs/inference.json").write_text(json.dumps(config))
     torch.manual_seed(3)
-    network = Bundle(folder, trust=True).bare_network()
+    network = read_bundle(folder, trust=True).bare_network()
     torch.save(network.state_dict(), folder / "models/model.pt")
     result, heat = ask(folder, inverse=inverse, verify=True)
     assert heat.std() > 0 and result.placement.verdict == "verified" and result.layer == "stage2"
@@ -320,7 +318,7 @@ def volume_file(name, tmp_path, block=(slice(None),) * 3):
 
 def explained(folder, files, tmp_path, **options):
     (tmp_path / "out").mkdir(exist_ok=True)
-    result = explain(Request(tuple(files), str(folder), str(tmp_path / "out"), trust=True, **options))
+    result = explain(request(tuple(files), str(folder), str(tmp_path / "out"), trust=True, **options))
     heat = np.load(result.heatmap.path)
     assert heat.std() > 0 and np.isfinite(heat).all() and result.placement.verdict == "verified"
     return result, heat

@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 import torch
 from geometries import GEOMETRIES, blob
-from support import SMALL_NETWORK, USUAL_CHAIN
+from support import SMALL_NETWORK, USUAL_CHAIN, read_bundle, request
 
 from CAMOverlayLib.contract.errors import BundleError, PreprocessingError, WeightsError
-from CAMOverlayLib.contract.request import Request
-from CAMOverlayLib.engine.bundle.bundle import Bundle
 from CAMOverlayLib.engine.bundle.compat import NUMPY, as_it_was_written, bring_up_to_date, without_download
 from CAMOverlayLib.engine.bundle.needs import refusal, what_went_wrong, without_colours
-from CAMOverlayLib.engine.layer_choice import inspect_bundle
+from CAMOverlayLib.engine.layer_choice import inspect_model
 from CAMOverlayLib.engine.pipeline import explain
 
 AFFINE = GEOMETRIES["oblique"]
@@ -33,7 +31,7 @@ def ask(export, tmp_path):
     (tmp_path / "out").mkdir()
 
     def run(folder, count=1, **options):
-        result = explain(Request((file,) * count, str(folder), str(tmp_path / "out"), trust=True, **options))
+        result = explain(request((file,) * count, str(folder), str(tmp_path / "out"), trust=True, **options))
         return result, np.load(result.heatmap.path)
 
     return run
@@ -83,11 +81,11 @@ def test_another_file_than_the_bundles_own_is_loaded_as_torch_does_it(make_bundl
             network_def={**SMALL_NETWORK, "init_features": "$int(@arch['features'][0])"},
         )
         with pytest.raises(BundleError, match="does not evaluate.*[Uu]npick|Weights only"):
-            Bundle(folder, trust=True).network(CPU)
+            read_bundle(folder, trust=True).network(CPU)
     (folder / "models/linked.pt").symlink_to(tmp_path / "elsewhere.pt")
     rewrite(folder, arch="$torch.load('models/linked.pt')")
     with pytest.raises(BundleError, match="does not evaluate"):
-        Bundle(folder, trust=True).network(CPU)
+        read_bundle(folder, trust=True).network(CPU)
 
 
 @no_cuda
@@ -113,7 +111,7 @@ def test_cuda_in_a_configuration_and_in_scripts(make_bundle):
     folder = make_bundle()
     nets = "import torch\nfrom monai.networks.nets import DenseNet\n\ndef make(**given):\n    return DenseNet(**given).cuda().to(torch.device('cuda', 0))\n"  # noqa: E501
     rewrite(folder, {"nets": nets}, network_def={**SMALL_NETWORK, "_target_": "scripts.nets.make"})
-    assert next(Bundle(folder, trust=True).network(CPU).parameters()).device == CPU
+    assert next(read_bundle(folder, trust=True).network(CPU).parameters()).device == CPU
 
 
 REMOVED = [
@@ -155,7 +153,7 @@ def test_names_that_numpy_lost(make_bundle, ask):
         shape="$[2, int(np.product([2, 1]))]",
         network_def={"_target_": "scripts.nets.Net", "shape": "@shape"},
     )
-    torch.save(Bundle(folder, trust=True).bare_network().state_dict(), folder / "models/model.pt")
+    torch.save(read_bundle(folder, trust=True).bare_network().state_dict(), folder / "models/model.pt")
     _, heat = ask(folder)
     assert heat.std() > 0 and not any(hasattr(np, name) for name in REMOVED)
 
@@ -211,14 +209,14 @@ def test_pretrained_needs_no_download_where_the_weights_are_there(make_bundle, o
         )
         rewrite(folder, {"nets": nets}, network_def={**plain, "_target_": "scripts.nets.make", "pretrained": True})
     network, weights = (
-        Bundle(folder, trust=True).network(CPU),
+        read_bundle(folder, trust=True).network(CPU),
         torch.load(folder / "models/model.pt", weights_only=True),
     )
     assert offline == [] and all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
     assert library == "MONAI" or network.rescales
     (folder / "models/model.pt").unlink()
     with pytest.raises(BundleError, match="wants to download something, and there is no connection"):
-        Bundle(folder, trust=True).network(CPU)
+        read_bundle(folder, trust=True).network(CPU)
     assert len(offline) == 1 and not (tmp_path / "hub/hub/checkpoints/a.pth").exists()
 
 
@@ -286,7 +284,11 @@ def test_a_generative_bundle_is_refused_before_anything_is_evaluated(make_bundle
         "inferer": {"_target_": "DiffusionInferer"},
     }
     (folder / "configs/inference.json").write_text(json.dumps(config))
-    for call in (ask, lambda f: inspect_bundle(Bundle(f, trust=True)), lambda f: Bundle(f, trust=True).preprocessing()):
+    for call in (
+        ask,
+        lambda f: inspect_model(read_bundle(f, trust=True)),
+        lambda f: read_bundle(f, trust=True).preprocessing(),
+    ):
         with pytest.raises(BundleError, match="generates images, it takes none"):
             call(folder)
 
@@ -385,7 +387,7 @@ def test_listing_the_layers_of_a_network_that_takes_something_else(make_bundle):
         "network_data_format": {"inputs": {"image": {"num_channels": "1", "spatial_shape": ["48", "48", "48"]}}}
     }
     folder = make_bundle(metadata=metadata, chain=USUAL_CHAIN[:3])
-    assert inspect_bundle(Bundle(folder, trust=True)).input_shape == (1, 48, 48, 48)
+    assert inspect_model(read_bundle(folder, trust=True)).input_shape == (1, 48, 48, 48)
     nets = (
         "from monai.networks.nets import DenseNet\n\nclass Picky(DenseNet):\n    def forward(self, x):\n        if "
         "x.shape[-1] != 50:\n"
@@ -396,7 +398,7 @@ def test_listing_the_layers_of_a_network_that_takes_something_else(make_bundle):
         BundleError,
         match=r"Picky failed on an input of shape \(1, 1, 48, 48, 48\): ValueError: the size must be 50 \(nets.py, line",  # noqa: E501
     ):
-        inspect_bundle(Bundle(folder, trust=True))
+        inspect_model(read_bundle(folder, trust=True))
 
 
 def test_messages_of_libraries_in_one_line():
@@ -420,7 +422,7 @@ def test_an_unreadable_checkpoint_is_told_in_one_plain_line(make_bundle):
     folder = make_bundle()
     torch.save({"a": np.array([1.0])}, folder / "models/model.pt")
     with pytest.raises(WeightsError, match="cannot be read safely") as caught:
-        Bundle(folder, trust=True).network(CPU)
+        read_bundle(folder, trust=True).network(CPU)
     assert "\x1b" not in str(caught.value) and "\n" not in str(caught.value) and "numpy" in str(caught.value)
 
 
@@ -429,7 +431,7 @@ def test_a_lone_file_that_is_something_else_is_not_taken_for_the_weights(make_bu
     (folder / "models/model.pt").rename(folder / "models/search_code.pt")
     rewrite(folder, arch="$torch.load(@bundle_root + '/models/search_code.pt')")
     with pytest.raises(WeightsError, match="model.pt' do not exist"):
-        Bundle(folder, trust=True).network(CPU)
+        read_bundle(folder, trust=True).network(CPU)
 
 
 @pytest.mark.parametrize(

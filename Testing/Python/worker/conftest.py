@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import request
 from worker.zygote import Zygote
 
 from CAMOverlayLib.contract.request import Request
@@ -88,8 +89,6 @@ def ask(export, tmp_path):
     def make(bundle: Path, **options) -> Request:
         folder = tmp_path / f"run{next(numbers)}"
         folder.mkdir()
-        return Request(
-            **{"volumes": (volume,), "bundle": str(bundle), "output_folder": str(folder), "trust": True} | options
-        )
+        return request(**({"volumes": (volume,), "folder": bundle, "output": folder} | options))
 
     return make

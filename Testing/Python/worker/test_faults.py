@@ -196,7 +196,7 @@ def test_full_disk(worker, fault_bundle, ask, tmp_path):
         bundle = fault_bundle()
         folder = disk / "run"
         folder.mkdir()
-        request = ask(bundle, output_folder=str(folder))
+        request = ask(bundle, output=str(folder))
         fails(explain(worker, request), "No space left on device", "Choose another folder", kind=OutputError)
         assert list(disk.iterdir()) == []
         pid = worker.pid  # of this content's own process

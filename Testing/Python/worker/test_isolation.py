@@ -14,9 +14,7 @@ def test_another_content_is_run_by_another_process(worker, fault_bundle, ask):
     bundle = fault_bundle()
 
     def run(**changes):
-        import dataclasses
-
-        worker.explain(dataclasses.replace(ask(bundle), **changes)).wait(90)
+        worker.explain(ask(bundle, **changes)).wait(90)
         return worker.pid
 
     first = run()

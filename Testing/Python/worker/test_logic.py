@@ -71,10 +71,10 @@ def test_it_is_the_overlay_that_computing_here_gives(logic, volume, fault_bundle
 
 
 def test_a_network_in_memory_is_shown_as_its_bundle_is(logic, volume, fault_bundle):
-    from CAMOverlayLib.engine.bundle.bundle import Bundle
+    from support import read_bundle
 
     folder = fault_bundle()
-    bundle = Bundle(folder, trust=True)
+    bundle = read_bundle(folder, trust=True)
     network, chain = bundle.network(torch.device("cpu")), bundle.preprocessing()
     node = logic.explainModel(volume, network, chain, target=1)
     expected = logic.process(volume, folder, trust=True, target=1)

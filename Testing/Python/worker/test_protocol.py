@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support import examples
 
 from CAMOverlayLib.contract import errors
+from CAMOverlayLib.contract.model import ModelSource
 from CAMOverlayLib.contract.request import Progress, Request
 from CAMOverlayLib.contract.target import VolumeFile
 from CAMOverlayLib.worker.protocol import (
@@ -31,7 +32,7 @@ from CAMOverlayLib.worker.server import Server
 
 EYE = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0))
 MESSAGES = [
-    Call("1", "explain", Request((VolumeFile("/tmp/ä.npy", EYE),), "/b", "/o").to_dict(), ("/o",)),
+    Call("1", "explain", Request((VolumeFile("/tmp/ä.npy", EYE),), ModelSource("/b"), "/o").to_dict(), ("/o",)),
     Cancel("1"),
     Hello(42, "3.12.1", "/usr/bin/python", {"torch": "2.13.0"}),
     Ready(),
@@ -54,7 +55,7 @@ def test_a_message_is_one_line_and_comes_back(message):
 
 
 def test_a_request_survives_the_way():
-    request = Request((VolumeFile("/tmp/\udcff.npy", EYE, "x"),), "/b", "/o", target="lesion")
+    request = Request((VolumeFile("/tmp/\udcff.npy", EYE, "x"),), ModelSource("/b"), "/o", target="lesion")
     assert Request.from_dict(decode(encode(Call("1", "explain", request.to_dict()))).payload) == request
 
 

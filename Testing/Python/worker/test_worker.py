@@ -20,8 +20,8 @@ from CAMOverlayLib.contract.errors import (
     VolumeError,
     WorkerError,
 )
-from CAMOverlayLib.contract.inspection import Inspection
-from CAMOverlayLib.contract.request import STAGES, Result
+from CAMOverlayLib.contract.model import ModelSource
+from CAMOverlayLib.contract.request import SCHEMA, STAGES, Result
 from CAMOverlayLib.contract.target import TargetSpec
 from CAMOverlayLib.worker.client import Worker
 from CAMOverlayLib.worker.transport import PipeTransport
@@ -96,11 +96,11 @@ def test_a_missing_volume(worker, fault_bundle, ask):
 
 def test_inspect(worker, make_bundle):
     bundle = make_bundle()
-    plain = Inspection.from_dict(worker.call("inspect", {"bundle": str(bundle), "trust": False}).wait(60))
-    assert plain.info.classes == ("healthy", "lesion", "artefact") and not plain.layers and not plain.transforms
-    assert "LoadImaged" in plain.code.targets and len(plain.content_hash) == 64
-    trusted = Inspection.from_dict(worker.call("inspect", {"bundle": str(bundle), "trust": True}).wait(60))
-    assert trusted.transforms[0] == "LoadImaged" and trusted.info == plain.info and trusted.code == plain.code
+    plain = worker.inspect(ModelSource(str(bundle))).wait(60)
+    assert plain.summary.info.classes == ("healthy", "lesion", "artefact") and not plain.layers and not plain.transforms
+    assert "LoadImaged" in plain.summary.code.targets and len(plain.content_hash) == 64
+    trusted = worker.inspect(ModelSource(str(bundle), trust=True)).wait(60)
+    assert trusted.transforms[0] == "LoadImaged" and trusted.summary == plain.summary
     named = {layer.name: layer for layer in trusted.layers}
     assert trusted.default in named and set(trusted.stages) <= set(named)
     assert all(len(layer.stride) == len(layer.shape) - 1 for layer in trusted.layers)
@@ -207,7 +207,7 @@ def test_every_relative_path_is_meant_from_here(worker, make_bundle, ask, monkey
             assert "over the 128 voxels of mask" in result.target.description
             assert not os.path.exists(os.path.expanduser(request.output_folder))
         assert any((tmp_path / f"trail{number}").iterdir())
-        assert worker.call("inspect", {"bundle": f"{here}{bundle.name}"}).wait(60)["info"]["name"] == "bundle"
+        assert worker.inspect(ModelSource(f"{here}{bundle.name}")).wait(60).summary.info.name == "bundle"
 
 
 def test_numpy_in_every_field_of_a_request(worker, make_bundle, ask, tmp_path):
@@ -243,7 +243,7 @@ def test_numpy_in_every_field_of_a_request(worker, make_bundle, ask, tmp_path):
         amp=np.bool_(False),
         configs=np.array(["configs/inference.json"]),
         intermediates_folder=None,
-        schema=np.int32(2),
+        schema=np.int32(SCHEMA),
     )
 
     def seen(result):
@@ -251,10 +251,8 @@ def test_numpy_in_every_field_of_a_request(worker, make_bundle, ask, tmp_path):
 
     one, other = (explain(worker, request, finish=seen).wait(60) for request in (plain, numpy))
     assert one[:3] == other[:3] and np.array_equal(one[3], other[3])
-    inspected = worker.call(
-        "inspect", {"bundle": Path(bundle), "trust": np.bool_(True), "configs": np.array(["configs/inference.json"])}
-    )
-    assert inspected.wait(60)["layers"]
+    source = ModelSource(Path(bundle), np.bool_(True), configs=np.array(["configs/inference.json"]))
+    assert worker.inspect(source).wait(60).layers
 
 
 def test_it_steps_back_for_slicer(worker):

@@ -2,7 +2,7 @@
 
 A bundle's configuration is a program: ``$`` expressions are evaluated and ``_target_`` names are imported and called.
 Reading it (:mod:`CAMOverlayLib.contract.bundle_files`) runs nothing. Everything that runs something is a method of
-:class:`Bundle` and goes through :meth:`Bundle.require_trust`.
+:class:`Bundle` and goes through ``require_trust``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,15 @@ from monai.inferers import Inferer, SimpleInferer
 from monai.transforms import Compose
 
 from ...contract import bundle_files
-from ...contract.bundle_content import Signature, essential
-from ...contract.bundle_files import BundleInfo, Code
 from ...contract.errors import BundleError, UntrustedBundleError, root_cause
+from ...contract.model import ModelSource, ModelSummary
 from .compat import as_it_was_written, bring_up_to_date, without_download
 from .compiled import SUFFIXES as PROGRAMS
 from .compiled import load_compiled
 from .isolation import at_home, forget_bundles
 from .model import Model, is_regression
 from .needs import answers_with_image, needs_more, refusal, what_went_wrong
+from .opened import OpenedModel
 from .weights import load_weights
 
 NETWORK_KEYS = ("network_def", "network", "net", "model", "evaluator#network")
@@ -46,101 +46,34 @@ INFERER_KEYS = ("inferer", "evaluator#inferer", "validate#inferer")
 CHECKPOINTS = (".pt", ".pth", ".ckpt")
 
 
-class Bundle:
-    """A bundle folder that was read but not evaluated.
+class Bundle(OpenedModel):
+    """A MONAI bundle's folder that was read but not evaluated.
 
     Args:
-        folder: the bundle's root.
-        trust: the caller trusts the bundle's code.
-        configs: its configuration files, relative to the root, where they are not named as usual; later ones win.
-        trusted_hash: instead of ``trust`` the hash of the content that is trusted; any other content is not.
+        source: the bundle's root, and in what it is trusted.
 
     Raises:
         BundleError: not a bundle, or its files are not valid JSON or YAML.
     """
 
-    def __init__(
-        self, folder: Path | str, trust: bool = False, configs: Sequence[str] = (), trusted_hash: str | None = None
-    ) -> None:
-        try:
-            self.folder = Path(folder).expanduser().resolve()
-        except (OSError, ValueError, RuntimeError) as error:  # too long, NUL, or the home of nobody
-            raise BundleError(
-                f"'{str(folder)[:200]}' is not a folder: {error}. Give the root of a MONAI bundle."
-            ) from error
-        self.trust = trust or bool(trusted_hash)
-        self._trusted_hash = trusted_hash
-        # Before anything is read: what is hashed later is then what was read here.
-        self._signature_read = self._signature() if os.path.isdir(self.folder) else ()
-        self.config_files = bundle_files.config_files(self.folder, configs)
-        bundle_files.read_configs(self.folder, self.config_files)  # within bounds, and nothing from elsewhere
-        self.metadata = bundle_files.read_metadata(self.folder)
+    def __init__(self, source: ModelSource) -> None:
+        super().__init__(source)
+        self.config_files = bundle_files.config_files(self.path, source.configs)
+        bundle_files.read_configs(self.path, self.config_files)  # within bounds, and nothing from elsewhere
+        self.metadata = bundle_files.read_metadata(self.path)
         self._parser = ConfigParser()
         try:
             self._parser.read_config([str(path) for path in self.config_files])
         except Exception as error:  # json and yaml raise many kinds
             names = "', '".join(map(str, self.config_files))
             raise BundleError(f"'{names}' cannot be read as a configuration: {error}") from error
-        self._parser["bundle_root"] = str(self.folder)
+        self._parser["bundle_root"] = str(self.path)
         bring_up_to_date(self._parser.config)
-        self._evaluated = self._known_as_trusted = False
-
-    # What can be known without running anything.
+        self._evaluated = False
 
     @cached_property
-    def info(self) -> BundleInfo:
-        return bundle_files.info_of(self.folder, self.metadata)
-
-    @cached_property
-    def code(self) -> Code:
-        """Everything in the configuration that would be imported, called or evaluated."""
-        return bundle_files.code_of(self.folder, bundle_files.read_configs(self.folder, self.config_files))
-
-    @cached_property
-    def content_hash(self) -> str:
-        """SHA-256 over everything that can run: configurations, scripts and weights, with their names."""
-        return bundle_files.content_hash(self.folder)
-
-    def _signature(self) -> Signature:
-        try:
-            return essential(bundle_files.signature(self.folder))
-        except OSError as error:
-            raise BundleError(f"The bundle '{self.folder}' cannot be read: {error.strerror or error}.") from error
-
-    @property
-    def source(self) -> Hashable:
-        """What two bundles share only if they are the same in every file and read in the same way."""
-        return (str(self.folder), self.config_files, self._signature_read)
-
-    # What runs the bundle's code.
-
-    def require_trust(self) -> None:
-        """Raise unless the caller trusts the bundle, as it is now.
-
-        Raises:
-            UntrustedBundleError: naming what would run; or the content is not the one that is trusted.
-        """
-        if self._trusted_hash and not self._known_as_trusted:
-            if self.content_hash != self._trusted_hash:
-                raise self._changed()
-            self._known_as_trusted = True
-        if self._trusted_hash:
-            self._require_unchanged()
-        if not self.trust:
-            raise UntrustedBundleError(
-                f"Bundle '{self.folder}' runs code when it is used: {self.code.summary()}. "
-                "Trust it only if you know where it comes from."
-            )
-
-    def _require_unchanged(self) -> None:
-        if self._trusted_hash and self._signature() != self._signature_read:
-            raise self._changed()
-
-    def _changed(self) -> UntrustedBundleError:
-        return UntrustedBundleError(
-            f"The bundle '{self.folder}' is not the one that was trusted: its content has changed since. "
-            "Look at what it runs, and trust it anew."
-        )
+    def summary(self) -> ModelSummary:
+        return bundle_files.summarise(self.path, self.source.configs)
 
     def require_explainable(self) -> None:
         """Raise where the bundle's own files say that it cannot be explained, before anything of it is evaluated.
@@ -161,9 +94,9 @@ class Bundle:
         self.require_explainable()
         network = self.network(device)
         return Model(
-            source=self.source,
+            identity=self.identity,
             device=str(device),
-            folder=str(self.folder),
+            folder=str(self.path),
             info=self.info,
             network=network,
             chain=self.preprocessing(),
@@ -192,7 +125,7 @@ class Bundle:
         if program is not None:
             self.require_trust()
             loaded = load_compiled(program, device)
-            self._require_unchanged()
+            self.require_unchanged()
             return loaded
         weights = self.weights_file()
         with (
@@ -201,7 +134,7 @@ class Bundle:
             network = self.bare_network()
         if os.path.isfile(weights) or not self._loads_itself():
             load_weights(network, weights)
-            self._require_unchanged()
+            self.require_unchanged()
         return network.to(device).eval()
 
     def bare_network(self) -> torch.nn.Module:
@@ -218,10 +151,10 @@ class Bundle:
 
     def _program(self) -> Path | None:
         """The compiled network, where the bundle has nothing better: no definition, or no weights for it."""
-        programs = sorted(p for p in (self.folder / "models").glob("*") if p.suffix in PROGRAMS)
+        programs = sorted(p for p in (self.path / "models").glob("*") if p.suffix in PROGRAMS)
         if not programs:
             return None
-        has_weights = any(p.suffix in CHECKPOINTS for p in (self.folder / "models").glob("*"))
+        has_weights = any(p.suffix in CHECKPOINTS for p in (self.path / "models").glob("*"))
         return None if has_weights and any(self._has(key) for key in NETWORK_KEYS) else programs[-1]
 
     def inferer(self) -> Inferer | None:
@@ -255,11 +188,11 @@ class Bundle:
         Raises:
             UntrustedBundleError, BundleError: not trusted, or the path does not evaluate.
         """
-        usual = self.folder / "models" / "model.pt"
+        usual = self.path / "models" / "model.pt"
         named = []
         for key in _loaders(self._parser.config):
             path = Path(str(self._evaluate(f"{key}#load_path")))
-            named.append(path if path.is_absolute() else self.folder / path)
+            named.append(path if path.is_absolute() else self.path / path)
         if found := next((path for path in named if os.path.isfile(path)), None):
             return found
         if os.path.isfile(usual):
@@ -267,7 +200,7 @@ class Bundle:
         # Some bundles name a checkpoint by training run; where there is one file only, it is meant.
         # (A file that the configuration mentions elsewhere is something else, such as the architecture of a search.)
         text = json.dumps(self._parser.config, default=str)
-        there = sorted(p for p in (self.folder / "models").glob("*") if p.suffix in CHECKPOINTS and p.name not in text)
+        there = sorted(p for p in (self.path / "models").glob("*") if p.suffix in CHECKPOINTS and p.name not in text)
         return there[0] if len(there) == 1 else named[0] if named else usual
 
     @property
@@ -327,11 +260,11 @@ class Bundle:
         if not self._evaluated:
             forget_bundles()  # another one's modules, or this one's before its author changed them
             self._evaluated = True
-        with at_home(self.folder), _working_in(self.folder):
+        with at_home(self.path), _working_in(self.path):
             try:
-                with as_it_was_written(self.folder):
+                with as_it_was_written(self.path):
                     content = self._parser.get_parsed_content(key)
-                self._require_unchanged()
+                self.require_unchanged()
                 return content
             except UntrustedBundleError:
                 raise

@@ -10,15 +10,15 @@ from monai.inferers import Inferer, SliceInferer
 from monai.transforms import Compose
 from torch import nn
 
-from ...contract.bundle_files import BundleInfo
+from ...contract.model import ModelInfo
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trusted bundle that was evaluated, or what somebody has in memory.
+    """A trusted source that was evaluated, or what somebody has in memory.
 
     Attributes:
-        source: two models of one source are the same; what is kept between explanations hangs on it.
+        identity: two models of one identity are the same; what is kept between explanations hangs on it.
         device: where the network is.
         folder: where it came from, for the report.
         info: its name, channels and classes.
@@ -30,10 +30,10 @@ class Model:
         regression: the outputs are numbers in a unit of their own.
     """
 
-    source: Hashable
+    identity: Hashable
     device: str
     folder: str
-    info: BundleInfo
+    info: ModelInfo
     network: nn.Module
     chain: Compose
     inferer: Inferer | None = None
@@ -43,7 +43,7 @@ class Model:
 
     @property
     def key(self) -> Hashable:
-        return (self.source, self.device)
+        return (self.identity, self.device)
 
     @property
     def runner(self) -> str:

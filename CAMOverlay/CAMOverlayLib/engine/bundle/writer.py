@@ -26,9 +26,10 @@ from typing import Any
 
 from ... import __version__
 from ...contract.bounded import MOST_VALUES, read_bytes, read_values
-from ...contract.bundle_files import Code, code_of
+from ...contract.bundle_files import code_of
 from ...contract.bundle_metadata import MOST
 from ...contract.errors import BundleError, OutputError, WeightsError, reason
+from ...contract.model import Code
 from ...contract.plain_parts import needs_trust
 
 DEFAULT_CHAIN = (

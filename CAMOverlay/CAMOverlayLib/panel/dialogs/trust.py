@@ -11,8 +11,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from ...contract.bundle_content import ContentHash, Signature
-from ...contract.bundle_files import Code, shown
 from ...contract.errors import BundleError
+from ...contract.model import Code, shown
 from ..bundle_state import BundleState
 
 KEY = "CAMOverlay/TrustedBundles"

@@ -1,0 +1,64 @@
+"""The kinds of models there are, and what each says of itself before anything of it runs.
+
+A kind is a function here that recognises and reads it, and a class in ``engine/bundle`` that evaluates it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import bundle_files
+from .errors import BundleError
+from .model import ModelSource, ModelSummary
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of model.
+
+    Attributes:
+        name: as a user reads it.
+        evaluated_by: ``module:class`` in ``engine/bundle`` that reads it once it is trusted.
+        recognises: whether a folder or file is one, told from names alone.
+        summarise: what it says of itself.
+    """
+
+    name: str
+    evaluated_by: str
+    recognises: Callable[[Path], bool]
+    summarise: Callable[[Path, tuple[str, ...]], ModelSummary]
+
+
+KINDS = (Kind("MONAI bundle", "bundle:Bundle", lambda path: True, bundle_files.summarise),)
+"""In the order in which they are asked. The last one is what everything else is tried as, and says best what is
+missing."""
+
+
+def model_path(path: str | os.PathLike[str]) -> Path:
+    """The folder or file that a user named, links followed.
+
+    Raises:
+        BundleError: it cannot be a path.
+    """
+    try:
+        return Path(path).expanduser().resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, NUL, or the home of nobody
+        raise BundleError(f"'{str(path)[:200]}' is not a folder: {error}. Give the root of a MONAI bundle.") from error
+
+
+def kind_of(path: Path) -> Kind:
+    """What kind of model lies there."""
+    return next(kind for kind in KINDS if kind.recognises(path))
+
+
+def summarise(source: ModelSource) -> ModelSummary:
+    """What a model says of itself.
+
+    Raises:
+        BundleError: there is no model that can be read.
+    """
+    path = model_path(source.path)
+    return kind_of(path).summarise(path, source.configs)
