@@ -47,7 +47,8 @@ from CAMOverlayLib.engine.methods import METHODS, Case
 from CAMOverlayLib.engine.network.forward import forward_to_layers
 from CAMOverlayLib.engine.network.layers import LayerTable, list_layers
 from CAMOverlayLib.engine.restore.affine import place_by_affine
-from CAMOverlayLib.engine.target.targets import build_objective, predict
+from CAMOverlayLib.engine.target.objective import build_objective
+from CAMOverlayLib.engine.target.prediction import predict
 
 # Ranges of seeds that never meet, nor those of the demo bundle and of the tests.
 TRAINING_SEEDS = range(20_000, 20_200)

@@ -95,7 +95,7 @@ def test_the_scenes_node_holds_the_same_in_its_own_voxels(make_bundle, tmp_path)
 
     path = write(tmp_path / "head.nii.gz", oriented("LAS"))
     node = core.loadVolume(path)
-    there = OnFileGrids([str(path)], [node], computeHere)
+    there = OnFileGrids([str(path)], [node], computeHere, tmp_path / "heatmap.nii.gz")
     chain = [
         *CHAIN[:2],
         {"_target_": "SpatialCropd", "keys": "image", "roi_start": [2, 0, 4], "roi_end": [18, 16, 12]},
@@ -219,7 +219,7 @@ def require_the_files_grid(path, voxels, affine):
 
     node = core.loadVolume(path)
     grid = fileGrid(path, node)
-    np.testing.assert_allclose(grid.affine, affine, atol=1e-5)
+    np.testing.assert_allclose(grid.grid.affine, affine, atol=1e-5)
     assert np.array_equal(grid.array(volumes.voxelsOf(node)), voxels)
     here = volumes.affineFromNode(node) @ [*grid.voxel((13, 4, 9)), 1]
     np.testing.assert_allclose(here, affine @ [13, 4, 9, 1], atol=1e-4)

@@ -7,6 +7,7 @@ as ``CAMOverlayLib.explain``, explains. So the volumes are handed to the computa
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..contract.geometry import affine_rows
 from ..contract.request import Progress, Request, Result
 from ..contract.target import VolumeFile
 from ..file_grid import FileGrid, fileGrid
@@ -28,19 +30,28 @@ class OnFileGrids:
         paths: image files.
         nodes: what was loaded from them, in the same order.
         compute: what answers a request.
+        heatmap_file: where the heatmap goes as NIfTI, on the first file's own grid.
 
     Attributes:
         result: the last result in the first file's voxels; None before there is one.
+        seconds: what writing the heatmap took.
     """
 
-    def __init__(self, paths: Sequence[str], nodes: Sequence[Any], compute: Compute) -> None:
+    def __init__(self, paths: Sequence[str], nodes: Sequence[Any], compute: Compute, heatmap_file: Path) -> None:
         self._grids = [fileGrid(Path(path), node) for path, node in zip(paths, nodes, strict=True)]
         self._compute = compute
+        self._heatmap_file = heatmap_file
         self.result: Result | None = None
+        self.seconds = 0.0
 
     def __call__(self, request: Request, report: Callable[[Progress], None]) -> Result:
+        """
+        Raises:
+            CAMOverlayError: of the computation, or the heatmap cannot be written.
+        """
         volumes = tuple(_as_in(grid, file) for grid, file in zip(self._grids, request.volumes, strict=True))
         result = self._compute(replace(request, volumes=volumes), report)
+        self._write_heatmap(result.heatmap)
         notes = [note for grid in self._grids for note in grid.notes]
         result = replace(result, warnings=(*dict.fromkeys([*notes, *result.warnings]),))
         self.result = result
@@ -48,24 +59,18 @@ class OnFileGrids:
         shown = replace(heatmap, affine=request.volumes[0].affine)
         return replace(self._grids[0].result(result), heatmap=shown)
 
-    def write_heatmap(self, node: Any, path: Path) -> None:
-        """The heatmap of a node on the first file's own grid as NIfTI, sheared geometries included, which Slicer's own
-        writer would straighten.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
-        import slicer.util
-
+    def _write_heatmap(self, heatmap: VolumeFile) -> None:
+        """The engine's own array as NIfTI, sheared geometries included, which Slicer's own writer would straighten."""
         from ..engine.geometry.volume import Volume, write_nifti
 
-        grid = self._grids[0]
-        array = np.asfortranarray(grid.array(slicer.util.arrayFromVolume(node).T))
-        write_nifti(Volume(array, np.array(grid.affine), node.GetName()), path)
+        started = time.perf_counter()
+        array = np.load(heatmap.path, mmap_mode="r", allow_pickle=False)
+        write_nifti(Volume(array, self._grids[0].grid.affine, heatmap.name), self._heatmap_file)
+        self.seconds = time.perf_counter() - started
 
 
 def _as_in(grid: FileGrid, file: VolumeFile) -> VolumeFile:
-    return replace(_saved(grid, file), affine=grid.affine)
+    return replace(_saved(grid, file), affine=affine_rows(grid.grid.affine))
 
 
 def _saved(grid: FileGrid, file: VolumeFile) -> VolumeFile:

@@ -24,7 +24,7 @@ from .methods.gradcam import weighted_sum
 from .network.forward import ForwardPass, forward_to_layers, frozen, require_finite, run_network
 from .network.strides import true_steps
 from .progress import Step
-from .target.targets import Objective
+from .target.objective import Objective
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,10 @@ from .restore.assemble import assemble, normalise
 from .restore.intermediates import save_intermediates
 from .restore.plan import examine, plan_inversion
 from .result import Explained, Told, tell
+from .target.objective import build_objectives
+from .target.parse import check_early
+from .target.prediction import combine, predict
 from .target.regions import TargetRegions
-from .target.targets import build_objectives, check_early, combine, predict
 
 
 @leaves_no_trace

@@ -15,10 +15,10 @@ import torch
 from monai.inferers import SliceInferer
 
 from .. import __version__
+from ..contract.geometry import as_3d
 from ..contract.request import Prediction, Result, TransformStep
 from ..contract.target import VolumeFile
 from .bundle.model import Model
-from .geometry.grid import as_3d
 from .geometry.volume import Volume
 from .inference import AttributionMap, Inference, SlidingWindowInference
 from .methods import Method
@@ -27,7 +27,7 @@ from .preprocessing.inputs import NetworkInputs
 from .preprocessing.trace import PreprocessingTrace
 from .restore.assemble import VolumeHeatmap
 from .restore.plan import InversionPlan
-from .target.targets import Objective
+from .target.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def tell(told: Told, heatmap: VolumeFile, notes: Sequence[str], seconds: Mapping
         heatmap=heatmap,
         magnitude=told.magnitude * overlay.scale if overlay.scale else told.magnitude,
         peak=peak,
-        peak_ras=None if peak is None else volume.to_ras(peak),
+        peak_ras=None if peak is None else volume.grid.to_ras(peak),
         prediction=told.explained.prediction,
         target=told.objective.target,
         layer=told.where,

@@ -47,8 +47,8 @@ from support import real_volumes
 
 from CAMOverlayLib import explain
 from CAMOverlayLib.contract.errors import PlacementError
+from CAMOverlayLib.contract.geometry import Grid
 from CAMOverlayLib.demo import DEMO_VOLUME as DEMO
-from CAMOverlayLib.engine.geometry.grid import Grid
 from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
 from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
 from CAMOverlayLib.engine.restore.affine import field_of_view, place_by_affine

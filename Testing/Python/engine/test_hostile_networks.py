@@ -11,7 +11,9 @@ from CAMOverlayLib.engine.bundle.model import is_regression
 from CAMOverlayLib.engine.methods import METHODS, Case
 from CAMOverlayLib.engine.network.forward import forward_to_layers
 from CAMOverlayLib.engine.network.layers import list_layers
-from CAMOverlayLib.engine.target.targets import build_objective, choose_target, parse_target, predict
+from CAMOverlayLib.engine.target.objective import build_objective
+from CAMOverlayLib.engine.target.parse import choose_target, parse_target
+from CAMOverlayLib.engine.target.prediction import predict
 
 
 class Plain(nn.Module):

@@ -31,9 +31,9 @@ from support import examples, real_volumes
 
 from CAMOverlayLib.contract.errors import PlacementError
 from CAMOverlayLib.contract.field_of_view import Region, slabs_of
+from CAMOverlayLib.contract.geometry import Grid
 from CAMOverlayLib.contract.peaks import peak_of
 from CAMOverlayLib.demo import DEMO_VOLUME
-from CAMOverlayLib.engine.geometry.grid import Grid
 from CAMOverlayLib.engine.geometry.resample import resample, to_input_grid
 from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
 from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing

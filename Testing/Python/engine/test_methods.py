@@ -16,7 +16,8 @@ from CAMOverlayLib.engine.methods.finercam import STRENGTH, most_similar
 from CAMOverlayLib.engine.methods.refined import fuse, input_map
 from CAMOverlayLib.engine.network.forward import INPUT, forward_to_layers
 from CAMOverlayLib.engine.network.layers import list_layers
-from CAMOverlayLib.engine.target.targets import build_objective, predict
+from CAMOverlayLib.engine.target.objective import build_objective
+from CAMOverlayLib.engine.target.prediction import predict
 
 captum = pytest.importorskip("captum.attr")
 torchcam = pytest.importorskip("torchcam.methods")

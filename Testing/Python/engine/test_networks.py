@@ -16,16 +16,17 @@ import torch
 from geometries import GEOMETRIES
 
 from CAMOverlayLib.contract.errors import LayerError
+from CAMOverlayLib.contract.geometry import Grid
 from CAMOverlayLib.contract.target import TargetSpec
 from CAMOverlayLib.engine.bundle.model import is_regression
-from CAMOverlayLib.engine.geometry.grid import Grid
 from CAMOverlayLib.engine.geometry.resample import activation_grid
 from CAMOverlayLib.engine.methods import METHODS, Case
 from CAMOverlayLib.engine.network.forward import forward_to_layers
 from CAMOverlayLib.engine.network.layers import list_layers
 from CAMOverlayLib.engine.restore.affine import place_by_affine
+from CAMOverlayLib.engine.target.objective import build_objective
+from CAMOverlayLib.engine.target.prediction import predict
 from CAMOverlayLib.engine.target.regions import TargetRegions
-from CAMOverlayLib.engine.target.targets import build_objective, predict
 
 torch.set_num_threads(1)
 

@@ -40,11 +40,11 @@ from support import real_volumes
 from torch.nn.functional import grid_sample, interpolate
 
 from CAMOverlayLib.contract.errors import PlacementError
+from CAMOverlayLib.contract.geometry import Grid
 from CAMOverlayLib.contract.request import Placement
 from CAMOverlayLib.demo import DEMO_VOLUME as DEMO
 from CAMOverlayLib.engine.alignment.monitor import AlignmentMonitor
 from CAMOverlayLib.engine.alignment.mutual_information import sample
-from CAMOverlayLib.engine.geometry.grid import Grid
 from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
 from CAMOverlayLib.engine.preprocessing.trace import trace_preprocessing
 from CAMOverlayLib.engine.restore.plan import place, plan_inversion

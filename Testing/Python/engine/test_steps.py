@@ -8,7 +8,7 @@ from monai.transforms import Compose, EnsureChannelFirst
 from torch import nn
 
 from CAMOverlayLib import explain
-from CAMOverlayLib.engine.geometry.grid import Grid
+from CAMOverlayLib.contract.geometry import Grid
 from CAMOverlayLib.engine.geometry.resample import activation_grid, to_input_grid
 from CAMOverlayLib.engine.network.strides import true_steps
 

@@ -8,13 +8,15 @@ from geometries import GEOMETRIES
 from monai.networks.nets import Classifier, Regressor
 
 from CAMOverlayLib.contract.errors import TargetError
+from CAMOverlayLib.contract.geometry import Grid
 from CAMOverlayLib.contract.model import ModelSource
 from CAMOverlayLib.contract.request import Request
 from CAMOverlayLib.contract.target import TargetSpec, VolumeFile
 from CAMOverlayLib.engine.bundle.model import is_regression
-from CAMOverlayLib.engine.geometry.grid import Grid
+from CAMOverlayLib.engine.target.objective import build_objective
+from CAMOverlayLib.engine.target.parse import choose_target
+from CAMOverlayLib.engine.target.prediction import predict
 from CAMOverlayLib.engine.target.regions import TargetRegions
-from CAMOverlayLib.engine.target.targets import build_objective, choose_target, predict
 
 CLASSES = ("healthy", "Lesion", "artefact")
 LOGITS = torch.tensor([[0.5, 2.0, -1.0]])

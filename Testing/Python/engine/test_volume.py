@@ -56,7 +56,7 @@ def test_a_good_volume_is_read_as_exported(export, affine):
     np.testing.assert_array_equal(volume.array, array)
     np.testing.assert_array_equal(volume.affine, affine)
     assert volume.array.dtype == np.int16
-    np.testing.assert_allclose(volume.to_ras((1, 2, 3)), (affine @ [1, 2, 3, 1])[:3])
+    np.testing.assert_allclose(volume.grid.to_ras((1, 2, 3)), (affine @ [1, 2, 3, 1])[:3])
 
 
 def test_each_unusable_volume_says_what_is_wrong_and_what_to_do(export):

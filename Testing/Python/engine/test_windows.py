@@ -18,7 +18,8 @@ from CAMOverlayLib.engine.inference import FullImageInference, SlidingWindowInfe
 from CAMOverlayLib.engine.methods import METHODS, find_method
 from CAMOverlayLib.engine.network.layers import list_layers
 from CAMOverlayLib.engine.pipeline import explain
-from CAMOverlayLib.engine.target.targets import build_objective, predict
+from CAMOverlayLib.engine.target.objective import build_objective
+from CAMOverlayLib.engine.target.prediction import predict
 
 
 class Local(nn.Module):

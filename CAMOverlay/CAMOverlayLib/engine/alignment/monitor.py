@@ -19,7 +19,7 @@ from monai.transforms import InvertibleTransform
 from torch import Tensor
 
 from ...contract.errors import PlacementError
-from ..geometry.grid import Grid
+from ...contract.geometry import Grid
 from .channels import claims_of, examine_all
 from .examination import Claim, examine
 from .mutual_information import POINTS, STEP_POINTS, AlignmentScore, SamplePoints, compare

@@ -10,7 +10,6 @@ import torch
 
 from ...contract.errors import VolumeError
 from ...contract.field_of_view import Region, slabs_of
-from .grid import Grid
 from .resample import resample
 from .volume import Volume
 
@@ -27,7 +26,7 @@ def on_one_grid(volumes: Sequence[Volume]) -> tuple[list[Volume], tuple[str, ...
     first, *others = volumes
     found, notes = [first], []
     for other in others:
-        if other.shape == first.shape and _same_place(other, first):
+        if other.grid.is_near(first.grid, share=0.01):
             # Rounding between series is no other grid; MONAI's loaders want the very same affine all the same.
             found.append(dataclasses.replace(other, affine=first.affine))
         else:
@@ -36,20 +35,13 @@ def on_one_grid(volumes: Sequence[Volume]) -> tuple[list[Volume], tuple[str, ...
     return found, tuple(notes)
 
 
-def _same_place(one: Volume, other: Volume) -> bool:
-    """Whether no voxel of two volumes of one shape lies more than a hundredth of a voxel apart."""
-    ends = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*other.shape, 1]
-    apart = np.linalg.norm((one.affine - other.affine)[:3] @ ends.T, axis=0).max()
-    return bool(apart <= 0.01 * np.linalg.norm(other.affine[:3, :3], axis=0).min())
-
-
 def _resampled(volume: Volume, like: Volume) -> Volume:
     if volume.components > 1:
         raise VolumeError(
             f"Volume '{volume.name}' has {volume.components} components and another grid than "
             f"'{like.name}'. Resample it first."
         )
-    source, target = Grid(volume.shape, volume.affine), Grid(like.shape, like.affine)
+    source, target = volume.grid, like.grid
     region = Region(like.shape, slabs_of(like.shape, source.index_from(target), source.shape))
     if not region.count():
         raise VolumeError(

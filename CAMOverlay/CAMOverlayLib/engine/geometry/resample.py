@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
 from ...contract.field_of_view import Region
-from .grid import Grid
+from ...contract.geometry import Grid
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 

@@ -21,7 +21,6 @@ from nibabel.orientations import (
 )
 
 from ...contract.errors import OutputError, VolumeError
-from .grid import Grid
 from .volume import Volume, write_nifti
 
 ORIENTATIONS = {"axial": ("L", "P", "S"), "coronal": ("L", "I", "A"), "sagittal": ("P", "I", "L")}
@@ -88,10 +87,6 @@ def _thinnest(volume: Volume, thin: list[int]) -> str:
         return "axial"
     letter = nibabel.aff2axcodes(volume.affine)[thin[0]]
     return {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal"}.get(letter, "sagittal")
-
-
-def grid_of(picture: Volume) -> Grid:
-    return Grid(picture.shape, picture.affine)
 
 
 def picture_writers(pictures: Sequence[Volume], channels: int | None):

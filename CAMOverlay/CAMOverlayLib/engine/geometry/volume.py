@@ -18,7 +18,7 @@ import nibabel
 import numpy as np
 
 from ...contract.errors import OutputError, VolumeError, reason
-from ...contract.records import Affine
+from ...contract.geometry import Grid, affine_rows
 from ...contract.target import VolumeFile
 
 
@@ -53,10 +53,9 @@ class Volume:
             digest.update(part)
         return digest.hexdigest()
 
-    def to_ras(self, index) -> tuple[float, float, float]:
-        """RAS mm of a voxel index (I, J, K)."""
-        x, y, z = self.affine[:3, :3] @ np.asarray(index, dtype=float) + self.affine[:3, 3]
-        return float(x), float(y), float(z)
+    @property
+    def grid(self) -> Grid:
+        return Grid(self.shape, self.affine)
 
 
 def native(array: np.ndarray) -> np.ndarray:
@@ -75,14 +74,12 @@ def forms_note(image: nibabel.Nifti1Image, name: str) -> tuple[str, ...]:
     (sform, coded), (qform, other) = header.get_sform(coded=True), header.get_qform(coded=True)
     if not coded or not other or sform is None or qform is None:
         return ()
-    ends = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*image.shape[:3], 1][:4]
-    apart = float(np.linalg.norm((sform - qform)[:3] @ ends.T, axis=0).max())
-    if apart <= 0.1 * np.linalg.norm(sform[:3, :3], axis=0).min():
+    taken, other = Grid(image.shape[:3], sform), Grid(image.shape[:3], qform)
+    if other.is_near(taken, share=0.1):
         return ()
     return (
-        f"The sform and the qform of '{name}' place it up to {apart:.1f} mm apart; the sform was taken, as MONAI "
-        "does in "
-        "training.",
+        f"The sform and the qform of '{name}' place it up to {taken.apart(other):.1f} mm apart; the sform was taken, "
+        "as MONAI does in training.",
     )
 
 
@@ -160,10 +157,7 @@ def check_volume(volume: Volume) -> None:
         raise VolumeError(
             f"Volume '{name}' has a geometry that is not a finite 4×4 matrix: {affine.tolist()}. Correct its header."
         )
-    # The determinant against the product of the column lengths: 1 for orthogonal axes, 0 where two of them fall
-    # together, whatever the spacing.
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not lengths.all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6 * lengths.prod():
+    if not volume.grid.is_usable:
         raise VolumeError(
             f"Volume '{name}' has a singular geometry: its axes are {affine[:3, :3].T.tolist()} mm a voxel. "
             "Correct spacing and directions in its header."
@@ -198,8 +192,7 @@ def write_nifti(volume: Volume, path: Path | str) -> Path:
     image = nibabel.Nifti1Image(array, volume.affine, dtype=array.dtype)
     image.header.set_xyzt_units("mm")
     image.set_sform(volume.affine, code="scanner")
-    directions = volume.affine[:3, :3] / np.linalg.norm(volume.affine[:3, :3], axis=0)
-    if np.allclose(directions.T @ directions, np.eye(3), atol=1e-5):
+    if volume.grid.is_orthogonal:
         image.set_qform(volume.affine, code="scanner")
     else:
         image.set_qform(None, code=0)
@@ -221,8 +214,3 @@ def save_array(array: np.ndarray, affine: np.ndarray, name: str, path: Path | st
     except OSError as error:
         raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Free some disk space.") from error
     return VolumeFile(str(path), affine_rows(affine), name)
-
-
-def affine_rows(affine: Any) -> Affine:
-    rows = np.asarray(affine, dtype=float)
-    return tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in rows)

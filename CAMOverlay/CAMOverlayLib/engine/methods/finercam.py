@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...contract.errors import MethodError
 from ...contract.methods import CATALOGUE
-from ..target.targets import Objective
+from ..target.objective import Objective
 from .gradcam import METHOD as GRADCAM
 from .method import Case, Method
 

@@ -18,7 +18,7 @@ from ...contract.request import Prediction
 from ..network.forward import ForwardPass
 from ..network.layers import Layer, LayerTable
 from ..progress import Step
-from ..target.targets import Objective
+from ..target.objective import Objective
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from ...contract.errors import (
     PreprocessingError,
     VolumeError,
 )
+from ...contract.geometry import Grid
 from ..bundle.model import Model
-from ..geometry.grid import Grid
-from ..geometry.slice_stack import Stack, cut, grid_of, picture_writers
+from ..geometry.slice_stack import Stack, cut, picture_writers
 from ..geometry.volume import Volume, native, write_nifti
 from ..progress import Step
 from .random_state import generators_restored, note, same_draws
@@ -57,7 +57,7 @@ class NetworkInputs:
 
     @property
     def grid(self) -> Grid:
-        return grid_of(self.volume)
+        return self.volume.grid
 
     def piece_at(self, voxel: tuple[int, int, int]) -> int:
         """Which piece a voxel (I, J, K) of the volume belongs to."""
@@ -103,7 +103,7 @@ def prepare(
         volume = volumes[0]
         try:
             trace = _through_chain(
-                model, files, step, keep_images, _monitored(volumes), grid_of(volume), image_key=model.image_key
+                model, files, step, keep_images, _monitored(volumes), volume.grid, image_key=model.image_key
             )
             image = network_input(trace, model)
         except (PreprocessingError, PlacementError, BundleError) as error:
@@ -181,7 +181,7 @@ def _picture_through_chain(
                     None,
                     keep_images,
                     _monitored(pictures),
-                    grid_of(pictures[0]),
+                    pictures[0].grid,
                     is_2d,
                     model.image_key,
                     written,

@@ -32,11 +32,10 @@ from monai.transforms.utils import allow_missing_keys_mode
 from monai.utils import CommonKeys, LazyAttr
 
 from ...contract.errors import PlacementError, PreprocessingError, root_cause
+from ...contract.geometry import Grid, affine_rows
 from ...contract.request import TransformStep
 from ..alignment.monitor import AlignmentMonitor, same_voxels
 from ..bundle.needs import advice, what_went_wrong
-from ..geometry.grid import Grid
-from ..geometry.volume import affine_rows
 
 ANSWERS = ("label", "labels", "seg", "mask", "pred")
 """Keys that training and evaluation need, and nobody has when asking."""

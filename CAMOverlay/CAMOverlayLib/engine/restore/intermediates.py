@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...contract.errors import OutputError
 from ...contract.field_of_view import Region, slabs_of
-from ..geometry.grid import Grid
+from ...contract.geometry import Grid
 from ..geometry.resample import activation_grid, resample, to_input_grid
 from ..geometry.volume import Volume, write_nifti
 from ..preprocessing.trace import PreprocessingTrace

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...contract.errors import PlacementError, root_cause
 from ...contract.field_of_view import Region, Unbounded, slabs_of
-from ..geometry.grid import Grid
+from ...contract.geometry import Grid
 from ..geometry.resample import resample, to_input_grid
 from ..preprocessing.trace import PreprocessingTrace
 from .affine import MappedHeatmap, field_of_view
@@ -182,15 +182,9 @@ def _resampled(heat: MetaTensor, trace: PreprocessingTrace, source: Grid, target
     )
 
 
-def _drift(found: Grid, wanted: Grid) -> float:
-    """How far the corners of two grids of one shape are apart, in mm."""
-    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*wanted.shape, 1]
-    return float(np.linalg.norm((found.affine - wanted.affine)[:3] @ corners.T, axis=0).max())
-
-
 def _near(found: Grid, wanted: Grid) -> bool:
     # A quarter of a voxel: rounding in long chains stays far below, a lost affine or an unrecorded flip far above.
-    return tuple(found.shape) == wanted.shape and _drift(found, wanted) <= 0.25 * wanted.spacing.min()
+    return found.is_near(wanted, share=0.25)
 
 
 def _require_near(found: Grid, wanted: Grid, problem: str, remedy: str) -> None:
@@ -198,7 +192,7 @@ def _require_near(found: Grid, wanted: Grid, problem: str, remedy: str) -> None:
     if shape != wanted.shape:
         raise PlacementError(f"{problem}: it has {shape} voxels instead of {wanted.shape}. {remedy}")
     if not _near(found, wanted):
-        drift = _drift(found, wanted)
+        drift = found.apart(wanted)
         raise PlacementError(
             f"{problem}: it is up to {drift:.1f} mm off, with the affine {np.round(found.affine, 3).tolist()} instead "
             f"of {np.round(wanted.affine, 3).tolist()}. {remedy}"

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ...contract.errors import NotSeenError, TargetError, reason
+from ...contract.geometry import Grid, as_3d
 from ...contract.target import VolumeFile
-from ..geometry.grid import Grid, as_3d
 from ..geometry.resample import activation_grid
 from ..geometry.volume import header_problem
 

@@ -23,6 +23,7 @@ import vtk
 from vtk.util import numpy_support
 
 from ...contract.errors import OutputError, PlacementError, VolumeError
+from ...contract.geometry import Grid, affine_rows
 from ...contract.peaks import peak_of
 from ...contract.pieces import CHUNK, Pieces, at_once
 from ...contract.records import Affine
@@ -35,6 +36,11 @@ def affineFromNode(volumeNode: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def gridOf(volumeNode: slicer.vtkMRMLVolumeNode) -> Grid:
+    """A volume node's grid, in its own space: parent transforms stay out."""
+    return Grid(volumeNode.GetImageData().GetDimensions(), affineFromNode(volumeNode))
 
 
 def setNodeAffine(volumeNode: slicer.vtkMRMLVolumeNode, affine: np.ndarray | Affine) -> None:
@@ -146,12 +152,12 @@ def fileFor(
     name = volumeNode.GetName() or "volume"
     checkVoxels(volumeNode, f"Volume {name!r}")
     affine = affineFromNode(volumeNode)
-    if not _invertible(affine):
+    if not gridOf(volumeNode).is_usable:
         raise VolumeError(
             f"Volume {name!r} has a singular geometry (spacing {tuple(volumeNode.GetSpacing())} mm), so no voxel has "
             "a place in the patient; correct its spacing and directions in the module Volumes, or load it again."
         )
-    return VolumeFile(str(Path(folder) / f"{baseName}.npy"), tuple(map(tuple, affine.tolist())), name)
+    return VolumeFile(str(Path(folder) / f"{baseName}.npy"), affine_rows(affine), name)
 
 
 def writeVoxels(volumeNode: slicer.vtkMRMLScalarVolumeNode, file: VolumeFile) -> Pieces[None]:
@@ -248,7 +254,7 @@ def writeArray(voxels: np.ndarray, affine: np.ndarray, path: Path, name: str) ->
     except OSError as error:
         path.unlink(missing_ok=True)
         raise OutputError(f"{path} cannot be written: {error.strerror or error}; choose another folder.") from None
-    return VolumeFile(path=str(path), affine=tuple(map(tuple, affine.tolist())), name=name)
+    return VolumeFile(path=str(path), affine=affine_rows(affine), name=name)
 
 
 def importHeatmap(
@@ -328,7 +334,7 @@ def readHeatmap(
     except (OSError, ValueError, EOFError) as error:
         raise PlacementError(f"The heatmap {heatmap.path} cannot be read ({error}); compute it again.") from None
     _requireShape(voxels.shape, inputVolume)
-    if not _invertible(np.asarray(heatmap.affine, dtype=float)):
+    if not Grid(voxels.shape, np.asarray(heatmap.affine, dtype=float)).is_usable:
         raise PlacementError(f"The heatmap's affine {heatmap.affine} cannot be inverted; compute the heatmap again.")
     # Windows deletes no file that is mapped, and the run's folder would stay.
     asItIs = voxels.dtype == np.float32 and voxels.dtype.isnative and voxels.flags.f_contiguous and os.name != "nt"
@@ -396,14 +402,6 @@ def _arrayOver(flat: np.ndarray) -> vtk.vtkFloatArray:
     array.SetVoidArray(flat, flat.size, 1)  # 1: VTK frees nothing, and takes memory of its own where it needs more
     array.AddObserver(vtk.vtkCommand.DeleteEvent, lambda *_: _lent.pop(number, None))
     return array
-
-
-def _invertible(affine: np.ndarray) -> bool:
-    """Whether a 4×4 affine is finite and spans a volume, whatever the size of its voxels."""
-    if affine.shape != (4, 4) or not np.isfinite(affine).all():
-        return False
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(lengths.min() > 0 and abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-6)
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:
