@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import bundle_files
+from . import bundle_files, nnunet_folder, nnunet_plans
 from .errors import BundleError
 from .model import ModelSource, ModelSummary
 
@@ -21,7 +21,7 @@ class Kind:
 
     Attributes:
         name: as a user reads it.
-        evaluated_by: ``module:class`` in ``engine/bundle`` that reads it once it is trusted.
+        evaluated_by: ``module:class``, seen from ``engine/bundle``, that reads it once it is trusted.
         recognises: whether a folder or file is one, told from names alone.
         summarise: what it says of itself.
     """
@@ -32,7 +32,10 @@ class Kind:
     summarise: Callable[[Path, tuple[str, ...]], ModelSummary]
 
 
-KINDS = (Kind("MONAI bundle", "bundle:Bundle", lambda path: True, bundle_files.summarise),)
+KINDS = (
+    Kind(nnunet_plans.KIND, ".nnunet.model:NnunetModel", nnunet_folder.is_nnunet, nnunet_plans.summarise),
+    Kind("MONAI bundle", "bundle:Bundle", lambda path: True, bundle_files.summarise),
+)
 """In the order in which they are asked. The last one is what everything else is tried as, and says best what is
 missing."""
 

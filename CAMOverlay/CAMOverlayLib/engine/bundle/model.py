@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
-from monai.inferers import Inferer, SliceInferer
+from monai.inferers import Inferer
 from monai.transforms import Compose
 from torch import nn
 
@@ -28,6 +28,8 @@ class Model:
         image_key: under which key the chain leaves the network's input, where the bundle says.
         independent: every output is a yes or no of its own (sigmoid).
         regression: the outputs are numbers in a unit of their own.
+        others: further networks of the same layers (folds), whose answers and maps are averaged with the first one's.
+        notes: what the user should know of how it was read.
     """
 
     identity: Hashable
@@ -40,6 +42,8 @@ class Model:
     image_key: str | None = None
     multilabel: bool = False
     regression: bool = False
+    others: tuple[nn.Module, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def key(self) -> Hashable:
@@ -54,7 +58,7 @@ class Model:
     def takes_pictures(self) -> bool:
         """A 2-D network that sees pictures: the volume is cut into slices before the chain. (An inferer that cuts what
         a 3-D chain has prepared is another thing.)"""
-        if isinstance(self.inferer, SliceInferer):
+        if hasattr(self.inferer, "spatial_dim"):  # as SliceInferer has it
             return False
         return (spatial_ndim(self.network) or len(self.info.spatial_shape) or 3) == 2
 

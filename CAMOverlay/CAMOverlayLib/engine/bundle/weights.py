@@ -35,6 +35,18 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
             f"The weights '{path}' cannot be read safely: {what_went_wrong(error).rstrip('.')}. Save the network's "
             "state_dict() alone."
         ) from error
+    put_weights(network, checkpoint, path)
+
+
+def put_weights(network: torch.nn.Module, checkpoint: Any, path: Path) -> None:
+    """Weights that were read into a network.
+
+    Args:
+        path: where they are from, for errors.
+
+    Raises:
+        WeightsError: their keys or shapes are another network's.
+    """
     candidates = list(_state_dicts(checkpoint))
     if not candidates:
         raise WeightsError(f"'{path}' holds no state dict but a {type(checkpoint).__name__}. Save state_dict() there.")

@@ -1,0 +1,119 @@
+"""An nnU-Net v2 model that was read but not evaluated, and the evaluated one: no trust is needed for either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from monai.transforms import Compose
+
+from ...contract.errors import BundleError
+from ...contract.model import ModelSource, ModelSummary
+from ...contract.nnunet_folder import find_trained
+from ...contract.nnunet_plans import Plans, read_plans, summary_of
+from ..bundle.model import Model
+from ..bundle.opened import OpenedModel
+from .network import build_network, load_network, read_checkpoint
+from .preprocessing import chain_of
+from .windows import NnunetWindows, SlicewiseWindows
+
+
+class NnunetModel(OpenedModel):
+    """A trained folder of nnU-Net v2, one above it, or an archive.
+
+    Args:
+        source: where it lies; its ``configs`` may name a configuration, a fold, ``all_folds`` and ``mirroring``.
+
+    Raises:
+        BundleError, WeightsError: there is no such model.
+    """
+
+    def __init__(self, source: ModelSource) -> None:
+        super().__init__(source)
+        self.trained = find_trained(self.path, source.configs)
+
+    @cached_property
+    def _checkpoint(self) -> Mapping[str, Any]:
+        """Of the first fold."""
+        return read_checkpoint(self.trained.checkpoints[0])
+
+    @cached_property
+    def plans(self) -> Plans:
+        """Of the configuration that the checkpoint says it was trained with, whatever the folder is called."""
+        started = self._checkpoint.get("init_args")
+        said = started.get("configuration") if isinstance(started, Mapping) else None
+        return read_plans(self.trained.folder, said if isinstance(said, str) else self.trained.configuration)
+
+    @cached_property
+    def summary(self) -> ModelSummary:
+        return summary_of(self.trained, self.plans)
+
+    def require_explainable(self) -> None:
+        self.require_trust()
+
+    def model(self, device: torch.device) -> Model:
+        self.require_trust()
+        networks = [self._network(number, device) for number in range(len(self.trained.folds))]
+        return Model(
+            identity=self.identity,
+            device=str(device),
+            folder=str(self.path),
+            info=self.info,
+            network=networks[0],
+            chain=self.preprocessing(),
+            inferer=self.inferer(),
+            multilabel=self.plans.regions,
+            others=tuple(networks[1:]),
+            notes=self._notes(),
+        )
+
+    def preprocessing(self) -> Compose:
+        return chain_of(self.plans)
+
+    def network(self, device: torch.device) -> torch.nn.Module:
+        """The network of the first of the folds that were asked for."""
+        return self._network(0, device)
+
+    def _network(self, number: int, device: torch.device) -> torch.nn.Module:
+        path = self.trained.checkpoints[number]
+        checkpoint = self._checkpoint if number == 0 else read_checkpoint(path)
+        plans = self.plans
+        place = self.trained.folder / "plans.json"
+        network = build_network(plans.network, len(plans.channels), len(plans.classes), place)
+        loaded = load_network(network, checkpoint, path, device)
+        self.require_unchanged()
+        return loaded
+
+    def inferer(self) -> NnunetWindows:
+        windows = SlicewiseWindows if self.plans.is_2d and self.plans.reader != "NaturalImage2DIO" else NnunetWindows
+        return windows(self.plans.patch, self._mirrored() if self.trained.mirroring else ())
+
+    def _mirrored(self) -> tuple[int, ...]:
+        """The axes over which the training mirrored its images too.
+
+        Raises:
+            BundleError: it did not.
+        """
+        axes = self._checkpoint.get("inference_allowed_mirroring_axes")
+        if not axes:
+            raise BundleError(
+                f"'{self.trained.folder}' was trained without mirroring, so its answers cannot be averaged over "
+                "mirrored images. Leave mirroring out.",
+                setting="configs",
+            )
+        count = len(self.plans.patch)
+        return tuple(axis for axis in map(int, axes) if 0 <= axis < count)
+
+    def input_shape(self) -> tuple[int, ...]:
+        return (len(self.plans.channels), *self.plans.patch)
+
+    def _notes(self) -> tuple[str, ...]:
+        there, taken = self.trained.all_folds, self.trained.folds
+        if len(there) == len(taken):
+            return ()
+        return (
+            f"{taken[0].replace('_', ' ').capitalize()} of {len(there)} was explained; nnU-Net itself averages all of "
+            "them.",
+        )
