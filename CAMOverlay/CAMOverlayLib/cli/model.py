@@ -181,7 +181,7 @@ def _in_the_users_words(folder: Path, options: argparse.Namespace) -> Iterator[N
     try:
         yield
     except CAMOverlayError as error:
-        weights = re.escape(str(folder / "models" / "model.pt")) + r"(?!\w)"  # and not the beginning of model.pt2
+        weights = re.escape(str(folder / "models" / "model")) + r"\.(pt|safetensors)(?!\w)"  # and not of model.pt2
         words = re.sub(weights, lambda _: str(options.weights or "random weights"), str(error))
         raise type(error)(words.replace(str(folder), options.network)) from error
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from ... import __version__
 from ...contract.bounded import MOST_VALUES, read_bytes, read_values
+from ...contract.bundle_content import SAFETENSORS
 from ...contract.bundle_files import Code, code_of
 from ...contract.bundle_metadata import MOST
 from ...contract.errors import BundleError, OutputError, WeightsError, reason
@@ -94,6 +95,11 @@ class ModelDescription:
         return Path(self.network).stem
 
     @property
+    def weights_name(self) -> str:
+        """The name of the weights in a bundle."""
+        return f"model{SAFETENSORS}" if str(self.weights).endswith(SAFETENSORS) else "model.pt"
+
+    @property
     def is_program(self) -> bool:
         return self.network.endswith(PROGRAMS)
 
@@ -138,7 +144,7 @@ def write_bundle(
             program = Path(model.network).expanduser()
             _place(program, root / "models" / f"model{program.suffix}", link)
         elif model.weights is not None:
-            _place(Path(model.weights).expanduser(), root / "models" / "model.pt", link)
+            _place(Path(model.weights).expanduser(), root / "models" / model.weights_name, link)
         finish(root)
         for cache in list(root.rglob("__pycache__")):
             shutil.rmtree(cache)
@@ -468,7 +474,8 @@ def _readme(model: ModelDescription) -> str:
         "To see where the network looks, from the folder that holds this bundle's:\n\n"
         "    cam-overlay explain VOLUME --bundle THIS_FOLDER --output results --trust\n\n"
         "With MONAI alone: `ConfigParser` on `configs/inference.json` gives `network_def`, `preprocessing` and\n"
-        "`inferer`; `models/model.pt` holds the weights. `configs/metadata.json` has room for authors and copyright.\n"
+        f"`inferer`; `models/{model.weights_name}` holds the weights. `configs/metadata.json` has room for authors and "
+        "copyright.\n"
     )
 
 

@@ -28,7 +28,7 @@ from ...worker.interpreter import find_python, own_python
 
 REQUIREMENTS = Path(__file__).resolve().parents[3] / "Resources" / "requirements.txt"
 
-MEGABYTES = {"torch": 900, "monai": 20, "nibabel": 15, "pyyaml": 5, "einops": 1}
+MEGABYTES = {"torch": 900, "monai": 20, "nibabel": 15, "pyyaml": 5, "einops": 1, "safetensors": 2}
 """About how much space each takes with what it brings along; torch with CUDA, as Linux gets it, far more."""
 
 MEGABYTES_WITH_CUDA = 5000
