@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ..contract.bounded import checked, read_values
+from ..contract.bundle_content import PROGRAMS
 from ..contract.errors import BundleError, CAMOverlayError, UntrustedBundleError, WeightsError
 from ..contract.request import Result
-from ..engine.bundle.writer import DEFAULT_CHAIN, PROGRAMS, ModelDescription, code_to_trust, write_bundle
+from ..engine.bundle.writer import DEFAULT_CHAIN, ModelDescription, code_to_trust, write_bundle
 
 ONLY_WITH_NETWORK = (
     "network_args",
