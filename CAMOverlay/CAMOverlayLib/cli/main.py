@@ -136,8 +136,6 @@ def explain_files(
         with _timed(timings, "slicer"):
             from ..logic import OverlayLogic, computeHere
             from ..scene import core
-            from ..scene.figure import picture
-            from ..scene.overlay import node as overlay
             from .file_grids import OnFileGrids
 
             core.ensureScene()
@@ -153,20 +151,36 @@ def explain_files(
                 **settings,
                 report=show,
             )
-        result = there.result
-        assert result is not None  # process() has just asked for it
-        overlay.jumpToPeak(node)
-        show(Progress("write", 0.96, "Drawing the picture"))
-        with _timed(timings, "picture"):
-            picture.savePicture(folder / "overlay.png", nodes[0], node)
-        with _timed(timings, "heatmap file"):
-            there.write_heatmap(node, folder / "heatmap.nii.gz")
-        show(Progress("write", 0.98, "Saving the scene"))
-        with _timed(timings, "scene"):
-            core.saveScene(folder / "scene.mrb")
-        result = _with_all_timings(result, timings)
+        assert there.result is not None  # process() has just asked for it
+        _write_scene(folder, nodes[0], node, there, show, timings)
+        result = _with_all_timings(there.result, timings)
         (folder / "report.json").write_text(result.to_json(indent=1) + "\n", encoding="utf-8")
     return result
+
+
+def _write_scene(
+    folder: Path,
+    volume: Any,
+    heatmap: Any,
+    there: Any,
+    show: Callable[[Progress], None],
+    timings: dict[str, float],
+) -> None:
+    """The picture, the heatmap on the file's own grid, and the scene with both nodes."""
+    from ..scene import core
+    from ..scene.overlay import node as overlay
+
+    overlay.jumpToPeak(heatmap)
+    show(Progress("write", 0.96, "Drawing the picture"))
+    with _timed(timings, "picture"):
+        from ..scene.figure import picture
+
+        picture.savePicture(folder / "overlay.png", volume, heatmap)
+    with _timed(timings, "heatmap file"):
+        there.write_heatmap(heatmap, folder / "heatmap.nii.gz")
+    show(Progress("write", 0.98, "Saving the scene"))
+    with _timed(timings, "scene"):
+        core.saveScene(folder / "scene.mrb")
 
 
 def _with_all_timings(result: Result, around: dict[str, float]) -> Result:

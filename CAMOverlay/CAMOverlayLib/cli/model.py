@@ -52,8 +52,7 @@ def add_model_options(parser: argparse.ArgumentParser, bundle: bool = True) -> N
         **({} if bundle else {"required": True}),
         help="class of a network: one of MONAI's (DenseNet121), one with its package (my_package.nets.MyNet), "
         "or one in a Python file (path/to/file.py:MyNet); or a compiled one (model.ts, model.pt2), which has its "
-        "weights "
-        "in it",
+        "weights in it",
     )
     parser.add_argument("--trust", action="store_true", help=TRUST_HELP)
     if bundle:
@@ -65,7 +64,10 @@ def add_model_options(parser: argparse.ArgumentParser, bundle: bool = True) -> N
             "given several times, later ones win",
         )
 
-    network = parser.add_argument_group("a network without a bundle")
+    _add_network_options(parser.add_argument_group("a network without a bundle"))
+
+
+def _add_network_options(network: argparse._ArgumentGroup) -> None:
     network.add_argument(
         "--network-args",
         metavar="JSON|@FILE",
