@@ -13,24 +13,22 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ... import __version__
 from ...contract.bounded import read_values
-from ...contract.bundle_content import PROGRAMS, SAFETENSORS
 from ...contract.bundle_files import Code, code_of
 from ...contract.bundle_metadata import MOST
-from ...contract.errors import BundleError, OutputError, WeightsError, reason
+from ...contract.errors import BundleError, OutputError, reason
 from ...contract.plain_parts import needs_trust
 from .chain_file import read_chain, with_files
-from .scripts import IN_FILE, Scripts
+from .description import ModelDescription
+from .scripts import Scripts
 
 DEFAULT_CHAIN = (
     {"_target_": "LoadImaged", "keys": "image"},
@@ -42,59 +40,6 @@ DEFAULT_CHAIN = (
 """Where no chain is given. Spacing and size stay the volume's own: nothing says which ones the network knows."""
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20220324.json"
-
-TASKS = ("", "classification", "segmentation", "regression")
-
-
-@dataclass(frozen=True)
-class ModelDescription:
-    """A model that is not a bundle.
-
-    Attributes:
-        network: class of the network: one of MONAI's (``DenseNet121``), with its package (``my_package.nets.MyNet``),
-            or in a Python file (``path/to/file.py:MyNet``); or a compiled one's (``.ts``, ``.pt2``), weights in it.
-        arguments: of the network, as a configuration has them.
-        weights: checkpoint file; None leaves the bundle without weights.
-        preprocessing: YAML or JSON file with a list of transforms, a ``Compose``, or a key ``preprocessing`` beside
-            others that it refers to, such as a bundle's configuration, of which ``inferer`` and ``postprocessing`` are
-            taken too; None takes :data:`DEFAULT_CHAIN`.
-        classes: names of the outputs in order; empty where they have none.
-        channels: number of input channels, where the network's arguments do not say; or
-        channel_names: their names in order.
-        window: size of the sliding window; empty where the network takes the whole image.
-        overlap: of neighbouring windows, as a share of the window.
-        task: one of :data:`TASKS`; empty for classes, whether of the volume or of its voxels.
-        multilabel: every output is a yes or no of its own (sigmoid).
-        name: of the bundle; the network's class where empty.
-    """
-
-    network: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    weights: Path | str | None = None
-    preprocessing: Path | str | None = None
-    classes: tuple[str, ...] = ()
-    channels: int | None = None
-    channel_names: tuple[str, ...] = ()
-    window: tuple[int, ...] = ()
-    overlap: float = 0.25
-    task: str = ""
-    multilabel: bool = False
-    name: str = ""
-
-    @property
-    def title(self) -> str:
-        if self.name or not self.is_program:
-            return self.name or re.split(r"[.:]", self.network)[-1]
-        return Path(self.network).stem
-
-    @property
-    def weights_name(self) -> str:
-        """The name of the weights in a bundle."""
-        return f"model{SAFETENSORS}" if str(self.weights).endswith(SAFETENSORS) else "model.pt"
-
-    @property
-    def is_program(self) -> bool:
-        return self.network.endswith(PROGRAMS)
 
 
 def write_bundle(
@@ -119,7 +64,7 @@ def write_bundle(
         WeightsError: there are no such weights.
         OutputError: the folder holds something already, or cannot be written to.
     """
-    _check(model)
+    model.check()
     scripts = Scripts()
     try:
         config, metadata = _config(model, scripts), _metadata(model)
@@ -154,60 +99,6 @@ def code_to_trust(folder: Path) -> Code:
     components, expressions = needs_trust(config)
     held = code_of(folder, None)
     return Code(components, expressions, held.scripts, held.programs)
-
-
-# The description ------------------------------------------------------------------------------------------------------
-
-
-def _check(model: ModelDescription) -> None:
-    dotted = re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", model.network) and not model.network.endswith(".py")
-    if model.is_program:
-        if not os.path.isfile(os.path.expanduser(model.network)):
-            raise WeightsError(f"The network '{model.network}' does not exist. Give the file of a compiled network.")
-        if model.arguments or model.weights is not None:
-            raise BundleError(f"'{model.network}' is network and weights in one. Leave arguments and weights out.")
-    elif not dotted and not IN_FILE.fullmatch(model.network):
-        raise BundleError(
-            f"'{model.network}' does not name a network. Give one of MONAI's (DenseNet121), a class with its package "
-            "(my_package.nets.MyNet), or one in a Python file (path/to/file.py:MyNet)."
-        )
-    if not isinstance(model.arguments, Mapping):
-        raise BundleError(
-            f"The network's arguments are a {type(model.arguments).__name__}, an object is needed, such as "
-            '{"spatial_dims": 3, "in_channels": 1, "out_channels": 2}.'
-        )
-    if model.task not in TASKS:
-        raise BundleError(f"There is no task '{model.task}'. Give one of {', '.join(filter(None, TASKS))}.")
-    if model.weights is not None and not os.path.isfile(os.path.expanduser(model.weights)):
-        raise WeightsError(f"The weights '{model.weights}' do not exist. Give the file with the network's weights.")
-    if not all(isinstance(n, int) and n > 0 for n in model.window) or not 0 <= model.overlap < 1:
-        raise BundleError(
-            f"A window of {model.window} that overlaps by {model.overlap} cannot slide. "
-            "Give its size in voxels, such as 96,96,96, and an overlap of 0 or more and less than 1."
-        )
-    _check_names("classes", "outputs", model.classes, _said(model, "out_channels", "num_classes", "classes"))
-    _check_names("channels", "input channels", model.channel_names, _said(model, "in_channels", "n_input_channels"))
-
-
-def _check_names(what: str, of: str, names: tuple[str, ...], count: int | None) -> None:
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise BundleError(f"The {what} name '{twice[0]}' more than once. Give every one a name of its own.")
-    if names and count is not None and len(names) != count:
-        raise BundleError(
-            f"{len(names)} {what} are named ({', '.join(names)}), but the network's arguments give it {count} {of}. "
-            "Name as many as there are."
-        )
-
-
-def _said(model: ModelDescription, *keys: str) -> int | None:
-    """A count that the arguments of one of MONAI's networks give; what another network's mean is not known."""
-    if IN_FILE.fullmatch(model.network) or not (model.network.startswith("monai.") or "." not in model.network):
-        return None
-    return next((n for key in keys if _is_count(n := model.arguments.get(key))), None)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 # configs/inference.json -----------------------------------------------------------------------------------------------
@@ -249,7 +140,7 @@ def _config(model: ModelDescription, scripts: Scripts) -> dict[str, Any]:
 
 
 def _postprocessing(model: ModelDescription) -> dict[str, Any]:
-    multilabel = model.multilabel or _outputs(model) == 1
+    multilabel = model.multilabel or model.output_count == 1
     activation = {"_target_": "Activationsd", "keys": "pred", "sigmoid" if multilabel else "softmax": True}
     return {"_target_": "Compose", "transforms": [activation]}
 
@@ -268,8 +159,8 @@ def _as_json(content: Any, model: ModelDescription) -> str:
 
 
 def _metadata(model: ModelDescription) -> dict[str, Any]:
-    spatial = _spatial_shape(model)
-    channels = model.channels or len(model.channel_names) or _inputs(model)
+    spatial = model.spatial_shape
+    channels = model.channels or len(model.channel_names) or model.input_count
     image = {
         "type": "image",
         "format": "magnitude",
@@ -281,7 +172,7 @@ def _metadata(model: ModelDescription) -> dict[str, Any]:
         "channel_def": _channel_def(model.channel_names, channels, "image" if channels == 1 else "channel {}"),
     }
     number = model.task == "regression"
-    outputs = _outputs(model)
+    outputs = model.output_count
     pred = {
         "type": model.task if number else "probabilities",
         "format": "values" if number else "segmentation" if model.task == "segmentation" else "classes",
@@ -303,36 +194,11 @@ def _metadata(model: ModelDescription) -> dict[str, Any]:
         "required_packages_version": {"nibabel": _version("nibabel")},
         "name": model.title,
         "task": model.task or "classes of a volume or of its voxels",
-        "description": _origin(model),
+        "description": model.origin,
         "authors": "",
         "copyright": "",
         "network_data_format": {"inputs": {"image": known[0]}, "outputs": {"pred": known[1]}},
     }
-
-
-def _inputs(model: ModelDescription) -> int | None:
-    shape = model.arguments.get("in_shape")  # of MONAI's Regressor and its like: channels × spatial
-    if isinstance(shape, (list, tuple)) and shape and _is_count(shape[0]):
-        return shape[0]
-    return _said(model, "in_channels", "n_input_channels")
-
-
-def _outputs(model: ModelDescription) -> int | None:
-    return len(model.classes) or _said(model, "out_channels", "num_classes", "classes")
-
-
-def _spatial_shape(model: ModelDescription) -> list[int | str]:
-    """The size that the arguments fix; otherwise a star for every axis, as far as they say how many there are."""
-    arguments = model.arguments
-    size, dimensions = arguments.get("img_size"), arguments.get("spatial_dims")
-    if isinstance(arguments.get("in_shape"), (list, tuple)):
-        size = arguments["in_shape"][1:]
-    if isinstance(size, int) and isinstance(dimensions, int) and _is_count(size) and _is_count(dimensions):
-        size = [size] * dimensions
-    if not isinstance(size, (list, tuple)) or not all(map(_is_count, size)):
-        size = model.window
-    axes: list[int | str] = ["*"] * (dimensions if isinstance(dimensions, int) and _is_count(dimensions) else 0)
-    return list(size) or axes
 
 
 def _channel_def(names: tuple[str, ...], count: int | None, otherwise: str) -> dict[str, str]:
@@ -351,18 +217,9 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _origin(model: ModelDescription) -> str:
-    """What the bundle was made of, without the folders of the machine where that was."""
-    weights = f"the weights {Path(model.weights).name}" if model.weights is not None else "no trained weights"
-    given = model.preprocessing
-    chain = f"the transforms of {Path(given).name}" if given is not None else "assumed transforms"
-    network = f"{Path(m['file']).name}:{m['name']}" if (m := IN_FILE.fullmatch(model.network)) else model.network
-    return f"{network} with {weights} and {chain}"
-
-
 def _readme(model: ModelDescription) -> str:
     return (
-        f"# {model.title}\n\n{_origin(model)}, written as a MONAI bundle by CAM Overlay {__version__}.\n\n"
+        f"# {model.title}\n\n{model.origin}, written as a MONAI bundle by CAM Overlay {__version__}.\n\n"
         "To see where the network looks, from the folder that holds this bundle's:\n\n"
         "    cam-overlay explain VOLUME --bundle THIS_FOLDER --output results --trust\n\n"
         "With MONAI alone: `ConfigParser` on `configs/inference.json` gives `network_def`, `preprocessing` and\n"
