@@ -67,7 +67,8 @@ def _read(path: Path) -> Any:
         return load_file(path)
     except Exception as error:  # a damaged file raises many kinds
         reason = what_went_wrong(error).rstrip(".")
-        raise WeightsError(f"The weights '{path}' cannot be read safely: {reason}. {advice}") from error
+        advice = "" if isinstance(error, ModuleNotFoundError) else f" {advice}"  # the reason has its own
+        raise WeightsError(f"The weights '{path}' cannot be read safely: {reason}.{advice}") from error
 
 
 def _state_dicts(node: Any, depth: int = 0) -> Iterator[Weights]:
