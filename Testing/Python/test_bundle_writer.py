@@ -81,6 +81,19 @@ def test_a_written_model_is_the_model(tmp_path, weights):
     assert (tmp_path / "deep/bundle").stat().st_mode == (tmp_path / "deep").stat().st_mode
 
 
+def test_safetensors_stay_safetensors(tmp_path, weights):
+    from safetensors.torch import save_file
+
+    state = torch.load(weights)
+    save_file(state, tmp_path / "best.safetensors")
+    model = ModelDescription("DenseNet", ARGUMENTS, tmp_path / "best.safetensors")
+    bundle = read_bundle(write_bundle(model, tmp_path / "bundle"), trust=True)
+    assert os.listdir(bundle.path / "models") == ["model.safetensors"]
+    assert "`models/model.safetensors` holds the weights" in (bundle.path / "docs" / "README.md").read_text()
+    for name, value in bundle.network(CPU).state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
 def test_monai_alone_reads_it_too(tmp_path, weights):
     model = ModelDescription("monai.networks.nets.DenseNet", ARGUMENTS, weights, window=(32, 32, 32), overlap=0.5)
     folder = write_bundle(model, tmp_path / "bundle")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from CAMOverlayLib.cli.main import main
-from CAMOverlayLib.contract import plain_parts
+from CAMOverlayLib.contract import plain_names, plain_parts
 
 LOAD = {"_target_": "LoadImaged", "keys": "image"}
 FIRST = {"_target_": "EnsureChannelFirstd", "keys": "image"}
@@ -234,7 +234,7 @@ def test_monais_own_transforms_with_plain_values_need_no_trust(transform):
 
 
 @pytest.mark.parametrize(
-    "name", sorted(plain_parts.NETWORKS | plain_parts.TRANSFORMS | plain_parts.LOADERS | plain_parts.INFERERS)
+    "name", sorted(plain_names.NETWORKS | plain_names.TRANSFORMS | plain_names.LOADERS | plain_names.INFERERS)
 )
 def test_a_listed_name_is_what_monai_builds(name):
     """A bare name must not lead to something else somewhere in MONAI."""

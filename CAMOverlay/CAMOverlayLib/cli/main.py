@@ -137,8 +137,6 @@ def explain_files(
         with _timed(timings, "slicer"):
             from ..logic import OverlayLogic, computeHere
             from ..scene import core
-            from ..scene.figure import picture
-            from ..scene.overlay import node as overlay
             from .file_grids import OnFileGrids
 
             core.ensureScene()
@@ -157,18 +155,28 @@ def explain_files(
                 **settings,
                 report=show,
             )
-        result = there.result
-        assert result is not None  # process() has just asked for it
-        overlay.jumpToPeak(node)
-        show(Progress("write", 0.96, "Drawing the picture"))
-        with _timed(timings, "picture"):
-            picture.savePicture(folder / "overlay.png", nodes[0], node)
-        show(Progress("write", 0.98, "Saving the scene"))
-        with _timed(timings, "scene"):
-            core.saveScene(folder / "scene.mrb")
-        result = _with_all_timings(result, timings | {"heatmap file": there.seconds})
+        assert there.result is not None  # process() has just asked for it
+        _write_scene(folder, nodes[0], node, show, timings)
+        result = _with_all_timings(there.result, timings | {"heatmap file": there.seconds})
         (folder / "report.json").write_text(result.to_json(indent=1) + "\n", encoding="utf-8")
     return result
+
+
+def _write_scene(
+    folder: Path, volume: Any, heatmap: Any, show: Callable[[Progress], None], timings: dict[str, float]
+) -> None:
+    """The picture, and the scene with both nodes."""
+    from ..scene import core
+    from ..scene.figure import picture
+    from ..scene.overlay import node as overlay
+
+    overlay.jumpToPeak(heatmap)
+    show(Progress("write", 0.96, "Drawing the picture"))
+    with _timed(timings, "picture"):
+        picture.savePicture(folder / "overlay.png", volume, heatmap)
+    show(Progress("write", 0.98, "Saving the scene"))
+    with _timed(timings, "scene"):
+        core.saveScene(folder / "scene.mrb")
 
 
 def _with_all_timings(result: Result, around: dict[str, float]) -> Result:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from ..contract.bounded import checked, read_values
+from ..contract.bundle_content import PROGRAMS
 from ..contract.errors import BundleError, CAMOverlayError, UntrustedBundleError, WeightsError
 from ..contract.model import ModelSource
 from ..contract.request import Result
-from ..engine.bundle.writer import DEFAULT_CHAIN, PROGRAMS, ModelDescription, code_to_trust, write_bundle
+from ..engine.bundle.writer import DEFAULT_CHAIN, ModelDescription, code_to_trust, write_bundle
 
 ONLY_WITH_NETWORK = (
     "network_args",
@@ -52,8 +53,7 @@ def add_model_options(parser: argparse.ArgumentParser, bundle: bool = True) -> N
         **({} if bundle else {"required": True}),
         help="class of a network: one of MONAI's (DenseNet121), one with its package (my_package.nets.MyNet), "
         "or one in a Python file (path/to/file.py:MyNet); or a compiled one (model.ts, model.pt2), which has its "
-        "weights "
-        "in it",
+        "weights in it",
     )
     parser.add_argument("--trust", action="store_true", help=TRUST_HELP)
     if bundle:
@@ -65,7 +65,10 @@ def add_model_options(parser: argparse.ArgumentParser, bundle: bool = True) -> N
             "given several times, later ones win",
         )
 
-    network = parser.add_argument_group("a network without a bundle")
+    _add_network_options(parser.add_argument_group("a network without a bundle"))
+
+
+def _add_network_options(network: argparse._ArgumentGroup) -> None:
     network.add_argument(
         "--network-args",
         metavar="JSON|@FILE",
@@ -178,7 +181,7 @@ def _in_the_users_words(folder: Path, options: argparse.Namespace) -> Iterator[N
     try:
         yield
     except CAMOverlayError as error:
-        weights = re.escape(str(folder / "models" / "model.pt")) + r"(?!\w)"  # and not the beginning of model.pt2
+        weights = re.escape(str(folder / "models" / "model")) + r"\.(pt|safetensors)(?!\w)"  # and not of model.pt2
         words = re.sub(weights, lambda _: str(options.weights or "random weights"), str(error))
         raise type(error)(words.replace(str(folder), options.network)) from error
 

@@ -22,6 +22,8 @@ CODE = (".py", ".pyw", ".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib", ".pth", 
 PROGRAMS = (".ts", ".pt2")
 """Compiled networks, which are programs too: TorchScript can write files, exported programs hold pickles and machine
 code."""
+SAFETENSORS = ".safetensors"
+"""Weights that hold tensors and nothing that could run. They count in the hash as every file does."""
 
 RECORDS = (b".log", b".csv")
 """Endings of files that runs write beside the bundle's own."""

@@ -209,7 +209,8 @@ def _configuration(plans: _Values, wanted: str) -> tuple[str, _Values]:
             f"'{plans.path}' has no configuration '{name}'; it has {', '.join(map(str, there))}. Name one of them.",
             setting="configs",
         )
-    line, merged = [], {}
+    line: list[str] = []
+    merged: dict[str, Any] = {}
     parent: Any = name
     while isinstance(parent, str) and parent in there and parent not in line and isinstance(there[parent], dict):
         line.append(parent)

@@ -8,6 +8,7 @@ computes behind :class:`Computation`, so that the order of things is tested with
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -142,7 +143,7 @@ class RunController:
         self.run: Cancellable | None = None
         self.explained: tuple | None = None
         self._ticket: object = None
-        self._preparing: object = None
+        self._preparing: _Preparing | None = None
         self._hashing: Cancellable | None = None
         self._listing: _Listing | None = None
 
@@ -208,56 +209,58 @@ class RunController:
             ask: without it nothing is asked, installed or said: what is not trusted is left alone.
         """
         self._stopPreparing()
-        ticket = self._preparing = object()
         folder = self._face.folder()
         assert folder is not None
-
-        def onHash(contentHash: str) -> None:
-            if self._preparing is not ticket:
-                return
-            self._hashing = None
-            allowed = self._gate.allows(folder, contentHash, ask)
-            if not stillMeant():
-                return
-            if not allowed:
-                end(self._words.notTrusted)
-                return
-            problem = self._gate.install(ask)
-            if not stillMeant():
-                return
-            self._preparing = None
-            if problem:
-                end(problem)
-                return
-            self._face.contentKnown(contentHash)
-            then(contentHash)
-
-        def stillMeant() -> bool:
-            """Scripts and other modules go on while a question is open: the scene may be closed, another bundle
-            chosen."""
-            if self._preparing is not ticket:
-                return False
-            if self._face.folder() != folder:
-                end(self._words.otherBundle)
-                return False
-            return True
-
-        def end(words: str) -> None:
-            self._preparing = None
-            if ask:
-                self._notStarted(words)
-            else:
-                self._face.changed()
-
-        def onError(problem: str) -> None:
-            if self._preparing is ticket:
-                self._hashing = None
-                end(problem)
-
+        ticket = self._preparing = _Preparing(folder, then, ask)
         if ask and self.run is None:
             self._face.checking()
-        self._hashing = self._gate.hash(folder, onHash, onError)
+        self._hashing = self._gate.hash(
+            folder,
+            lambda contentHash: self._onHash(ticket, contentHash),
+            lambda problem: self._onHashError(ticket, problem),
+        )
         self._face.changed()
+
+    def _onHash(self, ticket: _Preparing, contentHash: str) -> None:
+        if self._preparing is not ticket:
+            return
+        self._hashing = None
+        allowed = self._gate.allows(ticket.folder, contentHash, ticket.ask)
+        if not self._stillMeant(ticket):
+            return
+        if not allowed:
+            self._endPreparing(ticket, self._words.notTrusted)
+            return
+        problem = self._gate.install(ticket.ask)
+        if not self._stillMeant(ticket):
+            return
+        if problem:
+            self._endPreparing(ticket, problem)
+            return
+        self._preparing = None
+        self._face.contentKnown(contentHash)
+        ticket.then(contentHash)
+
+    def _onHashError(self, ticket: _Preparing, problem: str) -> None:
+        if self._preparing is ticket:
+            self._hashing = None
+            self._endPreparing(ticket, problem)
+
+    def _stillMeant(self, ticket: _Preparing) -> bool:
+        """Scripts and other modules go on while a question is open: the scene may be closed, another bundle chosen."""
+        if self._preparing is not ticket:
+            return False
+        if self._face.folder() != ticket.folder:
+            self._endPreparing(ticket, self._words.otherBundle)
+            return False
+        return True
+
+    def _endPreparing(self, ticket: _Preparing, words: str) -> None:
+        self._preparing = None
+        if ticket.ask:
+            self._notStarted(words)
+        else:
+            self._face.changed()
 
     def _stopPreparing(self) -> bool:
         """End what goes before a run; whether there was anything."""
@@ -369,6 +372,15 @@ class RunController:
             self._listingDone()
             if listing.run is not None:
                 listing.run.cancel()
+
+
+@dataclass(frozen=True, eq=False)
+class _Preparing:
+    """What goes before a run or a listing: of which bundle, how it goes on, and whether anything may be asked."""
+
+    folder: Path
+    then: Callable[[str], None]
+    ask: bool
 
 
 class _Listing:

@@ -9,7 +9,7 @@ and local contrast do. A block speaks only where its best match is unmistakable.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -66,47 +66,72 @@ def match_blocks(
         spacing: of the image, mm.
         samples: of the image, which give the relation of the intensities.
     """
-    shape = np.array(image.shape)
+    relation = _Relation(image, origin, tracked, samples)
+    if relation.strength < 0.02:
+        return Local(0)
+    layout = _layout(np.array(image.shape), tracked, spacing)
+    starts, values = _busy_blocks(image, layout, relation)
+    if not len(starts):
+        return Local(0)
+    centred = values - values.mean(1, keepdim=True)
+    centred = centred / centred.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    blocks = centred.view(len(starts), 1, *layout.size)
+
+    points, step, reach = layout.points, layout.step, layout.reach
+    wide = _lattice(points + 2 * reach, step) - reach * step
+    positions = (starts[:, None] + wide) @ tracked[:3, :3].T + tracked[:3, 3]
+    expected = relation.apply(sample(origin, torch.from_numpy(positions.reshape(-1, 3))))
+    expected = expected.view(len(starts), 1, *(points + 2 * reach).tolist())
+    floor = 1e-3 * relation.variance
+    found = [_correlate(filtered, blocks, floor, signed) for filtered, signed in _filters(expected)]
+    correlation = torch.stack(found).amax(0)
+    here = correlation.shape[1] // 2
+    middle = expected[(slice(None), 0, *(slice(r, r + n) for r, n in zip(reach.tolist(), layout.size)))]
+    unmasked = _unmasked(values, middle.reshape(len(starts), -1), relation.filler)
+    correlation[:, here] = torch.maximum(correlation[:, here], unmasked)
+
+    shifts = (_lattice(2 * reach + 1, step) - reach * step) * spacing
+    return _judge(correlation, found[0], shifts, step * spacing, reach)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How blocks lie in an image of this shape, three numbers each: ``points`` of a block, ``step`` between them in
+    voxels, and ``reach``, by how many steps it is shifted."""
+
+    shape: np.ndarray
+    points: np.ndarray
+    step: np.ndarray
+    reach: np.ndarray
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        return tuple(int(p) for p in self.points)
+
+    @property
+    def is_2d(self) -> bool:
+        return bool(self.shape.min() == 1)
+
+
+def _layout(shape: np.ndarray, tracked: np.ndarray, spacing: np.ndarray) -> _Layout:
     coarser = np.maximum(1, 1 / np.maximum(np.linalg.norm(tracked[:3, :3], axis=0), 1e-6))
     mm = max(float((coarser * spacing)[shape > 1].max(initial=0)) / 3, float((shape * spacing).max()) / 90)
     step = np.maximum(1, np.rint(np.maximum(coarser, mm / spacing))).astype(int)
     points = np.minimum((shape - 1) // step + 1, POINTS if shape.min() > 1 else 2 * POINTS - 1)
-    reach = np.where(shape > 1, REACH, 0)
-    relation = _Relation(image, origin, tracked, samples)
-    if relation.strength < 0.02:
-        return Local(0)
-    starts = _starts(shape, (points - 1) * step)
-    lattice = _lattice(points, step)
-    index = torch.from_numpy(starts)[:, None] + torch.from_numpy(lattice)
+    return _Layout(shape, points, step, np.where(shape > 1, REACH, 0))
+
+
+def _busy_blocks(image: Tensor, layout: _Layout, relation: _Relation) -> tuple[np.ndarray, Tensor]:
+    """First voxels (B×3) and values (B×N) of the blocks that show something, spread evenly where there are too many."""
+    starts = _starts(layout.shape, (layout.points - 1) * layout.step)
+    index = torch.from_numpy(starts)[:, None] + torch.from_numpy(_lattice(layout.points, layout.step))
     values = relation.clipped(at(image, index.view(-1, 3)).view(len(starts), -1))
     variance = values.var(1)
     busy = torch.nonzero(variance > max(0.03 * float(variance.quantile(0.95)), 1e-12))[:, 0]
-    most = MOST if shape.min() > 1 else MOST // 2
+    most = MOST // 2 if layout.is_2d else MOST
     if len(busy) > most:
         busy = busy[torch.linspace(0, len(busy) - 1, most).round().long()]
-    if not len(busy):
-        return Local(0)
-    values, starts = values[busy], starts[busy.numpy()]
-    raw = values
-    values = values - values.mean(1, keepdim=True)
-    values = values / values.norm(dim=1, keepdim=True).clamp(min=1e-12)
-
-    wide = _lattice(points + 2 * reach, step) - reach * step
-    positions = (starts[:, None] + wide) @ tracked[:3, :3].T + tracked[:3, 3]
-    expected = relation.apply(sample(origin, torch.from_numpy(positions.reshape(-1, 3))))
-    expected = expected.view(len(busy), 1, *(points + 2 * reach).tolist())
-    size = tuple(int(p) for p in points)
-    floor = 1e-3 * relation.variance
-    found = [
-        _correlate(filtered, values.view(len(busy), 1, *size), floor, signed) for filtered, signed in _filters(expected)
-    ]
-    correlation = torch.stack(found).amax(0)
-    here = correlation.shape[1] // 2
-    middle = expected[(slice(None), 0, *(slice(r, r + n) for r, n in zip(reach.tolist(), size)))].reshape(len(busy), -1)
-    correlation[:, here] = torch.maximum(correlation[:, here], _unmasked(raw, middle, relation.filler))
-
-    shifts = (_lattice(2 * reach + 1, step) - reach * step) * spacing
-    return _judge(correlation, found[0], shifts, step * spacing, reach)
+    return starts[busy.numpy()], values[busy]
 
 
 def _correlate(expected: Tensor, values: Tensor, floor: float, signed: bool) -> Tensor:
@@ -170,47 +195,58 @@ def _unmasked(values: Tensor, expected: Tensor, filler: float | None) -> Tensor:
 
 def _judge(correlation: Tensor, plain: Tensor, shifts: np.ndarray, step: np.ndarray, reach: np.ndarray) -> Local:
     """From the correlation of each block (B×S) at each shift (S×3, mm), with any filter and with none."""
+    found = correlation.numpy()
     length = np.linalg.norm(shifts, axis=1)
-    here = int(length.argmin())
-    left = np.log1p(-(np.clip(correlation.numpy(), 0, None) ** 2))  # log of the variance that is left unexplained
-    claim = left[:, here]
-    best = left.argmin(1)
-    value = correlation.numpy()[np.arange(len(best)), best]
+    left = np.log1p(-(np.clip(found, 0, None) ** 2))  # log of the variance that is left unexplained
+    here, best, each = int(length.argmin()), left.argmin(1), np.arange(len(left))
+    claim, claimed, value = left[:, here], found[:, here], found[each, best]
     steps = np.abs(shifts[best] / step).max(1)
     explained = value > 0.4
-    gain = claim - left[np.arange(len(best)), best]
-    ahead = value - correlation.numpy()[:, here]
+    gain, ahead = claim - left[each, best], value - claimed
     doubtful = explained & (gain > 0.35) & (ahead > 0.08) & (steps > 1.5)
     # What was moved matches as it is; what matches only if it is filtered was filtered, and may match anywhere.
-    moved = doubtful & (ahead > 0.15) & (plain.numpy()[np.arange(len(best)), best] > value - 0.08)
-    excluded = (left - claim[:, None] > 0.35) & (correlation.numpy()[:, here, None] - correlation.numpy() > 0.08)
-    excluded &= explained[:, None]
-    share = excluded.mean(0)
-    missed = length[share < 0.5]
-    longest = float(np.where(reach > 0, reach * step, np.inf).min())
-    bound = float(length[length > missed.max()].min(initial=np.inf)) if len(missed) else None
-    bound = None if bound is None or bound > longest else bound + float(np.max(step, where=reach > 0, initial=0)) / 2
-    words = ""
-    if moved.any():
-        mean = np.median(shifts[best[moved]], 0)
-        words = f"parts shifted by {np.median(length[best[moved]]):.0f} mm in different directions"
-        if np.linalg.norm(shifts[best[moved]] - mean, axis=1).mean() < 0.5 * np.linalg.norm(mean):
-            axis = int(np.abs(mean).argmax())
-            words = f"parts shifted by about {np.abs(mean[axis]):.0f} mm along {AXES[axis]}"
-    return Local(
+    moved = doubtful & (ahead > 0.15) & (plain.numpy()[each, best] > value - 0.08)
+    excluded = (left - claim[:, None] > 0.35) & (claimed[:, None] - found > 0.08)
+    said = Local(
         count=len(best),
+        doubtful=float(doubtful.mean()),
+        claimed=float(np.median(claimed)),
+        unexplained=float((~explained).mean()),
+        bound=_bound((excluded & explained[:, None]).mean(0), length, step, reach),
+    )
+    if not moved.any():
+        return said
+    there = shifts[best[moved]]
+    return replace(
+        said,
         displaced=float(moved.mean()),
         glaring=int((moved & (value > 0.75) & (ahead > 0.4)).sum()),
-        vector=tuple(np.median(shifts[best[moved]], 0)) if moved.any() else (0.0, 0.0, 0.0),
-        doubtful=float(doubtful.mean()),
-        claimed=float(np.median(correlation.numpy()[:, here])),
-        shift=float(np.median(length[best[moved]])) if moved.any() else 0.0,
-        unexplained=float((~explained).mean()),
-        bound=bound,
-        agreement=float(np.sqrt(1 - np.exp(claim[moved])).mean()) if moved.any() else 0.0,
-        better=float(value[moved].mean()) if moved.any() else 0.0,
-        words=words,
+        vector=tuple(np.median(there, 0)),
+        shift=float(np.median(length[best[moved]])),
+        agreement=float(np.sqrt(1 - np.exp(claim[moved])).mean()),
+        better=float(value[moved].mean()),
+        words=_in_words(there),
     )
+
+
+def _bound(share: np.ndarray, length: np.ndarray, step: np.ndarray, reach: np.ndarray) -> float | None:
+    """The smallest shift (mm) from which on most blocks exclude every one, and half a step; ``share`` of the blocks
+    exclude the shift of each ``length``."""
+    missed = length[share < 0.5]
+    if not len(missed):
+        return None
+    longest = float(np.where(reach > 0, reach * step, np.inf).min())
+    bound = float(length[length > missed.max()].min(initial=np.inf))
+    return None if bound > longest else bound + float(np.max(step, where=reach > 0, initial=0)) / 2
+
+
+def _in_words(shifts: np.ndarray) -> str:
+    """What happened to blocks that were shifted so (B×3, mm)."""
+    mean = np.median(shifts, 0)
+    if np.linalg.norm(shifts - mean, axis=1).mean() < 0.5 * np.linalg.norm(mean):
+        axis = int(np.abs(mean).argmax())
+        return f"parts shifted by about {np.abs(mean[axis]):.0f} mm along {AXES[axis]}"
+    return f"parts shifted by {np.median(np.linalg.norm(shifts, axis=1)):.0f} mm in different directions"
 
 
 class _Relation:

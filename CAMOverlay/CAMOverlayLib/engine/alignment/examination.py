@@ -66,34 +66,34 @@ def examine(claim: Claim, points: int, named: bool = False) -> AlignmentScore:
     if named:
         agreement = search(samples, claim.image, claim.origin, claim.tracked, agreement)
     found = [agreement] if agreement.verdict == "mismatch" and judge.stands(agreement.mapping, agreement.kind) else []
-    near = around.motion_score > around.score - 0.5 * margin(fewer.count, around.score, around.score)
-    if agreement.verdict != "verified" or near or local.displaced > MOVED:
+    if agreement.verdict != "verified" or _rivalled(around, fewer.count) or local.displaced > MOVED:
         nearby = _nearby(claim, fewer, space, around, local)
         if nearby is not None and judge.stands(nearby.mapping, nearby.kind):
             found.append(nearby)
     if found:
         # What fits best is what happened; of what fits as well, what was thought of first is the simplest.
         best = max(found, key=lambda a: round(a.candidate_score, 1))
-        if best.kind in ("turned", "rescaled", "shifted") and _bent(local) and best.mapping is not None:
-            # An affine may be the best of them and still explain little: what bends has no affine.
-            rest = match_blocks(claim.image, claim.origin, best.mapping, claim.spacing, fewer)
-            if rest.displaced > MOVED or rest.doubtful > 0.4 * DOUBTFUL:
-                return _warped(agreement, local)
-        return replace(best, verdict="mismatch", score=min(best.score, best.candidate_score))
+        if not (_bent(local) and _explains_little(best, claim, fewer)):
+            return replace(best, verdict="mismatch", score=min(best.score, best.candidate_score))
     if _bent(local):
         return _warped(agreement, local)
     half = mirrored_half(SamplePoints(claim.image, points, seed=2), claim.origin, claim.tracked, judge.step)
     if half is not None and half.verdict == "mismatch":
-        return replace(
-            agreement,
-            verdict="mismatch",
-            score=half.score,
-            candidate=half.words,
-            candidate_score=half.mirrored_score,
-            kind="mirrored",
-            mapping=None,
-        )
+        return _mirrored(agreement, half)
     return _bounded(agreement, around, local, half, is_2d=min(claim.image.shape) == 1)
+
+
+def _rivalled(around: Surroundings, count: int) -> bool:
+    """Whether something near the claim fits about as well; ``count`` samples were looked at."""
+    return around.motion_score > around.score - 0.5 * margin(count, around.score, around.score)
+
+
+def _explains_little(best: AlignmentScore, claim: Claim, samples: SamplePoints) -> bool:
+    """An affine may be the best that was found and still leave parts displaced: what bends has no affine."""
+    if best.kind not in ("turned", "rescaled", "shifted") or best.mapping is None:
+        return False
+    rest = match_blocks(claim.image, claim.origin, best.mapping, claim.spacing, samples)
+    return rest.displaced > MOVED or rest.doubtful > 0.4 * DOUBTFUL
 
 
 def _bent(local: Local) -> bool:
@@ -103,6 +103,18 @@ def _bent(local: Local) -> bool:
 def _warped(agreement: AlignmentScore, local: Local) -> AlignmentScore:
     correlations = (local.agreement, local.better)
     return replace(agreement, verdict="mismatch", candidate=local.words, kind="warped", correlations=correlations)
+
+
+def _mirrored(agreement: AlignmentScore, half: MirroredHalf) -> AlignmentScore:
+    return replace(
+        agreement,
+        verdict="mismatch",
+        score=half.score,
+        candidate=half.words,
+        candidate_score=half.mirrored_score,
+        kind="mirrored",
+        mapping=None,
+    )
 
 
 def _bounded(

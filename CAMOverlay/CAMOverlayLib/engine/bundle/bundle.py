@@ -22,6 +22,7 @@ from monai.inferers import Inferer, SimpleInferer
 from monai.transforms import Compose
 
 from ...contract import bundle_files
+from ...contract.bundle_content import SAFETENSORS
 from ...contract.errors import BundleError, UntrustedBundleError, root_cause
 from ...contract.model import ModelSource, ModelSummary
 from .compat import as_it_was_written, bring_up_to_date, without_download
@@ -43,7 +44,7 @@ CHAIN_KEYS = (
 )
 INFERER_KEYS = ("inferer", "evaluator#inferer", "validate#inferer")
 """Where configurations keep things, the usual place first."""
-CHECKPOINTS = (".pt", ".pth", ".ckpt")
+CHECKPOINTS = (".pt", ".pth", ".ckpt", SAFETENSORS)
 
 
 class Bundle(OpenedModel):
@@ -193,10 +194,8 @@ class Bundle(OpenedModel):
         for key in _loaders(self._parser.config):
             path = Path(str(self._evaluate(f"{key}#load_path")))
             named.append(path if path.is_absolute() else self.path / path)
-        if found := next((path for path in named if os.path.isfile(path)), None):
+        if found := next((p for p in (*named, usual, usual.with_suffix(SAFETENSORS)) if os.path.isfile(p)), None):
             return found
-        if os.path.isfile(usual):
-            return usual
         # Some bundles name a checkpoint by training run; where there is one file only, it is meant.
         # (A file that the configuration mentions elsewhere is something else, such as the architecture of a search.)
         text = json.dumps(self._parser.config, default=str)

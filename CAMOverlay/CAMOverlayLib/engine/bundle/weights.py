@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ...contract.bundle_content import SAFETENSORS
 from ...contract.errors import WeightsError
 from .needs import what_went_wrong
 
@@ -20,22 +21,17 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
 
     Accepts a bare state dict, one inside a checkpoint (``model``, ``state_dict``, whatever the key is), and keys with
     a common prefix (``module.`` of DataParallel, ``model.`` or ``net.`` of Lightning). Only tensors are unpickled.
+    Where there is no such file, ``model.safetensors`` beside it is meant: there no pickle is read at all.
 
     Raises:
         WeightsError: the file is missing or unreadable, or its keys or shapes are another network's.
     """
+    path = _there(path)
     if not os.path.isfile(path):
         raise WeightsError(
             f"The weights '{path}' do not exist. Download the bundle with its weights, or put them there."
         )
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file raises many kinds
-        raise WeightsError(
-            f"The weights '{path}' cannot be read safely: {what_went_wrong(error).rstrip('.')}. Save the network's "
-            "state_dict() alone."
-        ) from error
-    put_weights(network, checkpoint, path)
+    put_weights(network, _read(path), path)
 
 
 def put_weights(network: torch.nn.Module, checkpoint: Any, path: Path) -> None:
@@ -58,6 +54,32 @@ def put_weights(network: torch.nn.Module, checkpoint: Any, path: Path) -> None:
     except Exception as error:  # complex, meta, sparse or nested tensors
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise WeightsError(f"The weights '{path}' cannot be loaded: {reason}. Save ordinary tensors.") from error
+
+
+def _there(path: Path) -> Path:
+    """The file, or the safetensors beside it that stand for it."""
+    instead = path.with_suffix(SAFETENSORS)
+    return instead if not os.path.isfile(path) and os.path.isfile(instead) else path
+
+
+def _read(path: Path) -> Any:
+    """What the file holds, tensors on the CPU.
+
+    Raises:
+        WeightsError: it is damaged, holds what could run, or needs a package that is not here.
+    """
+    advice = "Save the network's state_dict() alone."
+    try:
+        if path.suffix != SAFETENSORS:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        advice = "Download it again, or save the weights as model.pt."
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    except Exception as error:  # a damaged file raises many kinds
+        reason = what_went_wrong(error).rstrip(".")
+        advice = "" if isinstance(error, ModuleNotFoundError) else f" {advice}"  # the reason has its own
+        raise WeightsError(f"The weights '{path}' cannot be read safely: {reason}.{advice}") from error
 
 
 def _state_dicts(node: Any, depth: int = 0) -> Iterator[Weights]:

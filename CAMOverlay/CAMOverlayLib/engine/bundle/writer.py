@@ -10,27 +10,26 @@ is run here, and neither torch nor MONAI is needed: the files are put where a bu
 
 from __future__ import annotations
 
-import ast
 import importlib.metadata
-import importlib.util
 import json
 import os
-import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ...contract.bounded import MOST_VALUES, read_bytes, read_values
+from ...contract.bounded import read_values
 from ...contract.bundle_files import code_of
 from ...contract.bundle_metadata import MOST
-from ...contract.errors import BundleError, OutputError, WeightsError, reason
+from ...contract.errors import BundleError, OutputError, reason
 from ...contract.model import Code
 from ...contract.plain_parts import needs_trust
+from .chain_file import read_chain, with_files
+from .description import ModelDescription
+from .scripts import Scripts
 
 DEFAULT_CHAIN = (
     {"_target_": "LoadImaged", "keys": "image"},
@@ -42,61 +41,6 @@ DEFAULT_CHAIN = (
 """Where no chain is given. Spacing and size stay the volume's own: nothing says which ones the network knows."""
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20220324.json"
-
-TASKS = ("", "classification", "segmentation", "regression")
-
-# ``file.py:Name``, and what a configuration means by a string that begins with %.
-PROGRAMS = (".ts", ".pt2")
-"""Compiled networks: TorchScript and exported programs. They are network and weights in one."""
-
-_IN_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>\w+)")
-_MACRO = re.compile(r"%(?P<file>.*\.(?:json|yaml|yml))(?:(?:::|#)(?P<id>.*))?", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class ModelDescription:
-    """A model that is not a bundle.
-
-    Attributes:
-        network: class of the network: one of MONAI's (``DenseNet121``), with its package (``my_package.nets.MyNet``),
-            or in a Python file (``path/to/file.py:MyNet``); or the file of a compiled one (:data:`PROGRAMS`).
-        arguments: of the network, as a configuration has them.
-        weights: checkpoint file; None leaves the bundle without weights.
-        preprocessing: YAML or JSON file with a list of transforms, a ``Compose``, or a key ``preprocessing`` beside
-            others that it refers to, such as a bundle's configuration, of which ``inferer`` and ``postprocessing`` are
-            taken too; None takes :data:`DEFAULT_CHAIN`.
-        classes: names of the outputs in order; empty where they have none.
-        channels: number of input channels, where the network's arguments do not say; or
-        channel_names: their names in order.
-        window: size of the sliding window; empty where the network takes the whole image.
-        overlap: of neighbouring windows, as a share of the window.
-        task: one of :data:`TASKS`; empty for classes, whether of the volume or of its voxels.
-        multilabel: every output is a yes or no of its own (sigmoid).
-        name: of the bundle; the network's class where empty.
-    """
-
-    network: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    weights: Path | str | None = None
-    preprocessing: Path | str | None = None
-    classes: tuple[str, ...] = ()
-    channels: int | None = None
-    channel_names: tuple[str, ...] = ()
-    window: tuple[int, ...] = ()
-    overlap: float = 0.25
-    task: str = ""
-    multilabel: bool = False
-    name: str = ""
-
-    @property
-    def title(self) -> str:
-        if self.name or not self.is_program:
-            return self.name or re.split(r"[.:]", self.network)[-1]
-        return Path(self.network).stem
-
-    @property
-    def is_program(self) -> bool:
-        return self.network.endswith(PROGRAMS)
 
 
 def write_bundle(
@@ -121,8 +65,8 @@ def write_bundle(
         WeightsError: there are no such weights.
         OutputError: the folder holds something already, or cannot be written to.
     """
-    _check(model)
-    scripts = _Scripts()
+    model.check()
+    scripts = Scripts()
     try:
         config, metadata = _config(model, scripts), _metadata(model)
     except RecursionError:  # arguments within arguments, files that refer to files
@@ -139,7 +83,7 @@ def write_bundle(
             program = Path(model.network).expanduser()
             _place(program, root / "models" / f"model{program.suffix}", link)
         elif model.weights is not None:
-            _place(Path(model.weights).expanduser(), root / "models" / "model.pt", link)
+            _place(Path(model.weights).expanduser(), root / "models" / model.weights_name, link)
         finish(root)
         for cache in list(root.rglob("__pycache__")):
             shutil.rmtree(cache)
@@ -158,67 +102,13 @@ def code_to_trust(folder: Path) -> Code:
     return Code(components, expressions, held.scripts, held.programs)
 
 
-# The description ------------------------------------------------------------------------------------------------------
-
-
-def _check(model: ModelDescription) -> None:
-    dotted = re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", model.network) and not model.network.endswith(".py")
-    if model.is_program:
-        if not os.path.isfile(os.path.expanduser(model.network)):
-            raise WeightsError(f"The network '{model.network}' does not exist. Give the file of a compiled network.")
-        if model.arguments or model.weights is not None:
-            raise BundleError(f"'{model.network}' is network and weights in one. Leave arguments and weights out.")
-    elif not dotted and not _IN_FILE.fullmatch(model.network):
-        raise BundleError(
-            f"'{model.network}' does not name a network. Give one of MONAI's (DenseNet121), a class with its package "
-            "(my_package.nets.MyNet), or one in a Python file (path/to/file.py:MyNet)."
-        )
-    if not isinstance(model.arguments, Mapping):
-        raise BundleError(
-            f"The network's arguments are a {type(model.arguments).__name__}, an object is needed, such as "
-            '{"spatial_dims": 3, "in_channels": 1, "out_channels": 2}.'
-        )
-    if model.task not in TASKS:
-        raise BundleError(f"There is no task '{model.task}'. Give one of {', '.join(filter(None, TASKS))}.")
-    if model.weights is not None and not os.path.isfile(os.path.expanduser(model.weights)):
-        raise WeightsError(f"The weights '{model.weights}' do not exist. Give the file with the network's weights.")
-    if not all(isinstance(n, int) and n > 0 for n in model.window) or not 0 <= model.overlap < 1:
-        raise BundleError(
-            f"A window of {model.window} that overlaps by {model.overlap} cannot slide. "
-            "Give its size in voxels, such as 96,96,96, and an overlap of 0 or more and less than 1."
-        )
-    _check_names("classes", "outputs", model.classes, _said(model, "out_channels", "num_classes", "classes"))
-    _check_names("channels", "input channels", model.channel_names, _said(model, "in_channels", "n_input_channels"))
-
-
-def _check_names(what: str, of: str, names: tuple[str, ...], count: int | None) -> None:
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise BundleError(f"The {what} name '{twice[0]}' more than once. Give every one a name of its own.")
-    if names and count is not None and len(names) != count:
-        raise BundleError(
-            f"{len(names)} {what} are named ({', '.join(names)}), but the network's arguments give it {count} {of}. "
-            "Name as many as there are."
-        )
-
-
-def _said(model: ModelDescription, *keys: str) -> int | None:
-    """A count that the arguments of one of MONAI's networks give; what another network's mean is not known."""
-    if _IN_FILE.fullmatch(model.network) or not (model.network.startswith("monai.") or "." not in model.network):
-        return None
-    return next((n for key in keys if _is_count(n := model.arguments.get(key))), None)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
 # configs/inference.json -----------------------------------------------------------------------------------------------
 
 
-def _config(model: ModelDescription, scripts: _Scripts) -> dict[str, Any]:
+def _config(model: ModelDescription, scripts: Scripts) -> dict[str, Any]:
     """What the model says goes before what the file with its preprocessing says besides."""
     here = Path.cwd()
-    arguments = scripts.gather(_with_files(dict(model.arguments), here), here)
+    arguments = scripts.gather(with_files(dict(model.arguments), here), here)
     if orders := [str(key) for key in arguments if str(key).startswith("_") or not str(key).isidentifier()]:
         raise BundleError(
             f"The network's arguments hold '{orders[0][:80]}', which is not the name of an argument. "
@@ -237,7 +127,7 @@ def _config(model: ModelDescription, scripts: _Scripts) -> dict[str, Any]:
         config["postprocessing"] = _postprocessing(model)
     if model.preprocessing is not None:
         path = Path(model.preprocessing).expanduser()
-        config |= _read_chain(path, scripts)
+        config |= read_chain(path, scripts)
     if model.window:
         config["inferer"] = {
             "_target_": "SlidingWindowInferer",
@@ -251,110 +141,9 @@ def _config(model: ModelDescription, scripts: _Scripts) -> dict[str, Any]:
 
 
 def _postprocessing(model: ModelDescription) -> dict[str, Any]:
-    multilabel = model.multilabel or _outputs(model) == 1
+    multilabel = model.multilabel or model.output_count == 1
     activation = {"_target_": "Activationsd", "keys": "pred", "sigmoid" if multilabel else "softmax": True}
     return {"_target_": "Compose", "transforms": [activation]}
-
-
-def _read_chain(path: Path, scripts: _Scripts) -> dict[str, Any]:
-    """A file with a chain as part of a configuration: its ``preprocessing``, and what that refers to beside it.
-
-    Raises:
-        BundleError: it cannot be read, or holds no chain.
-    """
-    content = _with_files(_read(path, "preprocessing"), path.parent)
-    if isinstance(content, list) or (isinstance(content, dict) and "_target_" in content):
-        content = {"preprocessing": content}
-    if not isinstance(content, dict) or "preprocessing" not in content:
-        found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise BundleError(
-            f"'{path}' holds no preprocessing but {found or 'nothing'}. "
-            "Give a list of transforms, a Compose, or a mapping with the key 'preprocessing'."
-        )
-    chain = content["preprocessing"]
-    if isinstance(chain, dict) and not str(chain.get("_target_")).endswith("Compose"):
-        chain = [chain]
-    if isinstance(chain, list):
-        chain = {"_target_": "Compose", "transforms": chain}
-    transforms = chain.get("transforms") if isinstance(chain, dict) else chain
-    if not transforms:
-        raise BundleError(f"The preprocessing in '{path}' is empty. It must at least load the image (LoadImaged).")
-    for number, transform in enumerate(transforms if isinstance(transforms, list) else (), 1):
-        if not (isinstance(transform, dict) and "_target_" in transform) and not _is_reference(transform):
-            raise BundleError(
-                f"Entry {number} of the preprocessing in '{path}' is no transform: {str(transform)[:60]!r}. "
-                "Write each as a mapping with _target_, such as {_target_: LoadImaged, keys: image}."
-            )
-    return scripts.gather(_needed({**content, "preprocessing": chain}), path.parent)
-
-
-def _needed(content: dict[str, Any]) -> dict[str, Any]:
-    """Of a whole configuration what a chain, an inferer and a postprocessing need. The rest could load other weights,
-    or would be code to trust for nothing."""
-    found: dict[str, Any] = {}
-    waiting = [key for key in ("imports", "image_key", "preprocessing", "inferer", "postprocessing") if key in content]
-    while waiting:
-        key = waiting.pop()
-        if key not in found and key not in ("bundle_root", "network_def"):
-            found[key] = content[key]
-            named = re.findall(r"[@%](?:#|::)*(\w+)", json.dumps(content[key], default=str, ensure_ascii=False))
-            waiting += [name for name in named if name in content]
-    return {key: value for key, value in content.items() if key in found}
-
-
-def _is_reference(value: Any) -> bool:
-    return isinstance(value, str) and value[:1] in ("@", "%", "$")
-
-
-class _Room:
-    """How many values a configuration may still grow to: files that copy each other would fill any memory."""
-
-    def __init__(self) -> None:
-        self.left = MOST_VALUES
-
-    def take(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise BundleError(
-                f"The configuration grows to more than {MOST_VALUES} values by its references. Write out what is meant."
-            )
-
-
-def _with_files(node: Any, folder: Path, within: tuple[Path, ...] = (), room: _Room | None = None) -> Any:
-    """The configuration with what it takes from other files (``%file.yaml::key``) in it: these do not come along."""
-    room = room or _Room()
-    room.take()
-    if isinstance(node, dict):
-        return {key: _with_files(value, folder, within, room) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_with_files(value, folder, within, room) for value in node]
-    if not isinstance(node, str) or (macro := _MACRO.fullmatch(node)) is None:
-        if isinstance(node, str) and node.startswith("%") and not re.fullmatch(r"%[\w:#+\-]+", node):
-            # MONAI would take it for a file all the same, and read that once it runs.
-            raise BundleError(
-                f"{node[:120]!r} is not a reference that can be followed. Write %FILE.yaml::KEY, or the value."
-            )
-        return node
-    path = (folder / macro["file"]).resolve()
-    if path in within:
-        raise BundleError(f"'{path}' refers to itself by '{node}'. Write out what is meant.")
-    content = _read(path, "configuration")
-    for key in re.split("::|#", macro["id"]) if macro["id"] else ():
-        try:
-            content = content[int(key) if isinstance(content, list) else key]
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise BundleError(f"'{node}' refers to '{key}', which '{path}' does not have there.") from error
-    return _with_files(content, path.parent, (*within, path), room)
-
-
-def _read(path: Path, what: str) -> Any:
-    if not os.path.isfile(path):
-        raise BundleError(f"The {what} '{path}' does not exist. Give a YAML or JSON file.")
-    if path.suffix.lower() not in (".json", ".yaml", ".yml"):
-        raise BundleError(f"The {what} '{path}' is neither .yaml nor .json. Write it as one of these.")
-    if path.suffix.lower() != ".json" and importlib.util.find_spec("yaml") is None:
-        raise BundleError(f"Reading '{path}' needs PyYAML, which is not installed. Install it, or give a JSON file.")
-    return read_values(path)
 
 
 def _as_json(content: Any, model: ModelDescription) -> str:
@@ -371,8 +160,8 @@ def _as_json(content: Any, model: ModelDescription) -> str:
 
 
 def _metadata(model: ModelDescription) -> dict[str, Any]:
-    spatial = _spatial_shape(model)
-    channels = model.channels or len(model.channel_names) or _inputs(model)
+    spatial = model.spatial_shape
+    channels = model.channels or len(model.channel_names) or model.input_count
     image = {
         "type": "image",
         "format": "magnitude",
@@ -384,7 +173,7 @@ def _metadata(model: ModelDescription) -> dict[str, Any]:
         "channel_def": _channel_def(model.channel_names, channels, "image" if channels == 1 else "channel {}"),
     }
     number = model.task == "regression"
-    outputs = len(model.classes) or _outputs(model)
+    outputs = model.output_count
     pred = {
         "type": model.task if number else "probabilities",
         "format": "values" if number else "segmentation" if model.task == "segmentation" else "classes",
@@ -406,36 +195,11 @@ def _metadata(model: ModelDescription) -> dict[str, Any]:
         "required_packages_version": {"nibabel": _version("nibabel")},
         "name": model.title,
         "task": model.task or "classes of a volume or of its voxels",
-        "description": _origin(model),
+        "description": model.origin,
         "authors": "",
         "copyright": "",
         "network_data_format": {"inputs": {"image": known[0]}, "outputs": {"pred": known[1]}},
     }
-
-
-def _inputs(model: ModelDescription) -> int | None:
-    shape = model.arguments.get("in_shape")  # of MONAI's Regressor and its like: channels × spatial
-    if isinstance(shape, (list, tuple)) and shape and _is_count(shape[0]):
-        return shape[0]
-    return _said(model, "in_channels", "n_input_channels")
-
-
-def _outputs(model: ModelDescription) -> int | None:
-    return len(model.classes) or _said(model, "out_channels", "num_classes", "classes")
-
-
-def _spatial_shape(model: ModelDescription) -> list[int | str]:
-    """The size that the arguments fix; otherwise a star for every axis, as far as they say how many there are."""
-    arguments = model.arguments
-    size, dimensions = arguments.get("img_size"), arguments.get("spatial_dims")
-    if isinstance(arguments.get("in_shape"), (list, tuple)):
-        size = arguments["in_shape"][1:]
-    if isinstance(size, int) and isinstance(dimensions, int) and _is_count(size) and _is_count(dimensions):
-        size = [size] * dimensions
-    if not isinstance(size, (list, tuple)) or not all(map(_is_count, size)):
-        size = model.window
-    axes: list[int | str] = ["*"] * (dimensions if isinstance(dimensions, int) and _is_count(dimensions) else 0)
-    return list(size) or axes
 
 
 def _channel_def(names: tuple[str, ...], count: int | None, otherwise: str) -> dict[str, str]:
@@ -454,102 +218,15 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _origin(model: ModelDescription) -> str:
-    """What the bundle was made of, without the folders of the machine where that was."""
-    weights = f"the weights {Path(model.weights).name}" if model.weights is not None else "no trained weights"
-    given = model.preprocessing
-    chain = f"the transforms of {Path(given).name}" if given is not None else "assumed transforms"
-    network = f"{Path(m['file']).name}:{m['name']}" if (m := _IN_FILE.fullmatch(model.network)) else model.network
-    return f"{network} with {weights} and {chain}"
-
-
 def _readme(model: ModelDescription) -> str:
     return (
-        f"# {model.title}\n\n{_origin(model)}, written as a MONAI bundle by CAM Overlay {__version__}.\n\n"
+        f"# {model.title}\n\n{model.origin}, written as a MONAI bundle by CAM Overlay {__version__}.\n\n"
         "To see where the network looks, from the folder that holds this bundle's:\n\n"
         "    cam-overlay explain VOLUME --bundle THIS_FOLDER --output results --trust\n\n"
         "With MONAI alone: `ConfigParser` on `configs/inference.json` gives `network_def`, `preprocessing` and\n"
-        "`inferer`; `models/model.pt` holds the weights. `configs/metadata.json` has room for authors and copyright.\n"
+        f"`inferer`; `models/{model.weights_name}` holds the weights. `configs/metadata.json` has room for authors and "
+        "copyright.\n"
     )
-
-
-# Python files ---------------------------------------------------------------------------------------------------------
-
-
-class _Scripts:
-    """The Python files that go into a bundle, each under the name by which its configuration finds it."""
-
-    def __init__(self) -> None:
-        self._modules: dict[Path, str] = {}
-
-    def gather(self, node: Any, folder: Path) -> Any:
-        """The configuration with every ``_target_`` in a file as one in the bundle.
-
-        Raises:
-            BundleError: a file is not there, does not define the name, or needs files beside it.
-        """
-        if isinstance(node, dict):
-            return {k: self._gathered(k, v, folder) for k, v in node.items()}
-        return [self.gather(value, folder) for value in node] if isinstance(node, list) else node
-
-    def _gathered(self, key: Any, value: Any, folder: Path) -> Any:
-        if key == "_target_" and isinstance(value, str) and not _is_reference(value):
-            return self.target(value, folder)
-        return self.gather(value, folder)
-
-    def target(self, text: str, folder: Path) -> str:
-        """``file.py:Name`` as ``scripts.file.Name``; any other target as it is."""
-        if (match := _IN_FILE.fullmatch(text)) is None:
-            return text
-        path = (folder / Path(match["file"]).expanduser()).resolve()
-        _check_file(path, match["name"], text)
-        if path not in self._modules:
-            stem = re.sub(r"\W|^(?=\d)", "_", path.stem)
-            taken = set(self._modules.values()) | {"__init__"}
-            names = (stem, *(f"{stem}_{number}" for number in range(2, len(taken) + 3)))
-            self._modules[path] = next(name for name in names if name not in taken)
-        return f"scripts.{self._modules[path]}.{match['name']}"
-
-    def write(self, folder: Path) -> None:
-        if self._modules:
-            _write(folder / "__init__.py", "")
-        for path, name in self._modules.items():
-            shutil.copyfile(path, folder / f"{name}.py")
-
-
-def _check_file(path: Path, name: str, text: str) -> None:
-    """A Python file that can go into a bundle alone and defines the name. It is read, not run."""
-    if not os.path.isfile(path):
-        raise BundleError(f"'{text}' is in a Python file that does not exist: '{path}'. Correct the path.")
-    try:
-        tree = ast.parse(read_bytes(path), str(path))
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise BundleError(f"'{path}' is not a Python file that can be read: {error}. Correct it.") from error
-    defined = [n.name for n in tree.body if isinstance(n, (ast.ClassDef, ast.FunctionDef))]
-    assigned = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    imports = [n for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom))]
-    imported = {alias.asname or alias.name for n in imports for alias in n.names}
-    if name not in {*defined, *assigned, *imported} and "*" not in imported:
-        raise BundleError(f"'{path}' does not define '{name}'. It defines {', '.join(defined) or 'nothing'}.")
-    for node in imports:
-        for module in _imported(node):
-            if module.startswith(".") or _only_beside(module, path.parent):
-                raise BundleError(
-                    f"'{path}' imports '{module}' from a file beside it, and only the file itself goes into a bundle. "
-                    "Put both into one file, or install them as a package and give my_package.module.Name."
-                )
-
-
-def _imported(node: ast.Import | ast.ImportFrom) -> list[str]:
-    if isinstance(node, ast.ImportFrom):
-        return ["." * node.level + (node.module or node.names[0].name)]
-    return [alias.name for alias in node.names]
-
-
-def _only_beside(module: str, folder: Path) -> bool:
-    """Whether a module lies in that folder and is nowhere on Python's path."""
-    name = module.split(".")[0]
-    return ((folder / f"{name}.py").is_file() or (folder / name).is_dir()) and importlib.util.find_spec(name) is None
 
 
 # Files ----------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The network of an nnU-Net model, from its plans and its checkpoint; neither can run code.
 
-Classes are looked up by name in ``dynamic_network_architectures`` and ``torch.nn`` and nowhere else, and a checkpoint is
-unpickled with tensors, plain values and a handful of NumPy's names.
+Classes are looked up by name in ``dynamic_network_architectures`` and ``torch.nn`` and nowhere else, and a checkpoint
+is unpickled with tensors, plain values and a handful of NumPy's names.
 """
 
 from __future__ import annotations

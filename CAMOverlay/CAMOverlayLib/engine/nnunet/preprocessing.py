@@ -2,8 +2,8 @@
 
 nnU-Net works on arrays without affines. Here every step carries the affine along and records itself in
 ``applied_operations``, so that a heatmap can go back through it, and the voxels can be asked whether it is right. The
-values are nnU-Net's own: Isensee et al. 2021, https://doi.org/10.1038/s41592-020-01008-z, supplement 4, and the source of
-its version 2 (https://github.com/MIC-DKFZ/nnUNet).
+values are nnU-Net's own: Isensee et al. 2021, https://doi.org/10.1038/s41592-020-01008-z, supplement 4, and the source
+of its version 2 (https://github.com/MIC-DKFZ/nnUNet).
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ with that, in single precision, and a size that is rounded from the affine may e
 
 def chain_of(plans: Plans) -> Compose:
     """The whole way from image files to what the windows are cut from."""
-    turned = [Orientation(axcodes="RAS")] if plans.reader.endswith("WithReorient") else []
+    axes = (("L", "R"), ("P", "A"), ("I", "S"))
+    turned = [Orientation(axcodes="RAS", labels=axes)] if plans.reader.endswith("WithReorient") else []
     return Compose(
         [
             LoadImage(image_only=True, ensure_channel_first=True),
@@ -63,9 +64,10 @@ class AxisOrder(InvertibleTransform):
             raise PreprocessingError(
                 f"The plans move the axes of a picture by {self.transpose}, across its slices. Give a volume."
             )
-        pixels = image.meta.get("pixdim", np.r_[1, _lengths(image)])[1 : 1 + count]
+        told = image.meta.get("pixdim", np.r_[1, _lengths(image)])[1 : 1 + count]
+        pixels = [float(np.float32(mm)) for mm in told]  # now: what follows changes the header's own array
         turned = _permuted(image, order, self.get_transform_info())
-        turned.meta[SPACING] = [float(np.float32(pixels[axis])) for axis in order]
+        turned.meta[SPACING] = [pixels[axis] for axis in order]
         return turned
 
     def inverse(self, data: MetaTensor) -> MetaTensor:

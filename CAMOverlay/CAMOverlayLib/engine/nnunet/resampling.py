@@ -1,7 +1,7 @@
 """nnU-Net's resampling of images: splines of third order, slice by slice where voxels are far from cubic.
 
-It is scikit-image's ``resize`` with ``mode="edge"`` and no anti-aliasing, which is SciPy's ``zoom`` over the same extent
-of voxels, clipped to the values that were there (https://github.com/MIC-DKFZ/nnUNet, version 2).
+It is scikit-image's ``resize`` with ``mode="edge"`` and no anti-aliasing, which is SciPy's ``zoom`` over the same
+extent of voxels, clipped to the values that were there (https://github.com/MIC-DKFZ/nnUNet, version 2).
 """
 
 from __future__ import annotations

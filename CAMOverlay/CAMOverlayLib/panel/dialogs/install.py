@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any
@@ -28,7 +28,7 @@ from ...worker.interpreter import find_python, own_python
 
 REQUIREMENTS = Path(__file__).resolve().parents[3] / "Resources" / "requirements.txt"
 
-MEGABYTES = {"torch": 900, "monai": 20, "nibabel": 15, "pyyaml": 5, "einops": 1}
+MEGABYTES = {"torch": 900, "monai": 20, "nibabel": 15, "pyyaml": 5, "einops": 1, "safetensors": 2}
 """About how much space each takes with what it brings along; torch with CUDA, as Linux gets it, far more."""
 
 MEGABYTES_WITH_CUDA = 5000
@@ -284,46 +284,7 @@ def pipUninstall(names: list[str]) -> None:
 def failure(error: CalledProcessError) -> str:
     """What a failed pip means for the user, from its own words; the first cause that fits."""
     output = _outputOf(error)
-    if re.search(r"ResolutionImpossible|conflicting dependencies|conflict is caused by", output):
-        return _(
-            "pip found no versions that fit together with what this Slicer brings{conflict}. Update Slicer, or choose "
-            "another Python under Advanced."
-        ).format(conflict=_conflict(output))
-    for pattern, words in (
-        (
-            r"No space left|not enough space|Errno 28|WinError 112",
-            _("There is not enough space on the disk. Free some and try again."),
-        ),
-        (
-            r"ProxyError|proxy|\b407\b",
-            _("The network's proxy refused the download. Set HTTPS_PROXY before starting Slicer, and try again."),
-        ),
-        (
-            r"CERTIFICATE_VERIFY_FAILED|SSLError",
-            _(
-                "The server's certificate is not accepted, as where a network reads along. Set PIP_CERT to your "
-                "network's certificate, and try again."
-            ),
-        ),
-        (
-            r"name resolution|NewConnection|Max retries|ConnectTimeout|timed out|unreachable|ConnectionError|getaddrinfo",  # noqa: E501
-            _("The packages could not be downloaded. Check the network connection and try again."),
-        ),
-        (
-            r"No matching distribution|Could not find a version|Requires-Python",
-            _(
-                "There is no build of {names} for this Slicer's Python {python} on this system. Choose another "
-                "Python under Advanced."
-            ).format(names=_unfound(output), python=".".join(map(str, sys.version_info[:2]))),
-        ),
-        (
-            r"Permission denied|Access is denied|Errno 13|WinError 5\b",
-            _(
-                "Slicer's Python folder cannot be written to. Install Slicer where you may write, or choose another "
-                "Python under Advanced."
-            ),
-        ),
-    ):
+    for pattern, words in _causes(output):
         if re.search(pattern, output, re.IGNORECASE):
             return words
     if last := _lastWords(error):
@@ -334,6 +295,54 @@ def failure(error: CalledProcessError) -> str:
         "The installation failed (pip ended with exit code {code}). No network, a proxy or a full disk are the usual "
         "causes; the Python console shows the end of pip's output. Try again, or choose another Python under Advanced."
     ).format(code=error.returncode)
+
+
+def _causes(output: str) -> Iterator[tuple[str, str]]:
+    """What pip writes for each cause, as a pattern, and what that means."""
+    yield (
+        r"(?-i:ResolutionImpossible|conflicting dependencies|conflict is caused by)",
+        _(
+            "pip found no versions that fit together with what this Slicer brings{conflict}. Update Slicer, or choose "
+            "another Python under Advanced."
+        ).format(conflict=_conflict(output)),
+    )
+    yield (
+        r"No space left|not enough space|Errno 28|WinError 112",
+        _("There is not enough space on the disk. Free some and try again."),
+    )
+    yield from _networkCauses()
+    yield (
+        r"No matching distribution|Could not find a version|Requires-Python",
+        _(
+            "There is no build of {names} for this Slicer's Python {python} on this system. Choose another "
+            "Python under Advanced."
+        ).format(names=_unfound(output), python=".".join(map(str, sys.version_info[:2]))),
+    )
+    yield (
+        r"Permission denied|Access is denied|Errno 13|WinError 5\b",
+        _(
+            "Slicer's Python folder cannot be written to. Install Slicer where you may write, or choose another "
+            "Python under Advanced."
+        ),
+    )
+
+
+def _networkCauses() -> Iterator[tuple[str, str]]:
+    yield (
+        r"ProxyError|proxy|\b407\b",
+        _("The network's proxy refused the download. Set HTTPS_PROXY before starting Slicer, and try again."),
+    )
+    yield (
+        r"CERTIFICATE_VERIFY_FAILED|SSLError",
+        _(
+            "The server's certificate is not accepted, as where a network reads along. Set PIP_CERT to your "
+            "network's certificate, and try again."
+        ),
+    )
+    yield (
+        r"name resolution|NewConnection|Max retries|ConnectTimeout|timed out|unreachable|ConnectionError|getaddrinfo",
+        _("The packages could not be downloaded. Check the network connection and try again."),
+    )
 
 
 def _outputOf(error: CalledProcessError) -> str:
