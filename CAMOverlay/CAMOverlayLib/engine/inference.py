@@ -18,12 +18,13 @@ from torch.nn.functional import interpolate
 
 from ..contract.errors import BundleError
 from ..contract.request import Prediction
+from .bundle.model import Model
 from .geometry.resample import to_input_grid
 from .methods import Case, Method
 from .methods.gradcam import weighted_sum
 from .network.forward import ForwardPass, forward_to_layers, frozen, require_finite, run_network
 from .network.strides import true_steps
-from .progress import Step
+from .progress import Step, sub_progress
 from .target.objective import Objective
 
 
@@ -113,14 +114,14 @@ class SlidingWindowInference:
 
     def __init__(self, network: nn.Module, image: Tensor, inferer: Inferer) -> None:
         self.network, self.image = network, image
-        self._inferer = _on_device(inferer, image.device)
+        self.inferer = _on_device(inferer, image.device)
         self._output: Tensor | None = None
         self.sample, self.count = self._survey()
 
     @property
     def blend(self) -> str:
         """By which weights windows are blended, in words; with constant ones their edges may show."""
-        mode = getattr(self._inferer, "mode", None)
+        mode = getattr(self.inferer, "mode", None)
         return f", blended with {getattr(mode, 'value', mode)!s} weights" if mode else ""
 
     def predict(self, layers: Sequence[str], step: Step) -> Tensor:
@@ -132,7 +133,7 @@ class SlidingWindowInference:
                 return run_network(self.network, windows)
 
             with frozen(self.network), torch.no_grad():
-                self._output = self._inferer(self.image, predict)
+                self._output = self.inferer(self.image, predict)
             require_finite(self._output, f"The output of the network {type(self.network).__name__}")
         return self._output
 
@@ -149,7 +150,7 @@ class SlidingWindowInference:
         Args:
             nearest: one block per activation instead of interpolating between them.
         """
-        outside = float(getattr(self._inferer, "cval", 0.0))
+        outside = float(getattr(self.inferer, "cval", 0.0))
         region = torch.ones(self.image.shape[2:]) if objective.region is None else objective.region.float()
         region = _resized(region, tuple(self.image.shape[2:])).to(self.image)[None, None] + outside
         # The region travels as one more channel, so that the inferer cuts it as it cuts the image; what it pads is
@@ -172,8 +173,8 @@ class SlidingWindowInference:
         coarse = run.coarse or tuple(self.sample.shape[2:])
         activation, stride = list(coarse), list(run.steps or [n / m for n, m in zip(self.sample.shape[2:], coarse)])
         if len(stride) < values.ndim:  # slices of a volume: one activation is one slice thick
-            activation.insert(self._inferer.spatial_dim, 1)
-            stride.insert(self._inferer.spatial_dim, 1.0)
+            activation.insert(self.inferer.spatial_dim, 1)
+            stride.insert(self.inferer.spatial_dim, 1.0)
         return AttributionMap(values.clamp(min=0), tuple(activation), tuple(stride))
 
     def _objective(self, method: Method, prediction: Prediction, objective: Objective) -> Objective:
@@ -195,13 +196,13 @@ class SlidingWindowInference:
                 maps.append(explain(window, progress.within(number)))
             return torch.stack(maps)
 
-        return self._inferer(given, windows_to_maps)[0, 0]
+        return self.inferer(given, windows_to_maps)[0, 0]
 
     @property
     def centred(self) -> bool:
         """The inferer itself puts a smaller answer into the centre of its window (HoVerNet), instead of taking it as
         one of a coarser grid over the whole window."""
-        own = getattr(type(self._inferer), "process_output", None)
+        own = getattr(type(self.inferer), "process_output", None)
         return own is not None and own is not getattr(SlidingWindowInferer, "process_output", None)
 
     def _survey(self) -> tuple[Tensor, int]:
@@ -218,22 +219,84 @@ class SlidingWindowInference:
 
         try:
             with torch.no_grad():
-                self._inferer(self.image, look)
+                self.inferer(self.image, look)
         except TypeError as error:
             raise BundleError(
-                f"The inferer {type(self._inferer).__name__} asks for more than an image and a network ({error}), so "
+                f"The inferer {type(self.inferer).__name__} asks for more than an image and a network ({error}), so "
                 "it "
                 "cannot be explained. A SlidingWindowInferer or a SliceInferer can."
             ) from error
         if not found:
-            raise BundleError(f"The inferer {type(self._inferer).__name__} never ran the network on this image.")
+            raise BundleError(f"The inferer {type(self.inferer).__name__} never ran the network on this image.")
         return found[0], count
 
 
-Inference = FullImageInference | SlidingWindowInference
+class EnsembleInference:
+    """Several networks of the same layers on one input, such as the folds of a training: answers are averaged, and so
+    are the maps, before they are normalised.
+
+    Attributes:
+        agreement: correlation of every member's map with the average of all; empty before there was a map.
+    """
+
+    fresh = False
+
+    def __init__(self, members: Sequence[FullImageInference | SlidingWindowInference]) -> None:
+        self.members = tuple(members)
+        self.network, self.image, self.sample = members[0].network, members[0].image, members[0].sample
+        self.agreement: tuple[float, ...] = ()
+
+    def predict(self, layers: Sequence[str], step: Step) -> Tensor:
+        count = len(self.members)
+        outputs = [one.predict(layers, sub_progress(step, n, count, "network")) for n, one in enumerate(self.members)]
+        return sum(outputs[1:], outputs[0]) / count
+
+    def attribute(
+        self,
+        method: Method,
+        layers: Sequence[str],
+        prediction: Prediction,
+        objective: Objective,
+        step: Step,
+        nearest: bool = False,
+    ) -> AttributionMap:
+        """As of one network, with the same objective for all: the region is that of the averaged answer."""
+        count = len(self.members)
+        maps = [
+            one.attribute(method, layers, prediction, objective, sub_progress(step, n, count, "network"), nearest)
+            for n, one in enumerate(self.members)
+        ]
+        average = sum((one.values for one in maps[1:]), maps[0].values) / count
+        self.agreement = tuple(_correlation(one.values, average) for one in maps)
+        return dataclasses.replace(maps[0], values=average)
 
 
-def apply(network: nn.Module, image: Tensor, inferer: Inferer | None, keep: bool = True) -> Inference:
+def _correlation(one: Tensor, other: Tensor) -> float:
+    """Pearson's, of two maps of one shape; 0 where one of them is the same everywhere."""
+    a, b = one.flatten().double(), other.flatten().double()
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(a.norm() * b.norm())
+    return float(a @ b) / scale if scale > 0 else 0.0
+
+
+Inference = FullImageInference | SlidingWindowInference | EnsembleInference
+
+
+def apply_all(model: Model, image: Tensor, keep: bool = True) -> Inference:
+    """A model's networks applied as its inferer says.
+
+    Args:
+        image: 1×C×spatial, on the networks' device.
+        keep: hold on to the forward pass of a single network; of several that would be too much.
+    """
+    if not model.others:
+        return apply(model.network, image, model.inferer, keep)
+    return EnsembleInference([apply(one, image, model.inferer, False) for one in (model.network, *model.others)])
+
+
+def apply(
+    network: nn.Module, image: Tensor, inferer: Inferer | None, keep: bool = True
+) -> FullImageInference | SlidingWindowInference:
     """The network applied as its inferer says; an inferer that makes one window of the whole is none."""
     if inferer is None:
         return FullImageInference(network, image, keep)

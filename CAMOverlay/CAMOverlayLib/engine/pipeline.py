@@ -18,7 +18,7 @@ from .bundle.model import Model
 from .cache import Cache
 from .geometry.channels import on_one_grid
 from .geometry.volume import Volume, read_volume, save_array
-from .inference import AttributionMap, Inference, apply
+from .inference import AttributionMap, Inference, apply_all
 from .layer_choice import choose_layers
 from .methods import Method, find_method
 from .network.device import choose_device, device_of
@@ -132,7 +132,7 @@ def _infer(
     keep = len(inputs.traces) == 1
 
     def apply_network() -> list[Inference]:
-        return [apply(model.network, image.to(device), model.inferer, keep=keep) for image in inputs.images]
+        return [apply_all(model, image.to(device), keep=keep) for image in inputs.images]
 
     return cache.applied(model, volumes, request.slices, request.amp, apply_network)
 

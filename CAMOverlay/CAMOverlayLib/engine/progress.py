@@ -51,10 +51,10 @@ class Clock:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
 
-def sub_progress(step: Step, number: int, count: int) -> Step:
+def sub_progress(step: Step, number: int, count: int, what: str = "picture") -> Step:
     """Progress of one piece among several, as progress of the whole."""
     if count == 1:
         return step
     return lambda done, of, words: step(
-        number * max(1, of) + done, count * max(1, of), f"picture {number + 1} of {count}"
+        number * max(1, of) + done, count * max(1, of), f"{what} {number + 1} of {count}"
     )

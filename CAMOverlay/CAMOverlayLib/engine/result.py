@@ -12,7 +12,6 @@ import monai
 import nibabel
 import numpy as np
 import torch
-from monai.inferers import SliceInferer
 
 from .. import __version__
 from ..contract.geometry import as_3d
@@ -20,7 +19,7 @@ from ..contract.request import Prediction, Result, TransformStep
 from ..contract.target import VolumeFile
 from .bundle.model import Model
 from .geometry.volume import Volume
-from .inference import AttributionMap, Inference, SlidingWindowInference
+from .inference import AttributionMap, EnsembleInference, Inference, SlidingWindowInference
 from .methods import Method
 from .network.device import device_of
 from .preprocessing.inputs import NetworkInputs
@@ -120,6 +119,7 @@ def _all_warnings(told: Told, notes: Sequence[str]) -> list[str]:
     objectives = [one for one in told.explained.objectives if one]
     return [
         *notes,
+        *told.model.notes,
         *told.inputs.notes,
         # Pictures of one volume may each have something to say.
         *dict.fromkeys(warning for objective in objectives for warning in objective.warnings),
@@ -133,17 +133,24 @@ def _all_warnings(told: Told, notes: Sequence[str]) -> list[str]:
 def _applied_words(prepared: NetworkInputs, applied: Inference) -> str:
     """How the network was applied, where it was not to the volume as a whole."""
     words = [prepared.words()]
-    if isinstance(applied, SlidingWindowInference):
-        words.append(_slices_words(prepared, getattr(applied, "_inferer", None)))
-        windows = f"{applied.count} window{'s' * (applied.count > 1)}"
-        words.append(f"{windows} of {' × '.join(map(str, applied.sample.shape[2:]))} voxels{applied.blend}")
+    one = applied.members[0] if isinstance(applied, EnsembleInference) else applied
+    if isinstance(one, SlidingWindowInference):
+        words.append(_slices_words(prepared, one.inferer))
+        windows = f"{one.count} window{'s' * (one.count > 1)}"
+        words.append(f"{windows} of {' × '.join(map(str, one.sample.shape[2:]))} voxels{one.blend}")
+    if isinstance(applied, EnsembleInference):
+        low, high = min(applied.agreement), max(applied.agreement)
+        words.append(
+            f"{len(applied.members)} networks averaged, whose maps correlate with the average by {low:.2f} to "
+            f"{high:.2f}"
+        )
     return ", ".join(filter(None, words))
 
 
 def _slices_words(prepared: NetworkInputs, inferer: object) -> str:
-    """Which slices a SliceInferer cuts the network's input into, by where its axis points in the patient."""
+    """Which slices an inferer for 2-D networks cuts, by where their axis points in the patient."""
     axis = getattr(inferer, "spatial_dim", None)
-    if not isinstance(inferer, SliceInferer) or axis is None:
+    if axis is None:
         return ""
     grid = prepared.traces[0].input_grid
     direction = grid.affine[:3, axis] / np.linalg.norm(grid.affine[:3, axis])
