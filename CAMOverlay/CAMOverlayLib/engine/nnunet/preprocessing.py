@@ -18,11 +18,10 @@ from monai.transforms import Compose, Crop, InvertibleTransform, LoadImage, Orie
 from monai.transforms.inverse import TraceableTransform
 from monai.transforms.utils import scale_affine
 from scipy import ndimage
-from torch.nn.functional import interpolate
 
 from ...contract.errors import PreprocessingError
 from ...contract.nnunet_plans import Normalisation, Plans, Resampling
-from .resampling import resample_image, separate_axis
+from .resampling import resample_back, resample_image, separate_axis
 
 SPACING = "spacing_in_file"
 """Where the image carries the voxel size that its header gives, in mm along its axes as they are by now. nnU-Net counts
@@ -175,7 +174,7 @@ class ResampleToSpacing(InvertibleTransform):
             image,
             sp_size=shape,
             affine=scale_affine(old, shape),
-            extra_info={"shape": list(old)},
+            extra_info={"shape": list(old), "before": before, "after": wanted},
             orig_size=old,
             transform_info=self.get_transform_info(),
         )
@@ -184,14 +183,14 @@ class ResampleToSpacing(InvertibleTransform):
         return MetaTensor(torch.from_numpy(values)).copy_meta_from(record)
 
     def inverse(self, data: MetaTensor) -> MetaTensor:
-        """A map goes back linearly, as nnU-Net takes its probabilities back."""
-        old = tuple(self.pop_transform(data)["extra_info"]["shape"])
+        """A map goes back as nnU-Net takes its probabilities back."""
+        done = self.pop_transform(data)["extra_info"]
+        old = tuple(done["shape"])
         record: Any = TraceableTransform.track_transform_meta(
             data, sp_size=old, affine=scale_affine(tuple(data.shape[1:]), old), transform_info=None
         )
-        mode = "trilinear" if len(old) == 3 else "bilinear"
-        values = interpolate(data.as_tensor()[None].float(), size=old, mode=mode, align_corners=False)[0]
-        return MetaTensor(values).copy_meta_from(record)
+        axis = separate_axis(done["after"], done["before"], self._how.slices_apart)
+        return MetaTensor(resample_back(data.as_tensor().float(), old, axis)).copy_meta_from(record)
 
 
 def _lengths(image: MetaTensor) -> list[float]:

@@ -9,12 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from scipy import ndimage
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ...contract.nnunet_plans import Resampling
 
 ANISOTROPIC = 3.0
 """Ratio of the largest to the smallest voxel side above which slices are resampled by themselves."""
+
+
+MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+"""What torch calls linear interpolation, by the number of axes."""
 
 
 def separate_axis(before: Sequence[float], after: Sequence[float], forced: bool | None) -> int | None:
@@ -58,10 +65,26 @@ def _by_slices(values: np.ndarray, shape: tuple[int, ...], axis: int | None, how
     if old == new:
         return stacked
     if how.order_across == 0:
-        nearest = np.floor(old / new * (np.arange(new) + 0.5)).astype(int)
-        return stacked.take(np.clip(nearest, 0, old - 1), axis)
+        return stacked.take(_nearest(old, new), axis)
     factors = [new / old if number == axis else 1.0 for number in range(values.ndim)]
     return ndimage.zoom(stacked, factors, order=how.order_across, mode="nearest", grid_mode=True)
+
+
+def _nearest(old: int, new: int) -> np.ndarray:
+    """For every slice the nearest of the old ones."""
+    return np.clip(np.floor(old / new * (np.arange(new) + 0.5)).astype(int), 0, old - 1)
+
+
+def resample_back(maps: Tensor, shape: tuple[int, ...], axis: int | None) -> Tensor:
+    """Maps (C×spatial) at another shape over the same extent, linearly; slices across ``axis`` are not blended."""
+    if tuple(maps.shape[1:]) == shape:
+        return maps
+    if axis is None:
+        return interpolate(maps[None], size=shape, mode=MODES[len(shape)], align_corners=False)[0]
+    slices = maps.movedim(1 + axis, 0)
+    plane = [n for number, n in enumerate(shape) if number != axis]
+    slices = interpolate(slices, size=plane, mode=MODES[len(plane)], align_corners=False)
+    return slices[torch.from_numpy(_nearest(maps.shape[1 + axis], shape[axis]))].movedim(0, 1 + axis)
 
 
 def _zoomed(values: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarray:
