@@ -9,47 +9,6 @@ from PySide6.QtWidgets import QApplication, QDockWidget, QGridLayout, QLabel, QM
 from .application import qSlicerLayoutManager
 from .modules import qSlicerModuleManager, qSlicerModulePanel, qSlicerModuleSelectorToolBar
 
-DARK = {
-    "Window": "#323232",
-    "WindowText": "#ffffff",
-    "Base": "#1e1e1e",
-    "AlternateBase": "#2a2a2a",
-    "Text": "#ffffff",
-    "Button": "#3c3c3c",
-    "ButtonText": "#ffffff",
-    "ToolTipBase": "#3c3c3c",
-    "ToolTipText": "#ffffff",
-    "BrightText": "#ff5555",
-    "Link": "#6eb4ff",
-    "LinkVisited": "#b48cff",
-    "Highlight": "#2a82da",
-    "HighlightedText": "#ffffff",
-    "PlaceholderText": "#9a9a9a",
-    "Mid": "#505050",
-    "Dark": "#202020",
-    "Light": "#505050",
-}
-LIGHT = {
-    "Window": "#f0f0f0",
-    "WindowText": "#000000",
-    "Base": "#ffffff",
-    "AlternateBase": "#f7f7f7",
-    "Text": "#000000",
-    "Button": "#f0f0f0",
-    "ButtonText": "#000000",
-    "ToolTipBase": "#ffffdc",
-    "ToolTipText": "#000000",
-    "BrightText": "#ffffff",
-    "Link": "#0057ae",
-    "LinkVisited": "#551a8b",
-    "Highlight": "#308cc6",
-    "HighlightedText": "#ffffff",
-    "PlaceholderText": "#7a7a7a",
-    "Mid": "#b8b8b8",
-    "Dark": "#9f9f9f",
-    "Light": "#ffffff",
-}
-
 
 class qSlicerMainWindow(QMainWindow):
     """`slicer.util.mainWindow()`."""
@@ -105,11 +64,7 @@ class qSlicerMainWindow(QMainWindow):
 def usePalette(app: QApplication, dark: bool) -> None:
     """Slicer's light or dark theme: the Fusion style with a palette."""
     app.setStyle("Fusion")
-    colors = DARK if dark else LIGHT
-    palette = QPalette()
-    for role, color in colors.items():
-        palette.setColor(QPalette.ColorRole[role], QColor(color))
-    faded = QColor("#7f7f7f") if dark else QColor("#a0a0a0")
-    for role in ("WindowText", "Text", "ButtonText"):
-        palette.setColor(QPalette.ColorGroup.Disabled, QPalette.ColorRole[role], faded)
+    palette = QPalette(QColor("#3c3c3c"), QColor("#323232")) if dark else app.style().standardPalette()
+    if dark:  # Qt makes the other colours of these two, but for links
+        palette.setColor(QPalette.ColorRole.Link, QColor("#6eb4ff"))
     app.setPalette(palette)

@@ -19,10 +19,12 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import functools
 import inspect
 import numbers
 import sys
 import traceback
+import types
 import typing
 import warnings
 import weakref
@@ -196,7 +198,7 @@ class PropertyMember:
     def __get__(self, instance: Wrapped | None, owner: type | None = None) -> Any:
         if instance is None:
             function = MethodMember(self.name, owner._native_class)
-            return BoundMethod(function, None) if function.static else self
+            return functools.partial(function, None) if function.static else self
         native = instance._native()
         if native.metaObject().indexOfProperty(self.name) < 0:
             raise NotImplementedError(f"SlicerHost has no {type(instance).__name__}.{self.name} yet")
@@ -222,18 +224,34 @@ class PropertyMember:
 
 
 class MethodMember:
-    """A method: found on the instance or, as in `qt.QDialog.closeEvent(self, event)`, on the class."""
+    """A method: bound where it is looked up on an object; on the class, as in `qt.QDialog.closeEvent(self, event)`, the
+    object is the first argument."""
 
     def __init__(self, name: str, nativeClass: type) -> None:
-        self.name = name
+        self.__name__ = name
         self.nativeClass = nativeClass
         self.nativeName = name if hasattr(nativeClass, name) else KEYWORDS.get(name, name)
         self.function = getattr(nativeClass, self.nativeName, None)
         #: Static functions of Qt come as built-ins, methods as descriptors.
         self.static = self.function is not None and inspect.isbuiltin(self.function)
 
-    def __get__(self, instance: Wrapped | None, owner: type | None = None) -> BoundMethod:
-        return BoundMethod(self, instance)
+    def __get__(self, instance: Wrapped | None, owner: type | None = None) -> Callable:
+        if instance is not None:
+            return types.MethodType(self, instance)
+        return functools.partial(self, None) if self.static else self
+
+    def __call__(self, instance: Wrapped | None, *arguments: Any, **keywords: Any) -> Any:
+        _refuse(keywords)
+        special = SPECIAL_METHODS.get(self.__name__)
+        if special:
+            return wrap(special(self, instance, arguments))
+        if self.function is None:
+            raise NotImplementedError(f"SlicerHost has no {self.nativeClass.__name__}.{self.__name__}()")
+        if not self.static:
+            return wrap(callNative(self.function, arguments, instance._native()))
+        # A name like QFile.exists is static and not: only the object knows which one is meant.
+        function = self.function if instance is None else getattr(instance._native(), self.nativeName)
+        return wrap(callNative(function, arguments))
 
 
 class HiddenProperty(MethodMember):
@@ -241,42 +259,11 @@ class HiddenProperty(MethodMember):
     setter (`timer.setSingleShot(True)`) reaches the property."""
 
     def __set__(self, instance: Wrapped, value: Any) -> None:
-        raise AttributeError(f"Slot '{self.name}' can not be overwritten on {type(instance).__name__} object")
+        raise AttributeError(f"Slot '{self.__name__}' can not be overwritten on {type(instance).__name__} object")
 
 
 #: In 205 classes of Slicer's that were checked this is the only one.
 HIDDEN_PROPERTIES = {"QTimer": ("singleShot",)}
-
-
-class BoundMethod:
-    """A method looked up on an object (or on the class: `instance` is None)."""
-
-    def __init__(self, member: MethodMember, instance: Wrapped | None) -> None:
-        self._member = member
-        self._instance = instance
-        self.__name__ = member.name
-
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        _refuse(keywords)
-        member, instance = self._member, self._instance
-        if instance is None and not member.static:
-            instance, *arguments = arguments
-        special = SPECIAL_METHODS.get(member.name)
-        if special and (handled := special(member, instance, tuple(arguments))) is not _NOT_SPECIAL:
-            return wrap(handled)
-        if member.function is None:
-            raise NotImplementedError(f"SlicerHost has no {member.nativeClass.__name__}.{member.name}()")
-        if not member.static:
-            return wrap(callNative(member.function, tuple(arguments), instance._native()))
-        # A name like QFile.exists is static and not: only the object knows which one is meant.
-        function = member.function if instance is None else getattr(instance._native(), member.nativeName)
-        return wrap(callNative(function, tuple(arguments)))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, BoundMethod) and (self._member, self._instance) == (other._member, other._instance)
-
-    def __hash__(self) -> int:
-        return hash((self._member.name, id(self._instance)))
 
 
 class SignalMember:
@@ -310,7 +297,7 @@ class BoundSignal:
 
     def __call__(self, *arguments: Any) -> Any:
         if self._member.method:
-            return BoundMethod(self._member.method, self._instance)(*arguments)
+            return self._member.method(self._instance, *arguments)
         return self.emit(*arguments)
 
 
@@ -405,9 +392,6 @@ class Wrapped(metaclass=WrappedType):
             )
 
     def __getattr__(self, name: str) -> Any:
-        plain = name.removesuffix("_")
-        if plain != name and KEYWORDS.get(plain) == name and plain in dir(type(self)):
-            return getattr(self, plain)
         raise AttributeError(f"{type(self).__name__} has no attribute named '{name}'")
 
     def __bool__(self) -> bool:
@@ -473,20 +457,17 @@ BY_NAME_ONLY = ("QLayoutItem", "QScrollBar", "QStatusBar", "QWidgetItem")
 
 
 def defineClass(name: str, native: type, constructible: bool = True, offer: offered.Offer | None = None) -> WrappedType:
-    """Make the class that a module sees for `native`, with exactly the members that Slicer's has.
-
-    For the few that the lists know by name only, PySide6's own members stand in.
-    """
+    """Make the class that a module sees for `native`, with exactly the members that Slicer's has."""
     if native in _classes:
         return _classes[native]
-    offer = offer or offered.offer(name) or _guess(native)
-    if not (offer.properties or offer.methods):
-        offer = _sort(offer, native)
+    offer = offer or _sorted(name, native)
     members: dict[str, Any] = {"__slots__": (), "_native_class": native, "_is_python_subclass": False}
     for other in offer.other:
         members[other] = EnumMember(other, native)
     for method in offer.methods | {"className", "inherits", "delete", "help"}:
         members[method] = MethodMember(method, native)
+        if method in KEYWORDS:
+            members[KEYWORDS[method]] = members[method]
     for signal in {s.partition("(")[0] for s in offer.signals}:
         overloads = [s for s in offer.signals if s.partition("(")[0] == signal]
         members[signal] = SignalMember(signal, overloads, members.get(signal))
@@ -496,9 +477,7 @@ def defineClass(name: str, native: type, constructible: bool = True, offer: offe
         members[prop] = HiddenProperty(prop, native)
     if issubclass(native, QtCore.QObject):
         members["name"] = PropertyMember("objectName", "QString")
-    for method in ("connect", "disconnect"):
-        if method in members:
-            members[method] = _ConnectMember(connect if method == "connect" else disconnect)
+    members.update((method.__name__, method) for method in (connect, disconnect) if method.__name__ in members)
     cls = WrappedType(name, (Wrapped,), members)
     _classes[native] = cls
     if not constructible:
@@ -514,40 +493,29 @@ def wrappedClass(name: str) -> WrappedType:
     return defineClass(name, native)
 
 
-def _sort(heap: offered.Offer, native: type) -> offered.Offer:
-    """Tell properties, signals and methods apart where the lists could not: the class needs arguments to be made."""
-    known = _guess(native)
-    return offered.Offer(
-        heap.inherits,
-        {name: kind for name, kind in known.properties.items() if name in heap.other},
-        tuple(s for s in known.signals if s.partition("(")[0] in heap.other),
-        frozenset(name for name in heap.other if KEYWORDS.get(name, name) in known.methods or name in known.methods),
-        heap.other,
-    )
-
-
-def _guess(native: type) -> offered.Offer:
+def _sorted(name: str, native: type) -> offered.Offer:
+    """What the lists say of a class. Where it needs arguments to be made they have its names in one heap, which PySide6
+    sorts; of the few that they know by name only, PySide6's own members stand in."""
+    listed = offered.offer(name)
+    if listed and (listed.properties or listed.methods):
+        return listed
+    own = {n for n in dir(native) if not n.startswith("_") and not isinstance(getattr(native, n), (enum.Enum, type))}
     properties, signals = {}, []
     if issubclass(native, QtCore.QObject):
         meta = native.staticMetaObject
-        for index in range(meta.propertyCount()):
-            prop = meta.property(index)
+        for prop in map(meta.property, range(meta.propertyCount())):
             properties[prop.name()] = prop.typeName() + ("" if prop.isWritable() else " (read only)")
-        for index in range(meta.methodCount()):
-            method = meta.method(index)
+        for method in map(meta.method, range(meta.methodCount())):
             if method.methodType() == QtCore.QMetaMethod.MethodType.Signal:
                 signals.append(bytes(method.methodSignature().data()).decode())
-    names = {KEYWORDS_BACK.get(n, n) for n in dir(native) if not n.startswith("_")} - set(properties)
-    names -= {s.partition("(")[0] for s in signals} | {"staticMetaObject"}
-    values = {n for n in names if isinstance(getattr(native, n, None), (enum.Enum, type))}
-    for base in native.__mro__:  # PySide6 finds `QFrame.Box` although only `QFrame.Shape.Box` is in dir()
-        for attribute in vars(base).values():
-            if isinstance(attribute, type) and issubclass(attribute, enum.Enum):
-                values |= set(attribute.__members__)
-    return offered.Offer((), properties, tuple(signals), frozenset(names - values), frozenset(values))
-
-
-KEYWORDS_BACK = {native: name for name, native in KEYWORDS.items()}
+    own -= {*properties, *(signal.partition("(")[0] for signal in signals), "staticMetaObject"}
+    heap = listed.other if listed else {*own, *properties, *(signal.partition("(")[0] for signal in signals)}
+    return offered.Offer(
+        properties={prop: kind for prop, kind in properties.items() if prop in heap},
+        signals=tuple(signal for signal in signals if signal.partition("(")[0] in heap),
+        methods=frozenset(n for n in heap if n in own or KEYWORDS.get(n) in own),
+        other=listed.other if listed else frozenset(),
+    )
 
 
 # --- Python subclasses --------------------------------------------------------------------------------
@@ -640,14 +608,6 @@ def disconnect(sender: Wrapped, signal: str, slot: Callable | None = None) -> bo
     return bool(removed)
 
 
-class _ConnectMember:
-    def __init__(self, function: Callable) -> None:
-        self.function = function
-
-    def __get__(self, instance: Wrapped | None, owner: type | None = None) -> Any:
-        return self.function if instance is None else lambda *arguments: self.function(instance, *arguments)
-
-
 def _signalsOf(cls: type) -> Iterator[SignalMember]:
     for base in cls.__mro__:
         yield from (m for m in vars(base).values() if isinstance(m, SignalMember))
@@ -661,7 +621,7 @@ def _slot(callee: Callable, arity: int, translate: Callable[..., tuple] | None) 
         try:
             given = translate(*arguments) if translate else arguments
             given = [wrap(argument) for argument in given[:arity]]
-            if isinstance(callee, (BoundMethod, BoundSignal)):
+            if isinstance(callee, BoundSignal) or isinstance(getattr(callee, "__func__", None), MethodMember):
                 _callTrimmed(callee, given)
             else:
                 callee(*given[:accepted])
@@ -694,15 +654,10 @@ def _callTrimmed(callee: Callable, arguments: list) -> None:
 
 # --- methods that PythonQt does differently from PySide6 ----------------------------------------------
 
-_NOT_SPECIAL = object()
-
 
 def _firstOnly(member: MethodMember, instance: Wrapped | None, arguments: tuple) -> Any:
-    """File and input dialogs: PySide6 returns (value, filter or ok), PythonQt the value."""
-    if member.nativeClass not in (QtWidgets.QFileDialog, QtWidgets.QInputDialog):
-        return _NOT_SPECIAL
-    result = callNative(member.function, arguments)
-    return result[0] if isinstance(result, tuple) else result
+    """File dialogs: PySide6 returns (value, filter), PythonQt the value."""
+    return callNative(member.function, arguments)[0]
 
 
 def _singleShot(member: MethodMember, instance: Wrapped | None, arguments: tuple) -> Any:
@@ -737,10 +692,7 @@ def _deleteLater(member: MethodMember, instance: Wrapped, arguments: tuple) -> N
 
 
 SPECIAL_METHODS: dict[str, Callable[[MethodMember, Wrapped | None, tuple], Any]] = {
-    **dict.fromkeys(
-        ("getOpenFileName", "getOpenFileNames", "getSaveFileName", "getText", "getItem", "getInt", "getDouble"),
-        _firstOnly,
-    ),
+    **dict.fromkeys(("getOpenFileName", "getOpenFileNames", "getSaveFileName"), _firstOnly),
     "singleShot": _singleShot,
     "className": _className,
     "inherits": _inherits,
