@@ -96,16 +96,16 @@ class Host:
     def _installModules(self) -> None:
         """Make `qt`, `ctk`, and what `slicer` has in Slicer and not in the PyPI core."""
         qtmodules.install()
-        for name, native in (
-            ("qSlicerApplication", qSlicerApplication),
-            ("qSlicerLayoutManager", qSlicerLayoutManager),
-            ("qSlicerIOManager", qSlicerIOManager),
-            ("qSlicerMainWindow", qSlicerMainWindow),
-            ("qMRMLSliceWidget", qMRMLSliceWidget),
-            ("qMRMLSliceView", qMRMLSliceView),
-            ("qMRMLSliceControllerWidget", qMRMLSliceControllerWidget),
+        for native in (
+            qSlicerApplication,
+            qSlicerLayoutManager,
+            qSlicerIOManager,
+            qSlicerMainWindow,
+            qMRMLSliceWidget,
+            qMRMLSliceView,
+            qMRMLSliceControllerWidget,
         ):
-            pythonqt.defineClass(name, native, constructible=False)
+            pythonqt.defineClass(native.__name__, native, constructible=False)
         modules.defineClasses()
         for native, wrapped in pythonqt._classes.items():
             if wrapped.__name__.startswith(("qSlicer", "qMRML")):
@@ -143,7 +143,7 @@ class Host:
         """Show the window with a module in its panel. Returns the module's Python widget."""
         module = self.modules.module(name)
         if module is None:
-            raise ValueError(f"Module {name} is not loaded; loaded are {', '.join(self.modules.modulesNames())}")
+            raise ValueError(f"Module {name} is not loaded")
         if self.window is not None:
             if not self.window.isVisible():
                 self.window.resize(width, height)
@@ -254,12 +254,8 @@ class Host:
 
     def sliceImage(self, view: str) -> Any:
         """What a slice view's pipeline shows, as an array of rows × columns × RGB; None without a volume."""
-        import numpy as np
-
-        image = self.layoutManager.sliceWidget(view).sliceView().image()
-        if image is None:
-            return None
-        return np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.width(), 4)[..., :3].copy()
+        pixels = self.layoutManager.sliceWidget(view).sliceView().pixels()
+        return None if pixels is None else pixels[..., :3]
 
     # --- between tests ---
 

@@ -10,12 +10,12 @@ from typing import Any
 import slicer
 from PySide6.QtCore import Property, QObject, Qt, Signal
 from PySide6.QtGui import QIcon
-from PySide6.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QScrollArea, QVBoxLayout, QWidget
 
 from CAMOverlayLib.scene import core
 
 from . import offered, pythonqt
-from .widgets.ctk import ctkCollapsibleButton, stored
+from .widgets.ctk import stored
 from .widgets.qmrml import qMRMLWidget
 
 #: Modules written in C++ that the panel or a scene file asks for a logic: name and class of the logic.
@@ -116,8 +116,7 @@ class qSlicerScriptedLoadableModule(_Module):
     def load(self) -> None:
         """Run the file and make its module class. Unlike Slicer, an error here is raised: nothing would follow."""
         name, folder = self.objectName(), str(Path(self.path).parent)
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
+        sys.path.insert(0, folder)
         spec = importlib.util.spec_from_file_location(name, self.path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
@@ -160,9 +159,6 @@ class qSlicerModuleManager(QObject):
     def module(self, name: str) -> _Module | None:
         return self._modules.get(name)
 
-    def modulesNames(self) -> list[str]:
-        return list(self._modules)
-
     def unloadAll(self) -> None:
         """What happens when Slicer ends: every widget cleans up."""
         for name, module in self._modules.items():
@@ -171,7 +167,7 @@ class qSlicerModuleManager(QObject):
 
 
 class qSlicerModulePanel(QScrollArea):
-    """The panel at the left: help, then the widget of the module that is entered."""
+    """The panel at the left: the widget of the module that is entered."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -182,14 +178,6 @@ class qSlicerModulePanel(QScrollArea):
         self._content = QWidget()
         self._layout = QVBoxLayout(self._content)
         self._layout.setContentsMargins(6, 6, 6, 6)
-        self._help = ctkCollapsibleButton("Help && Acknowledgement")
-        self._help.collapsed = True
-        inside = QVBoxLayout(self._help)
-        self._helpText = QLabel()
-        self._helpText.setWordWrap(True)
-        self._helpText.setOpenExternalLinks(True)
-        inside.addWidget(self._helpText)
-        self._layout.addWidget(self._help)
         self._layout.addStretch(1)
         self.setWidget(self._content)
         self._shown: qSlicerScriptedLoadableModuleWidget | None = None
@@ -203,8 +191,7 @@ class qSlicerModulePanel(QScrollArea):
             self._shown.setParent(None)
         self._shown = module.widgetRepresentation() if module else None
         if module:
-            self._helpText.setText(f"{module.helpText}<br>{module.acknowledgementText}")
-            self._layout.insertWidget(1, self._shown)
+            self._layout.insertWidget(0, self._shown)
             self._shown.show()
             self._shown.enter()
 

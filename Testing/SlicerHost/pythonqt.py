@@ -99,8 +99,6 @@ def unwrap(value: Any) -> Any:
     """From the module's side to the host's."""
     if isinstance(value, Wrapped):
         return value._native()
-    if isinstance(value, WrappedType):
-        return value._native_class
     if isinstance(value, EnumValue):
         return value.native
     if isinstance(value, (list, tuple)):
@@ -197,23 +195,22 @@ class PropertyMember:
 
     def __get__(self, instance: Wrapped | None, owner: type | None = None) -> Any:
         if instance is None:
-            function = MethodMember(self.name, owner._native_class)
-            return functools.partial(function, None) if function.static else self
-        native = instance._native()
-        if native.metaObject().indexOfProperty(self.name) < 0:
-            raise NotImplementedError(f"SlicerHost has no {type(instance).__name__}.{self.name} yet")
-        value = wrap(native.property(self.name))
+            return self
+        value = wrap(self._holder(instance).property(self.name))
         if isinstance(value, EnumValue) and self.cppType == "int":
             return int(value)
         return value
 
-    def __set__(self, instance: Wrapped, value: Any) -> None:
-        if self.readOnly:
-            raise AttributeError(f"Property '{self.name}' of type '{self.cppType}' does not have a setter")
+    def _holder(self, instance: Wrapped) -> QtCore.QObject:
         native = instance._native()
         if native.metaObject().indexOfProperty(self.name) < 0:
             raise NotImplementedError(f"SlicerHost has no {type(instance).__name__}.{self.name} yet")
-        value = unwrap(value)
+        return native
+
+    def __set__(self, instance: Wrapped, value: Any) -> None:
+        if self.readOnly:
+            raise AttributeError(f"Property '{self.name}' of type '{self.cppType}' does not have a setter")
+        native, value = self._holder(instance), unwrap(value)
         if isinstance(value, enum.Enum):
             value = int(value.value)
         convert = _CPP_CONVERSIONS.get(self.cppType)

@@ -93,7 +93,6 @@ class ScriptedLoadableModuleWidget:
         self.reloadButton.connect("clicked()", self.onReload)
         row.addWidget(self.reloadButton)
 
-
     def onReload(self):
         print(f"Reloading module: {self.moduleName}")
         slicer.util.reloadScriptedModule(self.moduleName)

@@ -93,8 +93,8 @@ class _Parameter:
 
 
 def _connector(widget: Any, parameter: _Parameter) -> tuple[str, Callable[[], Any], Callable[[Any], None]]:
-    """The signal, and how to read and write. Exactly these classes: a qMRMLColorTableComboBox, though derived from a node
-    combo box, is not connected."""
+    """The signal, and how to read and write. Exactly these classes: a qMRMLColorTableComboBox, though derived from a
+    node combo box, is not connected."""
     pair = type(widget), slicer.vtkMRMLNode if parameter.isNode else parameter.kind
     if pair == (qt.QCheckBox, bool):
         return "stateChanged", lambda: widget.checked, lambda value: setattr(widget, "checked", value)
