@@ -236,12 +236,12 @@ def test_savePicture_writes_the_page_that_was_drawn(tmp_path):
     matrix = GEOMETRIES["anisotropic"]
     inputVolume, node = makeOverlay(tmp_path, matrix, centerOf(matrix))
     picture.savePicture(tmp_path / "p.png", inputVolume, node, title="T", subtitle="S", footer=["F"], verdict="V")
-    drawn = picture.drawPicture(inputVolume, node, "T", "S", ["F", "V"]).pixels
+    drawn = np.asarray(picture.drawPicture(inputVolume, node, "T", "S", ["F", "V"]).image) / 255
     saved = readPng(tmp_path / "p.png")
     assert saved.shape == drawn.shape
     assert np.abs(saved / 255.0 - drawn).max() <= 0.5 / 255 + 1e-6
     assert sorted(p.name for p in tmp_path.iterdir()) == ["heatmap.npy", "p.png"]
-    more = picture.drawPicture(inputVolume, node, "T", "S", ["F", "V", "W"]).pixels
+    more = np.asarray(picture.drawPicture(inputVolume, node, "T", "S", ["F", "V", "W"]).image) / 255
     assert more.shape[0] > drawn.shape[0], "a page grows with its footer"
 
 
@@ -251,7 +251,7 @@ def test_the_colour_bar_shows_the_overlays_own_colours(tmp_path):
     for key in colormaps.COLOR_MAPS:
         overlay.setColorMap(node, key)
         overlay.setThreshold(node, 0.3)
-        pixels = picture.drawPicture(inputVolume, node, "", "", [], opacity=0.0).pixels
+        pixels = np.asarray(picture.drawPicture(inputVolume, node, "", "", [], opacity=0.0).image) / 255
         distance = np.abs(pixels[:, :, None, :] - colormaps.colors(key)[None, None, [100, 180, 255], :3]).max(axis=-1)
         assert (distance.min(axis=(0, 1)) < 0.6 / 255).all(), "the colours above the threshold are there"
         hidden = np.abs(pixels - colormaps.colors(key)[40, :3]).max(axis=-1)
@@ -458,7 +458,8 @@ def test_text_is_drawn_and_fitted():
     page = canvas.Canvas(50, 20, (0, 0, 0))
     page.text(-20, -5, "clipped at every edge", 20, (1, 1, 1))
     page.rectangle(-5, -5, 100, 7, (1, 0, 0))
-    assert page.pixels.shape == (20, 50, 3) and (page.pixels[0] == (1, 0, 0)).all()
+    drawn = np.asarray(page.image)
+    assert drawn.shape == (20, 50, 3) and (drawn[0] == (255, 0, 0)).all()
 
 
 @pytest.mark.parametrize("path", realVolumes, ids=lambda path: path.name)
