@@ -323,28 +323,23 @@ def _lookupEnum(native: Any, name: str) -> Any:
 
 
 class WrappedType(type):
-    """Makes the Python subclasses that a module writes (`class Dialog(qt.QDialog)`)."""
+    """What the classes themselves refuse. The module writes no classes from Qt's, so SlicerHost makes none."""
 
     _native_class: type
 
-    def __new__(meta, name: str, bases: tuple, namespace: dict, **options: Any) -> WrappedType:
+    def __new__(meta, name: str, bases: tuple, namespace: dict) -> WrappedType:
         if "_native_class" not in namespace:
-            base = next((b for b in bases if isinstance(b, WrappedType)), None)
-            if base is None:
-                raise TypeError("a wrapped class needs a native class")
-            namespace["_native_class"] = _nativeSubclass(name, base._native_class, namespace)
-            namespace["_is_python_subclass"] = True
-        return super().__new__(meta, name, bases, namespace, **options)
+            raise NotImplementedError(
+                f"SlicerHost makes no Python subclasses of {bases[0].__name__}, the panel has none"
+            )
+        return super().__new__(meta, name, bases, namespace)
 
     def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
-        if not cls._is_python_subclass:
-            _refuse(keywords)
-        return super().__call__(*arguments, **keywords)
+        _refuse(keywords)
+        return super().__call__(*arguments)
 
     def __setattr__(cls, name: str, value: Any) -> None:
-        if not cls._is_python_subclass and not name.startswith("_"):
-            raise AttributeError(f"attributes of {cls.__name__} cannot be set")
-        super().__setattr__(name, value)
+        raise AttributeError(f"attributes of {cls.__name__} cannot be set")
 
 
 class Wrapped(metaclass=WrappedType):
@@ -352,41 +347,31 @@ class Wrapped(metaclass=WrappedType):
 
     __slots__ = ("__weakref__", "_held")
     _native_class: type = Shiboken.Object
-    _is_python_subclass = False
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        _refuse(keywords)
+    def __init__(self, *arguments: Any) -> None:
         if self._native_class in _NOT_CONSTRUCTIBLE:
             raise ValueError(f"{type(self).__name__} cannot be constructed")
         if self._native_class is QtGui.QImage and any(isinstance(a, (bytes, bytearray, memoryview)) for a in arguments):
             raise ValueError("PythonQt cannot make a QImage from bytes")
         native = callNative(self._native_class, arguments)
         object.__setattr__(self, "_held", native)
-        if self._is_python_subclass:
-            native._wrapped = self  # the Python half lives as long as the C++ half
         if isinstance(native, QtCore.QObject):
             _known[Shiboken.getCppPointer(native)[0]] = self
 
     def _native(self) -> Any:
-        try:
-            native = self._held
-        except AttributeError:
-            raise ValueError(f"{type(self).__name__}.__init__ was not called") from None
-        if not Shiboken.isValid(native):
+        if not Shiboken.isValid(self._held):
             raise ValueError(f"Trying to use a destroyed {type(self).__name__} object")
-        return native
+        return self._held
 
     def __setattr__(self, name: str, value: Any) -> None:
         member = next((vars(base)[name] for base in type(self).__mro__ if name in vars(base)), None)
         if isinstance(member, (PropertyMember, HiddenProperty)):
             member.__set__(self, value)
-        elif self._is_python_subclass:
-            object.__setattr__(self, name, value)
-        else:
-            raise AttributeError(
-                f"'{type(self).__name__}' object has no attribute '{name}'"
-                " (creating new attributes on C++ objects is not allowed)"
-            )
+            return
+        raise AttributeError(
+            f"'{type(self).__name__}' object has no attribute '{name}'"
+            " (creating new attributes on C++ objects is not allowed)"
+        )
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{type(self).__name__} has no attribute named '{name}'")
@@ -420,9 +405,6 @@ _NOT_CONSTRUCTIBLE: set[type] = set()
 
 
 def _wrapObject(native: Shiboken.Object) -> Wrapped | None:
-    python = getattr(native, "_wrapped", None)
-    if python is not None:
-        return python
     isObject = isinstance(native, QtCore.QObject)
     pointer = Shiboken.getCppPointer(native)[0] if isObject and Shiboken.isValid(native) else 0
     if pointer and (known := _known.get(pointer)) is not None and known._held is native:
@@ -458,7 +440,7 @@ def defineClass(name: str, native: type, constructible: bool = True, offer: offe
     if native in _classes:
         return _classes[native]
     offer = offer or _sorted(name, native)
-    members: dict[str, Any] = {"__slots__": (), "_native_class": native, "_is_python_subclass": False}
+    members: dict[str, Any] = {"__slots__": (), "_native_class": native}
     for other in offer.other:
         members[other] = EnumMember(other, native)
     for method in offer.methods | {"className", "inherits", "delete", "help"}:
@@ -515,33 +497,6 @@ def _sorted(name: str, native: type) -> offered.Offer:
     )
 
 
-# --- Python subclasses --------------------------------------------------------------------------------
-
-
-def _nativeSubclass(name: str, base: type, namespace: dict) -> type:
-    """A PySide6 class whose virtual functions call the methods that the module wrote."""
-    body: dict[str, Any] = {}
-    for attribute, value in list(namespace.items()):
-        if inspect.isfunction(value) and not attribute.startswith("__") and callable(getattr(base, attribute, None)):
-            body[attribute] = _forward(attribute, value, getattr(base, attribute))
-    return type(base)(name, (base,), body)
-
-
-def _forward(name: str, python: Callable, original: Callable) -> Callable:
-    def virtual(native: Any, *arguments: Any) -> Any:
-        wrapped = getattr(native, "_wrapped", None)
-        if wrapped is None:  # called by the constructor
-            return original(native, *arguments)
-        try:
-            return unwrap(getattr(wrapped, name)(*[wrap(argument) for argument in arguments]))
-        except Exception as error:
-            errors.record(error)
-            return original(native, *arguments)
-
-    virtual.__name__ = name
-    return virtual
-
-
 # --- signals and slots --------------------------------------------------------------------------------
 
 #: Overloads that the natives have under another name or not at all: (native signal, what is delivered).
@@ -562,7 +517,7 @@ def preferredOverload(overloads: list[str]) -> str:
     return max(strong, key=lambda o: (o.count(","), not o.endswith("()"), len(o)))
 
 
-def connect(sender: Wrapped, signal: str, slot: Callable) -> bool:
+def connect(sender: Wrapped, signal: str, slot: Callable, /) -> bool:
     """`sender.connect('signal(types)', slot)`."""
     native = sender._native()
     signal = signal.replace(" ", "")
@@ -590,7 +545,7 @@ def connect(sender: Wrapped, signal: str, slot: Callable) -> bool:
     return True
 
 
-def disconnect(sender: Wrapped, signal: str, slot: Callable | None = None) -> bool:
+def disconnect(sender: Wrapped, signal: str, slot: Callable | None = None, /) -> bool:
     """Take connections away again: one slot, or all slots of a signal."""
     native = sender._native()
     wanted = signal.replace(" ", "")
