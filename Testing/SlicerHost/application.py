@@ -88,6 +88,8 @@ class qSlicerIOManager(QObject):
         return node
 
     def loadScene(self, path: str, clear: bool = True) -> bool:
+        if not path.endswith(".mrb"):
+            raise NotImplementedError(f"SlicerHost loads scenes from .mrb only, not {path}")
         if clear:
             slicer.mrmlScene.Clear(0)
         return bool(slicer.mrmlScene.ReadFromMRB(path, False))

@@ -117,7 +117,8 @@ class qSlicerScriptedLoadableModule(_Module):
     def load(self) -> None:
         """Run the file and make its module class. Unlike Slicer, an error here is raised: nothing would follow."""
         name, folder = self.objectName(), str(Path(self.path).parent)
-        sys.path.insert(0, folder)
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
         spec = importlib.util.spec_from_file_location(name, self.path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module

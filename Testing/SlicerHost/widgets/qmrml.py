@@ -17,9 +17,12 @@ class qMRMLWidget(QWidget):
     """The root of a module's .ui file: hands the scene to the widgets connected to it."""
 
     mrmlSceneChanged = Signal(object)
+    _scene: Any = None
 
     def setMRMLScene(self, scene: Any) -> None:
-        self.mrmlSceneChanged.emit(scene)
+        if scene is not self._scene:
+            self._scene = scene
+            self.mrmlSceneChanged.emit(scene)
 
 
 class qMRMLNodeComboBox(QWidget):
@@ -180,6 +183,9 @@ class qMRMLNodeComboBox(QWidget):
         return self._current
 
     def setCurrentNode(self, node: Any) -> None:
+        if isinstance(node, str):
+            self.setCurrentNodeID(node)
+            return
         self._select(node if node in self._nodes else None)
 
     def setCurrentNodeID(self, identifier: str | None) -> None:
