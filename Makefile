@@ -5,7 +5,8 @@ VENV   ?= .venv
 OUTPUT ?= output/demo
 PY      = $(VENV)/bin/python
 PIP     = $(PY) -m pip install --quiet --disable-pip-version-check -c Testing/constraints.txt
-PINS    = pyproject.toml CAMOverlay/Resources/requirements.txt Testing/constraints.txt
+ALONE   = CAMOverlay/Resources/requirements-alone.txt
+PINS    = pyproject.toml CAMOverlay/Resources/requirements.txt $(ALONE) Testing/constraints.txt
 
 .PHONY: demo check test campaign proof fuzz test-bundles desk screenshot bench bench-localisation demo-bundle clean
 
@@ -67,6 +68,7 @@ $(VENV)/.core: $(PINS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is %d.%d: make PYTHON=python3.12" % sys.version_info[:2])'
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PIP) -e '.[core]'
+	$(PIP) --no-deps -r $(ALONE)
 	touch $@
 
 $(VENV)/.test: $(VENV)/.core

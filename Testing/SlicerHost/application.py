@@ -38,13 +38,9 @@ class qSlicerLayoutManager(QObject):
     def mrmlSliceLogics(self) -> Any:
         return self._sliceLogics
 
-    def resetSliceViews(self) -> None:
-        for widget in self._slices.values():
-            widget.fitSliceToBackground()
-
 
 class qSlicerIOManager(QObject):
-    """Reading and writing through the nodes' own storage nodes, as Slicer's readers and writers do."""
+    """Reading volumes through the nodes' own storage nodes, as Slicer's readers do; scenes in one file (.mrb)."""
 
     VOLUMES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".png", ".jpg")
 
@@ -92,26 +88,16 @@ class qSlicerIOManager(QObject):
         return node
 
     def loadScene(self, path: str, clear: bool = True) -> bool:
-        scene = slicer.mrmlScene
+        if not path.endswith(".mrb"):
+            raise NotImplementedError(f"SlicerHost loads scenes from .mrb only, not {path}")
         if clear:
-            scene.Clear(0)
-        if str(path).endswith(".mrb"):
-            return bool(scene.ReadFromMRB(str(path), False))
-        scene.SetURL(str(path))
-        return bool(scene.Connect() if clear else scene.Import())
-
-    def saveScene(self, path: str, screenshot: Any = None) -> bool:
-        scene = slicer.mrmlScene
-        if str(path).endswith(".mrb"):
-            return bool(scene.WriteToMRB(str(path)))
-        scene.SetURL(str(path))
-        scene.SetRootDirectory(os.path.dirname(os.path.abspath(path)))
-        return bool(scene.Commit(str(path)))
+            slicer.mrmlScene.Clear(0)
+        return bool(slicer.mrmlScene.ReadFromMRB(path, False))
 
     def saveNodes(self, fileType: str, properties: dict, messages: Any = None) -> bool:
-        if fileType != "SceneFile":
-            raise NotImplementedError(f"SlicerHost saves scenes only, not {fileType}")
-        return self.saveScene(str(properties["fileName"]))
+        if fileType != "SceneFile" or not str(properties["fileName"]).endswith(".mrb"):
+            raise NotImplementedError(f"SlicerHost saves scenes as .mrb only, not {fileType}")
+        return bool(slicer.mrmlScene.WriteToMRB(str(properties["fileName"])))
 
 
 class qSlicerApplication(QApplication):

@@ -33,6 +33,20 @@ from .heartbeat import Heartbeat
 from .widgets.slices import qMRMLSliceControllerWidget, qMRMLSliceView, qMRMLSliceWidget
 
 PACKAGES = ("i18n", "ScriptedLoadableModule", "packaging", "parameterNodeWrapper")
+
+#: Classes of which modules are handed objects and can make none.
+INSTANCES = (
+    qSlicerApplication,
+    qSlicerLayoutManager,
+    qSlicerIOManager,
+    qSlicerMainWindow,
+    qMRMLSliceWidget,
+    qMRMLSliceView,
+    qMRMLSliceControllerWidget,
+    modules.qSlicerLoadableModule,
+    modules.qSlicerModuleManager,
+)
+
 _running: Host | None = None
 
 
@@ -96,22 +110,12 @@ class Host:
     def _installModules(self) -> None:
         """Make `qt`, `ctk`, and what `slicer` has in Slicer and not in the PyPI core."""
         qtmodules.install()
-        for name, native in (
-            ("qSlicerApplication", qSlicerApplication),
-            ("qSlicerLayoutManager", qSlicerLayoutManager),
-            ("qSlicerIOManager", qSlicerIOManager),
-            ("qSlicerMainWindow", qSlicerMainWindow),
-            ("qMRMLSliceWidget", qMRMLSliceWidget),
-            ("qMRMLSliceView", qMRMLSliceView),
-            ("qMRMLSliceControllerWidget", qMRMLSliceControllerWidget),
-        ):
-            pythonqt.defineClass(name, native, constructible=False)
-        modules.defineClasses()
-        for native, wrapped in pythonqt._classes.items():
+        scripted = modules.scriptedOffers()
+        for native in (*INSTANCES, *scripted):
+            pythonqt.defineClass(native.__name__, native, constructible=False, offer=scripted.get(native))
+        for wrapped in pythonqt._classes.values():
             if wrapped.__name__.startswith(("qSlicer", "qMRML")):
                 setattr(slicer, wrapped.__name__, wrapped)
-        for name, wrapped in qtmodules.slicerClasses().items():
-            setattr(slicer, name, wrapped)
         folder = Path(__file__).with_name("slicerpython")
         for name in (*PACKAGES, "SampleData"):
             fullName = name if name == "SampleData" else f"slicer.{name}"
@@ -143,12 +147,12 @@ class Host:
         """Show the window with a module in its panel. Returns the module's Python widget."""
         module = self.modules.module(name)
         if module is None:
-            raise ValueError(f"Module {name} is not loaded; loaded are {', '.join(self.modules.modulesNames())}")
+            raise ValueError(f"Module {name} is not loaded")
         if self.window is not None:
             if not self.window.isVisible():
                 self.window.resize(width, height)
                 self.window.show()
-            self.window.moduleSelector().selectModule(name)
+            self.window.selectModule(name)
         else:
             module.widgetRepresentation().enter()
         self.process()
@@ -254,12 +258,8 @@ class Host:
 
     def sliceImage(self, view: str) -> Any:
         """What a slice view's pipeline shows, as an array of rows × columns × RGB; None without a volume."""
-        import numpy as np
-
-        image = self.layoutManager.sliceWidget(view).sliceView().image()
-        if image is None:
-            return None
-        return np.frombuffer(image.constBits(), np.uint8).reshape(image.height(), image.width(), 4)[..., :3].copy()
+        pixels = self.layoutManager.sliceWidget(view).sliceView().pixels()
+        return None if pixels is None else pixels[..., :3]
 
     # --- between tests ---
 
@@ -290,7 +290,7 @@ class Host:
             self.window.hide()
             for name in self.layoutManager.sliceViewNames():
                 self.layoutManager.sliceWidget(name).close()
-            self.window.moduleSelector().selectModule("")
+            self.window.selectModule("")
             self.window.deleteLater()
             self.process()
         self.dialogs.stop()

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
 
 import slicer
-from PySide6.QtCore import Property, QObject, Qt, Signal
+from PySide6.QtCore import Property, QObject, Signal
 from PySide6.QtGui import QIcon
-from PySide6.QtWidgets import QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout
 
 from CAMOverlayLib.scene import core
 
 from . import offered, pythonqt
-from .widgets.ctk import ctkCollapsibleButton, stored
+from .widgets.ctk import stored
 from .widgets.qmrml import qMRMLWidget
 
 #: Modules written in C++ that the panel or a scene file asks for a logic: name and class of the logic.
@@ -160,9 +161,6 @@ class qSlicerModuleManager(QObject):
     def module(self, name: str) -> _Module | None:
         return self._modules.get(name)
 
-    def modulesNames(self) -> list[str]:
-        return list(self._modules)
-
     def unloadAll(self) -> None:
         """What happens when Slicer ends: every widget cleans up."""
         for name, module in self._modules.items():
@@ -170,72 +168,13 @@ class qSlicerModuleManager(QObject):
                 self.moduleAboutToBeUnloaded.emit(name)
 
 
-class qSlicerModulePanel(QScrollArea):
-    """The panel at the left: help, then the widget of the module that is entered."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("ModulePanel")
-        self.setWidgetResizable(True)
-        self.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._content = QWidget()
-        self._layout = QVBoxLayout(self._content)
-        self._layout.setContentsMargins(6, 6, 6, 6)
-        self._help = ctkCollapsibleButton("Help && Acknowledgement")
-        self._help.collapsed = True
-        inside = QVBoxLayout(self._help)
-        self._helpText = QLabel()
-        self._helpText.setWordWrap(True)
-        self._helpText.setOpenExternalLinks(True)
-        inside.addWidget(self._helpText)
-        self._layout.addWidget(self._help)
-        self._layout.addStretch(1)
-        self.setWidget(self._content)
-        self._shown: qSlicerScriptedLoadableModuleWidget | None = None
-
-    def show_(self, module: qSlicerScriptedLoadableModule | None) -> None:
-        """Leave the module that is shown and enter another one."""
-        if self._shown is not None:
-            self._shown.exit()
-            self._layout.removeWidget(self._shown)
-            self._shown.hide()
-            self._shown.setParent(None)
-        self._shown = module.widgetRepresentation() if module else None
-        if module:
-            self._helpText.setText(f"{module.helpText}<br>{module.acknowledgementText}")
-            self._layout.insertWidget(1, self._shown)
-            self._shown.show()
-            self._shown.enter()
-
-
-class qSlicerModuleSelectorToolBar(QObject):
-    """Chooses the module that the panel shows."""
-
-    moduleSelected = Signal(str)
-
-    def __init__(self, panel: qSlicerModulePanel, manager: qSlicerModuleManager) -> None:
-        super().__init__(panel)
-        self._panel, self._manager = panel, manager
-
-    def selectModule(self, name: str) -> None:
-        module = self._manager.module(name)
-        self._panel.show_(module if isinstance(module, qSlicerScriptedLoadableModule) else None)
-        self.moduleSelected.emit(name)
-
-
-def defineClasses() -> None:
-    """Let modules see these classes."""
+def scriptedOffers() -> dict[type, offered.Offer]:
+    """What Slicer offers of the classes that the lists do not have: what a scripted module's file may set, and what its
+    widget has."""
     listed = offered.offer("qSlicerLoadableModule")
     writable = {name: kind.partition(" (")[0] for name, kind in listed.properties.items()}
-    scripted = offered.Offer(listed.inherits, writable, listed.signals, listed.methods, listed.other)
-    pythonqt.defineClass("qSlicerLoadableModule", qSlicerLoadableModule, constructible=False)
-    pythonqt.defineClass("qSlicerScriptedLoadableModule", qSlicerScriptedLoadableModule, False, scripted)
-    widget = offered.offer("qMRMLWidget").withAll(
-        offered.Offer(
-            properties={"isEntered": "bool (read only)"},
-            methods=frozenset(["self", "reload"]),
-        )
-    )
-    pythonqt.defineClass("qSlicerScriptedLoadableModuleWidget", qSlicerScriptedLoadableModuleWidget, False, widget)
-    pythonqt.defineClass("qSlicerModuleManager", qSlicerModuleManager, constructible=False)
+    entered = offered.Offer(properties={"isEntered": "bool (read only)"}, methods=frozenset(["self", "reload"]))
+    return {
+        qSlicerScriptedLoadableModule: dataclasses.replace(listed, properties=writable),
+        qSlicerScriptedLoadableModuleWidget: offered.offer("qMRMLWidget").withAll(entered),
+    }

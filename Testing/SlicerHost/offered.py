@@ -1,10 +1,10 @@
 """What the real Slicer offers, class by class: the list that everything in this package is cut to.
 
 The list was taken by introspection from a running Slicer 5.13. `offered.json` is the extract of it that
-this package needs, one class a line; the full lists lie outside the repository. To take more classes
-into the extract, add them to `CLASSES` and run
+this package needs, one class a line: the classes that the panel and the functions of `slicer.util` that it calls
+use, and those that they are made of. The full lists lie outside the repository. To take more classes into the extract:
 
-    python -m SlicerHost.offered PATH/TO/slicer-api
+    python -m SlicerHost.offered PATH/TO/slicer-api QListWidget ctkDoubleSlider
 """
 
 from __future__ import annotations
@@ -16,73 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 EXTRACT = Path(__file__).with_name("offered.json")
-
-#: The classes that the panel and the functions of `slicer.util` that it calls use, and those that they are made of.
-CLASSES = {
-    "qt": [
-        "QAbstractButton",
-        "QAbstractItemView",
-        "QAction",
-        "QApplication",
-        "QByteArray",
-        "QCheckBox",
-        "QColor",
-        "QComboBox",
-        "QCompleter",
-        "QCoreApplication",
-        "QDialog",
-        "QDoubleSpinBox",
-        "QEvent",
-        "QFile",
-        "QFileDialog",
-        "QFont",
-        "QFormLayout",
-        "QFrame",
-        "QGroupBox",
-        "QGuiApplication",
-        "QHBoxLayout",
-        "QHeaderView",
-        "QIODevice",
-        "QIcon",
-        "QImage",
-        "QItemSelectionModel",
-        "QLabel",
-        "QLineEdit",
-        "QMenu",
-        "QMessageBox",
-        "QObject",
-        "QPlainTextEdit",
-        "QProcess",
-        "QProcessEnvironment",
-        "QProgressBar",
-        "QProgressDialog",
-        "QPushButton",
-        "QSettings",
-        "QSize",
-        "QSlider",
-        "QSpinBox",
-        "QTableView",
-        "QTableWidget",
-        "QTableWidgetItem",
-        "QTimer",
-        "QToolButton",
-        "QTreeView",
-        "QTreeWidget",
-        "QTreeWidgetItem",
-        "QUiLoader",
-        "QVBoxLayout",
-        "QWidget",
-    ],
-    "ctk": [
-        "ctkCollapsibleButton",
-        "ctkCollapsibleGroupBox",
-        "ctkMessageBox",
-        "ctkPathLineEdit",
-        "ctkRangeWidget",
-        "ctkSliderWidget",
-    ],
-    "qmrml": ["qMRMLColorTableComboBox", "qMRMLNodeComboBox", "qMRMLWidget"],
-}
 
 #: Objects that cannot be constructed, under the class by which this package knows them.
 INSTANCES = {
@@ -154,23 +87,31 @@ def fromList(entry: dict) -> Offer:
     )
 
 
+def classes(group: str) -> list[str]:
+    """The classes in the extract that come from one of the lists `qt`, `ctk`, `qmrml`."""
+    start = {"qt": "Q", "ctk": "ctk", "qmrml": "qMRML"}[group]
+    return [name for name in _extract()["classes"] if name.startswith(start) and name not in INSTANCES.values()]
+
+
 # --- making the extract -----------------------------------------------------------------------------
 
 
-def readLists(folder: Path) -> tuple[dict[str, dict], dict[str, list[str]]]:
+def readLists(folder: Path, *more: str) -> tuple[dict[str, dict], dict[str, list[str]]]:
     """The entries of all classes that are taken, and the names of the modules."""
-    lists = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("qt", "ctk", "qmrml", "instances")}
-    chosen = {name: lists[group][name] for group, classes in CLASSES.items() for name in classes}
+    groups = ("qt", "ctk", "qmrml")
+    lists = {name: json.loads((folder / f"{name}.json").read_text()) for name in (*groups, "instances")}
+    taken = {group: (*classes(group), *(name for name in more if name in lists[group])) for group in groups}
+    chosen = {name: lists[group][name] for group in groups for name in taken[group]}
     chosen.update({name: lists["instances"][where] for where, name in INSTANCES.items()})
     moduleNames = json.loads((folder / "names.json").read_text())
     return chosen, {module: moduleNames[module] for module in ("qt", "ctk", "slicer")}
 
 
-def writeExtract(folder: Path) -> None:
-    chosen, moduleNames = readLists(folder)
+def writeExtract(folder: Path, *more: str) -> None:
+    chosen, moduleNames = readLists(folder, *more)
     lines = [f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(chosen.items())]
     EXTRACT.write_text('{"names": ' + json.dumps(moduleNames) + ',\n"classes": {\n' + ",\n".join(lines) + "\n}}\n")
 
 
 if __name__ == "__main__":
-    writeExtract(Path(sys.argv[1]))
+    writeExtract(Path(sys.argv[1]), *sys.argv[2:])

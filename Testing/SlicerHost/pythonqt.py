@@ -19,10 +19,12 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import functools
 import inspect
 import numbers
 import sys
 import traceback
+import types
 import typing
 import warnings
 import weakref
@@ -97,8 +99,6 @@ def unwrap(value: Any) -> Any:
     """From the module's side to the host's."""
     if isinstance(value, Wrapped):
         return value._native()
-    if isinstance(value, WrappedType):
-        return value._native_class
     if isinstance(value, EnumValue):
         return value.native
     if isinstance(value, (list, tuple)):
@@ -195,23 +195,22 @@ class PropertyMember:
 
     def __get__(self, instance: Wrapped | None, owner: type | None = None) -> Any:
         if instance is None:
-            function = MethodMember(self.name, owner._native_class)
-            return BoundMethod(function, None) if function.static else self
-        native = instance._native()
-        if native.metaObject().indexOfProperty(self.name) < 0:
-            raise NotImplementedError(f"SlicerHost has no {type(instance).__name__}.{self.name} yet")
-        value = wrap(native.property(self.name))
+            return self
+        value = wrap(self._holder(instance).property(self.name))
         if isinstance(value, EnumValue) and self.cppType == "int":
             return int(value)
         return value
 
-    def __set__(self, instance: Wrapped, value: Any) -> None:
-        if self.readOnly:
-            raise AttributeError(f"Property '{self.name}' of type '{self.cppType}' does not have a setter")
+    def _holder(self, instance: Wrapped) -> QtCore.QObject:
         native = instance._native()
         if native.metaObject().indexOfProperty(self.name) < 0:
             raise NotImplementedError(f"SlicerHost has no {type(instance).__name__}.{self.name} yet")
-        value = unwrap(value)
+        return native
+
+    def __set__(self, instance: Wrapped, value: Any) -> None:
+        if self.readOnly:
+            raise AttributeError(f"Property '{self.name}' of type '{self.cppType}' does not have a setter")
+        native, value = self._holder(instance), unwrap(value)
         if isinstance(value, enum.Enum):
             value = int(value.value)
         convert = _CPP_CONVERSIONS.get(self.cppType)
@@ -222,18 +221,34 @@ class PropertyMember:
 
 
 class MethodMember:
-    """A method: found on the instance or, as in `qt.QDialog.closeEvent(self, event)`, on the class."""
+    """A method: bound where it is looked up on an object; on the class, as in `qt.QDialog.closeEvent(self, event)`, the
+    object is the first argument."""
 
     def __init__(self, name: str, nativeClass: type) -> None:
-        self.name = name
+        self.__name__ = name
         self.nativeClass = nativeClass
         self.nativeName = name if hasattr(nativeClass, name) else KEYWORDS.get(name, name)
         self.function = getattr(nativeClass, self.nativeName, None)
         #: Static functions of Qt come as built-ins, methods as descriptors.
         self.static = self.function is not None and inspect.isbuiltin(self.function)
 
-    def __get__(self, instance: Wrapped | None, owner: type | None = None) -> BoundMethod:
-        return BoundMethod(self, instance)
+    def __get__(self, instance: Wrapped | None, owner: type | None = None) -> Callable:
+        if instance is not None:
+            return types.MethodType(self, instance)
+        return functools.partial(self, None) if self.static else self
+
+    def __call__(self, instance: Wrapped | None, *arguments: Any, **keywords: Any) -> Any:
+        _refuse(keywords)
+        special = SPECIAL_METHODS.get(self.__name__)
+        if special:
+            return wrap(special(self, instance, arguments))
+        if self.function is None:
+            raise NotImplementedError(f"SlicerHost has no {self.nativeClass.__name__}.{self.__name__}()")
+        if not self.static:
+            return wrap(callNative(self.function, arguments, instance._native()))
+        # A name like QFile.exists is static and not: only the object knows which one is meant.
+        function = self.function if instance is None else getattr(instance._native(), self.nativeName)
+        return wrap(callNative(function, arguments))
 
 
 class HiddenProperty(MethodMember):
@@ -241,42 +256,11 @@ class HiddenProperty(MethodMember):
     setter (`timer.setSingleShot(True)`) reaches the property."""
 
     def __set__(self, instance: Wrapped, value: Any) -> None:
-        raise AttributeError(f"Slot '{self.name}' can not be overwritten on {type(instance).__name__} object")
+        raise AttributeError(f"Slot '{self.__name__}' can not be overwritten on {type(instance).__name__} object")
 
 
 #: In 205 classes of Slicer's that were checked this is the only one.
 HIDDEN_PROPERTIES = {"QTimer": ("singleShot",)}
-
-
-class BoundMethod:
-    """A method looked up on an object (or on the class: `instance` is None)."""
-
-    def __init__(self, member: MethodMember, instance: Wrapped | None) -> None:
-        self._member = member
-        self._instance = instance
-        self.__name__ = member.name
-
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        _refuse(keywords)
-        member, instance = self._member, self._instance
-        if instance is None and not member.static:
-            instance, *arguments = arguments
-        special = SPECIAL_METHODS.get(member.name)
-        if special and (handled := special(member, instance, tuple(arguments))) is not _NOT_SPECIAL:
-            return wrap(handled)
-        if member.function is None:
-            raise NotImplementedError(f"SlicerHost has no {member.nativeClass.__name__}.{member.name}()")
-        if not member.static:
-            return wrap(callNative(member.function, tuple(arguments), instance._native()))
-        # A name like QFile.exists is static and not: only the object knows which one is meant.
-        function = member.function if instance is None else getattr(instance._native(), member.nativeName)
-        return wrap(callNative(function, tuple(arguments)))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, BoundMethod) and (self._member, self._instance) == (other._member, other._instance)
-
-    def __hash__(self) -> int:
-        return hash((self._member.name, id(self._instance)))
 
 
 class SignalMember:
@@ -310,7 +294,7 @@ class BoundSignal:
 
     def __call__(self, *arguments: Any) -> Any:
         if self._member.method:
-            return BoundMethod(self._member.method, self._instance)(*arguments)
+            return self._member.method(self._instance, *arguments)
         return self.emit(*arguments)
 
 
@@ -339,28 +323,23 @@ def _lookupEnum(native: Any, name: str) -> Any:
 
 
 class WrappedType(type):
-    """Makes the Python subclasses that a module writes (`class Dialog(qt.QDialog)`)."""
+    """What the classes themselves refuse. The module writes no classes from Qt's, so SlicerHost makes none."""
 
     _native_class: type
 
-    def __new__(meta, name: str, bases: tuple, namespace: dict, **options: Any) -> WrappedType:
+    def __new__(meta, name: str, bases: tuple, namespace: dict) -> WrappedType:
         if "_native_class" not in namespace:
-            base = next((b for b in bases if isinstance(b, WrappedType)), None)
-            if base is None:
-                raise TypeError("a wrapped class needs a native class")
-            namespace["_native_class"] = _nativeSubclass(name, base._native_class, namespace)
-            namespace["_is_python_subclass"] = True
-        return super().__new__(meta, name, bases, namespace, **options)
+            raise NotImplementedError(
+                f"SlicerHost makes no Python subclasses of {bases[0].__name__}, the panel has none"
+            )
+        return super().__new__(meta, name, bases, namespace)
 
     def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
-        if not cls._is_python_subclass:
-            _refuse(keywords)
-        return super().__call__(*arguments, **keywords)
+        _refuse(keywords)
+        return super().__call__(*arguments)
 
     def __setattr__(cls, name: str, value: Any) -> None:
-        if not cls._is_python_subclass and not name.startswith("_"):
-            raise AttributeError(f"attributes of {cls.__name__} cannot be set")
-        super().__setattr__(name, value)
+        raise AttributeError(f"attributes of {cls.__name__} cannot be set")
 
 
 class Wrapped(metaclass=WrappedType):
@@ -368,46 +347,33 @@ class Wrapped(metaclass=WrappedType):
 
     __slots__ = ("__weakref__", "_held")
     _native_class: type = Shiboken.Object
-    _is_python_subclass = False
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        _refuse(keywords)
+    def __init__(self, *arguments: Any) -> None:
         if self._native_class in _NOT_CONSTRUCTIBLE:
             raise ValueError(f"{type(self).__name__} cannot be constructed")
         if self._native_class is QtGui.QImage and any(isinstance(a, (bytes, bytearray, memoryview)) for a in arguments):
             raise ValueError("PythonQt cannot make a QImage from bytes")
         native = callNative(self._native_class, arguments)
         object.__setattr__(self, "_held", native)
-        if self._is_python_subclass:
-            native._wrapped = self  # the Python half lives as long as the C++ half
         if isinstance(native, QtCore.QObject):
             _known[Shiboken.getCppPointer(native)[0]] = self
 
     def _native(self) -> Any:
-        try:
-            native = self._held
-        except AttributeError:
-            raise ValueError(f"{type(self).__name__}.__init__ was not called") from None
-        if not Shiboken.isValid(native):
+        if not Shiboken.isValid(self._held):
             raise ValueError(f"Trying to use a destroyed {type(self).__name__} object")
-        return native
+        return self._held
 
     def __setattr__(self, name: str, value: Any) -> None:
         member = next((vars(base)[name] for base in type(self).__mro__ if name in vars(base)), None)
         if isinstance(member, (PropertyMember, HiddenProperty)):
             member.__set__(self, value)
-        elif self._is_python_subclass:
-            object.__setattr__(self, name, value)
-        else:
-            raise AttributeError(
-                f"'{type(self).__name__}' object has no attribute '{name}'"
-                " (creating new attributes on C++ objects is not allowed)"
-            )
+            return
+        raise AttributeError(
+            f"'{type(self).__name__}' object has no attribute '{name}'"
+            " (creating new attributes on C++ objects is not allowed)"
+        )
 
     def __getattr__(self, name: str) -> Any:
-        plain = name.removesuffix("_")
-        if plain != name and KEYWORDS.get(plain) == name and plain in dir(type(self)):
-            return getattr(self, plain)
         raise AttributeError(f"{type(self).__name__} has no attribute named '{name}'")
 
     def __bool__(self) -> bool:
@@ -439,9 +405,6 @@ _NOT_CONSTRUCTIBLE: set[type] = set()
 
 
 def _wrapObject(native: Shiboken.Object) -> Wrapped | None:
-    python = getattr(native, "_wrapped", None)
-    if python is not None:
-        return python
     isObject = isinstance(native, QtCore.QObject)
     pointer = Shiboken.getCppPointer(native)[0] if isObject and Shiboken.isValid(native) else 0
     if pointer and (known := _known.get(pointer)) is not None and known._held is native:
@@ -473,20 +436,17 @@ BY_NAME_ONLY = ("QLayoutItem", "QScrollBar", "QStatusBar", "QWidgetItem")
 
 
 def defineClass(name: str, native: type, constructible: bool = True, offer: offered.Offer | None = None) -> WrappedType:
-    """Make the class that a module sees for `native`, with exactly the members that Slicer's has.
-
-    For the few that the lists know by name only, PySide6's own members stand in.
-    """
+    """Make the class that a module sees for `native`, with exactly the members that Slicer's has."""
     if native in _classes:
         return _classes[native]
-    offer = offer or offered.offer(name) or _guess(native)
-    if not (offer.properties or offer.methods):
-        offer = _sort(offer, native)
-    members: dict[str, Any] = {"__slots__": (), "_native_class": native, "_is_python_subclass": False}
+    offer = offer or _sorted(name, native)
+    members: dict[str, Any] = {"__slots__": (), "_native_class": native}
     for other in offer.other:
         members[other] = EnumMember(other, native)
     for method in offer.methods | {"className", "inherits", "delete", "help"}:
         members[method] = MethodMember(method, native)
+        if method in KEYWORDS:
+            members[KEYWORDS[method]] = members[method]
     for signal in {s.partition("(")[0] for s in offer.signals}:
         overloads = [s for s in offer.signals if s.partition("(")[0] == signal]
         members[signal] = SignalMember(signal, overloads, members.get(signal))
@@ -496,9 +456,7 @@ def defineClass(name: str, native: type, constructible: bool = True, offer: offe
         members[prop] = HiddenProperty(prop, native)
     if issubclass(native, QtCore.QObject):
         members["name"] = PropertyMember("objectName", "QString")
-    for method in ("connect", "disconnect"):
-        if method in members:
-            members[method] = _ConnectMember(connect if method == "connect" else disconnect)
+    members.update((method.__name__, method) for method in (connect, disconnect) if method.__name__ in members)
     cls = WrappedType(name, (Wrapped,), members)
     _classes[native] = cls
     if not constructible:
@@ -514,67 +472,29 @@ def wrappedClass(name: str) -> WrappedType:
     return defineClass(name, native)
 
 
-def _sort(heap: offered.Offer, native: type) -> offered.Offer:
-    """Tell properties, signals and methods apart where the lists could not: the class needs arguments to be made."""
-    known = _guess(native)
-    return offered.Offer(
-        heap.inherits,
-        {name: kind for name, kind in known.properties.items() if name in heap.other},
-        tuple(s for s in known.signals if s.partition("(")[0] in heap.other),
-        frozenset(name for name in heap.other if KEYWORDS.get(name, name) in known.methods or name in known.methods),
-        heap.other,
-    )
-
-
-def _guess(native: type) -> offered.Offer:
+def _sorted(name: str, native: type) -> offered.Offer:
+    """What the lists say of a class. Where it needs arguments to be made they have its names in one heap, which PySide6
+    sorts; of the few that they know by name only, PySide6's own members stand in."""
+    listed = offered.offer(name)
+    if listed and (listed.properties or listed.methods):
+        return listed
+    own = {n for n in dir(native) if not n.startswith("_") and not isinstance(getattr(native, n), (enum.Enum, type))}
     properties, signals = {}, []
     if issubclass(native, QtCore.QObject):
         meta = native.staticMetaObject
-        for index in range(meta.propertyCount()):
-            prop = meta.property(index)
+        for prop in map(meta.property, range(meta.propertyCount())):
             properties[prop.name()] = prop.typeName() + ("" if prop.isWritable() else " (read only)")
-        for index in range(meta.methodCount()):
-            method = meta.method(index)
+        for method in map(meta.method, range(meta.methodCount())):
             if method.methodType() == QtCore.QMetaMethod.MethodType.Signal:
                 signals.append(bytes(method.methodSignature().data()).decode())
-    names = {KEYWORDS_BACK.get(n, n) for n in dir(native) if not n.startswith("_")} - set(properties)
-    names -= {s.partition("(")[0] for s in signals} | {"staticMetaObject"}
-    values = {n for n in names if isinstance(getattr(native, n, None), (enum.Enum, type))}
-    for base in native.__mro__:  # PySide6 finds `QFrame.Box` although only `QFrame.Shape.Box` is in dir()
-        for attribute in vars(base).values():
-            if isinstance(attribute, type) and issubclass(attribute, enum.Enum):
-                values |= set(attribute.__members__)
-    return offered.Offer((), properties, tuple(signals), frozenset(names - values), frozenset(values))
-
-
-KEYWORDS_BACK = {native: name for name, native in KEYWORDS.items()}
-
-
-# --- Python subclasses --------------------------------------------------------------------------------
-
-
-def _nativeSubclass(name: str, base: type, namespace: dict) -> type:
-    """A PySide6 class whose virtual functions call the methods that the module wrote."""
-    body: dict[str, Any] = {}
-    for attribute, value in list(namespace.items()):
-        if inspect.isfunction(value) and not attribute.startswith("__") and callable(getattr(base, attribute, None)):
-            body[attribute] = _forward(attribute, value, getattr(base, attribute))
-    return type(base)(name, (base,), body)
-
-
-def _forward(name: str, python: Callable, original: Callable) -> Callable:
-    def virtual(native: Any, *arguments: Any) -> Any:
-        wrapped = getattr(native, "_wrapped", None)
-        if wrapped is None:  # called by the constructor
-            return original(native, *arguments)
-        try:
-            return unwrap(getattr(wrapped, name)(*[wrap(argument) for argument in arguments]))
-        except Exception as error:
-            errors.record(error)
-            return original(native, *arguments)
-
-    virtual.__name__ = name
-    return virtual
+    own -= {*properties, *(signal.partition("(")[0] for signal in signals), "staticMetaObject"}
+    heap = listed.other if listed else {*own, *properties, *(signal.partition("(")[0] for signal in signals)}
+    return offered.Offer(
+        properties={prop: kind for prop, kind in properties.items() if prop in heap},
+        signals=tuple(signal for signal in signals if signal.partition("(")[0] in heap),
+        methods=frozenset(n for n in heap if n in own or KEYWORDS.get(n) in own),
+        other=listed.other if listed else frozenset(),
+    )
 
 
 # --- signals and slots --------------------------------------------------------------------------------
@@ -597,7 +517,7 @@ def preferredOverload(overloads: list[str]) -> str:
     return max(strong, key=lambda o: (o.count(","), not o.endswith("()"), len(o)))
 
 
-def connect(sender: Wrapped, signal: str, slot: Callable) -> bool:
+def connect(sender: Wrapped, signal: str, slot: Callable, /) -> bool:
     """`sender.connect('signal(types)', slot)`."""
     native = sender._native()
     signal = signal.replace(" ", "")
@@ -625,7 +545,7 @@ def connect(sender: Wrapped, signal: str, slot: Callable) -> bool:
     return True
 
 
-def disconnect(sender: Wrapped, signal: str, slot: Callable | None = None) -> bool:
+def disconnect(sender: Wrapped, signal: str, slot: Callable | None = None, /) -> bool:
     """Take connections away again: one slot, or all slots of a signal."""
     native = sender._native()
     wanted = signal.replace(" ", "")
@@ -638,14 +558,6 @@ def disconnect(sender: Wrapped, signal: str, slot: Callable | None = None) -> bo
     if removed:
         _connections[Shiboken.getCppPointer(native)[0]] = kept
     return bool(removed)
-
-
-class _ConnectMember:
-    def __init__(self, function: Callable) -> None:
-        self.function = function
-
-    def __get__(self, instance: Wrapped | None, owner: type | None = None) -> Any:
-        return self.function if instance is None else lambda *arguments: self.function(instance, *arguments)
 
 
 def _signalsOf(cls: type) -> Iterator[SignalMember]:
@@ -661,7 +573,7 @@ def _slot(callee: Callable, arity: int, translate: Callable[..., tuple] | None) 
         try:
             given = translate(*arguments) if translate else arguments
             given = [wrap(argument) for argument in given[:arity]]
-            if isinstance(callee, (BoundMethod, BoundSignal)):
+            if isinstance(callee, BoundSignal) or isinstance(getattr(callee, "__func__", None), MethodMember):
                 _callTrimmed(callee, given)
             else:
                 callee(*given[:accepted])
@@ -694,15 +606,10 @@ def _callTrimmed(callee: Callable, arguments: list) -> None:
 
 # --- methods that PythonQt does differently from PySide6 ----------------------------------------------
 
-_NOT_SPECIAL = object()
-
 
 def _firstOnly(member: MethodMember, instance: Wrapped | None, arguments: tuple) -> Any:
-    """File and input dialogs: PySide6 returns (value, filter or ok), PythonQt the value."""
-    if member.nativeClass not in (QtWidgets.QFileDialog, QtWidgets.QInputDialog):
-        return _NOT_SPECIAL
-    result = callNative(member.function, arguments)
-    return result[0] if isinstance(result, tuple) else result
+    """File dialogs: PySide6 returns (value, filter), PythonQt the value."""
+    return callNative(member.function, arguments)[0]
 
 
 def _singleShot(member: MethodMember, instance: Wrapped | None, arguments: tuple) -> Any:
@@ -737,10 +644,7 @@ def _deleteLater(member: MethodMember, instance: Wrapped, arguments: tuple) -> N
 
 
 SPECIAL_METHODS: dict[str, Callable[[MethodMember, Wrapped | None, tuple], Any]] = {
-    **dict.fromkeys(
-        ("getOpenFileName", "getOpenFileNames", "getSaveFileName", "getText", "getItem", "getInt", "getDouble"),
-        _firstOnly,
-    ),
+    **dict.fromkeys(("getOpenFileName", "getOpenFileNames", "getSaveFileName"), _firstOnly),
     "singleShot": _singleShot,
     "className": _className,
     "inherits": _inherits,

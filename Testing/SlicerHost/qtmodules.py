@@ -56,10 +56,5 @@ def install() -> None:
     QUiLoader.widgets = {**ctkWidgets.WIDGETS, **qmrml.WIDGETS}
     sys.modules["qt"] = WrappedModule("qt", {"QUiLoader": QUiLoader}, {"Qt": _Qt()})
     sys.modules["ctk"] = WrappedModule("ctk", dict(ctkWidgets.WIDGETS), {})
-    for name, native in ctkWidgets.WIDGETS.items():  # a .ui file may bring one that no module ever names
+    for name, native in QUiLoader.widgets.items():  # a .ui file may bring one that no module ever names
         pythonqt.defineClass(name, native)
-
-
-def slicerClasses() -> dict[str, Any]:
-    """The qMRML widget classes, to become attributes of `slicer`."""
-    return {name: pythonqt.defineClass(name, native) for name, native in qmrml.WIDGETS.items()}

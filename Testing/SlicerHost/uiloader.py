@@ -8,7 +8,7 @@ from PySide6.QtCore import QBuffer, QByteArray, QIODevice, QObject
 from PySide6.QtUiTools import QUiLoader as NativeLoader
 from PySide6.QtWidgets import QWidget
 
-from . import pythonqt
+from . import offered, pythonqt
 
 
 class QUiLoader(NativeLoader):
@@ -54,7 +54,7 @@ class QUiLoader(NativeLoader):
             kind = self.widgets.get(widget.get("class", ""))
             if kind is None:
                 continue
-            known = {kind.staticMetaObject.property(i).name() for i in range(kind.staticMetaObject.propertyCount())}
+            known = offered.offer(widget.get("class")).properties
             for prop in widget.findall("property"):
                 if prop.get("name") not in known and prop.get("stdset") != "0":
                     print(f"Qt Designer file: {widget.get('class')} has no property {prop.get('name')}")

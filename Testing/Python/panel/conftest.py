@@ -70,7 +70,7 @@ def panel(host, request, zygote, monkeypatch):
     yield Pressed(host, slicer.modules.CAMOverlayWidget)
     slicer.modules.CAMOverlayWidget.panel.cancel()
     host.wait(lambda: not slicer.modules.CAMOverlayWidget.panel.busy)
-    host.window.moduleSelector().selectModule("Volumes")
+    host.window.selectModule("Volumes")
 
 
 @pytest.fixture

@@ -147,6 +147,31 @@ def test_an_older_slicer_installs_by_its_util(host, index, lacks, monkeypatch):
     assert calls[0][0] == "-c" and calls[0][2:] == ["nibabel>=5.2"]
 
 
+@pytest.mark.parametrize("others", [(), ("nibabel",)])
+def test_what_names_too_much_is_installed_alone(host, index, lacks, others):
+    """The networks of nnU-Net name timm, which would bring torchvision."""
+    import slicer.packaging as packaging
+
+    from CAMOverlayLib.panel.dialogs import install
+
+    lacks("dynamic-network-architectures", *others)
+    calls, real = [], packaging.pip_install
+    packaging.pip_install = lambda wanted, limits=None, **options: (
+        calls.append((wanted, options)),
+        real(wanted, limits, **options),
+    )[1]
+    try:
+        host.dialogs.answer("OK")
+        install.Installer().ensure()
+    finally:
+        packaging.pip_install = real
+    (wanted, options), alone = calls[0], ["dynamic-network-architectures>=0.4"]
+    if others:
+        assert wanted == ["nibabel>=5.2"] and options["no_deps_requirements"] == alone
+    else:
+        assert wanted == ["--no-deps", *alone] and options["no_deps_requirements"] is None
+
+
 def test_under_testing_nothing_is_installed(host, index, lacks, monkeypatch):
     from CAMOverlayLib.panel.dialogs import install
 

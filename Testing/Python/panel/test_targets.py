@@ -222,7 +222,7 @@ def test_slices_of_a_volume(host, volume, panel, make_bundle):
 def test_a_colour_picture_is_explained(host, panel, make_bundle, tmp_path):
     """Loaded as any file, grey in all three colours: what has a colour in the view is the overlay."""
     page = Canvas(48, 32, (0, 0, 0))
-    page.pixels[...] = np.random.default_rng(0).uniform(0.4, 0.8, (32, 48, 1))
+    page.paste(0, 0, np.random.default_rng(0).uniform(0.4, 0.8, (32, 48, 1)).repeat(3, axis=2))
     photo = slicer.util.loadVolume(str(page.save(tmp_path / "photo.png")))
     panel.panel.preselect()
     panel.chooseBundle(make_bundle(network={**UNET, "spatial_dims": 2, "in_channels": 3}, chain=PICTURES, channels=3))

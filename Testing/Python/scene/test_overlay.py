@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import color_tables
 import numpy as np
 import pytest
 import slicer
@@ -195,7 +196,7 @@ def test_legend(inputVolume, result):
 
 @pytest.mark.parametrize("key", colormaps.COLOR_MAPS)
 def test_colour_maps_are_perceptually_ordered(key):
-    rgba = colormaps.colors(key)
+    rgba = color_tables.colors(key)
     assert rgba.shape == (256, 4) and (rgba >= 0).all() and (rgba <= 1).all()
     assert rgba[0, 3] == 0 and (rgba[1:, 3] == 1).all()
     linear = np.where(rgba <= 0.04045, rgba / 12.92, ((rgba + 0.055) / 1.055) ** 2.4)[:, :3]
@@ -206,10 +207,26 @@ def test_colour_maps_are_perceptually_ordered(key):
     assert lightness[0] > 25 and lightness[-1] > 90
 
 
+@pytest.mark.parametrize("key", colormaps.COLOR_MAPS)
+def test_colour_tables_are_what_their_maker_makes(inputVolume, key):
+    """Bit for bit, names of entries included."""
+    made = slicer.vtkMRMLColorTableNode()
+    made.SetTypeToUser()
+    made.SetNumberOfColors(256)
+    for entry, color in enumerate(color_tables.colors(key).tolist()):
+        made.SetColor(entry, f"{entry / 255:.3f}", *color)
+    node = colormaps.colorTableNode(slicer.mrmlScene, key)
+    assert np.array_equal(colormaps.tableColors(node), colormaps.tableColors(made))
+    names = [[table.GetColorName(entry) for entry in range(256)] for table in (node, made)]
+    assert names[0] == names[1] and node.GetType() == made.GetType() and node.GetStorageNode() is None
+    assert node.GetHideFromEditors() == made.GetHideFromEditors()
+    assert tuple(color_tables.COLOR_MAPS) == colormaps.COLOR_MAPS
+
+
 def test_colour_tables_show_their_colours(inputVolume):
     node = colormaps.colorTableNode(slicer.mrmlScene)
     assert node.GetName() == "CAMOverlay heat" and node.GetNumberOfColors() == 256
-    np.testing.assert_allclose(colormaps.tableColors(node), colormaps.colors("heat"), atol=1 / 255)
+    np.testing.assert_allclose(colormaps.tableColors(node), color_tables.colors("heat"), atol=1 / 255)
     assert colormaps.colorTableNode(slicer.mrmlScene) is node
     with pytest.raises(ValueError, match="'jet'; choose one of heat, sea, ice"):
         colormaps.colorTableNode(slicer.mrmlScene, "jet")

@@ -93,6 +93,16 @@ def test_damaged_pictures_are_errors_and_never_crashes(tmp_path, pixels):
                 slicer.mrmlScene.RemoveNode(node)
 
 
+def test_a_deep_picture_that_lacks_its_last_bytes_is_damaged(tmp_path, pixels):
+    """VTK's reader, which such a picture needs, ends the process there; Pillow sees nothing missing."""
+    path = write(tmp_path / "deep.png", pixels[..., :3].astype(np.uint16) * 257)
+    whole = path.read_bytes()
+    for missing in range(1, 13):
+        path.write_bytes(whole[:-missing])
+        with pytest.raises(VolumeError, match="damaged or cut short"):
+            core.loadVolume(path)
+
+
 def test_other_kinds_of_pixels(tmp_path, pixels):
     from PIL import Image
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import color_tables
 import numpy as np
 import pytest
 import slicer
@@ -96,7 +97,7 @@ def test_blended_pixels_are_the_overlays_colour_over_the_volume(tmp_path):
     for opacity in (0.0, 0.3, 1.0):
         rendered = SliceRenderer(inputVolume, node, opacity).render("Axial", centerOf(matrix), 2.0)
         column, row = np.round(rendered.pixelOf(centerOf(matrix))).astype(int)
-        expected = opacity * colormaps.colors("heat")[-1, :3] + (1 - opacity) * 0.6
+        expected = opacity * color_tables.colors("heat")[-1, :3] + (1 - opacity) * 0.6
         np.testing.assert_allclose(rendered.pixels[row, column], expected, atol=4 / 255)
         far = rendered.pixels[3, 3]
         np.testing.assert_allclose(far, 0.6, atol=1.5 / 255, err_msg="a low heatmap leaves the volume as it is")
@@ -121,7 +122,7 @@ def test_a_photo_shows_its_face_in_its_own_colours_under_the_overlay(tmp_path, c
     np.testing.assert_allclose(rendered.pixels[2, 2], shown, atol=1.5 / 255)
     column, row = np.round(rendered.pixelOf(centerOf(matrix, (20, 30, 0)))).astype(int)
     np.testing.assert_allclose(
-        rendered.pixels[row, column], (shown + colormaps.colors("heat")[-1, :3]) / 2, atol=4 / 255
+        rendered.pixels[row, column], (shown + color_tables.colors("heat")[-1, :3]) / 2, atol=4 / 255
     )
     assert readPng(picture.savePicture(tmp_path / "photo.png", photo, node)).shape[1] < 1300
 
@@ -181,7 +182,7 @@ def test_a_volume_under_a_transform_is_drawn_where_it_is_in_the_world(tmp_path):
     np.testing.assert_allclose(overlay.peakWorld(node), world, atol=1e-9)
     rendered = SliceRenderer(inputVolume, node, 1.0).render("Coronal", world, 2.0)
     column, row = np.round(rendered.pixelOf(world)).astype(int)
-    np.testing.assert_allclose(rendered.pixels[row, column], colormaps.colors("heat")[-1, :3], atol=12 / 255)
+    np.testing.assert_allclose(rendered.pixels[row, column], color_tables.colors("heat")[-1, :3], atol=12 / 255)
 
 
 def test_a_nonlinear_transform_is_followed(tmp_path):
@@ -203,7 +204,7 @@ def test_a_nonlinear_transform_is_followed(tmp_path):
     np.testing.assert_allclose(world, 1.2 * centerOf(matrix) + 7, atol=1e-6)
     rendered = SliceRenderer(inputVolume, node, 1.0).render("Axial", world, 2.0)
     column, row = np.round(rendered.pixelOf(world)).astype(int)
-    np.testing.assert_allclose(rendered.pixels[row, column], colormaps.colors("heat")[-1, :3], atol=12 / 255)
+    np.testing.assert_allclose(rendered.pixels[row, column], color_tables.colors("heat")[-1, :3], atol=12 / 255)
 
 
 def fingerprint():
@@ -236,12 +237,12 @@ def test_savePicture_writes_the_page_that_was_drawn(tmp_path):
     matrix = GEOMETRIES["anisotropic"]
     inputVolume, node = makeOverlay(tmp_path, matrix, centerOf(matrix))
     picture.savePicture(tmp_path / "p.png", inputVolume, node, title="T", subtitle="S", footer=["F"], verdict="V")
-    drawn = picture.drawPicture(inputVolume, node, "T", "S", ["F", "V"]).pixels
+    drawn = np.asarray(picture.drawPicture(inputVolume, node, "T", "S", ["F", "V"]).image) / 255
     saved = readPng(tmp_path / "p.png")
     assert saved.shape == drawn.shape
     assert np.abs(saved / 255.0 - drawn).max() <= 0.5 / 255 + 1e-6
     assert sorted(p.name for p in tmp_path.iterdir()) == ["heatmap.npy", "p.png"]
-    more = picture.drawPicture(inputVolume, node, "T", "S", ["F", "V", "W"]).pixels
+    more = np.asarray(picture.drawPicture(inputVolume, node, "T", "S", ["F", "V", "W"]).image) / 255
     assert more.shape[0] > drawn.shape[0], "a page grows with its footer"
 
 
@@ -251,10 +252,11 @@ def test_the_colour_bar_shows_the_overlays_own_colours(tmp_path):
     for key in colormaps.COLOR_MAPS:
         overlay.setColorMap(node, key)
         overlay.setThreshold(node, 0.3)
-        pixels = picture.drawPicture(inputVolume, node, "", "", [], opacity=0.0).pixels
-        distance = np.abs(pixels[:, :, None, :] - colormaps.colors(key)[None, None, [100, 180, 255], :3]).max(axis=-1)
+        pixels = np.asarray(picture.drawPicture(inputVolume, node, "", "", [], opacity=0.0).image) / 255
+        colors = color_tables.colors(key)[:, :3]
+        distance = np.abs(pixels[:, :, None, :] - colors[None, None, [100, 180, 255]]).max(axis=-1)
         assert (distance.min(axis=(0, 1)) < 0.6 / 255).all(), "the colours above the threshold are there"
-        hidden = np.abs(pixels - colormaps.colors(key)[40, :3]).max(axis=-1)
+        hidden = np.abs(pixels - colors[40]).max(axis=-1)
         assert hidden.min() > 0.05, "those below it are not"
 
 
@@ -458,7 +460,8 @@ def test_text_is_drawn_and_fitted():
     page = canvas.Canvas(50, 20, (0, 0, 0))
     page.text(-20, -5, "clipped at every edge", 20, (1, 1, 1))
     page.rectangle(-5, -5, 100, 7, (1, 0, 0))
-    assert page.pixels.shape == (20, 50, 3) and (page.pixels[0] == (1, 0, 0)).all()
+    drawn = np.asarray(page.image)
+    assert drawn.shape == (20, 50, 3) and (drawn[0] == (255, 0, 0)).all()
 
 
 @pytest.mark.parametrize("path", realVolumes, ids=lambda path: path.name)
@@ -472,6 +475,6 @@ def test_real_volumes(tmp_path, path):
     for orientation in ORIENTATIONS:
         rendered = SliceRenderer(inputVolume, node, 1.0).render(orientation, peak, 2.0)
         column, row = np.round(rendered.pixelOf(peak)).astype(int)
-        np.testing.assert_allclose(rendered.pixels[row, column], colormaps.colors("heat")[-1, :3], atol=8 / 255)
+        np.testing.assert_allclose(rendered.pixels[row, column], color_tables.colors("heat")[-1, :3], atol=8 / 255)
     picture.savePicture(tmp_path / "p.png", inputVolume, node)
     assert readPng(tmp_path / "p.png").shape[1] > 1000

@@ -75,10 +75,10 @@ def test_the_picture_outlines_the_region_and_tells_the_verdict(tmp_path):
     volume, node, result = explained(tmp_path, BOX, "axis-aligned")
     footer = picture._words(volume, node)[2]
     assert any("Alignment verified" in line for line in footer) and any("Outlined: the" in line for line in footer)
-    words = picture.drawPicture(volume, node, "", "", []).pixels
+    words = np.asarray(picture.drawPicture(volume, node, "", "", []).image) / 255
     whole = makeResult(result.heatmap, field_of_view=FieldOfView(1.0, ()))
     overlay.setProvenance(node, whole, volume)
-    without = picture.drawPicture(volume, node, "", "", []).pixels
+    without = np.asarray(picture.drawPicture(volume, node, "", "", []).image) / 255
     changed = np.abs(words - without).max(-1) > 0.05
     assert changed.any()
     blue = words[changed]

@@ -36,7 +36,7 @@ def widget(host):
     slicer.util.reloadScriptedModule("CAMOverlay")
     host.open("CAMOverlay")
     yield slicer.modules.CAMOverlayWidget
-    host.window.moduleSelector().selectModule("Volumes")
+    host.window.selectModule("Volumes")
 
 
 @pytest.fixture

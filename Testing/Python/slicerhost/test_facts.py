@@ -18,8 +18,6 @@ item = qt.QTreeWidgetItem(tree); item.setText(0, "node"); tree.setCurrentItem(it
 layout = qt.QVBoxLayout(widget); layout.addWidget(label)
 selector = slicer.qMRMLNodeComboBox(); selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
 path = ctk.ctkPathLineEdit()
-class Mine(qt.QLabel):
-    pass
 """
 
 REFUSED = {
@@ -105,7 +103,6 @@ VALUES = {
     "(setattr(button, 'name', 'n'), button.objectName)[1]": "n",
     "button.isEnabled(), button.enabled": (True, True),
     "qt.QCheckBox().isChecked()": False,
-    "(setattr(Mine, 'extra', 1), Mine().extra)[1]": 1,
     "button.connect('clicked', print)": False,
     "button.connect('clicked()', print)": True,
     "button.connect('clicked(bool)', print)": True,

@@ -134,7 +134,7 @@ def test_scene_close_and_scene_file(host, widget, blob, tmp_path):
 
 
 def test_leaving_and_entering(host, widget):
-    host.window.moduleSelector().selectModule("Volumes")
+    host.window.selectModule("Volumes")
     assert not widget.parent.isEntered
     host.open("CAMOverlay")
     assert widget.parent.isEntered

@@ -59,7 +59,7 @@ def test_what_is_not_a_property_is_a_call(host):
     assert isinstance(parent.width, int) and parent.size.height() > 0
 
 
-def test_new_attributes_are_refused_except_on_python_subclasses(host):
+def test_new_attributes_are_refused_and_subclasses_too(host):
     import qt
 
     with pytest.raises(AttributeError, match="not allowed"):
@@ -67,12 +67,12 @@ def test_new_attributes_are_refused_except_on_python_subclasses(host):
     with pytest.raises(AttributeError):
         qt.QPushButton().nosuch  # noqa: B018
 
-    class Mine(qt.QPushButton):
-        def __init__(self, parent=None):
-            super().__init__("mine", parent)
-            self.extra = 1
+    with pytest.raises(AttributeError):
+        qt.QPushButton.extra = 1
+    with pytest.raises(NotImplementedError, match="no Python subclasses of QPushButton"):
 
-    assert (Mine().extra, Mine().text) == (1, "mine")
+        class Mine(qt.QPushButton):
+            """The module has none; what Slicer gives them would have to be tried there first."""
 
 
 def test_classes_do_not_inherit_from_each_other(host):
@@ -104,6 +104,14 @@ def test_keyword_arguments_are_refused(host, call):
 
     with pytest.raises(ValueError, match="keyword"):
         call(qt)
+
+
+def test_connecting_takes_no_keywords_either(host):
+    import qt
+
+    for method in (qt.QPushButton().connect, qt.QPushButton().disconnect):
+        with pytest.raises(TypeError):
+            method(signal="clicked()", slot=print)
 
 
 def test_a_missing_method_is_missing(host):
@@ -188,28 +196,6 @@ def test_disconnect(host):
     button.clicked.disconnect(receiver.slot)
     button.click()
     assert got == []
-
-
-def test_virtual_functions_of_python_subclasses(host):
-    import qt
-
-    calls = []
-
-    class Window(qt.QWidget):
-        def closeEvent(self, event):
-            calls.append(event.className())
-            qt.QWidget.closeEvent(self, event)
-
-        def eventFilter(self, watched, event):
-            calls.append("filter")
-            return False
-
-    window, other = Window(), qt.QLabel()
-    other.installEventFilter(window)
-    other.show()
-    window.show()
-    window.close()
-    assert "QCloseEvent" in calls and "filter" in calls
 
 
 def test_a_connection_keeps_the_object_of_a_bound_method(host):
@@ -373,20 +359,3 @@ def test_a_destroyed_object(host):
     assert not label
     with pytest.raises(ValueError, match="destroyed"):
         label.text  # noqa: B018
-
-
-def test_a_python_object_lives_as_long_as_its_widget(host):
-    import qt
-
-    class Mine(qt.QLabel):
-        pass
-
-    parent = qt.QWidget()
-
-    def add():
-        mine = Mine(parent)
-        mine.note = "remembered"
-
-    add()
-    gc.collect()
-    assert parent.children()[0].note == "remembered"

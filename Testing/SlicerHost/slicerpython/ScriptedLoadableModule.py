@@ -93,21 +93,6 @@ class ScriptedLoadableModuleWidget:
         self.reloadButton.connect("clicked()", self.onReload)
         row.addWidget(self.reloadButton)
 
-        self.reloadTestMenu = qt.QMenu()
-        self.testAction = qt.QAction("Test", self.reloadTestMenu)
-        self.testAction.setObjectName("TestAction")
-        self.testAction.triggered.connect(self.onTest)
-        self.reloadTestAction = qt.QAction("Reload and Test", self.reloadTestMenu)
-        self.reloadTestAction.setObjectName("ReloadTestAction")
-        self.reloadTestAction.triggered.connect(self.onReloadAndTest)
-        for action in (self.testAction, self.reloadTestAction):
-            self.reloadTestMenu.addAction(action)
-        self.reloadTestMenuButton = qt.QToolButton()
-        self.reloadTestMenuButton.name = "ScriptedLoadableModuleTemplate Testing"
-        self.reloadTestMenuButton.setMenu(self.reloadTestMenu)
-        self.reloadTestMenuButton.setDefaultAction(self.reloadTestAction)
-        row.addWidget(self.reloadTestMenuButton)
-
     def onReload(self):
         print(f"Reloading module: {self.moduleName}")
         slicer.util.reloadScriptedModule(self.moduleName)

@@ -7,6 +7,7 @@ Texts and node references are those that Slicer writes, so scenes can be exchang
 from __future__ import annotations
 
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -91,24 +92,13 @@ class _Parameter:
 # --- widgets ------------------------------------------------------------------------------------------
 
 
-class _CheckBox:
-    signal = "stateChanged"
-
-    def __init__(self, widget: Any, parameter: _Parameter) -> None:
-        self.widget = widget
-
-    def read(self) -> bool:
-        return self.widget.checked
-
-    def write(self, value: bool) -> None:
-        self.widget.checked = value
-
-
-class _Slider:
-    signal = "valueChanged"
-
-    def __init__(self, widget: Any, parameter: _Parameter) -> None:
-        self.widget = widget
+def _connector(widget: Any, parameter: _Parameter) -> tuple[str, Callable[[], Any], Callable[[Any], None]]:
+    """The signal, and how to read and write. Exactly these classes: a qMRMLColorTableComboBox, though derived from a
+    node combo box, is not connected."""
+    pair = type(widget), slicer.vtkMRMLNode if parameter.isNode else parameter.kind
+    if pair == (qt.QCheckBox, bool):
+        return "stateChanged", lambda: widget.checked, lambda value: setattr(widget, "checked", value)
+    if pair == (ctk.ctkSliderWidget, float):
         decimals, step, limits = map(parameter.find, (Decimals, SingleStep, WithinRange))
         if limits is None:
             raise RuntimeError("Cannot have a connection to ctkSliderWidget where the float types is unbounded.")
@@ -117,40 +107,12 @@ class _Slider:
         if step:
             widget.singleStep = step.value
         widget.minimum, widget.maximum = limits.minimum, limits.maximum
-
-    def read(self) -> float:
-        return float(self.widget.value)
-
-    def write(self, value: float) -> None:
-        self.widget.value = value
-
-
-class _NodeComboBox:
-    signal = "currentNodeChanged"
-
-    def __init__(self, widget: Any, parameter: _Parameter) -> None:
-        self.widget = widget
+        return "valueChanged", lambda: float(widget.value), lambda value: setattr(widget, "value", value)
+    if pair == (slicer.qMRMLNodeComboBox, slicer.vtkMRMLNode):
         widget.nodeTypes = (parameter.kind().GetClassName(),)
-
-    def read(self) -> Any:
-        return self.widget.currentNode()
-
-    def write(self, value: Any) -> None:
-        self.widget.setCurrentNode(value)
-
-
-def _connector(widget: Any, parameter: _Parameter) -> Any:
-    """Exactly these classes: a qMRMLColorTableComboBox, though derived from a node combo box, is not connected."""
-    kind = slicer.vtkMRMLNode if parameter.isNode else parameter.kind
-    choices = {
-        (qt.QCheckBox, bool): _CheckBox,
-        (ctk.ctkSliderWidget, float): _Slider,
-        (slicer.qMRMLNodeComboBox, slicer.vtkMRMLNode): _NodeComboBox,
-    }
-    if (type(widget), kind) not in choices:
-        words = f"from datatype '{parameter.kind}' to widget type '{type(widget)}'."
-        raise RuntimeError(f"Unable to create GUI connector {words}")
-    return choices[type(widget), kind](widget, parameter)
+        return "currentNodeChanged", widget.currentNode, widget.setCurrentNode
+    words = f"from datatype '{parameter.kind}' to widget type '{type(widget)}'."
+    raise RuntimeError(f"Unable to create GUI connector {words}")
 
 
 # --- the decorator ------------------------------------------------------------------------------------
@@ -180,8 +142,6 @@ class _Wrapper:
     def __init__(self, parameterNode):
         self.parameterNode = parameterNode
         self._guis: dict[int, list[tuple]] = {}
-        self._guiObservers: dict[int, int] = {}
-        self._nextTag = 0
         self._updatingGui = False
         for parameter in self.allParameters.values():
             parameter.ensure(parameterNode)
@@ -200,34 +160,32 @@ class _Wrapper:
     def connectGui(self, gui) -> int:
         """Tie the widgets that have the dynamic property SlicerParameterName to the parameters of that name."""
         named = [(name, w) for w in vars(gui).values() if (name := w.property("SlicerParameterName"))]
-        connectors = [(name, _connector(widget, self._parameter(name))) for name, widget in named]
-        tag, self._nextTag = self._nextTag, self._nextTag + 1
-        self._guis[tag] = []
-        for name, connector in connectors:
-            connector.write(self.getValue(name))
+        found = [(name, widget, *_connector(widget, self._parameter(name))) for name, widget in named]
+        connected = []
+        for name, widget, signal, read, write in found:
+            write(self.getValue(name))
 
-            def changed(*_, name=name, connector=connector) -> None:
+            def changed(*_, name=name, read=read) -> None:
                 if not self._updatingGui:
-                    self.setValue(name, connector.read())
+                    self.setValue(name, read())
 
-            getattr(connector.widget, connector.signal).connect(changed)
-            self._guis[tag].append((name, connector, changed))
-        self._guiObservers[tag] = self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._updateGui)
-        return tag
+            getattr(widget, signal).connect(changed)
+            connected.append((name, getattr(widget, signal), write, changed))
+        observer = self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._updateGui)
+        self._guis[observer] = connected
+        return observer
 
     def disconnectGui(self, guiTag) -> None:
-        for _name, connector, changed in self._guis.pop(guiTag, ()):
-            getattr(connector.widget, connector.signal).disconnect(changed)
-        if guiTag in self._guiObservers:
-            self.parameterNode.RemoveObserver(self._guiObservers.pop(guiTag))
+        for _name, signal, _write, changed in self._guis.pop(guiTag, ()):
+            signal.disconnect(changed)
+        self.parameterNode.RemoveObserver(guiTag)
 
     def _updateGui(self, *_) -> None:
         if self._updatingGui:
             return
         self._updatingGui = True
         try:
-            for connectors in list(self._guis.values()):
-                for name, connector, _changed in connectors:
-                    connector.write(self.getValue(name))
+            for name, _signal, write, _changed in [row for rows in self._guis.values() for row in rows]:
+                write(self.getValue(name))
         finally:
             self._updatingGui = False

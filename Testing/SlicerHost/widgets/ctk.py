@@ -102,11 +102,8 @@ class ctkCollapsibleButton(_Folding, QAbstractButton):
 
     contentsCollapsed = Signal(bool)
 
-    def __init__(self, *arguments: Any) -> None:
-        texts = [a for a in arguments if isinstance(a, str)]
-        super().__init__(*[a for a in arguments if not isinstance(a, str)])
-        if texts:
-            self.setText(texts[0])
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         self.setCheckable(True)
         self.setChecked(True)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
@@ -163,8 +160,8 @@ class ctkCollapsibleButton(_Folding, QAbstractButton):
 class ctkCollapsibleGroupBox(_Folding, QGroupBox):
     """A group box whose check mark is an arrow that folds it."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         self.setCheckable(True)
         self.toggled.connect(lambda checked: self._setCollapsed(not checked))
 
@@ -188,8 +185,8 @@ class ctkPathLineEdit(QWidget):
 
     currentPathChanged = Signal(str)
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*[a for a in arguments if isinstance(a, QWidget)])
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
         self._combo = QComboBox(self)
         self._combo.setEditable(True)
         self._combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

@@ -8,36 +8,16 @@ import vtk
 from PySide6.QtCore import Property, QSize, Signal
 from PySide6.QtGui import QColor, QIcon, QImage, QPixmap
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QInputDialog, QSizePolicy, QWidget
+from slicer.util import VTKObservationMixin
 
-from .ctk import stored
-
-
-class Observations:
-    """VTK observers that end together."""
-
-    def __init__(self) -> None:
-        self._tags: list[tuple[Any, int]] = []
-
-    def add(self, subject: Any, event: int | str, callback: Any) -> None:
-        self._tags.append((subject, subject.AddObserver(event, callback)))
-
-    def clear(self) -> None:
-        for subject, tag in self._tags:
-            subject.RemoveObserver(tag)
-        self._tags.clear()
+from .ctk import quietly, stored
 
 
 class qMRMLWidget(QWidget):
     """The root of a module's .ui file: hands the scene to the widgets connected to it."""
 
     mrmlSceneChanged = Signal(object)
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._scene: Any = None
-
-    def mrmlScene(self) -> Any:
-        return self._scene
+    _scene: Any = None
 
     def setMRMLScene(self, scene: Any) -> None:
         if scene is not self._scene:
@@ -58,8 +38,8 @@ class qMRMLNodeComboBox(QWidget):
         self._nodes: list[Any] = []
         self._current: Any = None
         self._actions: list[tuple[int, Any]] = []
-        self._sceneObservations = Observations()
-        self._nameObservations = Observations()
+        self._sceneObservations = VTKObservationMixin()
+        self._nameObservations = VTKObservationMixin()
         self._combo = QComboBox(self)
         self._combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -69,7 +49,9 @@ class qMRMLNodeComboBox(QWidget):
         layout.addWidget(self._combo)
         self.setFocusProxy(self._combo)
         self._combo.activated.connect(self._onActivated)
-        self.destroyed.connect(lambda *_, a=self._sceneObservations, b=self._nameObservations: (a.clear(), b.clear()))
+        self.destroyed.connect(
+            lambda *_, a=self._sceneObservations, b=self._nameObservations: (a.removeObservers(), b.removeObservers())
+        )
 
     # --- the scene ---
 
@@ -79,7 +61,7 @@ class qMRMLNodeComboBox(QWidget):
     def setMRMLScene(self, scene: Any) -> None:
         if scene is self._scene:
             return
-        self._sceneObservations.clear()
+        self._sceneObservations.removeObservers()
         self._scene = scene
         if scene is not None:
             for event, handler in (
@@ -88,7 +70,7 @@ class qMRMLNodeComboBox(QWidget):
                 (scene.NodeRemovedEvent, self._onSceneChanged),
                 (scene.EndBatchProcessEvent, self._onSceneChanged),
             ):
-                self._sceneObservations.add(scene, event, handler)
+                self._sceneObservations.addObserver(scene, event, handler)
         self._refresh()
         self.setEnabled(scene is not None)
 
@@ -125,9 +107,9 @@ class qMRMLNodeComboBox(QWidget):
             collection = self._scene.GetNodes()
             nodes = (collection.GetItemAsObject(index) for index in range(collection.GetNumberOfItems()))
             self._nodes = [node for node in nodes if self._accepts(node)]
-        self._nameObservations.clear()
+        self._nameObservations.removeObservers()
         for node in self._nodes:
-            self._nameObservations.add(node, vtk.vtkCommand.ModifiedEvent, self._onNodeModified)
+            self._nameObservations.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._onNodeModified)
         current = self._current
         if current not in self._nodes:
             gone = current is not None
@@ -181,9 +163,7 @@ class qMRMLNodeComboBox(QWidget):
         return QIcon()
 
     def _showCurrent(self) -> None:
-        blocked = self._combo.blockSignals(True)
-        self._combo.setCurrentIndex(self._rowOf(self._current))
-        self._combo.blockSignals(blocked)
+        quietly(self._combo, currentIndex=self._rowOf(self._current))
 
     def _rowOf(self, node: Any) -> int:
         if node not in self._nodes:

@@ -13,10 +13,11 @@ import vtk
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QFont, QImage, QPainter
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from slicer.util import VTKObservationMixin
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .ctk import ctkSliderWidget, quietly
-from .qmrml import Observations, qMRMLWidget
+from .qmrml import qMRMLWidget
 
 #: Slicer's colours for its three views.
 COLORS = {"Red": "#f34a33", "Yellow": "#edd54c", "Green": "#6eb04b"}
@@ -38,8 +39,8 @@ class qMRMLSliceView(QWidget):
         ratio = self.devicePixelRatioF()
         self._owner.sliceLogic().ResizeSliceNode(self.width() * ratio, self.height() * ratio)
 
-    def image(self) -> QImage | None:
-        """What the slice pipeline shows now; None without a volume."""
+    def pixels(self) -> np.ndarray | None:
+        """What the slice pipeline shows now, rows × columns × RGBX; None without a volume."""
         logic = self._owner.sliceLogic()
         logic.UpdatePipeline()
         connection = logic.GetImageDataConnection()
@@ -54,14 +55,16 @@ class qMRMLSliceView(QWidget):
         rows = vtk_to_numpy(scalars).reshape(height, width, -1)[::-1]  # VTK counts rows from below
         pixels = np.full((height, width, 4), 255, np.uint8)
         pixels[..., : min(rows.shape[2], 3)] = rows[..., :3]
-        return QImage(pixels.data, width, height, 4 * width, QImage.Format.Format_RGBX8888).copy()
+        return pixels
 
     def paintEvent(self, event: Any) -> None:
         painter = QPainter(self)
         painter.fillRect(self.rect(), Qt.GlobalColor.black)
-        picture = self.image()
-        if picture is None:
+        pixels = self.pixels()
+        if pixels is None:
             return
+        height, width, _ = pixels.shape
+        picture = QImage(pixels.data, width, height, 4 * width, QImage.Format.Format_RGBX8888)
         painter.drawImage(QRectF(self.rect()), picture)
         self._paintLetters(painter)
 
@@ -131,9 +134,9 @@ class qMRMLSliceWidget(qMRMLWidget):
         layout.setSpacing(0)
         layout.addWidget(self._controller)
         layout.addWidget(self._view, 1)
-        self._observations = Observations()
+        self._observations = VTKObservationMixin()
         for subject in (logic, logic.GetSliceNode()):
-            self._observations.add(subject, vtk.vtkCommand.ModifiedEvent, self._onModified)
+            self._observations.addObserver(subject, vtk.vtkCommand.ModifiedEvent, self._onModified)
         self.setMRMLScene(logic.GetMRMLScene())
         self._controller.follow()
 
@@ -142,7 +145,7 @@ class qMRMLSliceWidget(qMRMLWidget):
         self._view.update()
 
     def close(self) -> bool:
-        self._observations.clear()
+        self._observations.removeObservers()
         return super().close()
 
     def sliceSpacing(self) -> float:
@@ -165,9 +168,6 @@ class qMRMLSliceWidget(qMRMLWidget):
 
     def sliceController(self) -> qMRMLSliceControllerWidget:
         return self._controller
-
-    def fitSliceToBackground(self) -> None:
-        self._logic.FitSliceToBackground()
 
     def pauseRender(self) -> None:
         self._view.setUpdatesEnabled(False)

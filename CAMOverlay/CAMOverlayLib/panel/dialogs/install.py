@@ -26,9 +26,20 @@ from slicer.i18n import tr as _
 from ...contract.errors import WorkerError
 from ...worker.interpreter import find_python, own_python
 
-REQUIREMENTS = Path(__file__).resolve().parents[3] / "Resources" / "requirements.txt"
+RESOURCES = Path(__file__).resolve().parents[3] / "Resources"
+REQUIREMENTS = RESOURCES / "requirements.txt"
+ALONE = RESOURCES / "requirements-alone.txt"
+"""What is installed without what it names besides."""
 
-MEGABYTES = {"torch": 900, "monai": 20, "nibabel": 15, "pyyaml": 5, "einops": 1, "safetensors": 2}
+MEGABYTES = {
+    "torch": 900,
+    "monai": 20,
+    "nibabel": 15,
+    "pyyaml": 5,
+    "einops": 1,
+    "dynamic-network-architectures": 1,
+    "safetensors": 2,
+}
 """About how much space each takes with what it brings along; torch with CUDA, as Linux gets it, far more."""
 
 MEGABYTES_WITH_CUDA = 5000
@@ -46,7 +57,11 @@ INSTALLED_KEY = "CAMOverlay/Installed"
 
 def requirements() -> list[str]:
     """The one list of what the computation needs, as requirement texts."""
-    lines = (line.partition("#")[0].strip() for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines())
+    return [*_listed(REQUIREMENTS), *_listed(ALONE)]
+
+
+def _listed(file: Path) -> list[str]:
+    lines = (line.partition("#")[0].strip() for line in file.read_text(encoding="utf-8").splitlines())
     return [line for line in lines if line]
 
 
@@ -238,7 +253,11 @@ def pipInstall(wanted: list[str], constraints: str, log: Callable[[str], None]) 
     """
     if importlib.util.find_spec("slicer.packaging") is None:
         with slicer.util.WaitCursor():
-            slicer.util.pip_install(["-c", constraints, *wanted])
+            alone = [one for one in wanted if one in _listed(ALONE)]
+            if others := [one for one in wanted if one not in alone]:
+                slicer.util.pip_install(["-c", constraints, *others])
+            if alone:
+                slicer.util.pip_install(["-c", constraints, "--no-deps", *alone])
         return
     import slicer.packaging as packaging
 
@@ -259,8 +278,16 @@ def pipInstall(wanted: list[str], constraints: str, log: Callable[[str], None]) 
         window.labelText = str(line).strip()[:90] or window.labelText
 
     try:
+        alone = [one for one in wanted if one in _listed(ALONE)]
+        others = [one for one in wanted if one not in alone]
         packaging.pip_install(
-            wanted, constraints, blocking=False, show_progress=False, logCallback=onLine, completedCallback=ended.append
+            others or ["--no-deps", *alone],  # pip wants at least one
+            constraints,
+            no_deps_requirements=(alone or None) if others else None,
+            blocking=False,
+            show_progress=False,
+            logCallback=onLine,
+            completedCallback=ended.append,
         )
         while not ended:
             slicer.app.processEvents()

@@ -1,4 +1,5 @@
-"""A page to draw a picture on without a window or a graphics card: text by VTK's FreeType, the rest by numpy.
+"""A page to draw a picture on without a window or a graphics card: a Pillow image, with text by VTK's FreeType, whose
+fonts have the letters and the bold that Pillow's own lacks.
 
 Positions are pixels from the top left corner, x to the right and y down. Colours are (red, green, blue) in [0, 1].
 """
@@ -10,31 +11,30 @@ from pathlib import Path
 
 import numpy as np
 import vtk
+from PIL import Image
 from vtk.util import numpy_support
 
 from ...contract.errors import OutputError
-from ..core import temporaryFolder, vtkMessages
+from ..core import temporaryFolder
 
 Color = tuple[float, float, float]
 
 
 class Canvas:
-    """An RGB picture of ``pixels``, height × width × 3 float32 in [0, 1]."""
+    """An RGB picture of eight bits."""
 
     def __init__(self, width: int, height: int, color: Color) -> None:
-        self.pixels = np.empty((height, width, 3), np.float32)
-        self.pixels[...] = color
+        self.image = Image.new("RGB", (width, height), _bytes(color))
 
-    def paste(self, x: int, y: int, image: np.ndarray) -> None:
-        """Put an RGB image with its top left corner at (x, y)."""
-        self.pixels[y : y + image.shape[0], x : x + image.shape[1]] = image
+    def paste(self, x: int, y: int, pixels: np.ndarray) -> None:
+        """Put an RGB array in [0, 1], height × width × 3, with its top left corner at (x, y)."""
+        self.image.paste(Image.fromarray((pixels * 255 + 0.5).clip(0, 255).astype(np.uint8)), (x, y))
 
     def rectangle(self, x: float, y: float, width: float, height: float, color: Color, alpha: float = 1.0) -> None:
         """A filled rectangle; edges are rounded to whole pixels and never vanish."""
         left, top = round(x), round(y)
-        right, bottom = max(round(x + width), left + 1), max(round(y + height), top + 1)
-        part = self.pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-        part += (np.array(color, np.float32) - part) * alpha
+        size = max(round(x + width) - left, 1), max(round(y + height) - top, 1)
+        self.image.paste(_bytes(color), (left, top), Image.new("L", size, round(255 * alpha)))
 
     def text(
         self,
@@ -63,11 +63,8 @@ class Canvas:
         return width
 
     def _stamp(self, left: int, top: int, mask: np.ndarray, color: Color) -> None:
-        height, width = self.pixels.shape[:2]
-        clipped = mask[max(-top, 0) : max(height - top, 0), max(-left, 0) : max(width - left, 0)]
-        y, x = max(top, 0), max(left, 0)
-        part = self.pixels[y : y + clipped.shape[0], x : x + clipped.shape[1]]
-        part += (np.array(color, np.float32) - part) * clipped[..., None]
+        if mask.size:
+            self.image.paste(_bytes(color), (left, top), Image.fromarray((mask * 255 + 0.5).astype(np.uint8)))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a PNG file, complete or not at all.
@@ -78,20 +75,17 @@ class Canvas:
         path = Path(path)
         if path.suffix.lower() != ".png":
             raise OutputError(f"The picture cannot be saved as {path.name}; choose a name that ends in .png.")
-        height, width = self.pixels.shape[:2]
-        rows = np.ascontiguousarray((self.pixels[::-1] * 255 + 0.5).clip(0, 255).astype(np.uint8))
-        image = vtk.vtkImageData()
-        image.SetDimensions(width, height, 1)
-        image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(rows.reshape(-1, 3), deep=True))
-        with temporaryFolder(path.parent) as folder, vtkMessages():
-            writer = vtk.vtkPNGWriter()
-            writer.SetFileName(str(folder / "picture.png"))
-            writer.SetInputData(image)
-            writer.Write()
-            if writer.GetErrorCode() or not (folder / "picture.png").is_file():
-                raise OutputError(f"The picture {path} cannot be written; check the free space of the disk.")
-            os.replace(folder / "picture.png", path)
+        with temporaryFolder(path.parent) as folder:
+            try:
+                self.image.save(folder / "picture.png")
+                os.replace(folder / "picture.png", path)
+            except OSError:
+                raise OutputError(f"The picture {path} cannot be written; check the free space of the disk.") from None
         return path
+
+
+def _bytes(color: Color) -> tuple[int, ...]:
+    return tuple(round(255 * part) for part in color)
 
 
 def renderText(words: str, size: int, bold: bool = False) -> tuple[np.ndarray, int]:

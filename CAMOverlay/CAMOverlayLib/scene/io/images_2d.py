@@ -62,7 +62,7 @@ def _read(path: Path) -> np.ndarray:
     damaged = VolumeError(f"{path} is damaged or cut short; copy or download it again.")
     try:
         if path.suffix.lower() == ".png" and not _wholePng(path.read_bytes()):
-            raise damaged  # Pillow does not read to the end, where the sums are
+            raise damaged  # Pillow lets the last sum go, and VTK's reader below ends the process where it is missing
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=(KINDS[path.suffix.lower()],)) as image:

@@ -1,0 +1,92 @@
+"""Makes the colour tables of CAMOverlayLib/scene/overlay/colors, files that Slicer reads and writes itself.
+
+    PYTHONPATH=CAMOverlay python Testing/color_tables.py
+
+Each is a path through CIE LCh at D65: lightness rises in even steps, so that more always looks like more, also in
+a grey print and to colour-blind eyes. None starts at black, which over an image would darken what it should mark.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+SIZE = 256
+"""Entries of a colour table."""
+
+WINDOW = 41
+"""Entries over which the corners of a colour path are rounded."""
+
+COLOR_MAPS: dict[str, tuple[tuple[float, float, float], ...]] = {
+    "heat": ((35, 80, 345), (47, 90, 380), (61, 95, 408), (78, 90, 438), (95, 80, 466)),
+    "sea": ((30, 50, 290), (45, 46, 255), (60, 46, 195), (78, 68, 140), (95, 80, 108)),
+    "ice": ((30, 70, 300), (48, 60, 275), (65, 44, 248), (80, 30, 220), (97, 8, 200)),
+}
+"""Control points, evenly spaced from 0 to 1: lightness L*, chroma C*, and hue in degrees, which may pass 360."""
+
+
+def colors(key: str) -> np.ndarray:
+    """RGBA in [0, 1] of a colour map, 256×4. Only the entry of 0 is transparent."""
+    points = np.array(COLOR_MAPS[key], dtype=float)
+    where = np.linspace(0, len(points) - 1, SIZE)
+    lightness, chroma, hue = (_smooth(np.interp(where, range(len(points)), column)) for column in points.T)
+    # Colours that a screen cannot show give up chroma, never lightness. The least of the neighbourhood, smoothed,
+    # stays below the limit everywhere and has no corner; an edge in a colour map looks like an edge in the data.
+    limit = np.pad(np.minimum(chroma, _chromaLimit(lightness, hue)), WINDOW // 2, mode="edge")
+    least = np.lib.stride_tricks.sliding_window_view(limit, WINDOW).min(axis=1)
+    rgb = _linearRgb(lightness, _smooth(least), hue).clip(0, 1)
+    alpha = np.ones((SIZE, 1))
+    alpha[0] = 0
+    return np.hstack([np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055), alpha])
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    kernel = np.hanning(WINDOW + 2)[1:-1]
+    padded = np.pad(values, WINDOW // 2, mode="reflect", reflect_type="odd")
+    return np.convolve(padded, kernel / kernel.sum(), mode="valid")
+
+
+def _chromaLimit(lightness: np.ndarray, hue: np.ndarray) -> np.ndarray:
+    """The largest chroma that sRGB can show at each lightness and hue, by bisection."""
+    low, high = np.zeros(len(hue)), np.full(len(hue), 150.0)
+    for _ in range(20):
+        middle = (low + high) / 2
+        rgb = _linearRgb(lightness, middle, hue)
+        inside = ((rgb >= 0) & (rgb <= 1)).all(axis=1)
+        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+    return low
+
+
+def _linearRgb(lightness: np.ndarray, chroma: np.ndarray, hue: np.ndarray) -> np.ndarray:
+    """Linear sRGB, N×3, of CIE LCh at D65; outside [0, 1] where a screen cannot show the colour."""
+    hue = np.radians(hue)
+    fy = (lightness + 16) / 116
+    f = np.stack([fy + chroma * np.cos(hue) / 500, fy, fy - chroma * np.sin(hue) / 200], axis=1)
+    xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * [0.95047, 1.0, 1.08883]
+    matrix = np.array(
+        [[3.2404542, -1.5371385, -0.4985314], [-0.9692660, 1.8760108, 0.0415560], [0.0556434, -0.2040259, 1.0572252]]
+    )
+    return xyz @ matrix.T
+
+
+def writeTables() -> None:
+    import slicer
+
+    from CAMOverlayLib.scene.overlay.colormaps import TABLES
+
+    TABLES.mkdir(exist_ok=True)
+    os.chdir(TABLES)  # the path is written into the file
+    for key in COLOR_MAPS:
+        node, storage = slicer.vtkMRMLColorTableNode(), slicer.vtkMRMLColorTableStorageNode()
+        node.SetTypeToUser()
+        node.SetNumberOfColors(SIZE)
+        for entry, (red, green, blue, alpha) in enumerate(colors(key).tolist()):
+            node.SetColor(entry, f"{entry / (SIZE - 1):.3f}", red, green, blue, alpha)
+        storage.SetFileName(f"{key}.ctbl")
+        if not storage.WriteData(node):
+            raise OSError(f"{TABLES / storage.GetFileName()} cannot be written")
+
+
+if __name__ == "__main__":
+    writeTables()
