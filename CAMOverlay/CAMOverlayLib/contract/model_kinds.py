@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import bundle_files
+from . import auto3dseg_files, bundle_files
 from .errors import BundleError
 from .model import ModelSource, ModelSummary
 
@@ -32,7 +32,21 @@ class Kind:
     summarise: Callable[[Path, tuple[str, ...]], ModelSummary]
 
 
-KINDS = (Kind("MONAI bundle", "bundle:Bundle", lambda path: True, bundle_files.summarise),)
+KINDS = (
+    Kind(
+        auto3dseg_files.KIND,
+        "auto3dseg:Auto3DSegModel",
+        auto3dseg_files.recognises,
+        auto3dseg_files.summarise,
+    ),
+    Kind(
+        auto3dseg_files.FOLD_KIND,
+        "auto3dseg:Auto3DSegFold",
+        auto3dseg_files.recognises_fold,
+        auto3dseg_files.summarise_fold,
+    ),
+    Kind("MONAI bundle", "bundle:Bundle", lambda path: True, bundle_files.summarise),
+)
 """In the order in which they are asked. The last one is what everything else is tried as, and says best what is
 missing."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 
 from ...contract.errors import WeightsError
@@ -29,7 +30,8 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
             f"The weights '{path}' do not exist. Download the bundle with its weights, or put them there."
         )
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numbers()):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises many kinds
         raise WeightsError(
             f"The weights '{path}' cannot be read safely: {what_went_wrong(error).rstrip('.')}. Save the network's "
@@ -46,6 +48,24 @@ def load_weights(network: torch.nn.Module, path: Path) -> None:
     except Exception as error:  # complex, meta, sparse or nested tensors
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise WeightsError(f"The weights '{path}' cannot be loaded: {reason}. Save ordinary tensors.") from error
+
+
+def _numbers() -> list[Any]:
+    """NumPy's numbers (``best_metric``), by the names of both its versions; besides them only tensors are unpickled."""
+    scalar = numpy.float64(0).__reduce__()[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    kinds = {type(numpy.dtype(letter)) for letter in "?bhilqBHILQefd"}
+    return [*((scalar, name) for name in names), numpy.dtype, *kinds]
+
+
+def require_finite_weights(network: torch.nn.Module, path: Path) -> None:
+    """Raise WeightsError where a weight is not a number, or infinite."""
+    for name, values in network.state_dict().items():
+        if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+            raise WeightsError(
+                f"The weights '{path}' hold NaN or infinite numbers ({name}): the training went wrong. Give another "
+                "checkpoint."
+            )
 
 
 def _state_dicts(node: Any, depth: int = 0) -> Iterator[Weights]:
