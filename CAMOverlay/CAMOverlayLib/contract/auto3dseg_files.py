@@ -165,17 +165,30 @@ def summarise(path: Path, configs: Sequence[str] = ()) -> ModelSummary:
     Raises:
         BundleError, WeightsError: it cannot be read, or it is not one of Auto3DSeg.
     """
+    refuse_configs(path, configs)
+    checkpoint = find_checkpoint(path)
+    return summary_of(checkpoint, read_settings(checkpoint))
+
+
+def summary_of(checkpoint: Checkpoint, settings: Settings) -> ModelSummary:
+    """The same of settings that were read: what is judged here is then what is built.
+
+    Raises:
+        BundleError: its ``labels.csv`` is not a table of labels.
+    """
+    components, expressions = plain_parts.needs_trust({"network": settings.network})
+    code = Code(tuple(map(shown, components)), tuple(map(shown, expressions)), ())
+    return ModelSummary(KIND, _info(checkpoint, settings), code, needs_trust=bool(components or expressions))
+
+
+def refuse_configs(path: Path, configs: Sequence[str]) -> None:
+    """Raise BundleError where configurations are named, which only a bundle has."""
     if configs:
         raise BundleError(
             f"'{path}' has its configuration in its checkpoint; '{shown(configs[0], 100)}' belongs to a MONAI bundle. "
             "Leave it out.",
             setting="configs",
         )
-    checkpoint = find_checkpoint(path)
-    settings = read_settings(checkpoint)
-    components, expressions = plain_parts.needs_trust({"network": settings.network})
-    code = Code(tuple(map(shown, components)), tuple(map(shown, expressions)), ())
-    return ModelSummary(KIND, _info(checkpoint, settings), code, needs_trust=bool(components or expressions))
 
 
 def _info(checkpoint: Checkpoint, settings: Settings) -> ModelInfo:

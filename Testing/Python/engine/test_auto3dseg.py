@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import nibabel
 import numpy as np
@@ -18,8 +20,8 @@ import yaml
 from geometries import GEOMETRIES, blob
 from monai import transforms as mt
 from monai.inferers import SlidingWindowInfererAdapt
-from monai.networks.nets import SegResNetDS, SwinUNETR
-from support import request
+from monai.networks.nets import DiNTS, SegResNetDS, SwinUNETR, TopologyInstance, TopologySearch
+from support import REPOSITORY, request
 
 from CAMOverlayLib.contract.errors import BundleError, UntrustedBundleError, WeightsError
 from CAMOverlayLib.contract.model import ModelSource
@@ -217,6 +219,39 @@ def test_it_says_what_it_is_without_trust(make, layout):
     assert (info.channels, info.channel_names, info.spatial_shape) == (1, ("image",), (16, 16, 16))
     found = inspect_model(open_model(ModelSource(str(path))))
     assert found.summary == summary and found.layers and found.default and "Spacingd" in found.transforms
+
+
+def test_its_summary_needs_no_torch(make):
+    """As in Slicer's process, which has none."""
+    program = (
+        "import sys\n"
+        "from CAMOverlayLib.contract.model import ModelSource\n"
+        "from CAMOverlayLib.contract.model_kinds import summarise\n"
+        "print(summarise(ModelSource(sys.argv[1])).info.classes, {'torch', 'monai', 'numpy'} & set(sys.modules))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "CAMOverlay")}
+    asked = [sys.executable, "-c", program, str(make("file"))]
+    done = subprocess.run(asked, check=True, capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "('background', 'left_lung', 'mass') set()"
+
+
+def test_a_worker_inspects_it(make, tmp_path):
+    from CAMOverlayLib.contract.inspection import Inspection
+    from CAMOverlayLib.worker.operations import Operations
+
+    source = ModelSource(str(make("file")))
+    operations = Operations.__new__(Operations)  # without what a process of its own does once
+    answer = Operations.inspect(operations, {"model": source.to_dict()}, lambda progress: None)
+    found = Inspection.from_dict(json.loads(json.dumps(answer)))
+    assert found.layers and found.summary.info.classes[2] == "mass"
+
+
+def test_by_hash_exactly_the_content_that_was_trusted(make):
+    path = make("file")
+    known = open_model(ModelSource(str(path))).content_hash
+    assert open_model(ModelSource(str(path), trusted_hash=known)).model(CPU).network is not None
+    make("file", sigmoid=True)
+    assert "has changed" in refused(path, UntrustedBundleError, trusted_hash=known)
 
 
 def test_classes_where_outputs_are_independent_and_where_there_are_no_names(make):
@@ -584,3 +619,42 @@ def test_a_fold_with_configurations_is_explained_once_it_is_trusted(swinunetr, e
     assert np.load(result.heatmap.path).shape == SHAPE and result.placement.verdict != "mismatch"
     (swinunetr / "model_fold0" / "best_metric_model.pt").unlink()
     assert "model_fold" in refused(swinunetr, WeightsError, trust=True)
+
+
+def test_a_fold_of_dints_with_its_architecture_in_a_file_of_its_own(swinunetr, export, tmp_path):
+    """As Auto3DSeg's template ``dints`` writes it: for a card, also where there is none."""
+    fold = swinunetr.rename(tmp_path / "dints_0")
+    search = {"channel_mul": 0.2, "num_blocks": 3, "num_depths": 3, "use_downsample": True}
+    torch.manual_seed(0)
+    node_a, code_a, code_c, _ = TopologySearch(**search, device="cpu", spatial_dims=3).decode()
+    (fold / "scripts").mkdir()
+    torch.save({"node_a": node_a, "code_a": code_a, "code_c": code_c}, fold / "scripts" / "arch_code.pth")
+    space = TopologyInstance(**search, arch_code=[code_a, code_c], device="cpu")
+    network = DiNTS(dints_space=space, in_channels=1, num_classes=2, use_downsample=True, node_a=node_a)
+    torch.save(network.state_dict(), fold / "model_fold0" / "best_metric_model.pt")
+    arch = "$@training_network#arch_ckpt"
+    definition = {
+        "arch_ckpt_path": "$@bundle_root + '/scripts/arch_code.pth'",
+        "arch_ckpt": "$torch.load(@training_network#arch_ckpt_path, map_location=torch.device('cuda'))",
+        "dints_space": {
+            "_target_": "TopologyInstance",
+            **search,
+            "arch_code": [f"{arch}['code_a']", f"{arch}['code_c']"],
+            "device": "$torch.device('cuda')",
+        },
+        "network": {
+            "_target_": "DiNTS",
+            "dints_space": "$@training_network#dints_space",
+            "in_channels": "@training#input_channels",
+            "num_classes": "@training#output_classes",
+            "use_downsample": True,
+            "node_a": f"{arch}['node_a']",
+        },
+    }
+    (fold / "configs" / "network.yaml").write_text(yaml.safe_dump({"training_network": definition}))
+    summary = summarise(ModelSource(str(fold)))
+    assert summary.needs_trust and any("torch.load" in line for line in summary.code.expressions)
+    affine = GEOMETRIES["LPS"]
+    (tmp_path / "out").mkdir()
+    asked = request((export(volume_of(affine), affine),), fold, tmp_path / "out", trust=True, target="liver")
+    assert np.load(explain(asked).heatmap.path).shape == SHAPE

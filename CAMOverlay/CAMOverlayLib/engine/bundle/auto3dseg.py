@@ -46,7 +46,8 @@ class Auto3DSegModel(OpenedModel):
 
     @cached_property
     def summary(self) -> ModelSummary:
-        return auto3dseg_files.summarise(self.path, self.source.configs)
+        auto3dseg_files.refuse_configs(self.path, self.source.configs)
+        return auto3dseg_files.summary_of(self.checkpoint, self.settings)
 
     @cached_property
     def checkpoint(self) -> auto3dseg_files.Checkpoint:
