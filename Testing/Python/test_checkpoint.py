@@ -10,6 +10,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from support import examples
 
 from CAMOverlayLib.contract.checkpoint import TensorStub, read_checkpoint
 from CAMOverlayLib.contract.errors import WeightsError
@@ -149,3 +150,20 @@ def test_a_pickle_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("model/data.pkl", bytes(40 << 20))
     assert "more than 32 MB" in refused(path)
+
+
+def test_a_pickle_damaged_anywhere_is_read_or_one_sentence(tmp_path):
+    torch.save(
+        {"config": {"a": [1, (2.0, "b")], "n": np.float64(3)}, "w": torch.nn.Linear(2, 2).state_dict()}, tmp_path / "m"
+    )
+    with zipfile.ZipFile(tmp_path / "m") as file:
+        whole = file.read("m/data.pkl")
+    rng = np.random.default_rng(0)
+    for number in range(examples(400)):
+        data = bytearray(whole)
+        for _ in range(1 + number % 4):
+            data[rng.integers(2, len(data))] = rng.integers(256)
+        try:
+            assert isinstance(read_checkpoint(archive(tmp_path / "damaged.pt", bytes(data))), dict)
+        except WeightsError as error:
+            assert "\n" not in str(error)
