@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import bundle_files, nnunet_folder, nnunet_plans
+from . import auto3dseg_files, bundle_files, nnunet_folder, nnunet_plans
 from .errors import BundleError
 from .model import ModelSource, ModelSummary
 
@@ -34,6 +34,18 @@ class Kind:
 
 KINDS = (
     Kind(nnunet_plans.KIND, ".nnunet.model:NnunetModel", nnunet_folder.is_nnunet, nnunet_plans.summarise),
+    Kind(
+        auto3dseg_files.KIND,
+        "auto3dseg:Auto3DSegModel",
+        auto3dseg_files.recognises,
+        auto3dseg_files.summarise,
+    ),
+    Kind(
+        auto3dseg_files.FOLD_KIND,
+        "auto3dseg:Auto3DSegFold",
+        auto3dseg_files.recognises_fold,
+        auto3dseg_files.summarise_fold,
+    ),
     Kind("MONAI bundle", "bundle:Bundle", lambda path: True, bundle_files.summarise),
 )
 """In the order in which they are asked. The last one is what everything else is tried as, and says best what is

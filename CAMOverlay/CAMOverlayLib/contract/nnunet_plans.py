@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .bounded import read_values
+from .checkpoint import read_checkpoint
 from .errors import BundleError
 from .model import Code, ModelInfo, ModelSummary
 from .nnunet_folder import TrainedFolder, find_trained
@@ -108,7 +109,13 @@ def summarise(path: Path, chosen: tuple[str, ...] = ()) -> ModelSummary:
         WeightsError: it has no weights.
     """
     trained = find_trained(path, chosen)
-    return summary_of(trained, read_plans(trained.folder, trained.configuration))
+    return summary_of(trained, read_plans(trained.folder, trained.configuration or _said_in(trained.checkpoints[0])))
+
+
+def _said_in(checkpoint: Path) -> str:
+    """The configuration that a checkpoint was trained with, where its folder's name does not say it."""
+    started = read_checkpoint(checkpoint).get("init_args")
+    return str(started.get("configuration") or "") if isinstance(started, dict) else ""
 
 
 def summary_of(trained: TrainedFolder, plans: Plans) -> ModelSummary:

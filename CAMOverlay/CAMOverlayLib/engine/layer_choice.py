@@ -67,7 +67,7 @@ def inspect_model(model: OpenedModel, report: Report = lambda progress: None) ->
     """
     if not model.may_run:
         return Inspection(model.summary, model.content_hash)
-    with at_home(model.path):
+    with at_home(model.home):
         return _inspected(model, report)
 
 

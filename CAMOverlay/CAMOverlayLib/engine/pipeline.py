@@ -60,14 +60,14 @@ def explain(request: Request, report: Report = lambda progress: None, cache: Cac
     with clock.stage("bundle"):
         model = evaluated(device=device)
     try:
-        with at_home(model.folder):  # what its transforms and its network import when they are called
+        with at_home(model.modules):  # what its transforms and its network import when they are called
             return explain_model(model, volumes, request, clock, cache, notes)
     except DeviceError as error:
         if device.type == "cpu":
             raise
         note = f"{error} The CPU computed it instead."
     model = evaluated(device=torch.device("cpu"))
-    with at_home(model.folder):
+    with at_home(model.modules):
         return explain_model(model, volumes, request, clock, cache, (*notes, note))
 
 

@@ -34,7 +34,7 @@ from .needs import answers_with_image, needs_more, refusal, what_went_wrong
 from .opened import OpenedModel
 from .weights import load_weights
 
-NETWORK_KEYS = ("network_def", "network", "net", "model", "evaluator#network")
+NETWORK_KEYS = ("network_def", "network", "net", "model", "evaluator#network", "training_network#network")
 CHAIN_KEYS = (
     "preprocessing",
     "transforms_infer",

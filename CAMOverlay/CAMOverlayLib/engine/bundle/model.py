@@ -21,6 +21,8 @@ class Model:
         identity: two models of one identity are the same; what is kept between explanations hangs on it.
         device: where the network is.
         folder: where it came from, for the report.
+        home: the folder whose modules its transforms and its network may import, if that is not ``folder``; empty where
+            nothing there may be imported.
         info: its name, channels and classes.
         network: in eval mode, on its device.
         chain: from image files to the network's input.
@@ -44,10 +46,16 @@ class Model:
     regression: bool = False
     others: tuple[nn.Module, ...] = ()
     notes: tuple[str, ...] = ()
+    home: str | None = None
 
     @property
     def key(self) -> Hashable:
         return (self.identity, self.device)
+
+    @property
+    def modules(self) -> str:
+        """The folder whose modules it may import; empty where there is none."""
+        return self.folder if self.home is None else self.home
 
     @property
     def runner(self) -> str:

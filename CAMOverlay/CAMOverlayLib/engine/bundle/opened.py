@@ -73,6 +73,12 @@ class OpenedModel(ABC):
         return content_hash(self.path)
 
     @property
+    def home(self) -> str:
+        """The folder whose own modules it may import; empty for a model that has none, so that nothing that lies beside
+        it is taken for one."""
+        return str(self.path)
+
+    @property
     def identity(self) -> Hashable:
         """What two models share only if they are the same in every file and read in the same way."""
         return (str(self.path), self.source.configs, self._signature_read)

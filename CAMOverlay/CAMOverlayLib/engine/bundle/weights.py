@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 
 from ...contract.bundle_content import SAFETENSORS
@@ -71,7 +72,8 @@ def _read(path: Path) -> Any:
     advice = "Save the network's state_dict() alone."
     try:
         if path.suffix != SAFETENSORS:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(numpy_numbers()):
+                return torch.load(path, map_location="cpu", weights_only=True)
         advice = "Download it again, or save the weights as model.pt."
         from safetensors.torch import load_file
 
@@ -80,6 +82,24 @@ def _read(path: Path) -> Any:
         reason = what_went_wrong(error).rstrip(".")
         advice = "" if isinstance(error, ModuleNotFoundError) else f" {advice}"  # the reason has its own
         raise WeightsError(f"The weights '{path}' cannot be read safely: {reason}.{advice}") from error
+
+
+def numpy_numbers() -> list[Any]:
+    """NumPy's numbers (``best_metric``), by the names of both its versions; besides them only tensors are unpickled."""
+    scalar = numpy.float64(0).__reduce__()[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    kinds = {type(numpy.dtype(letter)) for letter in "?bhilqBHILQefd"}
+    return [*((scalar, name) for name in names), numpy.dtype, *kinds]
+
+
+def require_finite_weights(network: torch.nn.Module, path: Path) -> None:
+    """Raise WeightsError where a weight is not a number, or infinite."""
+    for name, values in network.state_dict().items():
+        if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+            raise WeightsError(
+                f"The weights '{path}' hold NaN or infinite numbers ({name}): the training went wrong. Give another "
+                "checkpoint."
+            )
 
 
 def _state_dicts(node: Any, depth: int = 0) -> Iterator[Weights]:

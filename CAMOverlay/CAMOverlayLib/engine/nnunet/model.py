@@ -50,6 +50,10 @@ class NnunetModel(OpenedModel):
     def summary(self) -> ModelSummary:
         return summary_of(self.trained, self.plans)
 
+    @property
+    def home(self) -> str:
+        return ""  # nothing of it is imported
+
     def require_explainable(self) -> None:
         self.require_trust()
 
@@ -67,6 +71,7 @@ class NnunetModel(OpenedModel):
             multilabel=self.plans.regions,
             others=tuple(networks[1:]),
             notes=self._notes(),
+            home=self.home,
         )
 
     def preprocessing(self) -> Compose:

@@ -11,13 +11,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from ...contract.errors import BundleError, WeightsError, reason
 from ...contract.nnunet_plans import NetworkPlan
-from ..bundle.weights import put_weights
+from ..bundle.weights import numpy_numbers, put_weights
 
 PACKAGE = "dynamic_network_architectures"
 REMEDY = f"Install it without what it names besides: pip install --no-deps {PACKAGE}"
@@ -33,7 +32,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         WeightsError: it is damaged, of another kind, or holds what could run code.
     """
     try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
+        with torch.serialization.safe_globals(numpy_numbers()):
             found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a damaged file raises many kinds
         raise WeightsError(
@@ -47,13 +46,6 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
             "folder as nnU-Net's trainer writes it."
         )
     return found
-
-
-def _numpy_scalars() -> list[Any]:
-    """What a NumPy number is pickled with, by its names before and since NumPy 2."""
-    scalar = np.float64(0).__reduce__()[0]  # type: ignore[index]
-    kinds = {type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)}
-    return [(scalar, "numpy.core.multiarray.scalar"), scalar, np.dtype, *kinds]
 
 
 def build_network(plan: NetworkPlan, channels: int, outputs: int, path: Path) -> nn.Module:
