@@ -147,11 +147,14 @@ def trustOf(modelPath: str | Path | None, said: bool | None, saidHash: str | Non
     if said is not None:
         return {"trust": said}
     from CAMOverlayLib.panel import shipped
+    from CAMOverlayLib.panel.bundle_state import BundleState
     from CAMOverlayLib.panel.dialogs import trust
 
     folder = Path(os.path.expanduser(modelPath or "")).resolve()
     if not modelPath or not folder.exists():
         return {"trust": False}
+    if not BundleState.read(str(folder)).needsTrust:
+        return {"trust": False}  # nothing in it can run
     contentHash = trust.hashOf(folder)
     trusted = shipped.isShippedBundle(folder, contentHash) or trust.isTrusted(contentHash)
     return {"trustedHash": contentHash} if trusted else {"trust": False}

@@ -64,7 +64,7 @@ class OverlayLogic:
 
         Args:
             inputVolume: the volume; the overlay lies on its voxel grid, under its parent transform.
-            modelPath: root folder of a MONAI bundle.
+            modelPath: root folder of a MONAI bundle, or another kind of model (docs/models.md).
             report: called with progress; raising from it ends the run.
             withResult: return the result beside the node: prediction, alignment, field of view and the rest.
             options: those of :meth:`start`.
@@ -110,7 +110,7 @@ class OverlayLogic:
 
         Args:
             inputVolume: the volume; the overlay lies on its voxel grid, under its parent transform.
-            modelPath: root folder of a MONAI bundle.
+            modelPath: root folder of a MONAI bundle, or another kind of model (docs/models.md).
             channels: further volumes on the same grid, where the network takes more than one channel.
             overlayVolume: volume node to overwrite; None makes a new one.
             opacity: of the overlay in the slice views; None leaves the views as they are.
@@ -233,7 +233,7 @@ def _request(exported: ExportedVolumes, modelPath: str | Path | None, folder: st
     path, trust, trustedHash, configs, target, *place = (settings.pop(name, None) for name in taken)
     path = path if modelPath is None else modelPath
     if path is None:
-        raise BundleError("No model was given. Name the root folder of a MONAI bundle.")
+        raise BundleError("No model was given. Name its folder or file.")
     source = ModelSource(str(path), bool(trust), trustedHash, tuple(configs or ()))
     where = targetAt(target, exported.nodes[0], folder, **dict(zip(taken[5:], place, strict=True)))
     options = current_names(settings)

@@ -342,7 +342,7 @@ def wrong_models(make_bundle, tmp_path, chain):
     (tmp_path / "evil.json").write_text('[{"_target_": "Lambdad", "keys": "image", "func": "$print"}]')
     other = [*NETWORK[:3], json.dumps(ARGUMENTS | {"growth_rate": 6}), "--weights", weights]
     return {
-        "neither": ([], "one of the arguments --bundle --network is required"),
+        "neither": ([], "one of the arguments --model/--bundle --network is required"),
         "both": (["--bundle", good, *NETWORK], "not allowed with"),
         "weights of a bundle": (["--bundle", good, "--weights", weights], "--weights belongs to --network"),
         "no weights": (NETWORK, "DenseNet needs its weights"),

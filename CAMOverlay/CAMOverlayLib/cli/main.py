@@ -235,6 +235,10 @@ def _print_model(model: GivenModel) -> None:
     opened = open_model(model.source)
     info = opened.info
     print(f"{info.name} {info.version}".strip() + (f" — {info.task}" if info.task else ""))
+    print(
+        f"kind      {opened.summary.kind}"
+        + ("" if opened.summary.needs_trust else ", which can run no code of its own")
+    )
     size = " × ".join(map(str, info.spatial_shape)) or "any size"
     print(f"input     {info.channels or '?'} channel(s) {', '.join(info.channel_names)}, {size}")
     print(f"classes   {', '.join(f'{i} {name}' for i, name in enumerate(info.classes)) or 'not named'}")

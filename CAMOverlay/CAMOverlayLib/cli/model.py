@@ -35,9 +35,14 @@ ONLY_WITH_NETWORK = (
     "regression",
 )
 
+MODEL_HELP = (
+    "what to explain: the root folder of a MONAI bundle, an nnU-Net v2 folder or its .zip, or a MONAI Auto3DSeg "
+    "model.pt; --bundle is the same"
+)
+
 TRUST_HELP = (
-    "the model may run its code: you know where it comes from. Needed for every bundle; with --network for everything "
-    "but MONAI's own networks and transforms with plain values: for Python files, classes of other packages, compiled "
+    "the model may run its code: you know where it comes from. Needed for every MONAI bundle; with --network for "
+    "everything but MONAI's own networks and transforms with plain values: for Python files, classes of other packages, compiled "
     "networks, $ expressions, and arguments that name something to import, open or write"
 )
 
@@ -46,7 +51,7 @@ def add_model_options(parser: argparse.ArgumentParser, bundle: bool = True) -> N
     """The options that say which model; with ``bundle``, a bundle's folder does too."""
     which = parser.add_mutually_exclusive_group(required=True) if bundle else parser
     if bundle:
-        which.add_argument("--model", "--bundle", dest="model", metavar="DIR", help="root folder of a MONAI bundle")
+        which.add_argument("--model", "--bundle", dest="model", metavar="PATH", help=MODEL_HELP)
     which.add_argument(
         "--network",
         metavar="TARGET",
@@ -60,9 +65,10 @@ def add_model_options(parser: argparse.ArgumentParser, bundle: bool = True) -> N
         parser.add_argument(
             "--config",
             action="append",
-            metavar="FILE",
-            help="of a bundle whose configuration is not configs/inference.*: the file, relative to the bundle; may be "
-            "given several times, later ones win",
+            metavar="NAME",
+            help="of a bundle whose configuration is not configs/inference.*: the file, relative to the bundle; of an "
+            "nnU-Net folder: a configuration (2d), a fold (fold_1), all_folds, or mirroring; may be given several "
+            "times",
         )
 
     _add_network_options(parser.add_argument_group("a network without a bundle"))
@@ -126,9 +132,7 @@ def given_model(options: argparse.Namespace, only_look: bool = False) -> Iterato
         yield GivenModel(ModelSource(options.model, options.trust, configs=tuple(options.config or ())))
         return
     if options.config:
-        raise BundleError(
-            "--config belongs to --bundle; a network without a bundle has no configuration. Leave it out."
-        )
+        raise BundleError("--config belongs to --model; a network without a bundle has no configuration. Leave it out.")
     model = described(options)
     warnings = assumptions(options)
     with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as scratch:

@@ -41,7 +41,10 @@ def config_files(folder: Path, chosen: Sequence[str] = ()) -> tuple[Path, ...]:
         BundleError: the folder is not a bundle, or a chosen file is not there.
     """
     if not os.path.isdir(folder):  # which unlike Path.is_dir raises nothing for what is too long, or no path at all
-        raise BundleError(f"'{shown(str(folder))}' is not a folder. Give the root of a MONAI bundle.")
+        raise BundleError(
+            f"'{shown(str(folder))}' is not a folder. Give the root of a MONAI bundle, a folder or an archive of "
+            "nnU-Net, or a model.pt of Auto3DSeg."
+        )
     if chosen:
         files = tuple(folder / name for name in chosen)
         if outside := [name for name in chosen if not _inside(folder, name)]:
@@ -56,15 +59,22 @@ def config_files(folder: Path, chosen: Sequence[str] = ()) -> tuple[Path, ...]:
     # Bundles with several ways to infer number or name them; the plainest name is the usual one.
     ranked += sorted((p for p in there if p.stem.startswith(MAIN)), key=lambda p: (len(p.stem), p.name))
     if not ranked:
-        found = ", ".join(p.name for p in there) or "nothing"
+        found = ", ".join(p.name for p in there) or _names_in(folder)
         raise BundleError(
-            f"'{folder}' is not a MONAI bundle: it has no configs/inference.json or .yaml (found: {found}). Give the "
-            "folder that contains 'configs' and 'models', or name the configuration, such as configs/NAME.json.",
+            f"'{folder}' is not a MONAI bundle: it has no configs/inference.json or .yaml (found: {found}); nor is it "
+            "a model of nnU-Net (plans.json and dataset.json) or of Auto3DSeg (model.pt with its configuration). Give "
+            "the folder that contains 'configs' and 'models', or name the configuration, such as configs/NAME.json.",
             setting="configs",
         )
     main = ranked[0]
     others = [p for p in there if not p.stem.startswith((*OTHER_JOBS, *MAIN))]
     return (*_needed(main, {p: read_text(p) for p in (main, *others)}), main)
+
+
+def _names_in(folder: Path, most: int = 6) -> str:
+    """The first few names in a folder, for the one who chose the wrong one."""
+    names = sorted(shown(os.fsdecode(name), 60) for name in os.listdir(folder))
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "") or "nothing"
 
 
 def _needed(main: Path, texts: dict[Path, str]) -> list[Path]:

@@ -61,7 +61,9 @@ def model_path(path: str | os.PathLike[str]) -> Path:
     try:
         return Path(path).expanduser().resolve()
     except (OSError, ValueError, RuntimeError) as error:  # too long, NUL, or the home of nobody
-        raise BundleError(f"'{str(path)[:200]}' is not a folder: {error}. Give the root of a MONAI bundle.") from error
+        raise BundleError(
+            f"'{str(path)[:200]}' is not a folder: {error}. Give the root of a MONAI bundle, or another model."
+        ) from error
 
 
 def kind_of(path: Path) -> Kind:

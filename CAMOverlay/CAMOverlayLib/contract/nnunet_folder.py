@@ -52,9 +52,18 @@ class TrainedFolder:
         return tuple(_checkpoint(self.folder / fold) or self.folder / fold / CHECKPOINTS[0] for fold in self.folds)
 
 
+def _whole(path: Path) -> tuple[Path, str]:
+    """The model's folder where a file or a fold in it was named, and that fold."""
+    if path.name in ("plans.json", "dataset.json") and _is_trained(path.parent):
+        return path.parent, ""
+    fold = path.parent if path.name in CHECKPOINTS else path
+    return (fold.parent, fold.name) if fold.name.startswith("fold_") and _is_trained(fold.parent) else (path, "")
+
+
 def is_nnunet(path: Path) -> bool:
-    """Whether a folder or an archive is one of nnU-Net's, told from names alone."""
+    """Whether a folder, an archive, or a file of a model is one of nnU-Net's, told from names alone."""
     try:
+        path, _fold = _whole(path)
         if path.is_dir():
             return _is_trained(path) or any(_is_trained(child) for child in path.iterdir() if child.is_dir())
         return path.suffix.lower() == ".zip" and any(_wanted(name) == "plans.json" for name in _names(path))
@@ -73,8 +82,9 @@ def find_trained(path: Path, chosen: Sequence[str] = ()) -> TrainedFolder:
         BundleError: there is none, several could be meant, or what was chosen is not there.
         WeightsError: it has no fold with weights.
     """
+    path, fold = _whole(path)
     root = unpacked(path) if path.is_file() else path
-    words = [word.strip() for word in chosen]
+    words = [word.strip() for word in (*chosen, fold) if word.strip()]
     trained = [root] if _is_trained(root) else sorted(child for child in root.iterdir() if _is_trained(child))
     if not trained:
         found = ", ".join(sorted(child.name for child in root.iterdir())[:8]) or "nothing"

@@ -42,6 +42,11 @@ class BundleState:
             return cls(folder, problem=_("The bundle's metadata cannot be understood: {error}").format(error=error))
 
     @property
+    def needsTrust(self) -> bool:
+        """Whether it can run code of its own, as far as that is known."""
+        return self.summary is None or self.summary.needs_trust
+
+    @property
     def info(self) -> ModelInfo | None:
         return self.summary.info if self.summary else None
 
@@ -60,7 +65,10 @@ class BundleState:
         info = self.info
         if info is None:
             return self.problem
+        assert self.summary is not None  # info comes from it
         lines = [f"{info.name} {info.version}".strip()]
+        if not self.summary.needs_trust:
+            lines.append(_("{kind}; nothing in it can run code").format(kind=self.summary.kind))
         if info.task:
             lines.append(info.task)
         parts = []

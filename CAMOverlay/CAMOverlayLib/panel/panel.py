@@ -26,7 +26,7 @@ from .dialogs.install import Installer, usesOwnPython
 from .dialogs.zoo import ZooRow
 from .parameters import PanelParameters
 from .remedies import inThePanel
-from .run_controller import RunController
+from .run_controller import Cancellable, RunController
 from .sections.display import DisplaySection
 from .sections.explain import ExplainSection
 from .sections.inputs import InputsSection
@@ -146,7 +146,7 @@ class Panel(VTKObservationMixin):
         if self.parameters is None or self.parameters.inputVolume is None:
             return _("Load or choose a volume first.")
         if self.inputs.bundle is None:
-            return _("Choose a bundle first.")
+            return _("Choose a model first.")
         if self.inputs.bundle.problem:
             return self.inputs.bundle.problem
         if None in self.inputs.channels():
@@ -342,11 +342,23 @@ class _Gate:
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
 
-    def hash(self, folder: Path, onHash: Callable[[str], None], onError: Callable[[str], None]) -> trust.Hashing:
+    def hash(self, folder: Path, onHash: Callable[[str], None], onError: Callable[[str], None]) -> Cancellable:
+        if self._canRunNothing(folder):
+            return trust.NothingToHash(onHash)
         return trust.Hashing(folder, onHash, onError)
 
     def allows(self, folder: Path, contentHash: str, ask: bool) -> bool:
-        return isTrusted(folder, contentHash) or (ask and trust.ask(BundleState.read(str(folder)), contentHash))
+        return (
+            self._canRunNothing(folder)
+            or isTrusted(folder, contentHash)
+            or (ask and trust.ask(BundleState.read(str(folder)), contentHash))
+        )
+
+    def _canRunNothing(self, folder: Path) -> bool:
+        """A kind of model that has no code: there is nothing to ask, and nothing to recognise it by."""
+        chosen = self._panel.inputs.bundle
+        known = chosen if chosen is not None and chosen.folder == folder else BundleState.read(str(folder))
+        return not known.needsTrust
 
     def install(self, ask: bool) -> str:
         own = usesOwnPython(str(self._panel.logic.worker.python or ""))

@@ -232,6 +232,17 @@ def test_folder_dataset_and_archive_are_the_same_model(dataset, tmp_path):
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+def test_a_file_or_a_fold_of_the_model_is_the_model(dataset):
+    trained = dataset / BY_NAME["two_folds"].model.name
+    for named, fold in (
+        ("plans.json", "fold 0 of 2"),
+        ("fold_1", "fold 1 of 2"),
+        ("fold_1/checkpoint_final.pth", "fold 1 of 2"),
+    ):
+        found = summarise(ModelSource(str(trained / named)))
+        assert found.kind == KIND and found.info.task.endswith(fold), found.info.task
+
+
 def test_the_checkpoint_says_which_configuration_it_is(dataset):
     renamed = dataset / "my best model"
     (dataset / BY_NAME["two_folds"].model.name).rename(renamed)

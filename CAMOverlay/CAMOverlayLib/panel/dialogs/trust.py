@@ -80,6 +80,22 @@ class Hashing:
             qt.QTimer.singleShot(0, self._go)
 
 
+class NothingToHash:
+    """In the place of :class:`Hashing` for a model that can run nothing: the answer is an empty text, in the next turn
+    of the event loop."""
+
+    def __init__(self, onDone: Callable[[str], None]) -> None:
+        self._onDone: Callable[[str], None] | None = onDone
+        qt.QTimer.singleShot(0, self._go)
+
+    def cancel(self) -> None:
+        self._onDone = None
+
+    def _go(self) -> None:
+        if self._onDone is not None:
+            self._onDone("")
+
+
 def ask(bundle: BundleState, contentHash: str) -> bool:
     """Show what would run and from where, and let the user decide; a yes is remembered for this content."""
     box = qt.QMessageBox(slicer.util.mainWindow())

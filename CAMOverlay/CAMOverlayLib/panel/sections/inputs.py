@@ -85,7 +85,9 @@ class InputsSection:
             return
         self._readFrom, self.bundle = path, bundle
         self.ui.bundleInfoLabel.text = (
-            self.bundle.describe() if self.bundle else _("Choose the root folder of a MONAI bundle.")
+            self.bundle.describe()
+            if self.bundle
+            else _("Choose a MONAI bundle, an nnU-Net folder, or an Auto3DSeg model.")
         )
         if self._parameters.bundleFolder != path:
             with slicer.util.NodeModify(self._parameters.parameterNode):
