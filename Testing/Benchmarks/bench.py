@@ -22,6 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nnunet_peers
+
 ROOT = Path(__file__).resolve().parents[2]
 INPUT = (1, 1, 128, 128, 96)
 CT_SHAPE = (512, 512, 240)
@@ -312,6 +314,10 @@ PEERS = {
         "",
         {"CAMOverlay": job_ours, "naive MONAI script": job_monai, "another class, warm": job_second},
     ),
+    "nnU-Net, 4 windows": (
+        "",
+        {"CAMOverlay, whole job": nnunet_peers.explanation, "prediction alone": nnunet_peers.prediction},
+    ),
 }
 
 TARGETS = [
@@ -325,6 +331,7 @@ TARGETS = [
     ("inverse, 512×512×240", "megabytes", "CAMOverlay", "Compose.inverse", 0.35),
     ("whole job, 512×512×240", "seconds", "CAMOverlay", "naive MONAI script", 0.5),
     ("whole job, 512×512×240", "seconds", "another class, warm", "CAMOverlay", 0.1),
+    ("nnU-Net, 4 windows", "seconds", "CAMOverlay, whole job", "prediction alone", 2.5),
 ]
 
 
@@ -375,7 +382,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="sections whose name contains this")
     parser.add_argument("--peer", nargs=2, metavar=("SECTION", "PEER"), help="measure one peer in this process")
     options = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "CAMOverlay"))
+    sys.path[:0] = [str(ROOT / "CAMOverlay"), str(ROOT / "Testing")]
     if options.peer:
         print(json.dumps(measure(*options.peer)))
         return

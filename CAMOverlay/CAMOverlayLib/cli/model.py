@@ -42,8 +42,8 @@ MODEL_HELP = (
 
 TRUST_HELP = (
     "the model may run its code: you know where it comes from. Needed for every MONAI bundle; with --network for "
-    "everything but MONAI's own networks and transforms with plain values: for Python files, classes of other packages, compiled "
-    "networks, $ expressions, and arguments that name something to import, open or write"
+    "everything but MONAI's own networks and transforms with plain values: for Python files, classes of other "
+    "packages, compiled networks, $ expressions, and arguments that name something to import, open or write"
 )
 
 

@@ -87,7 +87,7 @@ def configuration(spacing, patch, normalisations, network: dict, masked: bool = 
     }
 
 
-def _model(
+def model(
     name: str,
     channels,
     spacing,
@@ -130,51 +130,51 @@ def plans_and_dataset(case_name: str) -> tuple[dict, dict]:
     organs = {"organ": 1, "lesion": 2}
     if case_name == "anisotropic_ct":
         network = {"architecture": architecture(ANISOTROPIC)}
-        return _model(
+        return model(
             "Dataset901_AnisotropicCT", ["CT"], (3.5, 1.0, 1.1), (8, 32, 32), ["CTNormalization"], network, organs,
             transpose=(1, 0, 2),
         )  # fmt: skip
     if case_name in ("isotropic_mr", "two_folds"):
         name = {"isotropic_mr": "Dataset902_IsotropicMR", "two_folds": "Dataset908_TwoFolds"}[case_name]
-        return _model(name, ["T1"], (1.25, 1.2, 1.2), (24, 32, 32), ["ZScoreNormalization"], plain, organs)
+        return model(name, ["T1"], (1.25, 1.2, 1.2), (24, 32, 32), ["ZScoreNormalization"], plain, organs)
     if case_name == "slices_2d":
         network = {"architecture": architecture(FLAT)}
-        return _model(
+        return model(
             "Dataset903_Slices", ["T2"], (1.2, 1.3), (32, 32), ["ZScoreNormalization"], network, organs,
             transpose=(2, 0, 1),
         )  # fmt: skip
     if case_name == "two_channels":
-        return _model(
+        return model(
             "Dataset904_TwoChannels", ["rescale_to_0_1", "noNorm"], (1.0, 0.9, 0.9), (32, 24, 32),
             ["RescaleTo01Normalization", "NoNormalization"], plain, organs, reader="NibabelIOWithReorient",
         )  # fmt: skip
     if case_name == "regions":
         regions = {"whole": [1, 2, 3], "core": [2, 3], "enhancing": 3}
-        return _model(
+        return model(
             "Dataset905_Regions", ["FLAIR"], (1.0, 1.0, 1.0), (32, 32, 24), ["ZScoreNormalization"], plain, regions,
             regions_class_order=[1, 2, 3],
         )  # fmt: skip
     if case_name == "residual_encoder":
-        plans, dataset = _model(
+        plans, dataset = model(
             "Dataset906_ResidualEncoder", ["T1"], (1.1, 1.1, 1.3), (32, 32, 24), ["ZScoreNormalization"],
             {"architecture": architecture(ISOTROPIC, residual=True)}, organs,
         )  # fmt: skip
         plans |= {"plans_name": "nnUNetResEncUNetMPlans", "experiment_planner_used": "nnUNetPlannerResEncM"}
         return plans, dataset
     if case_name == "old_plans":
-        return _model(
+        return model(
             "Dataset907_OldPlans", ["CT"], (3.6, 1.0, 1.1), (8, 24, 24), ["CTNormalization"],
             old_architecture(ANISOTROPIC), organs,
         )  # fmt: skip
     if case_name == "masked_zscore":
-        return _model(
+        return model(
             "Dataset909_MaskedZScore", ["T1"], (1.2, 1.2, 1.2), (24, 24, 32), ["ZScoreNormalization"], plain, organs,
             masked=True,
         )  # fmt: skip
     if case_name == "smaller_than_patch":
         # Equal to the spacing of both inputs, the drawn one and the real one, as the files' float32 has it.
         spacing = [0.7374631] * 3
-        plans, dataset = _model(
+        plans, dataset = model(
             "Dataset910_SmallerThanPatch", ["T1"], spacing, (16, 16, 16), ["ZScoreNormalization"], plain, organs,
             reader="NibabelIO",
         )  # fmt: skip
@@ -182,7 +182,7 @@ def plans_and_dataset(case_name: str) -> tuple[dict, dict]:
         return plans, dataset
     if case_name == "photograph":
         network = {"architecture": architecture(FLAT)}
-        return _model(
+        return model(
             "Dataset911_Photograph", ["rgb_to_0_1"] * 3, (1.0, 1.0), (32, 32), ["RGBTo01Normalization"] * 3, network,
             organs, reader="NaturalImage2DIO", file_ending=".png",
         )  # fmt: skip
