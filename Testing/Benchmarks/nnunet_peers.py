@@ -1,8 +1,8 @@
 """The nnU-Net rows of the benchmark: a whole explanation against the prediction alone, at a usual 3-D full resolution.
 
 The network has the size that nnU-Net plans for a patch of 64×128×128 (five stages, 32 to 320 features) and random
-weights; four windows cover the volume. The prediction alone is what nnU-Net's predictor spends its time on: the same windows,
-network and weights, without mirroring, on an image that was preprocessed before.
+weights; four windows cover the volume. The prediction alone is what nnU-Net's predictor spends its time on: the same
+windows, network and weights, without mirroring, on an image that was preprocessed before.
 """
 
 from __future__ import annotations

@@ -149,7 +149,11 @@ def sentence(text: str) -> str:
 
 
 def one_line(text: str, longest: int = LONGEST) -> str:
-    """A text with its line breaks as blanks, without control characters, and cut where it is too long."""
+    """A text with its line breaks as blanks, without control characters, and cut where it is too long.
+
+    >>> one_line("out of\\nmemory \\x07")
+    'out of memory �'
+    """
     text = " ".join(text[: 4 * longest].split())
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -94,7 +94,11 @@ SLICER_NAMES = {"intermediatesFolder": "intermediates_folder"}
 
 
 def current_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Options by their names of today, whatever they are called in ``values``."""
+    """Options by their names of today, whatever they are called in ``values``.
+
+    >>> current_names({"mixed": True, "blocks": True, "layer": "encoder"})
+    {'interpolation': 'nearest', 'amp': True, 'layer': 'encoder'}
+    """
     now = FORMER_NAMES | SLICER_NAMES
     named = {now.get(name, name): value for name, value in values.items() if name != "blocks"}
     return {"interpolation": "nearest" if values["blocks"] else "linear"} | named if "blocks" in values else named

@@ -23,7 +23,7 @@ def color(image) -> int:
 def test_from_opening_to_the_overlay_in_three_views(host, demoVolume, demoCopy, cold, panel):
     ui = panel.ui
     assert ui.inputSelector.currentNode() is demoVolume, "the volume is already chosen"
-    assert not ui.applyButton.enabled and "bundle" in ui.applyButton.toolTip
+    assert not ui.applyButton.enabled and "model" in ui.applyButton.toolTip
     panel.chooseBundle(demoCopy)
     for words in ("1.0.0", "Classification", "1 channel", "56 × 72 × 56", "3 classes", "bright lesion"):
         assert words in ui.bundleInfoLabel.text

@@ -30,6 +30,11 @@ def separate_axis(before: Sequence[float], after: Sequence[float], forced: bool 
     Args:
         before, after: spacing in mm.
         forced: True takes the coarsest axis of ``before`` whatever the ratio, False takes none.
+
+    >>> separate_axis((5.0, 0.7, 0.7), (1.0, 1.0, 1.0), None)
+    0
+    >>> separate_axis((1.5, 0.7, 0.7), (1.0, 1.0, 1.0), None) is None
+    True
     """
     if forced is False:
         return None

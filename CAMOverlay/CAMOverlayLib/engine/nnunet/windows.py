@@ -86,7 +86,11 @@ class SlicewiseWindows(NnunetWindows):
 
 
 def starts(length: int, window: int) -> list[int]:
-    """Where windows begin along an axis that is no shorter than one."""
+    """Where windows begin along an axis that is no shorter than one.
+
+    >>> starts(64, 32), starts(33, 32), starts(70, 32)
+    ([0, 16, 32], [0, 1], [0, 13, 25, 38])
+    """
     count = int(np.ceil((length - window) / (window * STEP))) + 1
     return [round(number * (length - window) / max(1, count - 1)) for number in range(count)]
 

@@ -32,7 +32,7 @@ from ..geometry.slice_stack import Stack, cut, picture_writers
 from ..geometry.volume import Volume, native, write_nifti
 from ..progress import Step
 from .random_state import generators_restored, note, same_draws
-from .trace import PreprocessingTrace, trace_preprocessing
+from .trace import FileForm, PreprocessingTrace, trace_preprocessing
 
 Examine = Callable[[PreprocessingTrace], None]
 
@@ -182,9 +182,8 @@ def _picture_through_chain(
                     keep_images,
                     _monitored(pictures),
                     pictures[0].grid,
-                    is_2d,
                     model.image_key,
-                    written,
+                    FileForm(is_2d, written),
                 )
             return number, trace, network_input(trace, model)
         except OutputError:

@@ -104,6 +104,22 @@ class PreprocessingTrace:
         return self.grids[-1]
 
 
+@dataclass(frozen=True)
+class FileForm:
+    """What the files of an image are.
+
+    Attributes:
+        is_2d: pictures, I×J, so the chain is one for pictures.
+        written: the affine (4×4) that they carry, where that is not the grid's: a picture file knows no millimetres.
+    """
+
+    is_2d: bool = False
+    written: np.ndarray | None = None
+
+
+VOLUMES = FileForm()
+
+
 def trace_preprocessing(
     chain: Compose,
     files: Sequence[Path],
@@ -111,9 +127,8 @@ def trace_preprocessing(
     keep_images: bool = False,
     original: torch.Tensor | Sequence[torch.Tensor] | None = None,
     grid: Grid | None = None,
-    is_2d: bool = False,
     image_key: str | None = None,
-    written: np.ndarray | None = None,
+    form: FileForm = VOLUMES,
 ) -> PreprocessingTrace:
     """Run a chain on image files, one transform at a time.
 
@@ -125,16 +140,14 @@ def trace_preprocessing(
         original: the voxels (I×J×K), or those of each channel, which all that comes later is compared with; None
             believes the loader.
         grid: where they really are, as their file may not be able to say it; None believes the loader.
-        is_2d: the files are pictures, I×J, so the chain is one for pictures.
         image_key: the key of the network's input, where the bundle names it.
-        written: the affine (4×4) that the files carry, where that is not the grid's: a picture file knows no
-            millimetres.
+        form: what the files are, where they are not volumes.
 
     Raises:
         PreprocessingError: a transform failed; its name and its reason are in the message.
         PlacementError: the chain's result is not one MetaTensor, so nobody can say where its voxels came from.
     """
-    tracing = _Tracing(chain, _Given(tuple(files), original, grid, is_2d, image_key, written), keep_images)
+    tracing = _Tracing(chain, _Given(tuple(files), original, grid, form.is_2d, image_key, form.written), keep_images)
     for number, link in enumerate(tracing.links):
         if report is not None:
             report(number, len(tracing.links), link.name)

@@ -263,14 +263,7 @@ def pipInstall(wanted: list[str], constraints: str, log: Callable[[str], None]) 
 
     lines: list[str] = []
     ended: list[int] = []
-    window = qt.QProgressDialog(slicer.util.mainWindow())
-    window.windowTitle = _("CAM Overlay")
-    window.setWindowModality(qt.Qt.WindowModal)
-    window.setCancelButton(None)
-    window.minimumDuration = 0
-    window.setRange(0, 0)
-    window.labelText = _("Installing {names} …").format(names=_names(wanted))
-    window.show()
+    window = _progressWindow(wanted)
 
     def onLine(line: str) -> None:
         lines.append(str(line))
@@ -297,6 +290,19 @@ def pipInstall(wanted: list[str], constraints: str, log: Callable[[str], None]) 
         window.deleteLater()
     if ended[0] != 0:
         raise CalledProcessError(ended[0], ["pip", "install", *wanted], output="\n".join(lines))
+
+
+def _progressWindow(wanted: list[str]) -> Any:
+    """The one window of an installation; it cannot be cancelled, since half a package is worse than none."""
+    window = qt.QProgressDialog(slicer.util.mainWindow())
+    window.windowTitle = _("CAM Overlay")
+    window.setWindowModality(qt.Qt.WindowModal)
+    window.setCancelButton(None)
+    window.minimumDuration = 0
+    window.setRange(0, 0)
+    window.labelText = _("Installing {names} …").format(names=_names(wanted))
+    window.show()
+    return window
 
 
 def pipUninstall(names: list[str]) -> None:
