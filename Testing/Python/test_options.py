@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import inspect
 import json
@@ -71,3 +72,23 @@ def test_a_request_is_its_options_and_what_they_are_for():
     assert named == {"volumes", "model", "output_folder", "target", "schema"}
     with pytest.raises(SpoiltRecord, match="amp is 3 where true or false belongs"):
         Request.from_dict(json.loads(Request((), ModelSource("/b"), "/o").to_json()) | {"amp": 3})
+
+
+def test_numbers_of_the_command_line_are_numbers(monkeypatch):
+    """An option of another type than text is one there too."""
+    from CAMOverlayLib.cli import options
+
+    shown = dataclasses.make_dataclass(
+        "Shown",
+        [
+            (
+                "share",
+                float,
+                dataclasses.field(default=0.5, metadata={"help": "", "flag": "", "choices": (), "metavar": "S"}),
+            )
+        ],
+    )
+    monkeypatch.setattr(options, "option_fields", lambda: dataclasses.fields(shown))
+    parser = argparse.ArgumentParser()
+    options.add_options(parser)
+    assert parser.parse_args(["--share", "0.25"]).share == 0.25

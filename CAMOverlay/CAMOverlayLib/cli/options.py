@@ -23,6 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             settings["choices"] = said["choices"]
         else:
             settings["metavar"] = said["metavar"]
+            if isinstance(one.default, (int, float)):
+                settings["type"] = type(one.default)
         parser.add_argument(flag, **settings)
         if one.name in FORMER_FLAGS:
             if one.name == "interpolation":  # --blocks took no value
