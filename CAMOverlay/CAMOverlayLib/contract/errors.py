@@ -149,9 +149,9 @@ def sentence(text: str) -> str:
 
 
 def one_line(text: str, longest: int = LONGEST) -> str:
-    """A text with its line breaks as blanks, without control characters, and cut where it is too long.
+    r"""A text with its line breaks as blanks, without control characters, and cut where it is too long.
 
-    >>> one_line("out of\\nmemory \\x07")
+    >>> one_line("out of\nmemory \x07")
     'out of memory �'
     """
     text = " ".join(text[: 4 * longest].split())
