@@ -101,6 +101,16 @@ def test_it_says_so_of_real_volumes_too(case, tmp_path):
     assert plan_inversion(trace).agreement.verdict in ("verified", "inconclusive")
 
 
+def test_a_photograph_is_what_it_is_to_nnunet():
+    case = BY_NAME["photograph"]
+    said, model = answer(case), evaluated(case)
+    image = model.chain([str(file) for file in case.input_files])
+    np.testing.assert_allclose(image.numpy()[:, None][SAMPLE], said.preprocessed, atol=1e-5)
+    scores = logits(model, image).numpy()[:, None]
+    assert np.abs(scores[SAMPLE] - said.logits_float32).max() <= 1e-4 * np.ptp(said.logits_float32)
+    assert model.takes_pictures
+
+
 def exported(files, export):
     return tuple(export(np.asarray(nibabel.load(file).dataobj), nibabel.load(file).affine) for file in files)
 
