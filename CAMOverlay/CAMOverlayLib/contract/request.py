@@ -13,6 +13,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from .findings import Check, HotSpot, StructureFigures
 from .model import ModelSource
 from .options import Options
 from .records import Affine, JsonRecord, absolute, made_plain
@@ -236,6 +237,10 @@ class Result(JsonRecord):
         field_of_view: what of the volume the network saw.
         placement: whether the heatmap lies in the right place.
         steps: the preprocessing, one transform after the other.
+        findings: hot spots, the hottest peak first.
+        structures: how much of the heat lies in which structure, where any were given.
+        channels: share of the evidence of each input channel, of a network with several.
+        checks: whether the map can be believed, as far as that was asked.
         timings: seconds a stage, in the order of :data:`STAGES`.
         versions: of every library that took part.
         schema: version of this record.
@@ -261,6 +266,10 @@ class Result(JsonRecord):
     placement: Placement
     steps: tuple[TransformStep, ...]
     applied: str = ""
+    findings: tuple[HotSpot, ...] = ()
+    structures: tuple[StructureFigures, ...] = ()
+    channels: dict[str, float] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
     warnings: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,106 @@
+"""What can be read off a heatmap: hot spots, what lies in which structure, and whether it can be believed.
+
+All of it is measured, and none of it claims more than was measured. Positions are voxels (I, J, K) of the volume and RAS
+in mm of its own space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .records import JsonRecord
+
+THRESHOLDS = ("absolute", "percentile", "share")
+VERDICTS = ("passed", "failed", "undecided")
+CHECKS = ("class", "network", "answer", "stability")
+
+
+@dataclass(frozen=True)
+class Threshold(JsonRecord):
+    """From where on heat counts as hot.
+
+    Attributes:
+        kind: ``absolute`` (of the heatmap, 0 to 1), ``percentile`` (of the voxels that the network saw), or ``share``:
+            the hottest voxels that together hold this share of all heat.
+        value: 0 to 1 of ``absolute`` and ``share``, 0 to 100 of ``percentile``.
+    """
+
+    kind: str = "absolute"
+    value: float = 0.5
+
+
+@dataclass(frozen=True)
+class HotSpot(JsonRecord):
+    """A connected region (by faces) of hot voxels.
+
+    Attributes:
+        region: number from 1, the hottest peak first.
+        peak: voxel of the largest value, and ``peak_ras`` where that is.
+        volume_mm3, mean, maximum: of the region.
+        share: of all heat of the volume.
+        next_mm: from this peak to the nearest other one; None of a single region.
+        structure: name of the segment that holds the peak; empty where there is none, or none was asked for.
+    """
+
+    region: int
+    peak: tuple[int, int, int]
+    peak_ras: tuple[float, float, float]
+    volume_mm3: float
+    mean: float
+    maximum: float
+    share: float
+    next_mm: float | None = None
+    structure: str = ""
+
+
+@dataclass(frozen=True)
+class StructureFigures(JsonRecord):
+    """How much of the heat lies in one structure.
+
+    Attributes:
+        name: of the segment or label.
+        volume_mm3: of the structure, as far as the network saw it.
+        share: of all heat that the network could give, inside (relevance mass accuracy).
+        enrichment: share ÷ the structure's share of what the network saw; 1 is what chance gives.
+        p_value: share of random turns and shifts of the map inside the body that put as much heat into it.
+        mean_inside, mean_outside: mean heat.
+        holds_peak: the hottest voxel lies in it (pointing game).
+        rank_accuracy: of as many hottest voxels as the structure has, the share that lies in it.
+        average_precision: area under the precision–recall curve, voxel by voxel (AUPRC, VxAP).
+        best_f1: over all thresholds.
+        best_box_iou: over all thresholds, of the largest hot region's box with the structure's (Max3DBoxAcc).
+    """
+
+    name: str
+    volume_mm3: float
+    share: float
+    enrichment: float
+    p_value: float
+    mean_inside: float
+    mean_outside: float
+    holds_peak: bool
+    rank_accuracy: float
+    average_precision: float
+    best_f1: float
+    best_box_iou: float
+
+
+@dataclass(frozen=True)
+class Check(JsonRecord):
+    """One answer to whether a map can be believed.
+
+    Attributes:
+        name: one of :data:`CHECKS`.
+        verdict: one of :data:`VERDICTS`.
+        words: the sentence that a user reads.
+        figures: what was measured, by name.
+        curves: what a plot shows, by name: values in their order; ``x`` is the axis.
+        seconds: what it took.
+    """
+
+    name: str
+    verdict: str
+    words: str
+    figures: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    seconds: float = 0.0
