@@ -1,7 +1,7 @@
 """What can be read off a heatmap: hot spots, what lies in which structure, and whether it can be believed.
 
-All of it is measured, and none of it claims more than was measured. Positions are voxels (I, J, K) of the volume and RAS
-in mm of its own space.
+All of it is measured, and none of it claims more than was measured. Positions are voxels (I, J, K) of the volume,
+and RAS in mm of its own space.
 """
 
 from __future__ import annotations
