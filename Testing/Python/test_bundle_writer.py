@@ -255,7 +255,7 @@ def wrong_models(folder):
         "an empty chain": (chain("[]", "none.yaml"), "none.yaml' is empty"),
         "an empty file": (chain("", "nothing.yaml"), "holds no preprocessing but NoneType"),
         "another key": (chain("transforms: []", "key.yaml"), "holds no preprocessing but transforms"),
-        "no transform": (chain("[LoadImaged]", "words.yaml"), "Entry 1 .* is no transform: 'LoadImaged'"),
+        "no transform": (chain("[LoadImaged]", "words.yaml"), "Entry 1 .* is not a transform: 'LoadImaged'"),
         "a date": (chain("- {_target_: A, when: 2020-01-01}", "date.yaml"), "date.yaml' holds what JSON cannot say"),
         "a circle": (chain("preprocessing: '%circle.yaml::preprocessing'", "circle.yaml"), "refers to itself"),
         "a missing key": (chain("preprocessing: '%none.yaml::x'", "missing.yaml"), "refers to 'x', which .*none.yaml'"),

@@ -143,7 +143,7 @@ def test_numpy_in_every_field(how):
 
 @pytest.mark.parametrize("value", [np.array([1, 2]), np.bool_(True), np.float64(1.5), np.nan, {}, object(), b"b"])
 def test_what_is_no_class_is_none_in_numpy_either(value):
-    with pytest.raises(TargetError, match="no class"):
+    with pytest.raises(TargetError, match="not a class"):
         Request((), ModelSource("/b"), "/o", target=value)
 
 

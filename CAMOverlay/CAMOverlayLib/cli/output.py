@@ -113,7 +113,7 @@ def told(error: OSError, output: Path | None = None) -> CAMOverlayError:
             f"The results cannot be written to {where}: {what}. Free some disk space or choose another folder."
         )
     if isinstance(error, FileNotFoundError) and "temporary directory" in str(error):
-        return OutputError("There is no folder for temporary files. Set TMPDIR to a folder that can be written to.")
+        return OutputError("There is not a folder for temporary files. Set TMPDIR to a folder that can be written to.")
     name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes, os.PathLike)) else ""
     if name and PREFIX in name:
         return OutputError(f"The results cannot be written to {where}: {what}. Choose another folder.")

@@ -241,7 +241,7 @@ class Result(JsonRecord):
         structures: how much of the heat lies in which structure, where any were given.
         channels: share of the evidence of each input channel, of a network with several.
         checks: whether the map can be believed, as far as that was asked.
-        timings: seconds a stage, in the order of :data:`STAGES`.
+        timings: seconds per stage, in the order of :data:`STAGES`.
         versions: of every library that took part.
         schema: version of this record.
     """

@@ -90,5 +90,5 @@ def class_of(value: Any, where: str) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     raise TargetError(
-        f"{where} is {str(value)[:60]!r}, a {type(value).__name__}, and no class. Give its index or its name."
+        f"{where} is {str(value)[:60]!r}, a {type(value).__name__}, and not a class. Give its index or its name."
     )

@@ -222,7 +222,7 @@ def _read(source: Any, number: int) -> Volume:
         array, affine, notes = np.asarray(source[0]), source[1], ()
     else:
         raise VolumeError(
-            f"A {type(source).__name__} is no volume. Give a path, a nibabel image, or a pair of array and affine."
+            f"A {type(source).__name__} is not a volume. Give a path, a nibabel image, or a pair of array and affine."
         )
     volume = Volume(native(array), matrix(affine, name), name, notes)
     check_volume(volume)

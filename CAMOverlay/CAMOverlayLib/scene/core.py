@@ -136,7 +136,7 @@ def loadVolume(path: str | os.PathLike[str]) -> slicer.vtkMRMLScalarVolumeNode:
     """Load an image file of any kind that Slicer reads (NIfTI, NRRD, MetaImage, ...), or a PNG, JPEG or BMP picture.
 
     Returns:
-        a scalar volume node, or a vector volume node of three or four numbers a voxel, such as colours.
+        a scalar volume node, or a vector volume node of three or four numbers per voxel, such as colours.
 
     Raises:
         VolumeError: no such file, not an image, cut short, 4-D, or a geometry that no volume can have. The scene is
@@ -199,7 +199,7 @@ def drawableImage(image: vtk.vtkImageData) -> vtk.vtkImageData:
 
 
 def checkVoxels(node: slicer.vtkMRMLVolumeNode, what: str, components: tuple[int, ...] = (1, 3, 4)) -> None:
-    """Raise VolumeError unless the node holds a three-dimensional image of so many numbers a voxel."""
+    """Raise VolumeError unless the node holds a three-dimensional image of so many numbers per voxel."""
     image = node.GetImageData()
     if image is None or image.GetPointData().GetScalars() is None:
         raise VolumeError(f"{what} has no voxels; load or create its image data first.")
@@ -210,7 +210,7 @@ def checkVoxels(node: slicer.vtkMRMLVolumeNode, what: str, components: tuple[int
     if found not in components:
         needed = "one is needed" if components == (1,) else "one is needed, or three or four as in a colour image"
         raise VolumeError(
-            f"{what} has {found} numbers a voxel (vector, complex or 4-D input) where {needed}; "
+            f"{what} has {found} numbers per voxel (vector, complex or 4-D input) where {needed}; "
             "extract the component or time point to explain, for example with the module Vector to Scalar Volume."
         )
 

@@ -168,7 +168,9 @@ def _labels(node: Any, wanted: int | None) -> tuple[np.ndarray, np.ndarray, str]
         raise TargetError(f"{_called(node)} has no voxels. Draw or load the label map first.")
     voxels = voxelsOf(node)
     if voxels.ndim != 3:
-        raise TargetError(f"{_called(node)} has {voxels.shape[3]} numbers a voxel and is no mask. Give a label map.")
+        raise TargetError(
+            f"{_called(node)} has {voxels.shape[3]} numbers per voxel and is not a mask. Give a label map."
+        )
     if wanted is None:
         return voxels != 0, affineFromNode(node), node.GetName()
     found = voxels == wanted
@@ -245,7 +247,7 @@ def _threeNumbers(point: Sequence[float]) -> list[float]:
     except (TypeError, ValueError):
         numbers = []
     if len(numbers) != 3 or not np.isfinite(numbers).all():
-        raise TargetError(f"'{point}' is no point. Give a markups node or three numbers, RAS in mm.")
+        raise TargetError(f"'{point}' is not a point. Give a markups node or three numbers, RAS in mm.")
     return numbers
 
 

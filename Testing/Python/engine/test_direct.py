@@ -152,7 +152,7 @@ def test_wrong_input_is_answered_in_a_sentence(network, image):
     chain = Compose(ARRAY_CHAIN)
     with pytest.raises(VolumeError, match="'absent.nii' cannot be read"):
         explain(network, chain, "absent.nii")
-    with pytest.raises(VolumeError, match="A dict is no volume"):
+    with pytest.raises(VolumeError, match="A dict is not a volume"):
         explain(network, chain, {})
     with pytest.raises(PreprocessingError, match="is a int, not a chain"):
         explain(network, 3, image)

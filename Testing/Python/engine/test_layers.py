@@ -126,7 +126,7 @@ def test_the_input_stands_among_the_layers():
 
 def test_a_layer_that_is_no_map_says_so():
     net = resnet18(spatial_dims=3, n_input_channels=1, num_classes=3)
-    with pytest.raises(LayerError, match=r"'fc' returns a Tensor of shape \(1, 3\), which is no map"):
+    with pytest.raises(LayerError, match=r"'fc' returns a Tensor of shape \(1, 3\), which is not a map"):
         forward_to_layers(net, torch.randn(1, 1, 32, 32, 32), ["fc"])
 
 

@@ -213,7 +213,7 @@ def sheared(folder):
         (cut, "cut short: 648 bytes of voxels where its header tells 1680"),
         (cutCompressed, "cut short or damaged"),
         (fourD, "4-D input of 5 × 6 × 7 × 3"),
-        (fourDNrrd, "2 numbers a voxel .*4-D input"),
+        (fourDNrrd, "2 numbers per voxel .*4-D input"),
         (nifti2, "convert it to NIfTI-1"),
         (zeroSpacing, r"singular geometry .spacing .0\.0, 1\.0, 1\.0. mm"),
         (singular, "singular geometry .sform with the axes"),

@@ -218,7 +218,7 @@ def points(count=0):
         (lambda: {"mask": makeLabelMap(np.zeros(SHAPE, np.int16))}, "'labels' is empty"),
         (lambda: {"mask": makeLabelMap(box(3)), "label": 4}, "no voxels of label 4; it has: 3"),
         (lambda: {"mask": makeLabelMap(box()), "segment": "a"}, "is a volume and has no segments"),
-        (lambda: {"mask": makeVector(np.ones((4, 4, 4, 3), np.uint8))}, "3 numbers a voxel and is no mask"),
+        (lambda: {"mask": makeVector(np.ones((4, 4, 4, 3), np.uint8))}, "3 numbers per voxel and is not a mask"),
         (
             lambda: {"mask": slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "new")},
             "'new' has no voxels",
@@ -228,8 +228,8 @@ def points(count=0):
         (lambda: {"segment": "tumor"}, "without its node"),
         (lambda: {"mask": "file.nii.gz", "label": 1}, "without its node"),
         (lambda: {"point": points()}, "'F' has no point that is placed"),
-        (lambda: {"point": (1, 2)}, "is no point"),
-        (lambda: {"point": (1, 2, float("nan"))}, "is no point"),
+        (lambda: {"point": (1, 2)}, "is not a point"),
+        (lambda: {"point": (1, 2, float("nan"))}, "is not a point"),
         (lambda: {"point": makeLabelMap(box())}, "has no points"),
     ],
 )

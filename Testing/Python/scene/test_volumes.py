@@ -216,7 +216,7 @@ def test_export_says_what_is_wrong(tmp_path):
     with pytest.raises(VolumeError, match="'empty' has (no voxels|zero size)"):
         volumes.exportVolume(node, tmp_path)
 
-    with pytest.raises(VolumeError, match="2 numbers a voxel .* Vector to Scalar Volume"):
+    with pytest.raises(VolumeError, match="2 numbers per voxel .* Vector to Scalar Volume"):
         volumes.exportVolume(makeVector(np.zeros((2, 3, 4, 2), np.uint8)), tmp_path)
 
     flat = makeVolume(np.zeros((3, 3, 3), np.uint8), name="flat")

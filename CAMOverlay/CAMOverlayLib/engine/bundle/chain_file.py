@@ -47,7 +47,7 @@ def read_chain(path: Path, scripts: Scripts) -> dict[str, Any]:
     for number, transform in enumerate(transforms if isinstance(transforms, list) else (), 1):
         if not (isinstance(transform, dict) and "_target_" in transform) and not is_reference(transform):
             raise BundleError(
-                f"Entry {number} of the preprocessing in '{path}' is no transform: {str(transform)[:60]!r}. "
+                f"Entry {number} of the preprocessing in '{path}' is not a transform: {str(transform)[:60]!r}. "
                 "Write each as a mapping with _target_, such as {_target_: LoadImaged, keys: image}."
             )
     return scripts.gather(_needed({**content, "preprocessing": chain}), path.parent)

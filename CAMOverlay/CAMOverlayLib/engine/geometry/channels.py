@@ -21,7 +21,7 @@ def on_one_grid(volumes: Sequence[Volume]) -> tuple[list[Volume], tuple[str, ...
     registered: the volumes must share patient space.
 
     Raises:
-        VolumeError: a volume does not reach the first one anywhere, or has several numbers a voxel.
+        VolumeError: a volume does not reach the first one anywhere, or has several numbers per voxel.
     """
     first, *others = volumes
     found, notes = [first], []

@@ -90,7 +90,7 @@ def _thinnest(volume: Volume, thin: list[int]) -> str:
 
 
 def picture_writers(pictures: Sequence[Volume], channels: int | None):
-    """Ways to write the pictures of one slice (one volume a channel) as files, the likeliest first.
+    """Ways to write the pictures of one slice (one volume per channel) as files, the likeliest first.
 
     A colour picture of bytes is a PNG to the chains that read such; anything else is a flat NIfTI, which keeps its
     millimetres; last comes a volume of one slice, for chains that squeeze it themselves.

@@ -118,7 +118,7 @@ def matrix(affine: Any, name: str) -> np.ndarray:
         return np.array(affine, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise VolumeError(
-            f"The affine of '{name}' is no 4×4 matrix of numbers ({error}). Correct its geometry."
+            f"The affine of '{name}' is not a 4×4 matrix of numbers ({error}). Correct its geometry."
         ) from error
 
 
@@ -159,7 +159,7 @@ def check_volume(volume: Volume) -> None:
         )
     if not volume.grid.is_usable:
         raise VolumeError(
-            f"Volume '{name}' has a singular geometry: its axes are {affine[:3, :3].T.tolist()} mm a voxel. "
+            f"Volume '{name}' has a singular geometry: its axes are {affine[:3, :3].T.tolist()} mm per voxel. "
             "Correct spacing and directions in its header."
         )
     if array.dtype.kind == "f" and not _all_finite(array):

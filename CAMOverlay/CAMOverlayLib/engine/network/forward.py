@@ -136,7 +136,7 @@ def _forward_once(network: nn.Module, image: Tensor, layers: Sequence[str]) -> F
             if view is None:
                 shape = f" of shape {tuple(output.shape)}" if isinstance(output, Tensor) else ""
                 raise LayerError(
-                    f"Layer '{name}' returns a {type(output).__name__}{shape}, which is no map over the image. "
+                    f"Layer '{name}' returns a {type(output).__name__}{shape}, which is not a map over the image. "
                     "Choose a layer inside it, or an earlier one."
                 )
             tensor = view.pick(output)

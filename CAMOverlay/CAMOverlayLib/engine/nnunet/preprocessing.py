@@ -120,7 +120,7 @@ class NormaliseChannels(Transform):
         if image.shape[0] != len(self._schemes):
             raise PreprocessingError(
                 f"The model takes {len(self._schemes)} channel(s), and the image has {image.shape[0]}. Give one volume "
-                "a channel, in its order."
+                "per channel, in its order."
             )
         values = image.as_tensor().numpy().astype(np.float32, copy=True)
         inside = None

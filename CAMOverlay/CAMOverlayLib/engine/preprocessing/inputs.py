@@ -157,7 +157,7 @@ def _require_channels(model: Model, volumes: Sequence[Volume], error: Exception)
     names = ", ".join(model.info.channel_names)
     raise VolumeError(
         f"Bundle '{model.info.name}' expects {expected} channel(s){f' ({names})' if names else ''}, {given} given, and "
-        f"its preprocessing makes no more of them: {error} Give one volume a channel, in that order."
+        f"its preprocessing makes no more of them: {error} Give one volume per channel, in that order."
     ) from error
 
 
@@ -225,7 +225,7 @@ def network_input(trace: PreprocessingTrace, model: Model) -> Tensor:
     if model.takes_pictures and not trace.is_2d:
         if image.shape[-1] != 1:
             raise BundleError(
-                f"The preprocessing ends with an image of shape {tuple(image.shape)}, which is no picture."
+                f"The preprocessing ends with an image of shape {tuple(image.shape)}, which is not a picture."
             )
         image = image[..., 0]
     expected = model.info.channels
@@ -233,7 +233,7 @@ def network_input(trace: PreprocessingTrace, model: Model) -> Tensor:
         names = ", ".join(model.info.channel_names)
         raise VolumeError(
             f"Bundle '{model.info.name}' expects {expected} channel(s){f' ({names})' if names else ''}, "
-            f"the given volumes make {image.shape[0]}. Give one volume a channel, in that order."
+            f"the given volumes make {image.shape[0]}. Give one volume per channel, in that order."
         )
     # The network's weights are float32; integers and doubles come from chains that leave the cast to the trainer.
     return image[None].float()

@@ -134,7 +134,7 @@ def trace_preprocessing(
 
     Args:
         chain: dictionary or array transforms, beginning with one that loads.
-        files: one file a channel, all on the same grid; several are handed to the loader as a list.
+        files: one file per channel, all on the same grid; several are handed to the loader as a list.
         report: called before each step with its index, the number of steps and its name.
         keep_images: keep every step's image, for those who want to look at them.
         original: the voxels (I×J×K), or those of each channel, which all that comes later is compared with; None

@@ -133,7 +133,7 @@ def exportVolume(
     the scene stay as they are.
 
     Raises:
-        VolumeError: no voxels, zero size, two or more than four numbers a voxel, or a geometry that cannot be inverted.
+        VolumeError: no voxels, zero size, two or more than four numbers per voxel, or a geometry without an inverse.
         OutputError: the file cannot be written.
     """
     file = fileFor(volumeNode, folder, baseName)

@@ -41,7 +41,7 @@ def _makeSegmentation(overlayNode: slicer.vtkMRMLScalarVolumeNode):
     result, inputVolume = resultOf(overlayNode), inputVolumeOf(overlayNode)
     if result is None or inputVolume is None:
         raise PlacementError(
-            f"The field of view of {overlayNode.GetName()!r} is not known: it is no heatmap of this module, or its "
+            f"The field of view of {overlayNode.GetName()!r} is not known: it is not a heatmap of this module, or its "
             "input "
             "volume has left the scene. Explain the volume again."
         )

@@ -50,7 +50,7 @@ def readReport(text: str) -> Result | None:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of a report")
+    raise ValueError(f"{constant} is not a number of a report")
 
 
 def _withVerdict(values: dict[str, Any]) -> dict[str, Any]:
