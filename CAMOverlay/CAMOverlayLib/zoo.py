@@ -33,6 +33,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from .contract.errors import sentence
+from .contract.whole_files import move_all
 
 LIST_URL = os.environ.get(
     "CAMOVERLAY_ZOO", "https://raw.githubusercontent.com/Project-MONAI/model-zoo/dev/models/model_info.json"
@@ -228,14 +229,7 @@ def download(name: str, parent: Path, report: Report = lambda fraction: None, to
             if not (root / "configs").is_dir():
                 raise ZooError(f"The download of '{name}' contains no bundle.")
             _mark(root, name, entry.version)
-            if target.exists():
-                target.rename(scratch / "before")
-            try:
-                root.rename(target)
-            except OSError:
-                if (scratch / "before").exists():
-                    (scratch / "before").rename(target)
-                raise
+            move_all([(root, target)])
     except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, ValueError) as error:
         raise ZooError(f"'{name}' cannot be downloaded: {_reason(error)}") from error
     return target

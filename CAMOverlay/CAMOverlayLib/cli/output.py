@@ -20,12 +20,10 @@ from pathlib import Path
 from typing import IO
 
 from ..contract.errors import CAMOverlayError, OutputError, VolumeError, reason
-
-PREFIX = ".cam-overlay-"
-"""What the names of hidden folders beside an output begin with."""
+from ..contract.whole_files import PREFIX, hidden_folder, move_all
 
 SCRATCH = "CAMOverlay-command-"
-"""The same of the folder that holds a command's temporary files."""
+"""How the folder that holds a command's temporary files is called."""
 
 LOCK = ".lock"
 
@@ -166,52 +164,29 @@ def _files(folder: Path) -> list[Path]:
 @contextmanager
 def _beside(output: Path) -> Iterator[Path]:
     """A hidden folder on the disk of the output, gone afterwards."""
-    try:
-        missing = [p for p in (output, *output.parents) if not p.exists()]
-        parent = output if output.exists() else (missing[-1].parent if missing else output)
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    except OSError as error:
-        remedy = "Free some disk space, or choose another one." if error.errno in FULL else "Choose another one."
-        raise OutputError(f"The output folder '{output}' cannot be written to: {error.strerror}. {remedy}") from error
-    with _locked(folder):
-        _sweep(parent, PREFIX)
+    with contextlib.ExitStack() as stack:
         try:
+            folder = stack.enter_context(hidden_folder(output))
+        except OSError as error:
+            remedy = "Free some disk space, or choose another one." if error.errno in FULL else "Choose another one."
+            raise OutputError(
+                f"The output folder '{output}' cannot be written to: {error.strerror}. {remedy}"
+            ) from error
+        with _locked(folder):
+            _sweep(folder.parent, PREFIX)
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _move(moves: Sequence[tuple[Path, Path]]) -> None:
-    """Move files into place, all or none: what they replace is kept until the last one is there.
+    """Move files into place, all or none.
 
     Raises:
         OutputError: one cannot be moved; everything is then as it was.
     """
-    made: list[Path] = []
-    done: list[tuple[Path, Path | None]] = []
     try:
-        for path, target in moves:
-            for parent in reversed([p for p in (target.parent, *target.parent.parents) if not p.exists()]):
-                parent.mkdir()
-                made.append(parent)
-            kept = path.with_name(f"{PREFIX}before-{path.name}") if os.path.lexists(target) else None
-            done.append((target, kept))
-            if kept is not None:
-                os.replace(target, kept)
-            os.replace(path, target)
-    except BaseException as error:
-        for target, kept in reversed(done):
-            with contextlib.suppress(OSError):
-                if kept is None:
-                    target.unlink(missing_ok=True)
-                elif os.path.lexists(kept):
-                    os.replace(kept, target)
-        for parent in reversed(made):
-            with contextlib.suppress(OSError):
-                parent.rmdir()
-        if not isinstance(error, OSError):
-            raise
-        place = done[-1][0] if done else moves[0][1].parent
+        move_all(moves)
+    except OSError as error:
+        place = error.filename2 or error.filename or moves[0][1].parent
         raise OutputError(
             f"The results cannot be written to '{place}': {error.strerror or error}. Nothing was replaced; choose "
             "another folder."

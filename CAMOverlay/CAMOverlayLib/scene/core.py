@@ -15,7 +15,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import shutil
 import sys
 import tempfile
 import traceback
@@ -33,6 +32,7 @@ from vtk.util import numpy_support
 
 from ..contract.errors import CAMOverlayError, OutputError, VolumeError
 from ..contract.records import absolute
+from ..contract.whole_files import hidden_folder
 from .io import images_2d, nifti
 
 SLICE_VIEWS = {"Red": ("R", "Axial"), "Yellow": ("Y", "Sagittal"), "Green": ("G", "Coronal")}
@@ -320,13 +320,11 @@ def _cacheFolder(scene: slicer.vtkMRMLScene) -> Iterator[None]:
 @contextlib.contextmanager
 def temporaryFolder(parent: Path) -> Iterator[Path]:
     """A folder beside the file to write, so that a finished file moves into place in one step; gone afterwards."""
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=".cam-overlay-", dir=parent))
-    except FileNotFoundError:
-        raise OutputError(f"The folder {parent} does not exist; create it or choose another one.") from None
-    except OSError as error:
-        raise OutputError(f"Nothing can be written to {parent}: {error.strerror}; choose another folder.") from None
-    try:
+    if not parent.is_dir():
+        raise OutputError(f"The folder {parent} does not exist; create it or choose another one.")
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(hidden_folder(parent))
+        except OSError as error:
+            raise OutputError(f"Nothing can be written to {parent}: {error.strerror}; choose another folder.") from None
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +25,7 @@ from ...contract.bundle_metadata import MOST
 from ...contract.errors import BundleError, OutputError, reason
 from ...contract.model import Code
 from ...contract.plain_parts import needs_trust
+from ...contract.whole_files import hidden_folder, move_all
 from .chain_file import read_chain, with_files
 from .description import ModelDescription
 from .scripts import Scripts
@@ -257,21 +256,13 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise OutputError(f"'{folder}' is already there and not an empty folder. Choose another one, or remove it.")
-    scratch = None
     try:
-        existing = next(p for p in (folder.absolute().parent, *folder.absolute().parents) if p.exists())
-        scratch = Path(tempfile.mkdtemp(prefix=".cam-overlay-", dir=existing))
-        inner = scratch / "bundle"  # with the permissions of an ordinary folder, which a temporary one has not
-        inner.mkdir()
-        yield inner
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if folder.exists():
-            folder.rmdir()
-        os.replace(inner, folder)
+        with hidden_folder(folder.parent) as scratch:
+            inner = scratch / "bundle"  # with the permissions of an ordinary folder, which a temporary one has not
+            inner.mkdir()
+            yield inner
+            move_all([(inner, folder)])
     except OSError as error:
         raise OutputError(
             f"The bundle cannot be written to '{folder}': {error.strerror or error}. Choose another folder."
         ) from error
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)

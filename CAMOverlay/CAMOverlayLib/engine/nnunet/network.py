@@ -19,7 +19,7 @@ from ...contract.nnunet_plans import NetworkPlan
 from ..bundle.weights import numpy_numbers, put_weights
 
 PACKAGE = "dynamic_network_architectures"
-REMEDY = f"Install it without what it names besides: pip install --no-deps {PACKAGE}"
+REMEDY = "Install it without the packages that it names (docs/models.md says how), or let the panel do so."
 MOST_PARAMETERS = 2_000_000_000
 LARGEST = 100_000
 """Of a number in the arguments of a network; features and sizes of kernels are far below."""
