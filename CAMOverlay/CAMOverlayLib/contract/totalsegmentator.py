@@ -42,13 +42,15 @@ class Part:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the outputs, the background first: the model's own, where it is there and has names.
-
-        Raises:
-            BundleError: its ``dataset.json`` is damaged.
-        """
+        """Names of the outputs, the background first: the model's own, where it is there and has names. One that is
+        damaged is told of when it is opened; the others can be used meanwhile."""
         listed = (BACKGROUND, *classes_of(self.number))
-        return listed if self.path is None else named(class_names(find_network(self, ()).folder), self.number)
+        if self.path is None:
+            return listed
+        try:
+            return named(class_names(find_network(self, ()).folder), self.number)
+        except BundleError:
+            return listed
 
 
 @dataclass(frozen=True)

@@ -254,6 +254,18 @@ def test_a_task_behind_a_rough_model_is_refused_or_run_uncropped(results, tmp_pa
     assert narrowed.model.configs == ("liver_segments", "570", "no_crop")
 
 
+def test_a_damaged_part_does_not_keep_the_others_from_answering(results, tmp_path):
+    shutil.rmtree(next((results / FOLDERS[292]).iterdir()) / "fold_0")
+    (next((results / FOLDERS[291]).iterdir()) / "dataset.json").write_text("{")
+    install(results, 295, "rib_left_1", "sternum")
+    source = ModelSource(str(results))
+    assert summarise(source).info.classes[1:26] == (*classes_of(291), "sacrum")
+    assert "sternum" in open_model(of_one_network(asked(source, "sternum", tmp_path / "out")).model).info.classes
+    for target, sentence in (("liver", "dataset.json' cannot be read"), ("sacrum", "no fold_K/checkpoint_final")):
+        with pytest.raises(BundleError, match=sentence):
+            open_model(of_one_network(asked(source, target, tmp_path / "out")).model).model(CPU)
+
+
 # What the network gets ------------------------------------------------------------------------------------------------
 
 
