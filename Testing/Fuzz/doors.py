@@ -40,8 +40,8 @@ from CAMOverlayLib.engine.bundle import weights
 from CAMOverlayLib.engine.bundle.bundle import Bundle
 from CAMOverlayLib.engine.bundle.writer import ModelDescription, code_to_trust, write_bundle
 from CAMOverlayLib.engine.geometry import volume
+from CAMOverlayLib.engine.target import objective, parse
 from CAMOverlayLib.engine.target import regions as places
-from CAMOverlayLib.engine.target import targets
 from CAMOverlayLib.scene.overlay import report
 from CAMOverlayLib.worker import protocol
 
@@ -584,10 +584,10 @@ def target(odd: Odd, folder: Path) -> None:
     )
     problems: list[BaseException] = []
     for ask in (
-        lambda: targets.parse_target(wanted, prediction),
-        lambda: targets.choose_target(wanted if not isinstance(wanted, TargetSpec) else None, prediction),
-        lambda: targets.check_early(wanted, names if odd.chance(0.7) else (), (4, 5, 6), {}),
-        lambda: targets.build_objective(torch.zeros(1, count, *odd.choice(((), (2, 3, 4)))), wanted, prediction),
+        lambda: parse.parse_target(wanted, prediction),
+        lambda: parse.choose_target(wanted if not isinstance(wanted, TargetSpec) else None, prediction),
+        lambda: parse.check_early(wanted, names if odd.chance(0.7) else (), (4, 5, 6), {}),
+        lambda: objective.build_objective(torch.zeros(1, count, *odd.choice(((), (2, 3, 4)))), wanted, prediction),
     ):
         try:
             ask()

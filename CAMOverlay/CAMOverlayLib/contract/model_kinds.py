@@ -6,11 +6,11 @@ A kind is a function here that recognises and reads it, and a class in ``engine/
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import auto3dseg_files, bundle_files, nnunet_folder, nnunet_plans
+from . import auto3dseg_files, bundle_files, nnunet_folder, nnunet_plans, totalsegmentator
 from .errors import BundleError
 from .model import ModelSource, ModelSummary
 
@@ -24,15 +24,25 @@ class Kind:
         evaluated_by: ``module:class``, seen from ``engine/bundle``, that reads it once it is trusted.
         recognises: whether a folder or file is one, told from names alone.
         summarise: what it says of itself.
+        narrow: of a kind that shares its classes among several networks, the configurations' names with which the
+            network is opened that has the named classes.
     """
 
     name: str
     evaluated_by: str
     recognises: Callable[[Path], bool]
     summarise: Callable[[Path, tuple[str, ...]], ModelSummary]
+    narrow: Callable[[Path, tuple[str, ...], Sequence[str]], tuple[str, ...]] | None = None
 
 
 KINDS = (
+    Kind(
+        totalsegmentator.KIND,
+        ".nnunet.totalsegmentator:TotalSegmentatorModel",
+        totalsegmentator.recognises,
+        totalsegmentator.summarise,
+        totalsegmentator.narrow,
+    ),
     Kind(nnunet_plans.KIND, ".nnunet.model:NnunetModel", nnunet_folder.is_nnunet, nnunet_plans.summarise),
     Kind(
         auto3dseg_files.KIND,

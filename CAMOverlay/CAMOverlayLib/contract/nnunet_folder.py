@@ -71,6 +71,19 @@ def is_nnunet(path: Path) -> bool:
         return False
 
 
+def dataset_name(path: Path) -> str:
+    """The name of the dataset that a trained folder, a dataset's folder or an archive is of; an archive's own name
+    where nothing in it says more.
+
+    Raises:
+        OSError, BadZipFile: the archive cannot be read.
+    """
+    if path.is_dir():
+        return path.parent.name if _is_trained(path) else path.name
+    above = [PurePosixPath(name).parts for name in _names(path) if _wanted(name) == "plans.json"]
+    return next((parts[-3] for parts in above if len(parts) > 2), path.stem)
+
+
 def find_trained(path: Path, chosen: Sequence[str] = ()) -> TrainedFolder:
     """The trained folder that is meant.
 

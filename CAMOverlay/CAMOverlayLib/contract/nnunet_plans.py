@@ -157,6 +157,15 @@ def read_plans(folder: Path, configuration: str) -> Plans:
     )
 
 
+def class_names(folder: Path) -> tuple[str, ...]:
+    """Names of the outputs of a trained folder, of which nothing else is read.
+
+    Raises:
+        BundleError: there is no ``dataset.json`` with labels.
+    """
+    return _heads(_Values(folder / "dataset.json"))[0]
+
+
 class _Values:
     """A mapping from a file, whose entries are asked for by name and kind."""
 

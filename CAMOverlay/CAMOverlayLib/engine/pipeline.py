@@ -29,6 +29,7 @@ from .restore.assemble import assemble, normalise
 from .restore.intermediates import save_intermediates
 from .restore.plan import examine, plan_inversion
 from .result import Explained, Told, tell
+from .target.network import of_one_network
 from .target.objective import build_objectives
 from .target.parse import check_early
 from .target.prediction import combine, predict
@@ -53,6 +54,7 @@ def explain(request: Request, report: Report = lambda progress: None, cache: Cac
     clock = Clock(report)
     cache = Cache() if cache is None else cache
     device = choose_device(request.device)
+    request = of_one_network(request)
     evaluated = partial(cache.model, request.model)
 
     with clock.stage("volume"):

@@ -11,7 +11,7 @@ from monai.transforms import Compose
 
 from ...contract.errors import BundleError
 from ...contract.model import ModelSource, ModelSummary
-from ...contract.nnunet_folder import find_trained
+from ...contract.nnunet_folder import TrainedFolder, find_trained
 from ...contract.nnunet_plans import Plans, read_plans, summary_of
 from ..bundle.model import Model
 from ..bundle.opened import OpenedModel
@@ -32,7 +32,10 @@ class NnunetModel(OpenedModel):
 
     def __init__(self, source: ModelSource) -> None:
         super().__init__(source)
-        self.trained = find_trained(self.path, source.configs)
+        self.trained = self._find()
+
+    def _find(self) -> TrainedFolder:
+        return find_trained(self.path, self.source.configs)
 
     @cached_property
     def _checkpoint(self) -> Mapping[str, Any]:

@@ -27,11 +27,13 @@ SPACING = "spacing_in_file"
 """Where the image carries the voxel size that its header gives, in mm along its axes as they are by now. nnU-Net counts
 with that, in single precision, and a size that is rounded from the affine may end up one voxel smaller."""
 
+RAS_LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
+"""Ends of the axes of the patient's space, as MONAI wants them told."""
+
 
 def chain_of(plans: Plans) -> Compose:
     """The whole way from image files to what the windows are cut from."""
-    axes = (("L", "R"), ("P", "A"), ("I", "S"))
-    turned = [Orientation(axcodes="RAS", labels=axes)] if plans.reader.endswith("WithReorient") else []
+    turned = [Orientation(axcodes="RAS", labels=RAS_LABELS)] if plans.reader.endswith("WithReorient") else []
     return Compose(
         [
             LoadImage(image_only=True, ensure_channel_first=True),

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 STEP = 0.5
-"""Share of a window from one to the next, at most."""
+"""Share of a window from one to the next, at most, as nnU-Net has it."""
 
 
 class NnunetWindows(Inferer):
@@ -27,13 +27,14 @@ class NnunetWindows(Inferer):
     Args:
         patch: size of the window in voxels; two numbers cut each slice of the first axis by itself.
         mirrored: spatial axes of the window over which the answer is averaged, with the plain one.
+        step: share of a window from one to the next, at most.
     """
 
     mode = "Gaussian"
 
-    def __init__(self, patch: Sequence[int], mirrored: Sequence[int] = ()) -> None:
+    def __init__(self, patch: Sequence[int], mirrored: Sequence[int] = (), step: float = STEP) -> None:
         super().__init__()
-        self.patch, self.mirrored = tuple(patch), tuple(mirrored)
+        self.patch, self.mirrored, self.step = tuple(patch), tuple(mirrored), step
 
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
         """1×C×spatial to 1×K×spatial. ``network`` takes a batch of windows."""
@@ -71,7 +72,7 @@ class NnunetWindows(Inferer):
 
     def _places(self, shape: Sequence[int]) -> Iterator[tuple[slice, ...]]:
         along = [
-            [slice(start, start + size) for start in starts(n, size)]
+            [slice(start, start + size) for start in starts(n, size, self.step)]
             for n, size in zip(shape[len(shape) - len(self.patch) :], self.patch, strict=True)
         ]
         slices = [[slice(n, n + 1) for n in range(count)] for count in shape[: len(shape) - len(self.patch)]]
@@ -85,13 +86,13 @@ class SlicewiseWindows(NnunetWindows):
     """The axis that is cut, as MONAI's ``SliceInferer`` says it."""
 
 
-def starts(length: int, window: int) -> list[int]:
+def starts(length: int, window: int, step: float = STEP) -> list[int]:
     """Where windows begin along an axis that is no shorter than one.
 
     >>> starts(64, 32), starts(33, 32), starts(70, 32)
     ([0, 16, 32], [0, 1], [0, 13, 25, 38])
     """
-    count = int(np.ceil((length - window) / (window * STEP))) + 1
+    count = int(np.ceil((length - window) / (window * step))) + 1
     return [round(number * (length - window) / max(1, count - 1)) for number in range(count)]
 
 
