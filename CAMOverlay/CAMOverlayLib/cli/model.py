@@ -36,8 +36,8 @@ ONLY_WITH_NETWORK = (
 )
 
 MODEL_HELP = (
-    "what to explain: the root folder of a MONAI bundle, an nnU-Net v2 folder or its .zip, or a MONAI Auto3DSeg "
-    "model.pt; --bundle is the same"
+    "what to explain: the root folder of a MONAI bundle, an nnU-Net v2 folder or its .zip, TotalSegmentator's results "
+    "folder, or a MONAI Auto3DSeg model.pt; --bundle is the same"
 )
 
 TRUST_HELP = (
