@@ -32,6 +32,8 @@ from CAMOverlayLib.engine.restore.transforms import place_by_operations
 
 CPU = torch.device("cpu")
 VOLUMES = [case for case in CASES if case.name != "photograph"]
+QUICK_CUTS = ("anisotropic_ct", "slices_2d", "residual_encoder")
+"""One of each of the three volumes; the others are in ``make test-bundles``."""
 SAMPLE = (slice(None), *[slice(None, None, 4)] * 3)
 
 
@@ -90,7 +92,14 @@ def test_it_says_what_nnunet_itself_says(case):
 
 
 @pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the shared volumes are not there")
-@pytest.mark.parametrize("case", [case for case in VOLUMES if case.cuts], ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=() if case.name in QUICK_CUTS else pytest.mark.slow, id=case.name)
+        for case in VOLUMES
+        if case.cuts
+    ],
+)
 def test_it_says_so_of_real_volumes_too(case, tmp_path):
     channels, affine = real_input(case, SHARED / "data")
     files = []
@@ -120,7 +129,8 @@ def test_a_map_lies_on_the_volume_and_its_place_is_verified(name, export, tmp_pa
     case = BY_NAME[name]
     volumes = exported(case.input_files, export)
     (tmp_path / "out").mkdir()
-    source = ModelSource(str(case.model), configs=words(case))
+    folds = ("all_folds",) if name == "two_folds" else ()  # mirroring, eight times the windows, is compared above
+    source = ModelSource(str(case.model), configs=folds)
     result = explain(Request(volumes, source, str(tmp_path / "out")))  # nobody trusts it: nothing can run
     heat = np.load(result.heatmap.path)
     assert heat.shape == answer(case).labels.shape and heat.max() == 1 and heat.std() > 0
