@@ -110,6 +110,17 @@ def test_it_says_so_of_real_volumes_too(case, tmp_path):
     assert plan_inversion(trace).agreement.verdict in ("verified", "inconclusive")
 
 
+@pytest.mark.parametrize(
+    "name", ["anisotropic_ct", *(pytest.param(one, marks=pytest.mark.slow) for one in ("isotropic_mr", "slices_2d"))]
+)
+def test_its_place_is_verified_on_whole_real_volumes(name, real_volume):
+    voxels = np.ascontiguousarray(nibabel.load(real_volume).dataobj)
+    chain = open_model(ModelSource(str(BY_NAME[name].model))).preprocessing()
+    trace = trace_preprocessing(chain, [real_volume], original=torch.from_numpy(voxels))
+    assert plan_inversion(trace).agreement.verdict == "verified"
+    assert all(step.evidence.startswith("verified") for step in trace.steps[1:]), trace.steps
+
+
 def test_a_photograph_is_what_it_is_to_nnunet():
     case = BY_NAME["photograph"]
     said, model = answer(case), evaluated(case)
