@@ -72,6 +72,10 @@ class DisplaySection(VTKObservationMixin):
             overlay.setOpacity(self._overlay, self._parameters.opacity)
             self._filling = False
 
+    def refresh(self) -> None:
+        """Show what another section changed."""
+        self._update()
+
     def _update(self, caller: Any = None, event: Any = None) -> None:
         node = self._overlay
         if node is None or self._filling or node.GetScene() is None:
