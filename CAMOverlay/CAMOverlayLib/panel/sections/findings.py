@@ -294,7 +294,8 @@ def _cells(spot: HotSpot, overlayNode: Any) -> tuple[str, ...]:
     place = ", ".join(f"{mm:.1f}" for mm in worldFromIJK(overlayNode, spot.peak))
     millilitres = spot.volume_mm3 / 1000
     volume = f"{millilitres:.1f} mL" if millilitres >= 1 else f"{spot.volume_mm3:.0f} mm³"
-    return (str(spot.region), place, volume, f"{spot.maximum:.2f}", f"{spot.share:.0%}", spot.structure)
+    share = f"{spot.share:.0%}" if spot.share >= 0.005 else _("< 1%")
+    return (str(spot.region), place, volume, f"{spot.maximum:.2f}", share, spot.structure)
 
 
 def _tip(spot: HotSpot) -> str:
@@ -314,5 +315,6 @@ def _item(text: str, isNumber: bool, tip: str) -> Any:
 
 def _prepareTable(rows: Any) -> None:
     rows.verticalHeader().hide()
-    rows.horizontalHeader().setStretchLastSection(True)
+    rows.horizontalHeader().setStretchLastSection(False)  # it is hidden where no region has a structure
+    rows.horizontalHeader().setSectionResizeMode(1, qt.QHeaderView.Stretch)
     rows.horizontalHeader().setHighlightSections(False)
