@@ -189,18 +189,19 @@ class FindingsSection:
         self._filling = True
         try:
             self.ui.findingsLabel.text = words
+            rows.visible = bool(spots)  # first: what is hidden does not stretch its columns
             rows.clearContents()
             rows.setRowCount(len(spots))
             for row, spot in enumerate(spots):
                 for column, text in enumerate(_cells(spot, self._overlay)):
                     rows.setItem(row, column, _item(text, column not in (1, 5), _tip(spot)))
             rows.setColumnHidden(5, not any(spot.structure for spot in spots))
-            rows.resizeColumnsToContents()
+            for column in (0, 2, 3, 4, 5):  # the other one takes what is left
+                rows.resizeColumnToContents(column)
             rows.resizeRowsToContents()
             rows.clearSelection()
             rows.setCurrentItem(None)
             fitHeight(rows, most=6)
-            rows.visible = bool(spots)
             for button in (self.ui.pointsButton, self.ui.segmentsButton):
                 button.enabled = bool(spots)
         finally:
