@@ -29,6 +29,7 @@ from .remedies import inThePanel
 from .run_controller import Cancellable, RunController
 from .sections.display import DisplaySection
 from .sections.explain import ExplainSection
+from .sections.findings import FindingsSection
 from .sections.inputs import InputsSection
 from .sections.progress import ProgressSection
 from .sections.results import ResultSection
@@ -58,6 +59,7 @@ class Panel(VTKObservationMixin):
         self.progress = ProgressSection(ui, self._log)
         self.results = ResultSection(ui, self._explainClass)
         self.display = DisplaySection(ui, self.progress.say)
+        self.findings = FindingsSection(ui, self.progress.say, self.display.refresh)
         self.zoo = ZooRow(ui, self._useBundle)
         ui.applyButton.clicked.connect(self._onApplyButton)
         ui.layersButton.clicked.connect(self._onLayersButton)
@@ -73,7 +75,7 @@ class Panel(VTKObservationMixin):
             if self.hasObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update):
                 self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self.parameters = parameters
-        for section in (self.inputs, self.explain, self.display):
+        for section in (self.inputs, self.explain, self.display, self.findings):
             section.setParameters(parameters)
         if parameters is not None:
             self._guiTag = parameters.connectGui(self.ui)
@@ -103,6 +105,7 @@ class Panel(VTKObservationMixin):
         self.zoo.stop()
         self.setParameters(None)
         self.display.setOverlay(None)
+        self.findings.setOverlay(None)
         self.removeObservers()
         if self.logic.worker is not None:
             self.logic.worker.stop()
@@ -111,6 +114,7 @@ class Panel(VTKObservationMixin):
         self._stopAll()
         self.setParameters(None)
         self.display.setOverlay(None)
+        self.findings.setOverlay(None)
         self.runs.forget()
 
     def _update(self, caller: Any = None, event: Any = None) -> None:
@@ -124,6 +128,7 @@ class Panel(VTKObservationMixin):
             self.results.show(overlay.resultOf(node) if overlay.isOverlay(node) else None)
             self.display.applyOpacity()  # first: a new overlay tells the parameter what the views show, not the reverse
             self.display.setOverlay(node)
+            self.findings.setOverlay(node)
             if self.results.shown is not None and not self.explain.classCount:
                 self.explain.setClasses(self.results.shown.prediction.classes)
         self._updateApply()
@@ -405,7 +410,7 @@ def isTrusted(folder: Any, contentHash: str) -> bool:
 
 def alignLabels(ui: Any) -> None:
     """Let the fields of all sections begin at the same place, whatever the language and the font."""
-    forms = (ui.inputsButton, ui.explainButton, ui.outputButton, ui.displayButton)
+    forms = (ui.inputsButton, ui.explainButton, ui.outputButton, ui.findingsButton, ui.displayButton)
     labels = [w for form in forms for w in form.children() if w.inherits("QLabel") and w.buddy() is not None]
     width = max(label.sizeHint.width() for label in labels)
     for label in labels:

@@ -15,6 +15,9 @@ REGION_ROLE = "region"
 POINT_ROLE = "point"
 """Node reference from the parameter node to the point list with the place that is explained."""
 
+STRUCTURES_ROLE = "structures"
+"""Node reference from the parameter node to the segmentation or label map whose structures are measured."""
+
 
 @parameterNodeWrapper
 class PanelParameters:
@@ -31,6 +34,7 @@ class PanelParameters:
         layer: name of the layer, empty for the automatic choice.
         slices: orientation in which a 2-D network gets the volume, empty for the automatic choice.
         follow: explain again when something of this is chosen anew.
+        hotKind, hotValue: from where on heat counts as hot; see ``contract.findings.Threshold``.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -46,4 +50,6 @@ class PanelParameters:
     method: str = "gradcam"
     device: str = "auto"
     follow: bool = True
+    hotKind: str = "absolute"
+    hotValue: float = 0.5
     opacity: Annotated[float, WithinRange(0, 1), Decimals(2), SingleStep(0.05)] = 0.5

@@ -98,6 +98,7 @@ def _startCore() -> _Core:
     application.SetColorLogic(colors)
     register("Colors", colors).AddDefaultColorNodes()
     register("Volumes", slicer.vtkSlicerVolumesLogic())
+    register("Markups", slicer.vtkSlicerMarkupsLogic())  # without it no scene is saved with its points
 
     sliceLogics = vtk.vtkCollection()
     application.SetSliceLogics(sliceLogics)

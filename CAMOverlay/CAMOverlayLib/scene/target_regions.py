@@ -84,6 +84,22 @@ def exportMask(
         TargetError: no such segment or label, nothing in it, or no mask at all.
         OutputError: the file cannot be written.
     """
+    voxels, affine, name = regionIn(node, inputVolume, segment, label)
+    if not voxels.any():
+        raise TargetError(f"'{name}' lies outside the volume {_called(inputVolume)}. Choose one that belongs to it.")
+    return writeArray(voxels.view(np.uint8), affine, Path(folder) / "mask.npy", name)
+
+
+def regionIn(
+    node: Any, inputVolume: slicer.vtkMRMLScalarVolumeNode, segment: str | None = None, label: int | None = None
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """A segment or labels in a volume's own space: voxels (bool, I×J×K), their affine, and a name.
+
+    They stay on their own grid, unless a transform between the two bends it: then they are on the volume's.
+
+    Raises:
+        TargetError: no such segment or label, nothing in it, or no mask at all.
+    """
     isA = getattr(node, "IsA", lambda name: False)
     if isA("vtkMRMLSegmentationNode"):
         if label is not None:
@@ -99,9 +115,12 @@ def exportMask(
     if not voxels.any():
         raise TargetError(f"'{name}' is empty: none of its voxels is set. Draw it first, or choose another one.")
     voxels, affine = _moved(voxels, affine, node.GetParentTransformNode(), inputVolume)
-    if not voxels.any():
-        raise TargetError(f"'{name}' lies outside the volume {_called(inputVolume)}. Choose one that belongs to it.")
-    return writeArray(voxels.view(np.uint8), affine, Path(folder) / "mask.npy", name)
+    return voxels, affine, name
+
+
+def onGridOf(inputVolume: slicer.vtkMRMLScalarVolumeNode, voxels: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """A mask in a volume's own space on the volume's grid: each voxel is what lies at its centre."""
+    return _resampled(voxels, affine, inputVolume)
 
 
 def segmentsOf(segmentationNode: slicer.vtkMRMLSegmentationNode) -> list[tuple[str, str]]:
@@ -191,6 +210,11 @@ def _moved(voxels: np.ndarray, affine: np.ndarray, parent: Any, inputVolume: Any
         return voxels, slicer.util.arrayFromVTKMatrix(matrix) @ affine
     bend = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(parent, target, bend)
+    return _resampled(voxels, affine, inputVolume, bend), affineFromNode(inputVolume)
+
+
+def _resampled(voxels: np.ndarray, affine: np.ndarray, inputVolume: Any, bend: Any = None) -> np.ndarray:
+    """The mask (bool, I×J×K) on the volume's grid, through a transform where one is given."""
     mask, reference, resampled = _oriented(voxels, affine), slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
     reference.SetDimensions(inputVolume.GetImageData().GetDimensions())
     reference.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
@@ -198,7 +222,7 @@ def _moved(voxels: np.ndarray, affine: np.ndarray, parent: Any, inputVolume: Any
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
         mask, reference, resampled, False, False, bend
     )
-    return _arrayOf(resampled) != 0, affineFromNode(inputVolume)
+    return _arrayOf(resampled) != 0
 
 
 # Points --------------------------------------------------------------------------------------------------------------

@@ -316,7 +316,8 @@ def test_everything_has_a_tooltip_and_can_be_reached_by_keyboard(host, demoVolum
     headings = {
         n
         for n in controls
-        if n in ("inputsButton", "explainButton", "outputButton", "resultButton", "displayButton", *folded)
+        if n
+        in ("inputsButton", "explainButton", "outputButton", "resultButton", "findingsButton", "displayButton", *folded)
     }
     assert len(controls) > 25
     assert not [name for name in controls.keys() - headings if not getattr(panel.ui, name).toolTip]

@@ -49,6 +49,27 @@ def test_the_segmentation_is_the_region(tmp_path, planes, geometry):
     assert display.GetVisibility() and display.GetVisibility2DOutline() and not display.GetVisibility2DFill()
 
 
+def test_under_a_transform_a_saved_scene_has_the_same_region(tmp_path):
+    """Its geometry is kept relative to the transform; in the world's, saving would resample the region."""
+    volume, node, _ = explained(tmp_path, BOX)
+    turned = core.ensureScene().AddNewNodeByClass("vtkMRMLLinearTransformNode", "turned")
+    transform = vtk.vtkTransform()
+    transform.RotateWXYZ(31, 0.2, 1, -0.4)
+    turned.SetMatrixTransformToParent(transform.GetMatrix())
+    for each in (volume, node):
+        each.SetAndObserveTransformNodeID(turned.GetID())
+    seen.showFieldOfView(node)
+    name = node.GetName()
+    core.saveScene(tmp_path / "scene.mrb")
+    core.loadScene(tmp_path / "scene.mrb")
+    segmentation = slicer.util.getNode(name).GetNodeReference(seen.ROLE)
+    labelmap = segmentation.GetSegmentation().GetSegment("seen").GetRepresentation("Binary labelmap")
+    toWorld = vtk.vtkMatrix4x4()
+    labelmap.GetImageToWorldMatrix(toWorld)
+    found = slicer.util.arrayFromVTKMatrix(toWorld)
+    np.testing.assert_allclose(found[:3, :3], GEOMETRIES["oblique"][:3, :3], atol=1e-5)
+
+
 def test_it_is_made_once_hidden_and_survives_saving(tmp_path):
     _, node, _ = explained(tmp_path, BOX)
     assert seen.showFieldOfView(node, False) is None

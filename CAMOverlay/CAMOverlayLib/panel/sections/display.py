@@ -67,10 +67,15 @@ class DisplaySection(VTKObservationMixin):
 
     def applyOpacity(self) -> None:
         """Bring the parameter's opacity to the slice views that show the overlay."""
-        if self._overlay is not None and self._parameters is not None and not self._filling:
+        node = self._overlay
+        if node is not None and node.GetScene() is not None and self._parameters is not None and not self._filling:
             self._filling = True
-            overlay.setOpacity(self._overlay, self._parameters.opacity)
+            overlay.setOpacity(node, self._parameters.opacity)
             self._filling = False
+
+    def refresh(self) -> None:
+        """Show what another section changed."""
+        self._update()
 
     def _update(self, caller: Any = None, event: Any = None) -> None:
         node = self._overlay

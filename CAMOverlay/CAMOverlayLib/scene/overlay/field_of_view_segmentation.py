@@ -57,8 +57,9 @@ def _makeSegmentation(overlayNode: slicer.vtkMRMLScalarVolumeNode):
     scene = overlayNode.GetScene()
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{inputVolume.GetName()} - seen by the network")
     node.CreateDefaultDisplayNodes()
-    node.SetReferenceImageGeometryParameterFromVolumeNode(inputVolume)
+    # First: the geometry is kept relative to it, and a file is resampled to the geometry.
     node.SetAndObserveTransformNodeID(inputVolume.GetTransformNodeID())
+    node.SetReferenceImageGeometryParameterFromVolumeNode(inputVolume)
     segment = slicer.vtkSegment()
     segment.SetName("seen by the network")
     segment.SetColor(*SEEN)

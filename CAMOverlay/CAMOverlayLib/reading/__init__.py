@@ -1,0 +1,1 @@
+"""What can be read off a heatmap, with NumPy and SciPy alone."""

@@ -1,0 +1,91 @@
+"""Plots of what was measured: the curves of a check, the share of each channel. The numbers stand in table nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import slicer
+import vtk
+
+from ...contract.errors import VolumeError
+from ...contract.findings import Check
+from ..overlay.node import resultOf
+from .nodes import hangingOrNew
+from .table import fill
+
+ROLE = "CAMOverlay.Plot"
+"""Node references from the overlay: ``ROLE.NAME.chart``, ``.table`` and ``.SERIES``."""
+
+COLORS = ((0.12, 0.47, 0.71), (1.0, 0.5, 0.05), (0.17, 0.63, 0.17), (0.84, 0.15, 0.16), (0.58, 0.4, 0.74))
+
+
+def showCurves(overlayNode: slicer.vtkMRMLScalarVolumeNode, check: Check | str) -> slicer.vtkMRMLPlotChartNode:
+    """A chart of the curves of a check, or of the overlay's own check of this name.
+
+    Raises:
+        VolumeError: there is no such check, or it has no curves.
+    """
+    found = _checkOf(overlayNode, check) if isinstance(check, str) else check
+    curves = {name: values for name, values in found.curves.items() if name != "x"}
+    if not curves:
+        raise VolumeError(f"The check {found.name!r} has no curves to plot.")
+    length = max(len(values) for values in curves.values())
+    axis = found.curves.get("x") or tuple(range(length))
+    table = hangingOrNew(overlayNode, f"{ROLE}.{found.name}.table", "vtkMRMLTableNode", f"{found.name} curves")
+    columns = {"x": axis, **curves}
+    shortest = min(len(values) for values in columns.values())
+    fill(table, dict.fromkeys(columns, vtk.vtkDoubleArray), list(zip(*(v[:shortest] for v in columns.values()))))
+    chart = _chart(overlayNode, found.name, found.words)
+    for index, name in enumerate(curves):
+        series = _series(overlayNode, found.name, name, table, index)
+        series.SetPlotType(series.PlotTypeScatter)
+        series.SetXColumnName("x")
+        series.SetYColumnName(name)
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    return chart
+
+
+def showChannels(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLPlotChartNode:
+    """A bar chart of the share of the evidence that each input channel has.
+
+    Raises:
+        VolumeError: the overlay's result says nothing of channels.
+    """
+    result = resultOf(overlayNode)
+    if result is None or not result.channels:
+        raise VolumeError(f"{overlayNode.GetName()!r} has no shares of channels: its network has one, or none asked.")
+    table = hangingOrNew(overlayNode, f"{ROLE}.channels.table", "vtkMRMLTableNode", "channels")
+    fill(table, {"channel": vtk.vtkStringArray, "share": vtk.vtkDoubleArray}, list(result.channels.items()))
+    chart = _chart(overlayNode, "channels", "Share of the evidence of each channel")
+    series = _series(overlayNode, "channels", "share", table, 0)
+    series.SetPlotType(series.PlotTypeBar)
+    series.SetLabelColumnName("channel")
+    series.SetYColumnName("share")
+    chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    return chart
+
+
+def _checkOf(overlayNode: slicer.vtkMRMLScalarVolumeNode, name: str) -> Check:
+    result = resultOf(overlayNode)
+    checks: Sequence[Check] = result.checks if result is not None else ()
+    for check in checks:
+        if check.name == name:
+            return check
+    there = ", ".join(check.name for check in checks) or "none"
+    raise VolumeError(f"{overlayNode.GetName()!r} has no check {name!r}; it has: {there}.")
+
+
+def _chart(overlayNode: slicer.vtkMRMLScalarVolumeNode, name: str, title: str) -> slicer.vtkMRMLPlotChartNode:
+    chart = hangingOrNew(overlayNode, f"{ROLE}.{name}.chart", "vtkMRMLPlotChartNode", f"{name} chart")
+    chart.RemoveAllPlotSeriesNodeIDs()
+    chart.SetTitle(title)
+    return chart
+
+
+def _series(
+    overlayNode: slicer.vtkMRMLScalarVolumeNode, plot: str, name: str, table: slicer.vtkMRMLTableNode, index: int
+) -> slicer.vtkMRMLPlotSeriesNode:
+    series = hangingOrNew(overlayNode, f"{ROLE}.{plot}.{name}", "vtkMRMLPlotSeriesNode", name)
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetColor(*COLORS[index % len(COLORS)])
+    return series
