@@ -12,13 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from ..contract.errors import MethodError
 from ..contract.findings import THRESHOLDS, HotSpot, Threshold
 from ..contract.geometry import Grid
 from ..contract.peaks import Runs, Voxel
+from .boxes import parts_of
 
 MOST = 50
 """Regions that a table lists; a noisy map has thousands, and nobody reads those."""
@@ -174,13 +173,13 @@ class _Regions:
         total, runs, held, most = _scan(planes, level)
         if not len(runs.first):
             return None
-        of_run = _parts(runs)
+        of_run = parts_of(runs)
         count = int(of_run.max()) + 1
         sizes = np.bincount(of_run, runs.lengths, count).astype(np.int64)
         highest = np.zeros(count, planes.dtype)
         np.maximum.at(highest, of_run, most)
         tops, of_top = _tops(planes.reshape(-1), runs, of_run, most, highest)
-        plateau_of_top = _parts(tops)
+        plateau_of_top = parts_of(tops)
         plateaus, order = _ranked(tops, of_top, plateau_of_top, highest)
         sums = np.bincount(of_run, held, count)
         return cls(total, runs, of_run, sizes, sums, order, tops, plateau_of_top, plateaus)
@@ -214,13 +213,6 @@ def _scan(planes: np.ndarray, level: float) -> tuple[float, Runs, np.ndarray, np
         most.append(_over_runs(np.maximum, values, runs))
     runs = Runs(np.concatenate(firsts), np.concatenate(lasts), planes.shape)
     return total, runs, np.concatenate(held), np.concatenate(most)
-
-
-def _parts(runs: Runs) -> np.ndarray:
-    """Number of the part, from 0, that each run belongs to; parts hang together by faces."""
-    one, other = runs.touching()
-    count = len(runs.first)
-    return connected_components(coo_matrix((np.ones(len(one), bool), (one, other)), (count, count)), directed=False)[1]
 
 
 def _over_runs(function: np.ufunc, values: np.ndarray, runs: Runs, dtype: type | None = None) -> np.ndarray:
