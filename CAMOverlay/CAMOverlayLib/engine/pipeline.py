@@ -88,9 +88,9 @@ def explain_model(
     method, nearest = find_method(request.method), request.nearest
     masks: dict = {}
     check_early(request.target, model.info.classes, volumes[0].array.shape[:3], masks)
-    asked = check_asked(request, volumes[0].grid)
 
     with clock.stage("preprocess") as step:
+        asked = check_asked(request, volumes[0].grid)
         inputs = _preprocess(model, volumes, request, cache, step)
         plans = [plan_inversion(trace, request.inverse) for trace in inputs.traces]
     with clock.stage("forward") as step, running(model.network, request.amp, model.runner):
