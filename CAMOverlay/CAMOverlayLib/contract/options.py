@@ -13,7 +13,7 @@ from typing import Any
 from .errors import MethodError
 from .findings import Threshold
 from .records import JsonRecord, made_plain
-from .target import StructureFile, VolumeFile
+from .target import StructureFile
 
 INTERPOLATIONS = ("linear", "nearest")
 
@@ -94,7 +94,7 @@ class Options(JsonRecord):
     def __post_init__(self) -> None:
         """Raises TargetError where a structure is no file."""
         given = self.structures
-        several = (given,) if isinstance(given, (str, VolumeFile, StructureFile)) else tuple(given or ())
+        several = given if isinstance(given, (list, tuple)) else () if given is None else (given,)
         object.__setattr__(self, "structures", tuple(map(StructureFile.of, several)))
         object.__setattr__(self, "findings_threshold", str(self.findings_threshold))
         made_plain(self)

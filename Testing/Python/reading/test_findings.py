@@ -217,9 +217,11 @@ def test_wrong_structures_and_thresholds_are_one_sentence_before_anything_is_com
         ),
         (f"a,b={saved(tmp_path / 'one.nii.gz', np.ones(shape, np.uint8), affine)}", TargetError, "and 2 names"),
         ([5], TargetError, "'5' is no structure"),
+        (5, TargetError, "'5' is no structure"),
+        ([" "], TargetError, "' ' is no structure"),
     ]:
         with pytest.raises(error, match=words):
-            asked(tmp_path, [structures] if not isinstance(structures, list) else structures)
+            asked(tmp_path, structures)
     for wrong in ("loud", "1.5", "-1", "101%", "share=2", "nan", "", "%"):
         with pytest.raises(MethodError, match=r"The threshold '.*' is none\. Give heat from 0 to 1") as raised:
             asked(tmp_path, findings_threshold=wrong)

@@ -20,7 +20,7 @@ from .scored import scored
 INFO = MethodInfo(
     "channelevidence",
     "Shares of the input channels",
-    "Shrikumar et al. 2017, https://arxiv.org/abs/1605.01713",
+    "Shrikumar et al. 2016, https://arxiv.org/abs/1605.01713",
     "Gradient × input, in absolute value.",
 )
 
