@@ -66,11 +66,12 @@ def structures_in(labels: np.ndarray, name: str, names: Sequence[str] = ()) -> t
     Raises:
         TargetError: it holds no labels, too many, or what is no label; or the names are not as many.
     """
-    numbers, values = _numbered(labels, name)
+    whole = box_of(labels != 0)
+    if whole is None:
+        raise TargetError(f"Structure '{name}' is empty: every voxel is 0. Draw a region first.")
+    numbers, values = _numbered(labels[whole], name)
     boxes = ndimage.find_objects(numbers)
     found = [(value, number, box) for number, (value, box) in enumerate(zip(values, boxes), 1) if box is not None]
-    if not found:
-        raise TargetError(f"Structure '{name}' is empty: every voxel is 0. Draw a region first.")
     if len(found) > MOST:
         raise TargetError(
             f"'{name}' holds {len(found)} different values, and a label map has at most {MOST}. Is it an image? Give a "
@@ -83,8 +84,14 @@ def structures_in(labels: np.ndarray, name: str, names: Sequence[str] = ()) -> t
         )
     called = names or ([name] if len(found) == 1 else [f"{name} {value}" for value, *_ in found])
     return tuple(
-        Structure(one, box, numbers[box] == number) for one, (_, number, box) in zip(called, found, strict=True)
+        Structure(one, _within(whole, box), numbers[box] == number)
+        for one, (_, number, box) in zip(called, found, strict=True)
     )
+
+
+def _within(outer: tuple[slice, ...], inner: tuple[slice, ...]) -> tuple[slice, ...]:
+    """A box within a box, in voxels of the volume."""
+    return tuple(slice(a.start + b.start, a.start + b.stop) for a, b in zip(outer, inner))
 
 
 def _numbered(labels: np.ndarray, name: str) -> tuple[np.ndarray, Sequence[int]]:
@@ -96,7 +103,7 @@ def _numbered(labels: np.ndarray, name: str) -> tuple[np.ndarray, Sequence[int]]
         np.isfinite([lowest, highest]).all() and (labels == np.rint(labels)).all()
     )
     if not whole or lowest < 0:
-        odd = lowest if whole else labels[labels != np.rint(labels)][0] if np.isfinite(lowest) else np.nan
+        odd = lowest if whole else labels[(labels != np.rint(labels)) | ~np.isfinite(labels)][0]
         raise TargetError(
             f"'{name}' holds {odd:g}, which is no label. Give a mask or a label map: whole numbers, 0 where nothing is."
         )

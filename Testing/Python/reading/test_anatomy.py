@@ -227,6 +227,7 @@ def test_labels_become_structures():
         (labels - 1, "holds -1, which is no label"),
         (labels + 0.5, "holds 0.5, which is no label"),
         (np.where(labels > 0, np.nan, 0), "holds nan, which is no label"),
+        (np.where(labels > 0, np.inf, 0), "holds inf, which is no label"),
         (np.arange(1000).reshape(10, 10, 10), "holds 999 different values, and a label map has at most 300"),
     ):
         with pytest.raises(TargetError, match=words):
