@@ -103,9 +103,9 @@ def explain_model(
         objectives = build_objectives(outputs, request.target, prediction, regions)
         explained = Explained(inferences, layers, finer, prediction, objectives)
     with clock.stage("backward") as step, running(model.network, request.amp, method.title):
-        maps = attribute(method, explained, nearest, step)
         names = [model.info.channel_names, [volume.name for volume in volumes]]
         channels = channel_shares(explained, names, step) if request.channel_shares else {}
+        maps = attribute(method, explained, nearest, step)  # last: an ensemble tells how its latest maps agree
         values, magnitude = normalise([one.values if one else None for one in maps])
     with clock.stage("inverse") as step:
         strides = next((one.steps for one in maps if one), None)

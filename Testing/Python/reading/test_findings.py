@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import json
 
@@ -23,6 +24,7 @@ from CAMOverlayLib.contract.model import ModelSource
 from CAMOverlayLib.contract.request import Request, Result
 from CAMOverlayLib.contract.target import StructureFile, VolumeFile
 from CAMOverlayLib.demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
+from CAMOverlayLib.engine import api
 from CAMOverlayLib.engine.pipeline import explain
 from CAMOverlayLib.reading.hot_spots import find_hot_spots, findings_csv, label_hot_spots, level_of
 
@@ -140,6 +142,28 @@ def test_shares_are_computed_only_where_asked_for_and_where_there_are_several_ch
     assert one.result.channels == {}
     nothing = explain_model(network, [EnsureChannelFirst()], volumes, target=0, method="saliency", channel_shares=True)
     assert nothing.result.channels == {} and nothing.result.findings == ()
+
+
+def test_shares_of_an_ensemble_are_of_all_members_and_change_nothing_else(monkeypatch):
+    volumes, weights = two_volumes(), [(3.0, -1.0), (1.0, 2.0)]
+    model = functools.partial(api.Model, others=(Weighted(weights[1]),))
+    monkeypatch.setattr(api, "Model", model)
+    one, other = (
+        explain_model(
+            Weighted(weights[0]),
+            [EnsureChannelFirst()],
+            volumes,
+            target=1,
+            method="integratedgradients",
+            channel_shares=on,
+        ).result
+        for on in (False, True)
+    )
+    sums = [sum(abs(w[n]) for w in weights) * volume.sum(dtype=float) for n, (volume, _) in enumerate(volumes)]
+    assert list(other.channels.values()) == pytest.approx(np.array(sums) / sum(sums), rel=1e-4)
+    assert "2 networks averaged" in one.applied
+    for name in ("applied", "findings", "warnings", "magnitude", "peak", "prediction", "target", "layer", "method"):
+        assert getattr(other, name) == getattr(one, name), name
 
 
 def test_no_gradient_at_the_input_is_one_sentence():
