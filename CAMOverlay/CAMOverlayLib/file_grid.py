@@ -60,7 +60,8 @@ class FileGrid:
         if seen.planes:
             seen = replace(seen, planes=tuple(self._plane(plane) for plane in seen.planes))
         peak = self.voxel(result.peak) if result.peak is not None else None
-        return replace(result, peak=peak, field_of_view=seen)
+        findings = tuple(replace(spot, peak=self.voxel(spot.peak)) for spot in result.findings)
+        return replace(result, peak=peak, field_of_view=seen, findings=findings)
 
     def _plane(self, plane: tuple[float, ...]) -> tuple[float, ...]:
         """``low ≤ a·i + b·j + c·k ≤ high`` with some of i, j, k counted from the other end."""

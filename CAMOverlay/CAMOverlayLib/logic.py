@@ -118,7 +118,8 @@ class OverlayLogic:
             onResult: called with the overlay node.
             onError: called with the error, ``Cancelled`` if the run was cancelled.
             options: those of :class:`CAMOverlayLib.contract.options.Options`, such as ``layer``, ``method``,
-                ``device``, ``slices``, ``interpolation`` and ``intermediatesFolder``, and of the model and the target:
+                ``device``, ``slices``, ``interpolation``, ``structures`` (paths of masks and label maps) and
+                ``intermediatesFolder``, and of the model and the target:
 
                 - ``trust``: you know where the model comes from; it can run code.
                 - ``trustedHash``: instead of it the hash of the content that you trust; any other content is refused.

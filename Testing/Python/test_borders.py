@@ -61,6 +61,13 @@ def test_what_crosses_the_border_needs_the_standard_library_and_at_most_numpy(pa
     assert importedModules(path) - own <= set(sys.stdlib_module_names) | {"numpy", "yaml"}
 
 
+@pytest.mark.parametrize("path", files("reading"), ids=lambda path: path.name)
+def test_what_both_sides_read_off_a_map_needs_numpy_and_scipy_only(path):
+    own = {name for name in importedModules(path) if name.startswith("CAMOverlayLib")}
+    assert own <= rooms("contract", "reading")
+    assert importedModules(path) - own <= set(sys.stdlib_module_names) | {"numpy", "scipy"}
+
+
 def test_the_package_itself_needs_nothing_before_it_is_asked():
     tree = ast.parse((LIBRARY / "__init__.py").read_text(encoding="utf-8"))
     assert not [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]

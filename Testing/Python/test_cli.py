@@ -16,7 +16,7 @@ from support import REPOSITORY, SMALL_NETWORK, USUAL_CHAIN, request
 from CAMOverlayLib.contract.request import STAGES, Result
 from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
 
-FILES = ["heatmap.nii.gz", "overlay.png", "report.json", "scene.mrb"]
+FILES = ["findings.csv", "heatmap.nii.gz", "overlay.png", "report.json", "scene.mrb"]
 
 
 def cam_overlay(*arguments, module=True, **options):

@@ -24,7 +24,9 @@ from ..contract.model import ModelSource
 from ..contract.options import Options
 from ..contract.records import absolute
 from ..contract.request import STAGES, Progress, Result
+from ..contract.target import StructureFile
 from ..demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
+from .findings import print_findings
 from .model import GivenModel, add_model_options, given_model, write_given_model
 from .options import add_options
 from .output import Output, finished_folders, scratch_folder
@@ -35,7 +37,7 @@ TARGET_HELP = (
     "segmentation network also at a place: [CLASS]@voxel=I,J,K, [CLASS]@ras=R,A,S or [CLASS]@mask=FILE"
 )
 
-FILES = ("heatmap.nii.gz", "report.json", "overlay.png", "scene.mrb")
+FILES = ("heatmap.nii.gz", "report.json", "findings.csv", "overlay.png", "scene.mrb")
 """What a run writes into its output folder."""
 
 INTERMEDIATES = ("forward-*.nii.gz", "backward-*.nii.gz")
@@ -136,6 +138,7 @@ def explain_files(
         show(Progress("slicer", 0.0, "Starting Slicer's core"))
         with _timed(timings, "slicer"):
             from ..logic import OverlayLogic, computeHere
+            from ..reading.hot_spots import findings_csv
             from ..scene import core
             from .file_grids import OnFileGrids
 
@@ -159,6 +162,7 @@ def explain_files(
         _write_scene(folder, nodes[0], node, show, timings)
         result = _with_all_timings(there.result, timings | {"heatmap file": there.seconds})
         (folder / "report.json").write_text(result.to_json(indent=1) + "\n", encoding="utf-8")
+        (folder / "findings.csv").write_text(findings_csv(result.findings), encoding="utf-8")
     return result
 
 
@@ -203,6 +207,7 @@ def _print_summary(result: Result, output: Path) -> None:
         print(f"peak         voxel {result.peak}, RAS {_mm(result.peak_ras)} mm")
     else:
         print("peak         none: the heatmap is 0 everywhere")
+    print_findings(result)
     print(f"resolution   one activation is {' × '.join(f'{s:.1f}' for s in result.activation_spacing)} mm")
     print(f"alignment    {result.placement.words.removeprefix('Alignment ')}")
     if result.placement.difference is not None:
@@ -213,7 +218,7 @@ def _print_summary(result: Result, output: Path) -> None:
     print(f"seen         {result.field_of_view.share:.1%} of the volume's voxels")
     for warning in result.warnings:
         print(f"warning      {warning}")
-    print(f"written      {output}: heatmap.nii.gz, report.json, overlay.png, scene.mrb")
+    print(f"written      {output}: {', '.join(FILES)}")
 
 
 def _mm(point: tuple[float, ...]) -> str:
@@ -312,9 +317,11 @@ def _inputs(paths: list[str], options: dict[str, Any]) -> list[str | Path]:
     """Everything that a run reads, which none of its results may replace."""
     target = options.get("target")
     mask = target.rpartition("@mask=")[2] if isinstance(target, str) and "@mask=" in target else None
+    structures = [StructureFile.of(one).file for one in options.get("structures") or ()]
     arguments = options.get("network_args") or ""
     network = str(options.get("network") or "")
     given = [*paths, mask, options.get("weights"), options.get("preprocessing"), network, network.rpartition(":")[0]]
+    given += [one for one in structures if isinstance(one, str)]
     given += [arguments[1:] if arguments.startswith("@") else None]
     model: ModelSource = options["model"]
     parts = [Path(model.path) / name for name in ("configs", "models", "scripts", "docs", *model.configs)]

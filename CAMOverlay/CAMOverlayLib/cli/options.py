@@ -11,13 +11,22 @@ FORMER_FLAGS = {"amp": "--mixed", "intermediates_folder": "--trail", "interpolat
 """What options were called here once; they keep working."""
 
 
+class _Several(argparse.Action):
+    """An option that may be given several times: a tuple of what was said."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest), values))
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """One option per field. Former names are understood, and not advertised."""
     for one in option_fields():
         said = one.metadata
         flag = "--" + (said["flag"] or one.name).replace("_", "-")
         settings: dict[str, Any] = {"dest": one.name, "default": one.default, "help": said["help"]}
-        if isinstance(one.default, bool):
+        if isinstance(one.default, tuple):
+            settings |= {"action": _Several, "metavar": said["metavar"]}
+        elif isinstance(one.default, bool):
             settings["action"] = "store_true"
         elif said["choices"]:
             settings["choices"] = said["choices"]

@@ -34,6 +34,8 @@ OPTIONS = {
     "inverse": "Choose with --inverse.",
     "slices": "Choose with --slices.",
     "amp": "Leave out --amp.",
+    "findings_threshold": "Choose with --threshold.",
+    "channel_shares": "Leave out --channel-shares.",
 }
 """What a field of a request is called here."""
 

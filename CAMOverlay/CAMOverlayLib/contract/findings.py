@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .errors import MethodError
 from .records import JsonRecord
 
 THRESHOLDS = ("absolute", "percentile", "share")
@@ -27,6 +28,38 @@ class Threshold(JsonRecord):
 
     kind: str = "absolute"
     value: float = 0.5
+
+    @classmethod
+    def of(cls, text: str | float) -> Threshold:
+        """A threshold as it is typed: ``0.5`` of the heatmap, ``95%`` for a percentile, ``share=0.5``.
+
+        Raises:
+            MethodError: not of that form, or out of range.
+
+        >>> Threshold.of("95%"), Threshold.of("share=0.5"), Threshold.of(0.4).value
+        (Threshold(kind='percentile', value=95.0), Threshold(kind='share', value=0.5), 0.4)
+        """
+        words = str(text).strip()
+        kind, number = "absolute", words
+        if words.endswith("%"):
+            kind, number = "percentile", words[:-1]
+        elif words.casefold().startswith("share="):
+            kind, number = "share", words[len("share=") :]
+        try:
+            value = float(number)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= (100 if kind == "percentile" else 1):
+            raise MethodError(
+                f"The threshold '{words[:60]}' is none. Give heat from 0 to 1 (0.5), a percentile (95%) or a share of "
+                "all heat (share=0.5).",
+                setting="findings_threshold",
+            )
+        return cls(kind, value)
+
+    def __str__(self) -> str:
+        """As it is typed."""
+        return {"percentile": f"{self.value:g}%", "share": f"share={self.value:g}"}.get(self.kind, f"{self.value:g}")
 
 
 @dataclass(frozen=True)

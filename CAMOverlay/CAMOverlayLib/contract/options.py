@@ -11,7 +11,9 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from .errors import MethodError
+from .findings import Threshold
 from .records import JsonRecord, made_plain
+from .target import StructureFile
 
 INTERPOLATIONS = ("linear", "nearest")
 
@@ -40,6 +42,11 @@ class Options(JsonRecord):
         verify: compute both inverses and report how far apart they are.
         interpolation: ``linear`` between activations, or ``nearest``: one block per activation.
         amp: run the network in automatic mixed precision, where the device is faster so.
+        findings_threshold: from where on heat is a hot spot, as :meth:`Threshold.of` reads it.
+        structures: masks and label maps of whose structures the heat is asked; also paths, as :meth:`StructureFile.of`
+            reads them.
+        channel_shares: of a network with several input channels, compute what share of the evidence each has: one more
+            forward and backward pass.
         intermediates_folder: existing folder for every step's intermediate volume, forward and backward, or None.
     """
 
@@ -63,6 +70,20 @@ class Options(JsonRecord):
         choices=INTERPOLATIONS,
     )
     amp: bool = _option(False, "automatic mixed precision: faster on a GPU, a little less exact")
+    findings_threshold: str = _option(
+        "0.5",
+        "what is a hot spot: heat from 0 to 1, a percentile (95%%), or the hottest that hold a share of all heat "
+        "(share=0.5) (default: %(default)s)",
+        flag="threshold",
+        metavar="T",
+    )
+    structures: tuple[StructureFile | str, ...] = _option(
+        (),
+        "mask or label map to compare the heat with, on any grid; several times for several; names of its values, "
+        "ascending, may stand before it: liver,spleen=FILE",
+        metavar="FILE",
+    )
+    channel_shares: bool = _option(False, "say what share of the evidence each input channel has; another pass")
     intermediates_folder: str | None = _option(
         None,
         "write every step's volume, forward and backward, into this folder",
@@ -71,7 +92,17 @@ class Options(JsonRecord):
     )
 
     def __post_init__(self) -> None:
+        """Raises TargetError where a structure is no file."""
+        given = self.structures
+        several = given if isinstance(given, (list, tuple)) else () if given is None else (given,)
+        object.__setattr__(self, "structures", tuple(map(StructureFile.of, several)))
+        object.__setattr__(self, "findings_threshold", str(self.findings_threshold))
         made_plain(self)
+
+    @property
+    def threshold(self) -> Threshold:
+        """Raises MethodError where that is none."""
+        return Threshold.of(self.findings_threshold)
 
     @property
     def nearest(self) -> bool:
@@ -89,7 +120,11 @@ FORMER_NAMES = {"mixed": "amp", "trail_folder": "intermediates_folder", "trailFo
 """What options were called once. These names keep working in Python and in saved requests, and their flags on the
 command line (``cli/options.py``). ``blocks=True`` was ``interpolation="nearest"``."""
 
-SLICER_NAMES = {"intermediatesFolder": "intermediates_folder"}
+SLICER_NAMES = {
+    "intermediatesFolder": "intermediates_folder",
+    "findingsThreshold": "findings_threshold",
+    "channelShares": "channel_shares",
+}
 """The options whose names Slicer would write otherwise."""
 
 

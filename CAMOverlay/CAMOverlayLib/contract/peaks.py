@@ -20,34 +20,67 @@ def peak_of(array: np.ndarray) -> Voxel | None:
         return None
     level = np.flatnonzero(highest == most)
     below = int(level[0])
-    runs = _Runs(planes[below : level[-1] + 1] == most)
-    i, j, k = _middle(runs.of_largest_part())
+    runs = Runs.of(planes[below : level[-1] + 1] == most)
+    i, j, k = runs.middle(runs.of_largest_part())
     return i, j, k + below
 
 
-class _Runs:
-    """The voxels of a mask (K, J, I) as runs along I, of which a plateau has few however large it is.
+class Runs:
+    """The voxels of a mask (K, J, I) as runs along I, of which a region has few however large it is.
 
-    Attributes:
+    Args:
         first: flat index of the first voxel of each run, ascending.
         last: of the last one.
         shape: the mask's.
     """
 
-    def __init__(self, mask: np.ndarray) -> None:
-        starts, ends = mask.copy(), mask.copy()
-        starts[..., 1:] &= ~mask[..., :-1]
-        ends[..., :-1] &= ~mask[..., 1:]
-        self.first, self.last, self.shape = np.flatnonzero(starts), np.flatnonzero(ends), mask.shape
+    def __init__(self, first: np.ndarray, last: np.ndarray, shape: tuple[int, ...]) -> None:
+        self.first, self.last, self.shape = first, last, shape
 
-    def of_largest_part(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """First and last I, J and K of the runs of the largest part that hangs together by faces; of parts that are
-        equally large, of the first in memory."""
-        part = _parts(len(self.first), self._beside(self.shape[2], 1), self._beside(self.shape[1] * self.shape[2], 0))
-        sizes = np.bincount(part, self.last - self.first + 1)
-        chosen = part == sizes.argmax()
+    @classmethod
+    def of(cls, mask: np.ndarray) -> Runs:
+        """The runs of a mask (K, J, I), found plane by plane: a plane stays in the processor's cache."""
+        firsts, lasts = [], []
+        for number, plane in enumerate(mask):
+            starts, ends = plane.copy(), plane.copy()
+            starts[:, 1:] &= ~plane[:, :-1]
+            ends[:, :-1] &= ~plane[:, 1:]
+            firsts.append(np.flatnonzero(starts) + number * plane.size)
+            lasts.append(np.flatnonzero(ends) + number * plane.size)
+        return cls(np.concatenate(firsts), np.concatenate(lasts), mask.shape)
+
+    @classmethod
+    def at(cls, voxels: np.ndarray, shape: tuple[int, ...]) -> Runs:
+        """The runs of a few voxels, by their flat indices, ascending."""
+        begins = np.diff(voxels, prepend=-2) > 1
+        begins |= voxels % shape[2] == 0  # a run ends with its row
+        return cls(voxels[begins], voxels[np.append(np.flatnonzero(begins)[1:] - 1, len(voxels) - 1)], shape)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.last - self.first + 1
+
+    def voxels(self) -> np.ndarray:
+        """Flat indices of all their voxels, ascending."""
+        lengths = self.lengths
+        behind = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return np.repeat(self.first, lengths) + behind
+
+    def touching(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every pair of runs that touch by faces, as two arrays of their numbers."""
+        one, other = zip(self._beside(self.shape[2], 1), self._beside(self.shape[1] * self.shape[2], 0), strict=True)
+        return np.concatenate(one), np.concatenate(other)
+
+    def middle(self, chosen: np.ndarray) -> Voxel:
+        """The voxel (I, J, K) of some of the runs that is nearest to their centre; ``chosen`` is one bool a run."""
         k, j, first = np.unravel_index(self.first[chosen], self.shape)
-        return first, first + (self.last - self.first)[chosen], j, k
+        return _middle((first, first + (self.last - self.first)[chosen], j, k))
+
+    def of_largest_part(self) -> np.ndarray:
+        """Which runs belong to the largest part that hangs together by faces, one bool a run; of parts that are
+        equally large, the first in memory."""
+        part = _parts(len(self.first), *self.touching())
+        return part == np.bincount(part, self.lengths).argmax()
 
     def _beside(self, stride: int, axis: int) -> tuple[np.ndarray, np.ndarray]:
         """Pairs of runs that touch: each run, and one that a step of this stride along an axis reaches from it."""
@@ -59,9 +92,8 @@ class _Runs:
         return np.repeat(here, count), np.repeat(low, count) + offset
 
 
-def _parts(count: int, *pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """For each of so many things the lowest number among those that it hangs together with."""
-    one, other = (np.concatenate(side) for side in zip(*pairs, strict=True))
+def _parts(count: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """For each of so many things the lowest number among those that it hangs together with, by pairs of them."""
     part = np.arange(count)
     while True:
         lower = part.copy()

@@ -13,11 +13,11 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from .findings import Check, HotSpot, StructureFigures
+from .findings import Check, HotSpot, StructureFigures, Threshold
 from .model import ModelSource
 from .options import Options
-from .records import Affine, JsonRecord, absolute, made_plain
-from .target import TargetSpec, VolumeFile, class_of
+from .records import Affine, JsonRecord, absolute
+from .target import StructureFile, TargetSpec, VolumeFile, class_of
 
 SCHEMA = 3
 """Version of :class:`Request` and :class:`Result`. 1, which did not say so, called the verdicts proven, undecided and
@@ -54,8 +54,8 @@ class Request(Options):
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        """Raises TargetError where the target is no index, name or TargetSpec."""
-        made_plain(self)
+        """Raises TargetError where the target is no index, name or TargetSpec, or a structure no file."""
+        super().__post_init__()
         if not isinstance(self.target, TargetSpec):
             object.__setattr__(self, "target", class_of(self.target, "The target"))
 
@@ -85,6 +85,7 @@ class Request(Options):
             intermediates_folder=self.intermediates_folder and absolute(self.intermediates_folder),
             output_folder=self.output_folder and absolute(self.output_folder),
             target=target,
+            structures=tuple(StructureFile.of(one).absolute() for one in self.structures),
         )
 
 
@@ -96,6 +97,7 @@ STAGES = {
     "forward": "Running the network",
     "backward": "Computing the heatmap",
     "inverse": "Placing the heatmap on the volume",
+    "findings": "Reading off the heatmap",
     "write": "Writing the result",
 }
 """Every stage of a run in its order, with the words that a user reads."""
@@ -237,7 +239,7 @@ class Result(JsonRecord):
         field_of_view: what of the volume the network saw.
         placement: whether the heatmap lies in the right place.
         steps: the preprocessing, one transform after the other.
-        findings: hot spots, the hottest peak first.
+        findings: hot spots, the hottest peak first, and ``threshold``: from where on heat was one.
         structures: how much of the heat lies in which structure, where any were given.
         channels: share of the evidence of each input channel, of a network with several.
         checks: whether the map can be believed, as far as that was asked.
@@ -267,6 +269,7 @@ class Result(JsonRecord):
     steps: tuple[TransformStep, ...]
     applied: str = ""
     findings: tuple[HotSpot, ...] = ()
+    threshold: Threshold = Threshold()  # noqa: RUF009 (frozen)
     structures: tuple[StructureFigures, ...] = ()
     channels: dict[str, float] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()

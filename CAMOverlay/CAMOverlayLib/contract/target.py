@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,46 @@ class VolumeFile(JsonRecord):
 
     def _problem(self) -> str:
         return "" if len(self.affine) == 4 else f"the affine has {len(self.affine)} rows where 4 belong"
+
+
+@dataclass(frozen=True)
+class StructureFile(JsonRecord):
+    """A mask or a label map, of whose structures the heat is asked.
+
+    Attributes:
+        file: an exported array file or the path of an image file, on any grid in the same patient space.
+        names: of its values but 0, ascending; none at all takes the file's name (and the value, of several).
+    """
+
+    file: VolumeFile | str
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        made_plain(self)
+
+    @classmethod
+    def of(cls, given: Any) -> StructureFile:
+        """From a path, which may have names before it (``liver,spleen=FILE``), or an exported array file.
+
+        Raises:
+            TargetError: it is neither.
+        """
+        if isinstance(given, cls):
+            return given
+        given = os.fspath(given) if isinstance(given, os.PathLike) else given
+        if isinstance(given, VolumeFile):
+            return cls(given)
+        if not isinstance(given, str) or not given.strip():
+            raise TargetError(f"'{str(given)[:60]}' is no structure. Give the file of a mask or of a label map.")
+        names, named, path = given.partition("=")
+        if not named or os.path.exists(os.path.expanduser(given)):  # a file may have such a name
+            return cls(given)
+        return cls(path.strip(), tuple(name.strip() for name in names.split(",")))
+
+    def absolute(self) -> StructureFile:
+        """The same by its absolute path."""
+        file = absolute(self.file) if isinstance(self.file, str) else self.file.absolute()
+        return dataclasses.replace(self, file=file)
 
 
 @dataclass(frozen=True)

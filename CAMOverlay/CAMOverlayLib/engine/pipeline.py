@@ -13,14 +13,16 @@ import torch
 
 from ..contract.errors import DeviceError
 from ..contract.request import Request, Result
+from .attribution import attribute, channel_shares
 from .bundle.isolation import at_home, leaves_no_trace
 from .bundle.model import Model
 from .cache import Cache
+from .findings import check_asked, read_off
 from .geometry.channels import on_one_grid
 from .geometry.volume import Volume, read_volume, save_array
-from .inference import AttributionMap, Inference, apply_all
+from .inference import Inference, apply_all
 from .layer_choice import choose_layers
-from .methods import Method, find_method
+from .methods import find_method
 from .network.device import choose_device, device_of
 from .network.running import running
 from .preprocessing.inputs import NetworkInputs, prepare
@@ -90,6 +92,7 @@ def explain_model(
     check_early(request.target, model.info.classes, volumes[0].array.shape[:3], masks)
 
     with clock.stage("preprocess") as step:
+        asked = check_asked(request, volumes[0].grid)
         inputs = _preprocess(model, volumes, request, cache, step)
         plans = [plan_inversion(trace, request.inverse) for trace in inputs.traces]
     with clock.stage("forward") as step, running(model.network, request.amp, model.runner):
@@ -102,11 +105,15 @@ def explain_model(
         objectives = build_objectives(outputs, request.target, prediction, regions)
         explained = Explained(inferences, layers, finer, prediction, objectives)
     with clock.stage("backward") as step, running(model.network, request.amp, method.title):
-        maps = _attribute(method, explained, nearest, step)
+        names = [model.info.channel_names, [volume.name for volume in volumes]]
+        channels = channel_shares(explained, names, step) if request.channel_shares else {}
+        maps = attribute(method, explained, nearest, step)  # last: an ensemble tells how its latest maps agree
         values, magnitude = normalise([one.values if one else None for one in maps])
     with clock.stage("inverse") as step:
         strides = next((one.steps for one in maps if one), None)
         heatmap = assemble(inputs, plans, values, request.verify, nearest, step, strides)
+    with clock.stage("findings") as step:
+        found = read_off(heatmap, inputs.volume, asked, step)
     with clock.stage("write"):
         volume, file = inputs.volume, Path(request.output_folder) / "heatmap.npy"
         array = save_array(heatmap.array, volume.affine, volume.name, file)
@@ -114,7 +121,7 @@ def explain_model(
         if request.intermediates_folder is not None and values[hottest] is not None:
             folder = Path(request.intermediates_folder)
             save_intermediates(values[hottest], inputs.traces[hottest], plans[hottest], folder, strides)
-    told = Told(model, volumes, method, inputs, plans, explained, maps, magnitude, heatmap, hottest)
+    told = Told(model, volumes, method, inputs, plans, explained, maps, magnitude, heatmap, hottest, found, channels)
     return tell(told, array, notes, clock.seconds)
 
 
@@ -137,14 +144,3 @@ def _infer(
         return [apply_all(model, image.to(device), keep=keep) for image in inputs.images]
 
     return cache.applied(model, volumes, request.slices, request.amp, apply_network)
-
-
-def _attribute(method: Method, explained: Explained, nearest: bool, step: Step) -> list[AttributionMap | None]:
-    """One map per piece; None where a piece holds nothing of the target."""
-    count = len(explained.inferences)
-    return [
-        one.attribute(method, explained.layers, explained.prediction, objective, sub_progress(step, n, count), nearest)
-        if objective
-        else None
-        for n, (one, objective) in enumerate(zip(explained.inferences, explained.objectives, strict=True))
-    ]

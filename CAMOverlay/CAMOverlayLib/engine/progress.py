@@ -22,7 +22,8 @@ BEGINS = {
     "forward": 0.45,
     "backward": 0.65,
     "inverse": 0.70,
-    "write": 0.95,
+    "findings": 0.93,
+    "write": 0.97,
 }
 
 

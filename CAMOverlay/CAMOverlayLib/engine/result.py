@@ -18,6 +18,7 @@ from ..contract.geometry import as_3d
 from ..contract.request import Prediction, Result, TransformStep
 from ..contract.target import VolumeFile
 from .bundle.model import Model
+from .findings import Findings
 from .geometry.volume import Volume
 from .inference import AttributionMap, EnsembleInference, Inference, SlidingWindowInference
 from .methods import Method
@@ -47,6 +48,8 @@ class Told:
     Attributes:
         magnitude: largest value of the maps before they were normalised.
         hottest: number of the piece in which the heatmap's peak lies; 0 where there is none.
+        found: what was read off the heatmap.
+        channels: share of the evidence of each input channel, where asked for.
     """
 
     model: Model
@@ -59,6 +62,8 @@ class Told:
     magnitude: float
     heatmap: VolumeHeatmap
     hottest: int
+    found: Findings
+    channels: Mapping[str, float]
 
     @property
     def map(self) -> AttributionMap:
@@ -109,6 +114,10 @@ def tell(told: Told, heatmap: VolumeFile, notes: Sequence[str], seconds: Mapping
         field_of_view=overlay.field_of_view,
         placement=overlay.placement,
         steps=_with_inverse(told.trace, told.plans[told.hottest].inverse),
+        findings=told.found.findings,
+        threshold=told.found.threshold,
+        structures=told.found.structures,
+        channels=dict(told.channels),
         warnings=tuple(_all_warnings(told, notes)),
         timings=dict(seconds),
         versions=versions(),
@@ -124,6 +133,7 @@ def _all_warnings(told: Told, notes: Sequence[str]) -> list[str]:
         # Pictures of one volume may each have something to say.
         *dict.fromkeys(warning for objective in objectives for warning in objective.warnings),
         *_warnings(told.magnitude, told.objective.target.name, told.where, told.heatmap.scale),
+        *told.found.warnings,
         *_resolution(
             told.trace.input_grid.shape, told.map, told.explained.finer_layer if told.method.name != "refined" else None
         ),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scene.helpers import makeHeatmap, makeResult, makeSegmentation
 
-from CAMOverlayLib.contract.findings import Check, StructureFigures, Threshold
+from CAMOverlayLib.contract.findings import Check, Threshold
 
 KINDS = ("vtkMRMLTableNode", "vtkMRMLMarkupsFiducialNode", "vtkMRMLSegmentationNode")
 
@@ -165,24 +165,16 @@ def test_heat_and_slices_come_into_the_3d_view(host, panel, shown):
     assert not any(view.GetSliceVisible() for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"))
 
 
-def test_structures_are_measured_and_listed(host, panel, demoVolume, shown, monkeypatch):
+def test_structures_are_measured_and_listed(host, panel, demoVolume, tmp_path):
+    from CAMOverlayLib.contract.request import FieldOfView
     from CAMOverlayLib.scene.findings import structures
     from CAMOverlayLib.scene.io.volumes import affineFromNode
 
-    section = panel.panel.findings.structures
-
-    class Anatomy:
-        @staticmethod
-        def structure_figures(heat, seen, mask, name, grid, body=None, seed=0):
-            share = float(heat[mask].sum() / heat.sum())
-            return StructureFigures(name, float(mask.sum()), share, 2.0, 0.01, 0.5, 0.1, True, 0.5, 0.5, 0.5, 0.5)
-
-    monkeypatch.setattr(section, "_anatomy", Anatomy)
+    shown = show(host, panel, demoVolume, tmp_path, field_of_view=FieldOfView(1.0, ()))
     left = np.zeros(demoVolume.GetImageData().GetDimensions(), bool)
     left[:70] = True
     drawn = makeSegmentation({"left": left, "right": ~left}, affineFromNode(demoVolume), "Halves")
     unfold(host, panel)
-    panel.ui.structuresSelector.visible = True
     host.choose(panel.ui.structuresSelector, "Halves")
     host.wait(lambda: panel.ui.structuresTable.rowCount == 2, 20)
     shares = [panel.ui.structuresTable.item(number, 1).text() for number in (0, 1)]

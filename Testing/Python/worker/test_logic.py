@@ -291,7 +291,7 @@ def test_comparing_a_large_volume_takes_no_time(tmp_path):
 
 @pytest.mark.parametrize("there", [True, False], ids=["worker", "here"])
 def test_paths_are_meant_from_here(worker, volume, segmenting, there, tmp_path, monkeypatch):
-    """Of bundle, mask and trail, in a target's words too; ``~`` is the user's folder."""
+    """Of bundle, mask, structures and trail, in a target's words too; ``~`` is the user's folder."""
     import nibabel
 
     drawn = np.zeros((24, 20, 16), np.uint8)
@@ -305,6 +305,9 @@ def test_paths_are_meant_from_here(worker, volume, segmenting, there, tmp_path, 
         asked = [{"target": f"1@mask={here}mask.nii.gz"}, {"target": 1, "mask": f"{here}mask.nii.gz"}]
         for options in asked:
             options["intermediatesFolder"] = f"{here}trail{number}"
+            options["structures"] = [f"{here}mask.nii.gz", f"drawn={here}mask.nii.gz"]
             node = logic.process(volume, f"{here}{segmenting.name}", trust=True, **options)
             assert "over the 128 voxels of mask" in overlay.resultOf(node).target.description
+            names = [one.name for one in overlay.resultOf(node).structures]
+            assert names == ["mask", "drawn"]
         assert OverlayLogic.loadIntermediates(f"{here}trail{number}")

@@ -109,8 +109,11 @@ class TargetRegions:
             )
 
 
-def read_mask(mask: VolumeFile | str) -> tuple[np.ndarray, np.ndarray, str]:
+def read_mask(mask: VolumeFile | str, kind: str = "Mask") -> tuple[np.ndarray, np.ndarray, str]:
     """Voxels, affine and name, of an exported array file or of an image file.
+
+    Args:
+        kind: what it is called in a sentence.
 
     Raises:
         TargetError: it cannot be read, is not 3-D, holds colours, or is empty.
@@ -121,27 +124,27 @@ def read_mask(mask: VolumeFile | str) -> tuple[np.ndarray, np.ndarray, str]:
             array, affine, name = np.load(path, mmap_mode="r", allow_pickle=False), np.array(mask.affine), mask.name
         else:
             image = nibabel.load(Path(path).expanduser())
-            _require_plausible(image, path)
+            _require_plausible(image, path, kind)
             array, affine, name = np.asarray(image.dataobj), image.affine, Path(path).name
     except TargetError:
         raise
     except Exception as error:  # nibabel raises many kinds
         raise TargetError(
-            f"Mask '{path}' cannot be read ({reason(error)}). Give an image file, such as .nii.gz."
+            f"{kind} '{path}' cannot be read ({reason(error)}). Give an image file, such as .nii.gz."
         ) from error
     if array.ndim != 3:
-        raise TargetError(f"Mask '{name}' is {array.ndim}-D with shape {array.shape}; a 3-D label map is needed.")
+        raise TargetError(f"{kind} '{name}' is {array.ndim}-D with shape {array.shape}; a 3-D label map is needed.")
     if not array.any():
-        raise TargetError(f"Mask '{name}' is empty: every voxel is 0. Draw a region first.")
+        raise TargetError(f"{kind} '{name}' is empty: every voxel is 0. Draw a region first.")
     return array, affine, name
 
 
-def _require_plausible(image: Any, path: str) -> None:
+def _require_plausible(image: Any, path: str, kind: str) -> None:
     """Nothing is allocated for a header that promises what its file cannot hold."""
     dtype = image.get_data_dtype()
     if dtype.fields is not None or dtype.kind not in "biuf":
         raise TargetError(
-            f"Mask '{path}' holds colours or compound voxels ({dtype}); a label map of numbers is needed."
+            f"{kind} '{path}' holds colours or compound voxels ({dtype}); a label map of numbers is needed."
         )
-    if damage := header_problem(image, Path(path).expanduser(), f"Mask '{path}'"):
+    if damage := header_problem(image, Path(path).expanduser(), f"{kind} '{path}'"):
         raise TargetError(damage)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import Any
@@ -11,8 +10,10 @@ import numpy as np
 import qt
 from slicer.i18n import tr as _
 
-from ...contract.errors import CAMOverlayError
+from ...contract.errors import CAMOverlayError, TargetError
 from ...contract.findings import StructureFigures
+from ...reading.anatomy import MapOnGrid, figures_in
+from ...reading.structures import Structure
 from ...scene.findings import structures as scene
 from ...scene.findings.search import heatOf, seenBy
 from ..background import Background
@@ -35,13 +36,10 @@ class StructureRows:
         self._filling = False
         self._state: Any = None
         self._job: Background | None = None
-        self._anatomy = _anatomy()
         ui.structuresTable.verticalHeader().hide()
         ui.structuresTable.horizontalHeader().setStretchLastSection(True)
         ui.structuresTable.horizontalHeader().setHighlightSections(False)
         ui.structuresTable.visible = False
-        for widget in (ui.structuresSelectorLabel, ui.structuresSelector):
-            widget.visible = self._anatomy is not None
         ui.structuresSelector.currentNodeChanged.connect(lambda node=None: self._onNode())
         ui.structuresSelector.nodeAboutToBeRemoved.connect(self._onNodeGoes)
 
@@ -51,7 +49,7 @@ class StructureRows:
     def setOverlay(self, node: Any) -> None:
         """Show the structures of an overlay; None while nobody looks."""
         self._overlay = node
-        if node is None or self._parameters is None or self._anatomy is None:
+        if node is None or self._parameters is None:
             return
         self._filling = True
         self.ui.structuresSelector.setCurrentNode(self._node())
@@ -95,12 +93,11 @@ class StructureRows:
             qt.QTimer.singleShot(0, lambda: self._step(steps, masks, state))
 
     def _measure(self, masks: list[tuple[str, np.ndarray]]) -> None:
-        heat, measure = heatOf(self._overlay), self._anatomy.structure_figures
+        heat = heatOf(self._overlay)
 
         def work() -> list[StructureFigures]:
-            seen = seenBy(heat)
-            whole = np.ones(heat.voxels.shape, bool) if seen is None else seen
-            return [measure(heat.voxels, whole, mask, name, heat.grid) for name, mask in masks]
+            found = MapOnGrid(heat.voxels, heat.grid, seenBy(heat))
+            return [one for name, mask in masks if (one := _figures(found, name, mask)) is not None]
 
         self._job = Background(work, self._onMeasured)
 
@@ -145,6 +142,14 @@ class StructureRows:
             self.ui.structuresSelector.setCurrentNode(None)
 
 
+def _figures(found: MapOnGrid, name: str, mask: np.ndarray) -> StructureFigures | None:
+    """None of a structure that has no voxel that the network saw; the others are still of interest."""
+    try:
+        return figures_in(found, Structure.of(name, mask))
+    except TargetError:
+        return None
+
+
 def _tip(figures: StructureFigures) -> str:
     return _("{volume:.1f} mL seen; mean heat {inside:.2f} inside, {outside:.2f} outside; {peak}").format(
         volume=figures.volume_mm3 / 1000,
@@ -152,11 +157,3 @@ def _tip(figures: StructureFigures) -> str:
         outside=figures.mean_outside,
         peak=_("holds the peak") if figures.holds_peak else _("the peak lies elsewhere"),
     )
-
-
-def _anatomy() -> Any:
-    """What measures structures, where it is there."""
-    try:
-        return importlib.import_module("CAMOverlayLib.reading.anatomy")
-    except ImportError:
-        return None

@@ -1,0 +1,88 @@
+"""What can be read off the finished heatmap: its hot spots, and how much of it lies in which structure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..contract.errors import NotSeenError
+from ..contract.field_of_view import Region
+from ..contract.findings import HotSpot, StructureFigures, Threshold
+from ..contract.geometry import Grid
+from ..contract.options import Options
+from ..contract.request import FieldOfView
+from ..contract.target import StructureFile
+from ..reading.anatomy import MapOnGrid, figures_in, name_hot_spots
+from ..reading.body import body_of
+from ..reading.hot_spots import find_hot_spots
+from ..reading.structures import Structure, mask_on, structures_in
+from .geometry.volume import Volume
+from .progress import Step
+from .restore.assemble import VolumeHeatmap
+from .target.regions import read_mask
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be read off, known and checked before the network runs."""
+
+    threshold: Threshold
+    structures: tuple[Structure, ...]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was read off; the fields are those of the result."""
+
+    threshold: Threshold
+    findings: tuple[HotSpot, ...]
+    structures: tuple[StructureFigures, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def check_asked(options: Options, grid: Grid) -> Asked:
+    """The threshold understood, and every structure's mask read and brought to the volume's grid.
+
+    Raises:
+        MethodError: the threshold is none.
+        TargetError: a file cannot be read, or holds no labels.
+        NotSeenError: nothing of a file lies in the volume.
+    """
+    threshold = options.threshold
+    files = [StructureFile.of(one) for one in options.structures]
+    return Asked(threshold, tuple(structure for file in files for structure in _structures(file, grid)))
+
+
+def _structures(file: StructureFile, grid: Grid) -> tuple[Structure, ...]:
+    array, affine, name = read_mask(file.file, "Structure")
+    if isinstance(file.file, str):
+        name = Path(name.removesuffix(".gz")).stem
+    return structures_in(mask_on(grid, np.asarray(array), affine, name), name, file.names)
+
+
+def read_off(heatmap: VolumeHeatmap, volume: Volume, asked: Asked, step: Step) -> Findings:
+    """Hot spots and structures' figures. A structure that the network did not see is a warning, not an error."""
+    heat, grid = heatmap.array, volume.grid
+    seen = (
+        _seen(heatmap.field_of_view, grid.shape) if asked.structures or asked.threshold.kind == "percentile" else None
+    )
+    spots = find_hot_spots(heat, grid, asked.threshold, seen=seen)
+    if not asked.structures:
+        return Findings(asked.threshold, spots, ())
+    found = MapOnGrid(heat, grid, seen, body_of(volume.array, seen))
+    figures, warnings = [], []
+    for number, structure in enumerate(asked.structures):
+        step(number, len(asked.structures), structure.name)
+        try:
+            figures.append(figures_in(found, structure))
+        except NotSeenError as error:
+            warnings.append(str(error))
+    return Findings(asked.threshold, name_hot_spots(spots, asked.structures), tuple(figures), tuple(warnings))
+
+
+def _seen(view: FieldOfView, shape: Sequence[int]) -> np.ndarray | None:
+    """Bool, I×J×K; None where all was seen, or no planes can say what was."""
+    return Region.from_planes(shape, view.planes).mask() if view.planes else None
