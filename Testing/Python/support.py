@@ -37,6 +37,11 @@ SMALL_NETWORK = {
 }
 
 
+def SLOW(value: Any) -> Any:
+    """A case that ``make test`` leaves to ``make test-bundles``, since others of its kind are in it."""
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 def read_bundle(folder: str | Path, **trust: Any) -> Any:
     """A bundle that was read: ``trust=True``, ``trusted_hash=``, ``configs=`` as of ``ModelSource``."""
     from CAMOverlayLib.contract.model import ModelSource

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from geometries import GEOMETRIES, blob
-from support import REPOSITORY, SMALL_NETWORK, USUAL_CHAIN, request
+from support import REPOSITORY, SLOW, SMALL_NETWORK, USUAL_CHAIN, real_volumes, request
 
 from CAMOverlayLib.contract.request import STAGES, Result
 from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
@@ -406,6 +406,9 @@ def test_help_needs_neither_torch_nor_slicer():
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.parametrize(
+    "real_volume", [*map(SLOW, real_volumes()[:-1]), *(real_volumes()[-1:] or [None])], indirect=True
+)
 def test_real_volumes_end_to_end(real_volume, make_bundle, tmp_path):
     run = cam_overlay(
         "explain", real_volume, "--bundle", make_bundle(), "--output", tmp_path / "out", "--trust", "--target", "1"

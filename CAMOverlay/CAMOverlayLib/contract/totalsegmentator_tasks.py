@@ -18,7 +18,7 @@ class Task:
     """One thing that TotalSegmentator can be asked for.
 
     Attributes:
-        name: as its ``--task`` has it, with ``fast`` and ``fastest`` where these take other weights.
+        name: as its option ``task`` has it, with ``fast`` and ``fastest`` where these take other weights.
         datasets: numbers of the Datasets whose networks share the classes, in order.
         spacing: mm to which the volume is resampled; None leaves it as it is.
         trainer, configuration: of the trained folder that is taken where a Dataset holds several.

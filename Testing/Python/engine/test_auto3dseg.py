@@ -21,7 +21,7 @@ from geometries import GEOMETRIES, blob
 from monai import transforms as mt
 from monai.inferers import SlidingWindowInfererAdapt
 from monai.networks.nets import DiNTS, SegResNetDS, SwinUNETR, TopologyInstance, TopologySearch
-from support import REPOSITORY, request
+from support import REPOSITORY, SLOW, request
 
 from CAMOverlayLib.contract.errors import BundleError, UntrustedBundleError, WeightsError
 from CAMOverlayLib.contract.model import ModelSource
@@ -362,7 +362,7 @@ def test_the_logits_are_the_originals(make, tmp_path, layout):
 
 
 @pytest.mark.parametrize("name", ["LPS", "permuted and left-handed", "anisotropic", "oblique LPS"])
-@pytest.mark.parametrize("layout", ["file", "fold"])
+@pytest.mark.parametrize("layout", ["file", SLOW("fold")])
 def test_explained_without_trust_on_the_volumes_own_grid(make, export, tmp_path, layout, name):
     affine = GEOMETRIES[name]
     (tmp_path / "out").mkdir()
@@ -382,7 +382,7 @@ def test_explained_without_trust_on_the_volumes_own_grid(make, export, tmp_path,
         assert 0 < inside.sum() < inside.size
 
 
-@pytest.mark.parametrize("layout", ["file", "fold"])
+@pytest.mark.parametrize("layout", ["file", SLOW("fold")])
 def test_placed_and_verified_on_real_volumes(make, export, tmp_path, real_volume, layout):
     image = nibabel.load(real_volume)
     affine = image.affine @ np.diag([2.0, 2.0, 2.0, 1.0])  # a coarser copy: a minute less

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from geometries import GEOMETRIES
+from support import SLOW
 
 from CAMOverlayLib.contract.errors import LayerError
 from CAMOverlayLib.contract.geometry import Grid
@@ -184,7 +185,7 @@ def targets_of(output, trace):
     return fitting
 
 
-@pytest.fixture(scope="module", params=TABLE)
+@pytest.fixture(scope="module", params=[SLOW(name) if name == "AHNet" else name for name in TABLE])
 def row(request):
     """The network after one forward pass at its automatic layer, which all that follows shares."""
     entry = TABLE[request.param]

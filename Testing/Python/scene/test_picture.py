@@ -22,6 +22,7 @@ from scene.helpers import (
     realVolumes,
     rotation,
 )
+from support import SLOW
 from vtk.util import numpy_support
 
 from CAMOverlayLib.contract.errors import OutputError, VolumeError
@@ -464,7 +465,7 @@ def test_text_is_drawn_and_fitted():
     assert drawn.shape == (20, 50, 3) and (drawn[0] == (255, 0, 0)).all()
 
 
-@pytest.mark.parametrize("path", realVolumes, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*realVolumes[:1], *map(SLOW, realVolumes[1:])], ids=lambda path: path.name)
 def test_real_volumes(tmp_path, path):
     inputVolume = core.loadVolume(path)
     matrix, shape = volumes.affineFromNode(inputVolume), inputVolume.GetImageData().GetDimensions()
