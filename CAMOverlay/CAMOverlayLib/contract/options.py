@@ -14,6 +14,7 @@ from .errors import MethodError
 from .records import JsonRecord, made_plain
 
 INTERPOLATIONS = ("linear", "nearest")
+CHECKS = ("none", "quick", "full")
 
 
 def _option(default: Any, help: str, *, flag: str = "", choices: tuple[str, ...] = (), metavar: str = "") -> Any:
@@ -40,6 +41,8 @@ class Options(JsonRecord):
         verify: compute both inverses and report how far apart they are.
         interpolation: ``linear`` between activations, or ``nearest``: one block per activation.
         amp: run the network in automatic mixed precision, where the device is faster so.
+        checks: whether the map can be believed: ``none`` asks nothing, ``quick`` two things at most half as dear as
+            the map, ``full`` all four.
         intermediates_folder: existing folder for every step's intermediate volume, forward and backward, or None.
     """
 
@@ -63,6 +66,11 @@ class Options(JsonRecord):
         choices=INTERPOLATIONS,
     )
     amp: bool = _option(False, "automatic mixed precision: faster on a GPU, a little less exact")
+    checks: str = _option(
+        "quick",
+        "can the map be believed: two quick checks beside it, or all four (default: %(default)s)",
+        choices=CHECKS,
+    )
     intermediates_folder: str | None = _option(
         None,
         "write every step's volume, forward and backward, into this folder",

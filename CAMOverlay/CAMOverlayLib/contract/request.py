@@ -95,6 +95,7 @@ STAGES = {
     "preprocess": "Preprocessing",
     "forward": "Running the network",
     "backward": "Computing the heatmap",
+    "check": "Checking the heatmap",
     "inverse": "Placing the heatmap on the volume",
     "write": "Writing the result",
 }

@@ -1,6 +1,6 @@
 """The one story: a request comes in, a heatmap on the volume's own grid goes out.
 
-Preprocess, run the network, attribute, restore, tell: each stage returns a record that the next one reads.
+Preprocess, run the network, attribute, check, restore, tell: each stage returns a record that the next one reads.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from ..contract.request import Request, Result
 from .bundle.isolation import at_home, leaves_no_trace
 from .bundle.model import Model
 from .cache import Cache
+from .checks import check_map
 from .geometry.channels import on_one_grid
 from .geometry.volume import Volume, read_volume, save_array
-from .inference import AttributionMap, Inference, apply_all
+from .inference import AttributionMap, Explained, Inference, apply_all
 from .layer_choice import choose_layers
 from .methods import Method, find_method
 from .network.device import choose_device, device_of
@@ -28,7 +29,7 @@ from .progress import Clock, Report, Step, sub_progress
 from .restore.assemble import assemble, normalise
 from .restore.intermediates import save_intermediates
 from .restore.plan import examine, plan_inversion
-from .result import Explained, Told, tell
+from .result import Told, tell
 from .target.objective import build_objectives
 from .target.parse import check_early
 from .target.prediction import combine, predict
@@ -102,6 +103,8 @@ def explain_model(
     with clock.stage("backward") as step, running(model.network, request.amp, method.title):
         maps = _attribute(method, explained, nearest, step)
         values, magnitude = normalise([one.values if one else None for one in maps])
+    with clock.stage("check") as step, running(model.network, request.amp, "The check of the map"):
+        checks = check_map(request.checks, method, explained, maps, inputs.traces, clock.seconds, step)
     with clock.stage("inverse") as step:
         strides = next((one.steps for one in maps if one), None)
         heatmap = assemble(inputs, plans, values, request.verify, nearest, step, strides)
@@ -112,7 +115,7 @@ def explain_model(
         if request.intermediates_folder is not None and values[hottest] is not None:
             folder = Path(request.intermediates_folder)
             save_intermediates(values[hottest], inputs.traces[hottest], plans[hottest], folder, strides)
-    told = Told(model, volumes, method, inputs, plans, explained, maps, magnitude, heatmap, hottest)
+    told = Told(model, volumes, method, inputs, plans, explained, maps, magnitude, heatmap, hottest, checks)
     return tell(told, array, notes, clock.seconds)
 
 
@@ -129,10 +132,9 @@ def _infer(
     model: Model, volumes: Sequence[Volume], request: Request, cache: Cache, inputs: NetworkInputs
 ) -> list[Inference]:
     device = device_of(model.network)
-    keep = len(inputs.traces) == 1
 
     def apply_network() -> list[Inference]:
-        return [apply_all(model, image.to(device), keep=keep) for image in inputs.images]
+        return [apply_all(model, image.to(device), keep=len(inputs.traces) == 1) for image in inputs.images]
 
     return cache.applied(model, volumes, request.slices, request.amp, apply_network)
 

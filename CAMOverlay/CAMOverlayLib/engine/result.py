@@ -14,12 +14,13 @@ import numpy as np
 import torch
 
 from .. import __version__
+from ..contract.findings import Check
 from ..contract.geometry import as_3d
-from ..contract.request import Prediction, Result, TransformStep
+from ..contract.request import Result, TransformStep
 from ..contract.target import VolumeFile
 from .bundle.model import Model
 from .geometry.volume import Volume
-from .inference import AttributionMap, EnsembleInference, Inference, SlidingWindowInference
+from .inference import AttributionMap, EnsembleInference, Explained, Inference, SlidingWindowInference
 from .methods import Method
 from .network.device import device_of
 from .preprocessing.inputs import NetworkInputs
@@ -30,23 +31,13 @@ from .target.objective import Objective
 
 
 @dataclass(frozen=True)
-class Explained:
-    """What the network said, and what is asked of it: one inference and one objective per piece of the volume."""
-
-    inferences: list[Inference]
-    layers: tuple[str, ...]
-    finer_layer: str | None
-    prediction: Prediction
-    objectives: list[Objective | None]
-
-
-@dataclass(frozen=True)
 class Told:
     """Everything that a result tells of: what went in, what each stage made of it, and which piece is the hottest.
 
     Attributes:
         magnitude: largest value of the maps before they were normalised.
         hottest: number of the piece in which the heatmap's peak lies; 0 where there is none.
+        checks: whether the map can be believed.
     """
 
     model: Model
@@ -59,6 +50,7 @@ class Told:
     magnitude: float
     heatmap: VolumeHeatmap
     hottest: int
+    checks: tuple[Check, ...] = ()
 
     @property
     def map(self) -> AttributionMap:
@@ -109,6 +101,7 @@ def tell(told: Told, heatmap: VolumeFile, notes: Sequence[str], seconds: Mapping
         field_of_view=overlay.field_of_view,
         placement=overlay.placement,
         steps=_with_inverse(told.trace, told.plans[told.hottest].inverse),
+        checks=told.checks,
         warnings=tuple(_all_warnings(told, notes)),
         timings=dict(seconds),
         versions=versions(),
