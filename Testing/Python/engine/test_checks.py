@@ -96,12 +96,14 @@ def test_two_quick_ones_come_with_every_map_and_change_nothing_of_it(ask):
     print(f"quick checks {result.timings['check'] / took:.2f} × the run up to the map")
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_random_weights_belong_to_no_network_and_no_answer(ask, seed):
-    result = ask(of_random_weights(seed), checks="full")
-    found = verdicts(result)
-    assert found["network"] == "failed", result.checks
-    assert found["answer"] != "passed", result.checks
+def test_random_weights_belong_to_no_network_and_no_answer(ask):
+    found = verdicts(ask(of_random_weights(0), checks="full"))
+    assert (found["network"], found["answer"]) == ("failed", "failed")
+
+
+def test_no_random_weights_pass_for_a_network_and_few_are_undecided(ask):
+    found = [verdicts(ask(of_random_weights(seed)))["network"] for seed in range(1, 7)]
+    assert "passed" not in found and found.count("failed") >= 4, found
 
 
 def test_an_edge_detector_belongs_to_no_class_and_no_network(ask, monkeypatch):

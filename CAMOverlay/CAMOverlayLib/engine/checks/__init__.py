@@ -26,6 +26,9 @@ REGISTRY: dict[str, Callable[[Subject, bool, int], Check]] = {
 }
 """In the order in which they are told. Of a subject, whether in full, and in how many steps."""
 
+PASSES_A_STEP = 10
+"""Of all checks together: eight curves, a stage of the cascade, a change of the image."""
+
 QUICK = ("class", "network")
 
 QUICK_SHARE, FULL_SHARE = 0.5, 10.0
@@ -68,7 +71,7 @@ def check_map(
         subject = hottest_subject(method, explained, maps, traces, step)
     except Exception as error:  # noqa: BLE001  the map is there, and stays
         return tuple(undecided(name, _why(error)) for name in names)
-    steps = max(2, min(STEPS, int(budget / max(costs["network"], 1e-6)) // (2 * len(of_answer.ORDERS) + 3)))
+    steps = max(2, min(STEPS, int(budget / max(costs["network"], 1e-6)) // PASSES_A_STEP))
     found = []
     for number, name in enumerate(names):
         if not full and name == "network" and sum(costs.values()) > budget:
