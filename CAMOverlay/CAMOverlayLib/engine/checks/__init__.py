@@ -55,13 +55,11 @@ def check_map(
         seconds: what each stage of the run took so far.
 
     Raises:
-        MethodError: there is no such extent of checks.
+        MethodError: there is no such extent.
     """
-    if wanted not in CHECKS:
-        raise MethodError(f"There are no checks '{wanted}'; choose none, quick or full.", setting="checks")
-    if wanted == "none":
+    names, full = _names(wanted), wanted == "full"
+    if not names:
         return ()
-    names, full = tuple(REGISTRY) if wanted == "full" else QUICK, wanted == "full"
     costs = _costs(explained, len(maps), seconds)
     budget = (FULL_SHARE if full else QUICK_SHARE) * sum(seconds.values())
     if not full and (method.info.long or costs["class"] > budget):
@@ -81,6 +79,12 @@ def check_map(
         progress(0, 1, name)
         found.append(_asked(name, dataclasses.replace(subject, step=progress), full, steps))
     return tuple(found)
+
+
+def _names(wanted: str) -> tuple[str, ...]:
+    if wanted not in CHECKS:
+        raise MethodError(f"There are no checks '{wanted}'; choose none, quick or full.", setting="checks")
+    return {"none": (), "quick": QUICK, "full": tuple(REGISTRY)}[wanted]
 
 
 def _asked(name: str, subject: Subject, full: bool, steps: int) -> Check:
