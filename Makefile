@@ -8,7 +8,7 @@ PIP     = $(PY) -m pip install --quiet --disable-pip-version-check -c Testing/co
 ALONE   = CAMOverlay/Resources/requirements-alone.txt
 PINS    = pyproject.toml CAMOverlay/Resources/requirements.txt $(ALONE) Testing/constraints.txt
 
-.PHONY: demo check test campaign proof fuzz test-bundles desk screenshot bench bench-localisation demo-bundle clean
+.PHONY: demo check test campaign proof fuzz test-bundles desk screenshot bench bench-localisation trust-card demo-bundle clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/cam-overlay demo --output $(OUTPUT)
@@ -59,6 +59,10 @@ bench: $(VENV)/.test
 # minutes; the figures go to output/localisation.json as well. LOCALISATION=--choose shows what the recipe was chosen from.
 bench-localisation: $(VENV)/.train
 	$(PY) Testing/Benchmarks/localisation.py $(LOCALISATION)
+
+# What the trust card says of a trained network, random weights and an edge detector on 12 volumes: some minutes.
+trust-card: $(VENV)/.train
+	$(PY) Testing/Benchmarks/trust_card.py
 
 # Trains the demo bundle anew (deterministic, a few minutes on two cores) and writes it into the module.
 demo-bundle: $(VENV)/.train

@@ -216,6 +216,8 @@ def _print_summary(result: Result, output: Path) -> None:
             f"their hottest spots lie {result.placement.peak_distance:.1f} mm apart"
         )
     print(f"seen         {result.field_of_view.share:.1%} of the volume's voxels")
+    for check in result.checks:
+        print(f"{check.name:12s} {check.verdict}: {check.words}")
     for warning in result.warnings:
         print(f"warning      {warning}")
     print(f"written      {output}: {', '.join(FILES)}")

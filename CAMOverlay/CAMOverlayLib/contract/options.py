@@ -16,6 +16,7 @@ from .records import JsonRecord, made_plain
 from .target import StructureFile
 
 INTERPOLATIONS = ("linear", "nearest")
+CHECKS = ("none", "quick", "full")
 
 
 def _option(default: Any, help: str, *, flag: str = "", choices: tuple[str, ...] = (), metavar: str = "") -> Any:
@@ -47,6 +48,8 @@ class Options(JsonRecord):
             reads them.
         channel_shares: of a network with several input channels, compute what share of the evidence each has: one more
             forward and backward pass.
+        checks: whether the map can be believed: ``none`` asks nothing, ``quick`` two things at most half as dear as
+            the map, ``full`` all four.
         intermediates_folder: existing folder for every step's intermediate volume, forward and backward, or None.
     """
 
@@ -84,6 +87,11 @@ class Options(JsonRecord):
         metavar="FILE",
     )
     channel_shares: bool = _option(False, "say what share of the evidence each input channel has; another pass")
+    checks: str = _option(
+        "quick",
+        "can the map be believed: two quick checks beside it, or all four (default: %(default)s)",
+        choices=CHECKS,
+    )
     intermediates_folder: str | None = _option(
         None,
         "write every step's volume, forward and backward, into this folder",

@@ -96,6 +96,7 @@ STAGES = {
     "preprocess": "Preprocessing",
     "forward": "Running the network",
     "backward": "Computing the heatmap",
+    "check": "Checking the heatmap",
     "inverse": "Placing the heatmap on the volume",
     "findings": "Reading off the heatmap",
     "write": "Writing the result",

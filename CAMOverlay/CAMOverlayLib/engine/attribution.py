@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .inference import AttributionMap
+from .inference import AttributionMap, Explained
 from .methods import Method
 from .methods.channel_evidence import ChannelEvidence
 from .progress import Step, sub_progress
-from .result import Explained
 
 
 def attribute(method: Method, explained: Explained, nearest: bool, step: Step) -> list[AttributionMap | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -51,7 +52,12 @@ class FullImageInference:
     Args:
         image: 1×C×spatial, on the network's device.
         keep: hold on to the forward pass, so that other targets and methods need none.
+
+    Attributes:
+        seconds: that the last forward pass took.
     """
+
+    seconds = 0.0
 
     def __init__(self, network: nn.Module, image: Tensor, keep: bool = True) -> None:
         self.network, self.image = network, image
@@ -81,18 +87,22 @@ class FullImageInference:
         step: Step,
         nearest: bool = False,
     ) -> AttributionMap:
-        forward = self._forward(layers)
-        raw = method.compute(
-            Case(self.network, self.image, forward, tuple(layers), prediction, objective, step)
-        ).float()
-        steps = true_steps(self.network, self.image, _layer_of(forward, layers, raw), tuple(raw.shape))
+        case = self.case(layers, prediction, objective, step)
+        raw = method.compute(case).float()
+        steps = true_steps(self.network, self.image, _layer_of(case.forward, layers, raw), tuple(raw.shape))
         return AttributionMap(raw, tuple(raw.shape), steps or _stride(self.image, raw), steps)
+
+    def case(self, layers: Sequence[str], prediction: Prediction, objective: Objective, step: Step) -> Case:
+        """What a method is given, by the forward pass that is kept, if one is."""
+        return Case(self.network, self.image, self._forward(layers), tuple(layers), prediction, objective, step)
 
     def _forward(self, layers: Sequence[str]) -> ForwardPass:
         if self._pass is not None and set(layers) <= set(self._pass.tensors):
             return self._pass
         self._pass = None  # before the next one is made, so that there is room for it
+        started = time.perf_counter()
         forward = forward_to_layers(self.network, self.image, layers)
+        self.seconds = time.perf_counter() - started
         if self._keep:
             self._pass = forward
         return forward
@@ -150,21 +160,8 @@ class SlidingWindowInference:
         Args:
             nearest: one block per activation instead of interpolating between them.
         """
-        outside = float(getattr(self.inferer, "cval", 0.0))
-        region = torch.ones(self.image.shape[2:]) if objective.region is None else objective.region.float()
-        region = _resized(region, tuple(self.image.shape[2:])).to(self.image)[None, None] + outside
-        # The region travels as one more channel, so that the inferer cuts it as it cuts the image; what it pads is
-        # outside of it.
-        given = torch.cat([self.image, region], 1)
-        run = _WindowRun(
-            self.network,
-            method,
-            tuple(layers),
-            prediction,
-            self._objective(method, prediction, objective),
-            outside + 0.5,
-            self.centred,
-        )
+        given = self._with_region(objective)
+        run = self._run(method, layers, prediction, self._objective(method, prediction, objective))
         if method.channels is None:
             values = self._each(given, lambda window, within: run.explain(window, within, nearest), step, 1)
         else:
@@ -176,6 +173,44 @@ class SlidingWindowInference:
             activation.insert(self.inferer.spatial_dim, 1)
             stride.insert(self.inferer.spatial_dim, 1.0)
         return AttributionMap(values.clamp(min=0), tuple(activation), tuple(stride))
+
+    def hottest_case(
+        self, method: Method, layers: Sequence[str], prediction: Prediction, objective: Objective, values: Tensor
+    ) -> Case:
+        """What the method is given in the one window that holds most of a map.
+
+        Args:
+            values: the map of the whole, as :meth:`attribute` makes it.
+        """
+        heat = _resized(values, tuple(self.image.shape[2:])).to(self.image)[None, None]
+        found: list[tuple[float, Tensor]] = []
+
+        def look(windows: Tensor, *_: object, **__: object) -> Tensor:
+            for window in windows:
+                total = float(window[-1].sum())
+                if not found or total > found[0][0]:
+                    found[:] = [(total, window[:-1].clone())]
+            return torch.zeros_like(windows[:, :1])
+
+        with torch.no_grad():
+            self.inferer(torch.cat([self._with_region(objective), heat], 1), look)
+        return self._run(method, layers, prediction, objective).case(found[0][1])
+
+    @property
+    def _outside(self) -> float:
+        """What the inferer pads with."""
+        return float(getattr(self.inferer, "cval", 0.0))
+
+    def _with_region(self, objective: Objective) -> Tensor:
+        """The image, and the region as one more channel, so that the inferer cuts it as it cuts the image; what it pads
+        is outside of it."""
+        region = torch.ones(self.image.shape[2:]) if objective.region is None else objective.region.float()
+        region = _resized(region, tuple(self.image.shape[2:])).to(self.image)[None, None] + self._outside
+        return torch.cat([self.image, region], 1)
+
+    def _run(self, method: Method, layers: Sequence[str], prediction: Prediction, objective: Objective) -> _WindowRun:
+        inside = self._outside + 0.5
+        return _WindowRun(self.network, method, tuple(layers), prediction, objective, inside, self.centred)
 
     def _objective(self, method: Method, prediction: Prediction, objective: Objective) -> Objective:
         """The objective as the method has it, decided once on the answer for the whole and not in each window."""
@@ -282,6 +317,17 @@ def _correlation(one: Tensor, other: Tensor) -> float:
 Inference = FullImageInference | SlidingWindowInference | EnsembleInference
 
 
+@dataclass(frozen=True)
+class Explained:
+    """What the network said, and what is asked of it: one inference and one objective per piece of the volume."""
+
+    inferences: list[Inference]
+    layers: tuple[str, ...]
+    finer_layer: str | None
+    prediction: Prediction
+    objectives: list[Objective | None]
+
+
 def apply_all(model: Model, image: Tensor, keep: bool = True) -> Inference:
     """A model's networks applied as its inferer says.
 
@@ -348,6 +394,10 @@ class _WindowRun:
         raw = self._method.compute(case).float()
         self._measure(case.forward, image, raw)
         return self._on_window(raw, window, nearest)
+
+    def case(self, window: Tensor) -> Case:
+        """What the method is given in a window."""
+        return self._case(*self._split(window))
 
     def gather(self, window: Tensor) -> Tensor:
         """Add what a window contributes to the weights that all windows share; returns 0 in the shape of a map."""

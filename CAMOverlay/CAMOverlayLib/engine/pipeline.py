@@ -1,6 +1,6 @@
 """The one story: a request comes in, a heatmap on the volume's own grid goes out.
 
-Preprocess, run the network, attribute, restore, tell: each stage returns a record that the next one reads.
+Preprocess, run the network, attribute, check, restore, tell: each stage returns a record that the next one reads.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from .attribution import attribute, channel_shares
 from .bundle.isolation import at_home, leaves_no_trace
 from .bundle.model import Model
 from .cache import Cache
+from .checks import check_map
 from .findings import check_asked, read_off
 from .geometry.channels import on_one_grid
 from .geometry.volume import Volume, read_volume, save_array
-from .inference import Inference, apply_all
+from .inference import Explained, Inference, apply_all
 from .layer_choice import choose_layers
 from .methods import find_method
 from .network.device import choose_device, device_of
@@ -30,7 +31,7 @@ from .progress import Clock, Report, Step, sub_progress
 from .restore.assemble import assemble, normalise
 from .restore.intermediates import save_intermediates
 from .restore.plan import examine, plan_inversion
-from .result import Explained, Told, tell
+from .result import Told, tell
 from .target.network import of_one_network
 from .target.objective import build_objectives
 from .target.parse import check_early
@@ -109,6 +110,8 @@ def explain_model(
         channels = channel_shares(explained, names, step) if request.channel_shares else {}
         maps = attribute(method, explained, nearest, step)  # last: an ensemble tells how its latest maps agree
         values, magnitude = normalise([one.values if one else None for one in maps])
+    with clock.stage("check") as step, running(model.network, request.amp, "The check of the map"):
+        checks = check_map(request.checks, method, explained, maps, inputs.traces, clock.seconds, step)
     with clock.stage("inverse") as step:
         strides = next((one.steps for one in maps if one), None)
         heatmap = assemble(inputs, plans, values, request.verify, nearest, step, strides)
@@ -121,7 +124,8 @@ def explain_model(
         if request.intermediates_folder is not None and values[hottest] is not None:
             folder = Path(request.intermediates_folder)
             save_intermediates(values[hottest], inputs.traces[hottest], plans[hottest], folder, strides)
-    told = Told(model, volumes, method, inputs, plans, explained, maps, magnitude, heatmap, hottest, found, channels)
+    last = (magnitude, heatmap, hottest, found, channels, checks)
+    told = Told(model, volumes, method, inputs, plans, explained, maps, *last)
     return tell(told, array, notes, clock.seconds)
 
 
@@ -138,9 +142,8 @@ def _infer(
     model: Model, volumes: Sequence[Volume], request: Request, cache: Cache, inputs: NetworkInputs
 ) -> list[Inference]:
     device = device_of(model.network)
-    keep = len(inputs.traces) == 1
 
     def apply_network() -> list[Inference]:
-        return [apply_all(model, image.to(device), keep=keep) for image in inputs.images]
+        return [apply_all(model, image.to(device), keep=len(inputs.traces) == 1) for image in inputs.images]
 
     return cache.applied(model, volumes, request.slices, request.amp, apply_network)

@@ -21,6 +21,7 @@ BEGINS = {
     "preprocess": 0.15,
     "forward": 0.45,
     "backward": 0.65,
+    "check": 0.69,
     "inverse": 0.70,
     "findings": 0.93,
     "write": 0.97,

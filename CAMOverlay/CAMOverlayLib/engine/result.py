@@ -14,13 +14,14 @@ import numpy as np
 import torch
 
 from .. import __version__
+from ..contract.findings import Check
 from ..contract.geometry import as_3d
-from ..contract.request import Prediction, Result, TransformStep
+from ..contract.request import Result, TransformStep
 from ..contract.target import VolumeFile
 from .bundle.model import Model
 from .findings import Findings
 from .geometry.volume import Volume
-from .inference import AttributionMap, EnsembleInference, Inference, SlidingWindowInference
+from .inference import AttributionMap, EnsembleInference, Explained, Inference, SlidingWindowInference
 from .methods import Method
 from .network.device import device_of
 from .preprocessing.inputs import NetworkInputs
@@ -28,17 +29,6 @@ from .preprocessing.trace import PreprocessingTrace
 from .restore.assemble import VolumeHeatmap
 from .restore.plan import InversionPlan
 from .target.objective import Objective
-
-
-@dataclass(frozen=True)
-class Explained:
-    """What the network said, and what is asked of it: one inference and one objective per piece of the volume."""
-
-    inferences: list[Inference]
-    layers: tuple[str, ...]
-    finer_layer: str | None
-    prediction: Prediction
-    objectives: list[Objective | None]
 
 
 @dataclass(frozen=True)
@@ -50,6 +40,7 @@ class Told:
         hottest: number of the piece in which the heatmap's peak lies; 0 where there is none.
         found: what was read off the heatmap.
         channels: share of the evidence of each input channel, where asked for.
+        checks: whether the map can be believed.
     """
 
     model: Model
@@ -64,6 +55,7 @@ class Told:
     hottest: int
     found: Findings
     channels: Mapping[str, float]
+    checks: tuple[Check, ...]
 
     @property
     def map(self) -> AttributionMap:
@@ -118,6 +110,7 @@ def tell(told: Told, heatmap: VolumeFile, notes: Sequence[str], seconds: Mapping
         threshold=told.found.threshold,
         structures=told.found.structures,
         channels=dict(told.channels),
+        checks=told.checks,
         warnings=tuple(_all_warnings(told, notes)),
         timings=dict(seconds),
         versions=versions(),
