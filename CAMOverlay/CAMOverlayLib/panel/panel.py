@@ -57,12 +57,14 @@ class Panel(VTKObservationMixin):
         self.inputs = InputsSection(ui, self._onBundle, self._update)
         self.explain = ExplainSection(ui, self._onChosen, self._updateApply, self._onPython)
         self.progress = ProgressSection(ui, self._log)
+        self._checkFully = False
         self.results = ResultSection(ui, self._explainClass)
         self.display = DisplaySection(ui, self.progress.say)
         self.findings = FindingsSection(ui, self.progress.say, self.display.refresh)
         self.zoo = ZooRow(ui, self._useBundle)
         ui.applyButton.clicked.connect(self._onApplyButton)
         ui.layersButton.clicked.connect(self._onLayersButton)
+        ui.checkButton.clicked.connect(self._onCheckButton)
         ui.removeButton.clicked.connect(self._onRemove)
         alignLabels(ui)
 
@@ -142,6 +144,7 @@ class Panel(VTKObservationMixin):
             button.toolTip = _("Stop the computation. Nothing is changed.")
         else:
             button.toolTip = problem or _("Explain the chosen class and show the heatmap over the volume.")
+        self.ui.checkButton.enabled = not self.busy and not problem and self.runs.explained is not None
         self.ui.layersButton.enabled = (
             not self.busy and self.inputs.bundle is not None and not self.inputs.bundle.problem
         )
@@ -179,6 +182,16 @@ class Panel(VTKObservationMixin):
         else:
             self.inputs.flush()
             self.apply()
+
+    def _onCheckButton(self, checked: bool = False) -> None:
+        """The same map once more, with all that can be asked of it."""
+        self._checkFully = True
+        self._onApplyButton()
+
+    def checks(self) -> str:
+        """How much is asked of the next map; all of it holds for one map only."""
+        wanted, self._checkFully = self._checkFully, False
+        return "full" if wanted else "quick"
 
     def apply(self) -> None:
         """Trust, dependencies, run: each step begins when the one before is through."""
@@ -390,6 +403,7 @@ class _Computation:
             layer=parameters.layer or None,
             method=parameters.method,
             device=parameters.device,
+            checks=panel.checks(),
             trustedHash=trustedHash,
             overlayVolume=parameters.overlayVolume,
             opacity=parameters.opacity,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import numpy as np
 import pytest
 from scene.helpers import makeHeatmap, makeResult, makeSegmentation
@@ -199,3 +201,26 @@ def test_the_event_loop_turns_while_a_large_volume_is_searched(host, panel, tmp_
     print(beat.report())
     assert panel.ui.hotTable.rowCount == 2
     assert beat.longestGapMs < 150
+
+
+def test_all_four_checks_are_computed_on_request(host, panel, demoVolume):
+    panel.explainDemo()
+    unfold(host, panel)
+    from CAMOverlayLib.scene.overlay import node as overlay
+
+    quick = [check.name for check in overlay.resultOf(panel.overlay).checks]
+    assert quick == ["class", "network"] and panel.ui.checkButton.enabled
+    before = slicer_array(panel.overlay)
+    host.click(panel.ui.checkButton)
+    panel.finish()
+    found = overlay.resultOf(panel.overlay).checks
+    assert [check.name for check in found] == ["class", "network", "answer", "stability"]
+    assert (slicer_array(panel.overlay) == before).all(), "the same map"
+    missing = [check.words for check in found if escape(check.words) not in panel.ui.trustLabel.text]
+    assert not missing, (missing, panel.ui.trustLabel.text)
+
+
+def slicer_array(node):
+    import slicer
+
+    return slicer.util.arrayFromVolume(node).copy()
