@@ -227,6 +227,12 @@ def job_ours(_: str) -> Callable[[], Any]:
     return lambda: explain_once(None, 1)
 
 
+def job_checked(_: str) -> Callable[[], Any]:
+    """The same with the quick checks, which come with every map by default."""
+    explain_once, _ = job()
+    return lambda: explain_once(None, 1, "quick")
+
+
 def job_second(_: str) -> Callable[[], Any]:
     """Another class of the same volume, in a process that has explained it before."""
     from CAMOverlayLib.engine.cache import Cache
@@ -256,9 +262,9 @@ def job():
     exported = save_array(np.asarray(image.dataobj), image.affine, "ct", f"{folder}/exported-{os.getpid()}.npy")
     out = tempfile.mkdtemp(dir=folder)
 
-    def explain_once(cache, target):
-        request = Request((exported,), ModelSource(f"{folder}/bundle", trust=True), out, target=target)
-        return explain(request, cache=cache)
+    def explain_once(cache, target, checks="none"):  # no peer asks whether its map can be believed
+        source = ModelSource(f"{folder}/bundle", trust=True)
+        return explain(Request((exported,), source, out, target=target, checks=checks), cache=cache)
 
     return explain_once, exported
 
@@ -312,11 +318,20 @@ PEERS = {
     "inverse, 512×512×240": ("", {"CAMOverlay": inverse_ours, "Compose.inverse": inverse_monai}),
     "whole job, 512×512×240": (
         "",
-        {"CAMOverlay": job_ours, "naive MONAI script": job_monai, "another class, warm": job_second},
+        {
+            "CAMOverlay": job_ours,
+            "… with quick checks": job_checked,
+            "naive MONAI script": job_monai,
+            "another class, warm": job_second,
+        },
     ),
     "nnU-Net, 4 windows": (
         "",
-        {"CAMOverlay, whole job": nnunet_peers.explanation, "prediction alone": nnunet_peers.prediction},
+        {
+            "CAMOverlay, whole job": nnunet_peers.explanation,
+            "… with quick checks": nnunet_peers.checked,
+            "prediction alone": nnunet_peers.prediction,
+        },
     ),
 }
 

@@ -92,7 +92,7 @@ def prediction(_: str) -> Callable[[], Any]:
     return run
 
 
-def explanation(_: str) -> Callable[[], Any]:
+def explanation(_: str, checks: str = "none") -> Callable[[], Any]:
     """From the exported voxels to the written heatmap, in a process that has loaded its libraries."""
     from CAMOverlayLib.contract.model import ModelSource
     from CAMOverlayLib.contract.request import Request
@@ -101,5 +101,11 @@ def explanation(_: str) -> Callable[[], Any]:
 
     folder = tempfile.mkdtemp(dir=os.environ["CAM_BENCH_FOLDER"])
     voxels, affine = volume()
-    request = Request((save_array(voxels, affine, "v", f"{folder}/v.npy"),), ModelSource(str(model_folder())), folder)
+    file, source = save_array(voxels, affine, "v", f"{folder}/v.npy"), ModelSource(str(model_folder()))
+    request = Request((file,), source, folder, checks=checks)
     return lambda: explain(request)
+
+
+def checked(_: str) -> Callable[[], Any]:
+    """The same with the quick checks, which come with every map by default."""
+    return explanation(_, "quick")
