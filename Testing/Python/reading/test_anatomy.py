@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.stats import kstest
 from sklearn.metrics import average_precision_score, precision_recall_curve
+from support import SLOW
 
 from CAMOverlayLib.contract.errors import NotSeenError, TargetError
 from CAMOverlayLib.contract.findings import Threshold
@@ -139,7 +140,7 @@ def test_a_random_mask_is_not_enriched():
     assert np.mean(found) == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("grid", ["oblique and anisotropic", "left-handed", "one slice"])
+@pytest.mark.parametrize("grid", ["oblique and anisotropic", SLOW("left-handed"), SLOW("one slice")])
 def test_p_values_of_random_maps_and_masks_are_uniform(grid):
     affine, shape = {
         "oblique and anisotropic": (geometry((1.0, 1.5, 3.0), (5, -7, 9), angles=(20, -10, 30)), (48, 30, 16)),
@@ -283,18 +284,17 @@ def test_the_body_is_what_stands_out():
     assert body_of(np.zeros((4, 4, 4)), seen) is seen
 
 
-def test_a_large_volume_is_a_matter_of_seconds():
-    shape = (512, 512, 240)
-    coarse = ndimage.gaussian_filter(np.random.default_rng(0).random((32, 32, 15)), 2)
+def test_a_further_structure_costs_a_fraction_of_the_first():
+    shape = (256, 256, 160)
+    coarse = ndimage.gaussian_filter(np.random.default_rng(0).random((16, 16, 10)), 2)
     coarse = np.clip((coarse - coarse.mean()) / (coarse.max() - coarse.mean()), 0, None).astype(np.float32)
     heat = np.asfortranarray(np.kron(coarse, np.ones((16, 16, 16), np.float32)))
     mask = np.zeros(shape, bool, order="F")
-    mask[100:200, 150:300, 60:120] = True
+    mask[50:100, 75:150, 40:80] = True
     started = time.process_time()
     found = MapOnGrid(heat, Grid(shape, np.diag([0.7, 0.7, 1, 1])))
     figures_in(found, Structure.of("first", mask))
     first, started = time.process_time() - started, time.process_time()
     figures_in(found, Structure.of("second", mask[::-1]))
     second = time.process_time() - started
-    print(f"512×512×240: first structure {first:.1f} s, second {second:.1f} s of one core")
-    assert first < 20 and second < 4
+    assert second < 0.4 * first, (first, second)
