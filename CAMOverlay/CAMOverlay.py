@@ -23,7 +23,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from CAMOverlayLib.logic import OverlayLogic
+from CAMOverlayLib.logic import OverlayLogic, pathOf
 from CAMOverlayLib.worker.client import Worker
 
 
@@ -135,7 +135,7 @@ class CAMOverlayLogic(ScriptedLoadableModuleLogic, OverlayLogic):
         OverlayLogic.__init__(self, worker=Worker(pythonSetting() or None))
 
     def start(self, inputVolume, modelPath=None, *, trust=None, trustedHash=None, **settings):
-        path = settings.pop("bundlePath", None) if modelPath is None else modelPath
+        path = pathOf(modelPath, settings)
         return OverlayLogic.start(self, inputVolume, path, **trustOf(path, trust, trustedHash), **settings)
 
 

@@ -228,15 +228,21 @@ class OverlayLogic:
     loadTrail = loadIntermediates  # what it was called once
 
 
+def pathOf(modelPath: str | Path | None, settings: dict[str, Any]) -> str | Path | None:
+    """The model's path, also by its former name, ``bundlePath``, which is taken out of the settings."""
+    former = settings.pop("bundlePath", None)
+    return former if modelPath is None else modelPath
+
+
 def _request(exported: ExportedVolumes, modelPath: str | Path | None, folder: str, **settings: Any) -> Request:
-    """A request in the words of :meth:`OverlayLogic.start`. ``bundlePath`` is what ``modelPath`` was called once."""
-    taken = ("bundlePath", "trust", "trustedHash", "configs", "target", "minus", "mask", "segment", "label", "point")
-    path, trust, trustedHash, configs, target, *place = (settings.pop(name, None) for name in taken)
-    path = path if modelPath is None else modelPath
+    """A request in the words of :meth:`OverlayLogic.start`."""
+    taken = ("trust", "trustedHash", "configs", "target", "minus", "mask", "segment", "label", "point")
+    path = pathOf(modelPath, settings)
+    trust, trustedHash, configs, target, *place = (settings.pop(name, None) for name in taken)
     if path is None:
         raise BundleError("No model was given. Name its folder or file.")
     source = ModelSource(str(path), bool(trust), trustedHash, tuple(configs or ()))
-    where = targetAt(target, exported.nodes[0], folder, **dict(zip(taken[5:], place, strict=True)))
+    where = targetAt(target, exported.nodes[0], folder, **dict(zip(taken[4:], place, strict=True)))
     options = current_names(settings)
     options["layer"] = options.get("layer") or None
     request = Request(exported.files, source, folder, target=where, **options)

@@ -21,6 +21,7 @@ from .model import Code, ModelInfo, ModelSummary, shown
 
 __all__ = ["MOST_VALUES", "ContentHash", "content_hash", "read_bytes", "signature"]  # what others find here
 
+KIND = "MONAI bundle"
 SUFFIXES = (".json", ".yaml", ".yml")
 MAIN = ("inference", "infer", "predict")
 """Names of the configuration that describes inference, best first."""
@@ -114,7 +115,16 @@ def summarise(folder: Path, configs: Sequence[str] = ()) -> ModelSummary:
         BundleError: the folder is not a bundle, or its files are not valid.
     """
     read = read_configs(folder, config_files(folder, configs))
-    return ModelSummary("MONAI bundle", info_of(folder, read_metadata(folder)), code_of(folder, read))
+    return summary_of(folder, info_of(folder, read_metadata(folder)), read)
+
+
+def summary_of(folder: Path, info: ModelInfo, read: list[Any]) -> ModelSummary:
+    """The same of a bundle whose configurations were read.
+
+    Raises:
+        BundleError: the folder cannot be looked through.
+    """
+    return ModelSummary(KIND, info, code_of(folder, read))
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:

@@ -137,3 +137,8 @@ def slabs_of(shape: Sequence[int], mapping: np.ndarray, grid_shape: Sequence[int
         if np.minimum(ends, 0).sum() < low or np.maximum(ends, 0).sum() > high:
             slabs.append(Slab(np.array(normal), float(low), float(high)))
     return slabs
+
+
+def seen_mask(shape: Sequence[int], planes: Sequence[Sequence[float]] | None) -> np.ndarray | None:
+    """What the network saw of a volume: bool, I×J×K; None where it saw all, or no planes can say what."""
+    return Region.from_planes(shape, planes).mask() if planes else None

@@ -56,7 +56,7 @@ KINDS = (
         auto3dseg_files.recognises_fold,
         auto3dseg_files.summarise_fold,
     ),
-    Kind("MONAI bundle", "bundle:Bundle", lambda path: True, bundle_files.summarise),
+    Kind(bundle_files.KIND, "bundle:Bundle", lambda path: True, bundle_files.summarise),
 )
 """In the order in which they are asked. The last one is what everything else is tried as, and says best what is
 missing."""

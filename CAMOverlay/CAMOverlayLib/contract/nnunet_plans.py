@@ -109,13 +109,15 @@ def summarise(path: Path, chosen: tuple[str, ...] = ()) -> ModelSummary:
         WeightsError: it has no weights.
     """
     trained = find_trained(path, chosen)
-    return summary_of(trained, read_plans(trained.folder, trained.configuration or _said_in(trained.checkpoints[0])))
+    configuration = trained.configuration or trained_with(read_checkpoint(trained.checkpoints[0]))
+    return summary_of(trained, read_plans(trained.folder, configuration))
 
 
-def _said_in(checkpoint: Path) -> str:
-    """The configuration that a checkpoint was trained with, where its folder's name does not say it."""
-    started = read_checkpoint(checkpoint).get("init_args")
-    return str(started.get("configuration") or "") if isinstance(started, dict) else ""
+def trained_with(checkpoint: Mapping[str, Any]) -> str:
+    """The configuration that a checkpoint says it was trained with; empty where it says none."""
+    started = checkpoint.get("init_args")
+    said = started.get("configuration") if isinstance(started, Mapping) else None
+    return said if isinstance(said, str) else ""
 
 
 def summary_of(trained: TrainedFolder, plans: Plans) -> ModelSummary:

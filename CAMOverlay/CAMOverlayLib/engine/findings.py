@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..contract.errors import NotSeenError
-from ..contract.field_of_view import Region
+from ..contract.field_of_view import seen_mask
 from ..contract.findings import HotSpot, StructureFigures, Threshold
 from ..contract.geometry import Grid
 from ..contract.options import Options
-from ..contract.request import FieldOfView
 from ..contract.target import StructureFile
 from ..reading.anatomy import MapOnGrid, figures_in, name_hot_spots
 from ..reading.body import body_of
@@ -67,7 +65,9 @@ def read_off(heatmap: VolumeHeatmap, volume: Volume, asked: Asked, step: Step) -
     """Hot spots and structures' figures. A structure that the network did not see is a warning, not an error."""
     heat, grid = heatmap.array, volume.grid
     seen = (
-        _seen(heatmap.field_of_view, grid.shape) if asked.structures or asked.threshold.kind == "percentile" else None
+        seen_mask(grid.shape, heatmap.field_of_view.planes)
+        if asked.structures or asked.threshold.kind == "percentile"
+        else None
     )
     spots = find_hot_spots(heat, grid, asked.threshold, seen=seen)
     if not asked.structures:
@@ -81,8 +81,3 @@ def read_off(heatmap: VolumeHeatmap, volume: Volume, asked: Asked, step: Step) -
         except NotSeenError as error:
             warnings.append(str(error))
     return Findings(asked.threshold, name_hot_spots(spots, asked.structures), tuple(figures), tuple(warnings))
-
-
-def _seen(view: FieldOfView, shape: Sequence[int]) -> np.ndarray | None:
-    """Bool, I×J×K; None where all was seen, or no planes can say what was."""
-    return Region.from_planes(shape, view.planes).mask() if view.planes else None

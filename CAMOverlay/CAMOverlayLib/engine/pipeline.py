@@ -124,8 +124,9 @@ def explain_model(
         if request.intermediates_folder is not None and values[hottest] is not None:
             folder = Path(request.intermediates_folder)
             save_intermediates(values[hottest], inputs.traces[hottest], plans[hottest], folder, strides)
-    last = (magnitude, heatmap, hottest, found, channels, checks)
-    told = Told(model, volumes, method, inputs, plans, explained, maps, *last)
+    told = Told(
+        model, volumes, method, inputs, plans, explained, maps, magnitude, heatmap, hottest, found, channels, checks
+    )
     return tell(told, array, notes, clock.seconds)
 
 

@@ -137,10 +137,14 @@ def findings_csv(spots: Iterable[HotSpot]) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
-    for spot in spots:
-        figures = (spot.volume_mm3, spot.mean, spot.maximum, spot.share)
-        table.writerow((spot.region, *spot.peak, *spot.peak_ras, *figures, spot.structure))
+    table.writerows(map(row_of, spots))
     return text.getvalue()
+
+
+def row_of(spot: HotSpot) -> tuple[int | float | str, ...]:
+    """A hot spot in the order of :data:`COLUMNS`."""
+    figures = (spot.volume_mm3, spot.mean, spot.maximum, spot.share)
+    return (spot.region, *spot.peak, *spot.peak_ras, *figures, spot.structure)
 
 
 @dataclass(frozen=True)

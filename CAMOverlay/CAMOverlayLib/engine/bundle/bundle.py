@@ -24,7 +24,7 @@ from monai.transforms import Compose
 from ...contract import bundle_files
 from ...contract.bundle_content import SAFETENSORS
 from ...contract.errors import BundleError, UntrustedBundleError, root_cause
-from ...contract.model import ModelSource, ModelSummary
+from ...contract.model import ModelInfo, ModelSource, ModelSummary
 from .compat import as_it_was_written, bring_up_to_date, without_download
 from .compiled import SUFFIXES as PROGRAMS
 from .compiled import load_compiled
@@ -60,7 +60,8 @@ class Bundle(OpenedModel):
     def __init__(self, source: ModelSource) -> None:
         super().__init__(source)
         self.config_files = bundle_files.config_files(self.path, source.configs)
-        bundle_files.read_configs(self.path, self.config_files)  # within bounds, and nothing from elsewhere
+        # Within bounds, and nothing from elsewhere.
+        self._as_written = bundle_files.read_configs(self.path, self.config_files)
         self.metadata = bundle_files.read_metadata(self.path)
         self._parser = ConfigParser()
         try:
@@ -74,7 +75,12 @@ class Bundle(OpenedModel):
 
     @cached_property
     def summary(self) -> ModelSummary:
-        return bundle_files.summarise(self.path, self.source.configs)
+        return bundle_files.summary_of(self.path, self.info, self._as_written)
+
+    @cached_property
+    def info(self) -> ModelInfo:
+        """Without looking through the folder for code, which the summary takes."""
+        return bundle_files.info_of(self.path, self.metadata)
 
     def require_explainable(self) -> None:
         """Raise where the bundle's own files say that it cannot be explained, before anything of it is evaluated.

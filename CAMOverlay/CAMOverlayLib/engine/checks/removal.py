@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from ..geometry.resample import LINEAR
 from .similarity import SEED, Array
 
 FINEST = 16
@@ -62,7 +63,7 @@ class Removal:
         hole = torch.zeros(self.count, dtype=torch.bool)
         hole[torch.as_tensor(removed)] = True
         hole = hole.view(1, 1, *self.shape).to(self.image.device)
-        linear = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(self.shape)]
+        linear = LINEAR[len(self.shape)]
         size = tuple(self.image.shape[2:])
         fill = functional.interpolate(self._filled(hole), size=size, mode=linear, align_corners=False) + self._noise
         fine = functional.interpolate(hole.to(self.image), size=size, mode="nearest-exact") > 0.5

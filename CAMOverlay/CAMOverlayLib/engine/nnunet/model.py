@@ -12,7 +12,7 @@ from monai.transforms import Compose
 from ...contract.errors import BundleError
 from ...contract.model import ModelSource, ModelSummary
 from ...contract.nnunet_folder import TrainedFolder, find_trained
-from ...contract.nnunet_plans import Plans, read_plans, summary_of
+from ...contract.nnunet_plans import Plans, read_plans, summary_of, trained_with
 from ..bundle.model import Model
 from ..bundle.opened import OpenedModel
 from .network import build_network, load_network, read_checkpoint
@@ -45,9 +45,7 @@ class NnunetModel(OpenedModel):
     @cached_property
     def plans(self) -> Plans:
         """Of the configuration that the checkpoint says it was trained with, whatever the folder is called."""
-        started = self._checkpoint.get("init_args")
-        said = started.get("configuration") if isinstance(started, Mapping) else None
-        return read_plans(self.trained.folder, said if isinstance(said, str) else self.trained.configuration)
+        return read_plans(self.trained.folder, trained_with(self._checkpoint) or self.trained.configuration)
 
     @cached_property
     def summary(self) -> ModelSummary:

@@ -15,13 +15,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ...contract.nnunet_plans import Resampling
+from ..geometry.resample import LINEAR
 
 ANISOTROPIC = 3.0
 """Ratio of the largest to the smallest voxel side above which slices are resampled by themselves."""
-
-
-MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
-"""What torch calls linear interpolation, by the number of axes."""
 
 
 def separate_axis(before: Sequence[float], after: Sequence[float], forced: bool | None) -> int | None:
@@ -85,10 +82,10 @@ def resample_back(maps: Tensor, shape: tuple[int, ...], axis: int | None) -> Ten
     if tuple(maps.shape[1:]) == shape:
         return maps
     if axis is None:
-        return interpolate(maps[None], size=shape, mode=MODES[len(shape)], align_corners=False)[0]
+        return interpolate(maps[None], size=shape, mode=LINEAR[len(shape)], align_corners=False)[0]
     slices = maps.movedim(1 + axis, 0)
     plane = [n for number, n in enumerate(shape) if number != axis]
-    slices = interpolate(slices, size=plane, mode=MODES[len(plane)], align_corners=False)
+    slices = interpolate(slices, size=plane, mode=LINEAR[len(plane)], align_corners=False)
     return slices[torch.from_numpy(_nearest(maps.shape[1 + axis], shape[axis]))].movedim(0, 1 + axis)
 
 

@@ -251,10 +251,12 @@ def pipInstall(wanted: list[str], constraints: str, log: Callable[[str], None]) 
     Raises:
         CalledProcessError: pip failed; ``output`` is what it said.
     """
+    listed = _listed(ALONE)
+    alone = [one for one in wanted if one in listed]
+    others = [one for one in wanted if one not in listed]
     if importlib.util.find_spec("slicer.packaging") is None:
         with slicer.util.WaitCursor():
-            alone = [one for one in wanted if one in _listed(ALONE)]
-            if others := [one for one in wanted if one not in alone]:
+            if others:
                 slicer.util.pip_install(["-c", constraints, *others])
             if alone:
                 slicer.util.pip_install(["-c", constraints, "--no-deps", *alone])
@@ -271,8 +273,6 @@ def pipInstall(wanted: list[str], constraints: str, log: Callable[[str], None]) 
         window.labelText = str(line).strip()[:90] or window.labelText
 
     try:
-        alone = [one for one in wanted if one in _listed(ALONE)]
-        others = [one for one in wanted if one not in alone]
         packaging.pip_install(
             others or ["--no-deps", *alone],  # pip wants at least one
             constraints,

@@ -14,7 +14,7 @@ complete in themselves, and may be what the user wanted.
 
 from __future__ import annotations
 
-import importlib
+from ...contract.lazily import lazily
 
 _CONSOLE = {
     "find": "search",
@@ -31,9 +31,4 @@ _CONSOLE = {
 """Where each lies; loaded when it is asked for, so that this package costs nothing."""
 
 __all__ = sorted(_CONSOLE)
-
-
-def __getattr__(name: str):
-    if name in _CONSOLE:
-        return getattr(importlib.import_module(f"{__name__}.{_CONSOLE[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(__name__, _CONSOLE)

@@ -6,6 +6,7 @@ import slicer
 
 from ...contract.findings import HotSpot
 from ..io.volumes import worldFromIJK
+from ..overlay.node import jumpTo
 
 
 def jumpToHotSpot(
@@ -23,9 +24,4 @@ def jumpToVoxel(
     overlayNode: slicer.vtkMRMLScalarVolumeNode, voxel: tuple[int, int, int], centre: bool = True
 ) -> tuple[float, float, float]:
     """Bring every slice view to a voxel (I, J, K), through the overlay's transforms."""
-    r, a, s = (float(mm) for mm in worldFromIJK(overlayNode, voxel))
-    scene = overlayNode.GetScene()
-    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
-        view = scene.GetNthNodeByClass(index, "vtkMRMLSliceNode")
-        (view.JumpSliceByCentering if centre else view.JumpSliceByOffsetting)(r, a, s)
-    return r, a, s
+    return jumpTo(overlayNode.GetScene(), worldFromIJK(overlayNode, voxel), centre)

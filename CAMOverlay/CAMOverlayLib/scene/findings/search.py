@@ -13,15 +13,13 @@ import numpy as np
 import slicer
 
 from ...contract.errors import VolumeError
-from ...contract.field_of_view import Region
+from ...contract.field_of_view import seen_mask
 from ...contract.findings import HotSpot, Threshold
 from ...contract.geometry import Grid
 from ...reading.hot_spots import find_hot_spots, label_hot_spots, level_of
+from ...reading.structures import box_of
 from ..io.volumes import gridOf, voxelsOf
 from ..overlay.node import resultOf
-
-MOST = 50
-"""Hot spots at most: more rows nobody reads, and more segments no byte counts."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +78,13 @@ def asThreshold(threshold: Threshold | float) -> Threshold:
 def hotRegions(heat: Heat, threshold: Threshold, withLabels: bool = False) -> HotRegions:
     """The hot spots, and if wanted the voxels of each."""
     level = levelOf(heat, threshold)
-    spots = find_hot_spots(heat.voxels, heat.grid, Threshold("absolute", level), most=MOST)
+    spots = find_hot_spots(heat.voxels, heat.grid, Threshold("absolute", level))
     return _labelled(heat, level, spots) if withLabels and spots else HotRegions(spots)
 
 
 def seenBy(heat: Heat) -> np.ndarray | None:
     """What the network saw, I×J×K; None where it saw all, or that is not known."""
-    return Region.from_planes(heat.voxels.shape, heat.planes).mask() if heat.planes else None
+    return seen_mask(heat.voxels.shape, heat.planes)
 
 
 def levelOf(heat: Heat, threshold: Threshold) -> float:
@@ -95,16 +93,9 @@ def levelOf(heat: Heat, threshold: Threshold) -> float:
 
 
 def _labelled(heat: Heat, level: float, spots: tuple[HotSpot, ...]) -> HotRegions:
-    """With the labels numbered as the spots are, and only those."""
-    labels, count = label_hot_spots(heat.voxels, level)
-    numbers = np.zeros(count + 1, np.uint8)
-    for spot in spots:
-        numbers[labels[spot.peak]] = spot.region
-    box = tuple(_reach(labels.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1)))
-    origin = box[0].start, box[1].start, box[2].start
-    return HotRegions(spots, numbers[labels[box]], origin)
-
-
-def _reach(line: np.ndarray) -> slice:
-    there = np.flatnonzero(line)
-    return slice(int(there[0]), int(there[-1]) + 1)
+    """With the labels, which are numbered as the spots are, of those that are listed."""
+    labels, _count = label_hot_spots(heat.voxels, level)
+    box = box_of(labels != 0)
+    assert box is not None  # there are spots
+    listed = np.where(labels[box] <= len(spots), labels[box], 0).astype(np.uint8)
+    return HotRegions(spots, listed, (box[0].start, box[1].start, box[2].start))

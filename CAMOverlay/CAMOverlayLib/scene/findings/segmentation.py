@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import slicer
 import slicer.util
-import vtk
-from vtk.util import numpy_support
 
 from ...contract.findings import HotSpot
+from ..io.labelmaps import orientedLabelmap
 from ..io.volumes import affineFromNode
 from ..overlay import colormaps
 from ..overlay.node import ensureDisplay, inputVolumeOf
@@ -34,7 +32,7 @@ def showSegments(overlayNode: slicer.vtkMRMLScalarVolumeNode, regions: HotRegion
         # First: the geometry is kept relative to it, and a file is resampled to the geometry.
         node.SetAndObserveTransformNodeID(overlayNode.GetTransformNodeID())
         node.SetReferenceImageGeometryParameterFromVolumeNode(inputVolumeOf(overlayNode) or overlayNode)
-        labelmap = _labelmap(regions, affineFromNode(overlayNode)) if regions.labels is not None else None
+        labelmap = _labelmap(regions, overlayNode)
         for spot in regions.spots if labelmap is not None else ():
             node.GetSegmentation().AddSegment(_segment(spot, labelmap, overlayNode), f"hot_{spot.region}")
     return node
@@ -55,14 +53,8 @@ def _segment(spot: HotSpot, labelmap: slicer.vtkOrientedImageData, overlayNode: 
     return segment
 
 
-def _labelmap(regions: HotRegions, affine: np.ndarray) -> slicer.vtkOrientedImageData:
-    """The box of the regions, at its place in the overlay's grid."""
-    labelmap = slicer.vtkOrientedImageData()
-    ends = zip(regions.origin, regions.labels.shape, strict=True)
-    labelmap.SetExtent(*(end for start, size in ends for end in (start, start + size - 1)))
-    matrix = vtk.vtkMatrix4x4()
-    slicer.util.updateVTKMatrixFromArray(matrix, affine)
-    labelmap.SetImageToWorldMatrix(matrix)
-    voxels = np.ascontiguousarray(regions.labels.T)  # K, J, I as VTK has it in memory
-    labelmap.GetPointData().SetScalars(numpy_support.numpy_to_vtk(voxels.ravel(), deep=True))
-    return labelmap
+def _labelmap(regions: HotRegions, overlayNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkOrientedImageData | None:
+    """The box of the regions, at its place in the overlay's grid; None where there are none."""
+    if regions.labels is None:
+        return None
+    return orientedLabelmap(regions.labels, regions.origin, affineFromNode(overlayNode))

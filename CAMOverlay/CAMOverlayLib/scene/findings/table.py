@@ -10,6 +10,7 @@ import slicer
 import vtk
 
 from ...contract.findings import HotSpot, Threshold
+from ...reading import hot_spots
 from .nodes import hanging, hangingOrNew
 
 ROLE = "CAMOverlay.HotSpotTable"
@@ -18,26 +19,10 @@ ROLE = "CAMOverlay.HotSpotTable"
 THRESHOLD = "CAMOverlay.Threshold"
 """Attribute of the table: from where on heat counted as hot, as JSON."""
 
-COLUMNS = {
-    "region": vtk.vtkIntArray,
-    "peak_i": vtk.vtkIntArray,
-    "peak_j": vtk.vtkIntArray,
-    "peak_k": vtk.vtkIntArray,
-    "peak_r": vtk.vtkDoubleArray,
-    "peak_a": vtk.vtkDoubleArray,
-    "peak_s": vtk.vtkDoubleArray,
-    "volume_mm3": vtk.vtkDoubleArray,
-    "mean": vtk.vtkDoubleArray,
-    "maximum": vtk.vtkDoubleArray,
-    "share": vtk.vtkDoubleArray,
-    "structure": vtk.vtkStringArray,
-}
+_KINDS = (*[vtk.vtkIntArray] * 4, *[vtk.vtkDoubleArray] * 7, vtk.vtkStringArray)
 
-
-def rowOf(spot: HotSpot) -> tuple[Any, ...]:
-    """A hot spot in the order of :data:`COLUMNS`."""
-    figures = (spot.volume_mm3, spot.mean, spot.maximum, spot.share)
-    return (spot.region, *spot.peak, *spot.peak_ras, *figures, spot.structure)
+COLUMNS = dict(zip(hot_spots.COLUMNS, _KINDS, strict=True))
+"""Of the table, which are those of the file that the command line writes, with the kind of each."""
 
 
 def showTable(
@@ -45,7 +30,7 @@ def showTable(
 ) -> slicer.vtkMRMLTableNode:
     """Make the overlay's table of hot spots, or bring it up to date."""
     node = hangingOrNew(overlayNode, ROLE, "vtkMRMLTableNode", "hot spots")
-    fill(node, COLUMNS, [rowOf(spot) for spot in spots])
+    fill(node, COLUMNS, [hot_spots.row_of(spot) for spot in spots])
     node.SetAttribute(THRESHOLD, threshold.to_json())
     return node
 

@@ -7,9 +7,8 @@ slice by depth, and a slice shows where the heat lies as exactly as the slice vi
 
 from __future__ import annotations
 
-from typing import Any
-
 import slicer
+import slicer.util
 
 from ..overlay import rendering
 
@@ -25,7 +24,7 @@ def available() -> bool:
 def showIn3D(overlayNode: slicer.vtkMRMLScalarVolumeNode, visible: bool = True) -> None:
     """Show heat and slices in the 3-D view, or take away again what was shown by this."""
     rendering.show(overlayNode, visible)
-    for view in _sliceNodes(overlayNode.GetScene()):
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceNode", overlayNode.GetScene()):
         if visible and not view.GetSliceVisible():
             view.SetSliceVisible(True)
             view.SetAttribute(SWITCHED, "1")
@@ -36,10 +35,7 @@ def showIn3D(overlayNode: slicer.vtkMRMLScalarVolumeNode, visible: bool = True) 
 
 def shownIn3D(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
     """Whether heat and slices are shown in 3-D."""
-    slices = [view.GetSliceVisible() for view in _sliceNodes(overlayNode.GetScene())]
+    slices = [
+        view.GetSliceVisible() for view in slicer.util.getNodesByClass("vtkMRMLSliceNode", overlayNode.GetScene())
+    ]
     return rendering.shown(overlayNode) and any(slices)
-
-
-def _sliceNodes(scene: slicer.vtkMRMLScene) -> list[Any]:
-    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
-    return [scene.GetNthNodeByClass(index, "vtkMRMLSliceNode") for index in range(count)]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import slicer
 import slicer.util
-import vtk
-from vtk.util import numpy_support
 
 from ...contract.errors import PlacementError
 from ...contract.field_of_view import Region
 from ..figure.picture import SEEN
+from ..io.labelmaps import orientedLabelmap
 from ..io.volumes import affineFromNode
 from .node import inputVolumeOf, resultOf
 
@@ -73,15 +72,8 @@ def _makeSegmentation(overlayNode: slicer.vtkMRMLScalarVolumeNode):
     return node
 
 
-def _labelmap(region: Region, affine: np.ndarray):
-    """A ``vtkOrientedImageData`` of the region's bounding box: 1 where the network saw."""
+def _labelmap(region: Region, affine: np.ndarray) -> slicer.vtkOrientedImageData:
+    """The region's bounding box: 1 where the network saw."""
     box = region.box
-    mask = region.mask()[box]
-    labelmap = slicer.vtkOrientedImageData()
-    labelmap.SetExtent(*(end for axis in box for end in (axis.start, axis.stop - 1)))
-    matrix = vtk.vtkMatrix4x4()
-    slicer.util.updateVTKMatrixFromArray(matrix, affine)
-    labelmap.SetImageToWorldMatrix(matrix)
-    voxels = np.ascontiguousarray(mask.T, dtype=np.uint8)  # K, J, I as VTK has it in memory
-    labelmap.GetPointData().SetScalars(numpy_support.numpy_to_vtk(voxels.ravel(), deep=True))
-    return labelmap
+    seen = region.mask()[box].astype(np.uint8)
+    return orientedLabelmap(seen, [axis.start for axis in box], affine)

@@ -309,12 +309,15 @@ def jumpToPeak(overlayNode: slicer.vtkMRMLScalarVolumeNode, centre: bool = True)
     Args:
         centre: move it into the middle of the views too, which otherwise keep what they show around it.
     """
-    world = tuple(float(mm) for mm in peakWorld(overlayNode))
-    scene = overlayNode.GetScene()
-    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
-        view = scene.GetNthNodeByClass(index, "vtkMRMLSliceNode")
-        (view.JumpSliceByCentering if centre else view.JumpSliceByOffsetting)(*world)
-    return world
+    return jumpTo(overlayNode.GetScene(), peakWorld(overlayNode), centre)
+
+
+def jumpTo(scene: slicer.vtkMRMLScene, world: Any, centre: bool = True) -> tuple[float, float, float]:
+    """Bring every slice view to a place (world RAS mm) and return it; ``centre`` as in :func:`jumpToPeak`."""
+    r, a, s = (float(mm) for mm in world)
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceNode", scene):
+        (view.JumpSliceByCentering if centre else view.JumpSliceByOffsetting)(r, a, s)
+    return r, a, s
 
 
 def peakWorld(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> Any:
