@@ -115,16 +115,16 @@ def summarise(folder: Path, configs: Sequence[str] = ()) -> ModelSummary:
         BundleError: the folder is not a bundle, or its files are not valid.
     """
     read = read_configs(folder, config_files(folder, configs))
-    return summary_of(folder, info_of(folder, read_metadata(folder)), read)
+    return summary_of(folder, read_metadata(folder), read)
 
 
-def summary_of(folder: Path, info: ModelInfo, read: list[Any]) -> ModelSummary:
-    """The same of a bundle whose configurations were read.
+def summary_of(folder: Path, metadata: dict[str, Any], read: list[Any]) -> ModelSummary:
+    """The same of a bundle whose metadata and configurations were read.
 
     Raises:
         BundleError: the folder cannot be looked through.
     """
-    return ModelSummary(KIND, info, code_of(folder, read))
+    return ModelSummary(KIND, info_of(folder, metadata), code_of(folder, read))
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from monai.transforms import Compose
 from ...contract import bundle_files
 from ...contract.bundle_content import SAFETENSORS
 from ...contract.errors import BundleError, UntrustedBundleError, root_cause
-from ...contract.model import ModelInfo, ModelSource, ModelSummary
+from ...contract.model import ModelSource, ModelSummary
 from .compat import as_it_was_written, bring_up_to_date, without_download
 from .compiled import SUFFIXES as PROGRAMS
 from .compiled import load_compiled
@@ -75,12 +75,7 @@ class Bundle(OpenedModel):
 
     @cached_property
     def summary(self) -> ModelSummary:
-        return bundle_files.summary_of(self.path, self.info, self._as_written)
-
-    @cached_property
-    def info(self) -> ModelInfo:
-        """Without looking through the folder for code, which the summary takes."""
-        return bundle_files.info_of(self.path, self.metadata)
+        return bundle_files.summary_of(self.path, self.metadata, self._as_written)
 
     def require_explainable(self) -> None:
         """Raise where the bundle's own files say that it cannot be explained, before anything of it is evaluated.
