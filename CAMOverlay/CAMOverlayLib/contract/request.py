@@ -226,6 +226,25 @@ class FieldOfView(JsonRecord):
 
 
 @dataclass(frozen=True)
+class FurtherVolume(JsonRecord):
+    """What else a run says of every voxel, beside the heatmap and on its grid.
+
+    Attributes:
+        name: such as ``probability``; also the name of its file.
+        file: voxels, shape and affine of the (first) input volume; 0 where the network never saw.
+        words: what it shows, for a reader.
+        highest: largest value that it can have, for the scale of its colours.
+        classes: of a label map (whole numbers), the name of value n at place n; empty of a scalar volume (float32).
+    """
+
+    name: str
+    file: VolumeFile
+    words: str
+    highest: float = 1.0
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Result(JsonRecord):
     """One explanation: the heatmap on the input volume's own grid, and everything that led to it.
 
@@ -244,6 +263,7 @@ class Result(JsonRecord):
         structures: how much of the heat lies in which structure, where any were given.
         channels: share of the evidence of each input channel, of a network with several.
         checks: whether the map can be believed, as far as that was asked.
+        further: what else was asked of every voxel, and what came of it.
         timings: seconds per stage, in the order of :data:`STAGES`.
         versions: of every library that took part.
         schema: version of this record.
@@ -274,6 +294,7 @@ class Result(JsonRecord):
     structures: tuple[StructureFigures, ...] = ()
     channels: dict[str, float] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
+    further: tuple[FurtherVolume, ...] = ()
     warnings: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)

@@ -69,32 +69,71 @@ def assemble(
     Raises:
         PlacementError: the operations cannot be inverted.
     """
+    hottest = max(range(len(heats)), key=lambda n: _largest(heats[n]))
+    array, mapped = _on_volume(prepared, plans, heats, hottest if verify else None, nearest, step, steps)
+    found, placement = mapped[hottest]
     stack = prepared.stack
     if stack is None:
-        placed, placement = place(heats[0], prepared.traces[0], plans[0], verify, nearest, steps)
-        field_of_view = FieldOfView(placed.region.share, placed.region.planes)
-        return _normalised(placed.array, placement, field_of_view, prepared.volume)
-    array = np.zeros(prepared.volume.shape, dtype=np.float32, order="F")
-    target = stack.view(array)
-    hottest = max(range(len(heats)), key=lambda n: _largest(heats[n]))
-    shares, placements, fields = [], {}, []
-    for number, (trace, plan, heat) in enumerate(zip(prepared.traces, plans, heats, strict=True)):
-        step(number, len(heats), f"picture {number + 1} of {len(heats)}")
-        values = torch.zeros(1, 1, 1) if heat is None else heat
-        placed, placements[number] = place(
-            values, trace, plan, verify and number == hottest, nearest, None if heat is None else steps
-        )
-        target[:, :, number] = placed.array[:, :, 0]
-        shares.append(placed.region.share)
-        fields.append(placed)
-    placement = placements[hottest]
+        field_of_view = FieldOfView(found.region.share, found.region.planes)
+        return _normalised(array, placement, field_of_view, prepared.volume)
     if len(heats) > 1:
-        verified = sum(p.verdict == "verified" for p in placements.values())
+        verified = sum(p.verdict == "verified" for _, p in mapped)
         words = f"{placement.words} That is picture {hottest + 1}; {verified} of {len(heats)} pictures are verified."
-        seconds = sum(p.seconds for p in placements.values())
+        seconds = sum(p.seconds for _, p in mapped)
         placement = dataclasses.replace(placement, words=words, seconds=seconds)
-    field_of_view = FieldOfView(float(np.mean(shares)), _common_planes(fields, stack))
-    return _normalised(array, placement, field_of_view, prepared.volume)
+    fields = [one for one, _ in mapped]
+    share = float(np.mean([one.region.share for one in fields]))
+    return _normalised(array, placement, FieldOfView(share, _common_planes(fields, stack)), prepared.volume)
+
+
+def on_volume(
+    prepared: NetworkInputs,
+    plans: Sequence[InversionPlan],
+    maps: Sequence[Tensor | None],
+    step: Step,
+    nearest: bool = False,
+    steps: tuple[float, ...] | None = None,
+) -> np.ndarray:
+    """Any other maps of all pieces, placed as the heatmap is, with the values that they have: float32, I×J×K, Fortran
+    order; 0 where the network never saw.
+
+    Args:
+        maps: spatial, with a third axis, ≥ 0; None where there is nothing.
+
+    Raises:
+        PlacementError: the operations cannot be inverted, or changed the volume's shape.
+    """
+    array, _ = _on_volume(prepared, plans, maps, None, nearest, step, steps)
+    return _of_shape(array, prepared.volume)
+
+
+def _on_volume(
+    prepared: NetworkInputs,
+    plans: Sequence[InversionPlan],
+    maps: Sequence[Tensor | None],
+    verified: int | None,
+    nearest: bool,
+    step: Step,
+    steps: tuple[float, ...] | None,
+) -> tuple[np.ndarray, list[tuple[MappedHeatmap, Placement]]]:
+    """The maps of all pieces in one array, and each with its placement.
+
+    Args:
+        verified: number of the piece that goes back both ways.
+    """
+    stack = prepared.stack
+    if stack is None:
+        mapped, placement = place(maps[0], prepared.traces[0], plans[0], verified is not None, nearest, steps)
+        return mapped.array, [(mapped, placement)]
+    array = np.zeros(prepared.volume.shape, dtype=np.float32, order="F")
+    target, found = stack.view(array), []
+    for number, (trace, plan, one) in enumerate(zip(prepared.traces, plans, maps, strict=True)):
+        step(number, len(maps), f"picture {number + 1} of {len(maps)}")
+        values = torch.zeros(1, 1, 1) if one is None else one
+        mapped, placement = place(values, trace, plan, verified == number, nearest, None if one is None else steps)
+        target[:, :, number] = mapped.array[:, :, 0]
+        found.append((mapped, placement))
+    return array, found
 
 
 def _normalised(array: np.ndarray, placement: Placement, field_of_view: FieldOfView, volume: Volume) -> VolumeHeatmap:
@@ -103,11 +142,7 @@ def _normalised(array: np.ndarray, placement: Placement, field_of_view: FieldOfV
     Raises:
         PlacementError: the map has not the volume's shape.
     """
-    if array.shape != volume.shape:
-        raise PlacementError(
-            f"The heatmap came back with {array.shape} voxels, and the volume has {volume.shape}: a transform of the "
-            "preprocessing changed the image's size and says otherwise. Check its affine and its inverse."
-        )
+    array = _of_shape(array, volume)
     scale = float(array.max())
     if scale > 0 and scale != 1:
         array /= np.float32(scale)
@@ -116,6 +151,16 @@ def _normalised(array: np.ndarray, placement: Placement, field_of_view: FieldOfV
         if placement.difference is not None:
             placement = dataclasses.replace(placement, difference=placement.difference / scale)
     return VolumeHeatmap(array, placement, field_of_view, scale)
+
+
+def _of_shape(array: np.ndarray, volume: Volume) -> np.ndarray:
+    """Raises PlacementError where the map has not the volume's shape."""
+    if array.shape != volume.shape:
+        raise PlacementError(
+            f"The heatmap came back with {array.shape} voxels, and the volume has {volume.shape}: a transform of the "
+            "preprocessing changed the image's size and says otherwise. Check its affine and its inverse."
+        )
+    return array
 
 
 def _largest(heat: Tensor | None) -> float:
