@@ -21,6 +21,7 @@ from torch import Tensor
 from ..contract.errors import CAMOverlayError, reason, root_cause
 from ..contract.findings import StructureFall
 from ..contract.request import Prediction
+from ..reading.anatomy import not_seen
 from ..reading.structures import Structure
 from .geometry.infill import REACH, filled, local_means
 from .inference import Explained
@@ -107,18 +108,11 @@ def occlude(
             if places:
                 falls.append(run.without(structure.name, places, progress))
             else:
-                warnings.append(unseen(structure.name))
+                warnings.append(not_seen(structure.name))
         except Exception as error:  # noqa: BLE001  the map is there, and stays
             own = error if isinstance(error, CAMOverlayError) else root_cause(error)
             warnings.append(f"The answer without '{structure.name}' could not be computed: {reason(own)}")
     return Occluded(tuple(falls), tuple(warnings))
-
-
-def unseen(name: str) -> str:
-    """That a structure cannot be taken out of what the network saw."""
-    return (
-        f"Nothing of structure '{name}' reached the network, so its answer cannot depend on it: nothing was occluded."
-    )
 
 
 def _named(step: Step, number: int, count: int, name: str) -> Step:

@@ -130,8 +130,7 @@ def _all_warnings(told: Told, notes: Sequence[str]) -> list[str]:
         # Pictures of one volume may each have something to say.
         *dict.fromkeys(warning for objective in objectives for warning in objective.warnings),
         *_warnings(told.magnitude, told.objective.target.name, told.where, told.heatmap.scale),
-        *told.found.warnings,
-        *told.occluded.warnings,
+        *dict.fromkeys((*told.found.warnings, *told.occluded.warnings)),
         *_resolution(
             told.trace.input_grid.shape, told.map, told.explained.finer_layer if told.method.name != "refined" else None
         ),

@@ -55,7 +55,12 @@ def local_means(values: Tensor, hole: Tensor) -> Tensor:
 
 def _mean_around(values: Tensor, reach: int) -> Tensor:
     """The mean over a cube of each place, which ends at the image's border."""
-    return POOL[values.ndim - 2](values, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False)
+    pool, size = POOL[values.ndim - 2], 2 * reach + 1
+    if min(values.shape[2:]) >= size:
+        return pool(values, size, stride=1, padding=reach, count_include_pad=False)
+    wide = [reach] * 2 * (values.ndim - 2)  # thinner than the cube, which pooling refuses
+    inside = functional.pad(torch.ones_like(values[:1, :1]), wide)
+    return pool(functional.pad(values, wide), size, stride=1) / pool(inside, size, stride=1)
 
 
 def _from_half(values: Tensor, kept: Tensor) -> Tensor:
