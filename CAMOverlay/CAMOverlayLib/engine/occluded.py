@@ -59,7 +59,11 @@ class _Answer:
     @classmethod
     def of(cls, output: Tensor, objective: Objective, prediction: Prediction) -> _Answer:
         scores = output.detach()[0].float()
-        chosen = scores.reshape(len(scores), -1) if objective.region is None else scores[:, objective.region.to(scores.device)]
+        chosen = (
+            scores.reshape(len(scores), -1)
+            if objective.region is None
+            else scores[:, objective.region.to(scores.device)]
+        )
         places = 1 if objective.region is None else chosen.shape[1]
         chosen = chosen.double().cpu()
         total = float(sum(factor * chosen[index].sum() for index, factor in objective.terms))

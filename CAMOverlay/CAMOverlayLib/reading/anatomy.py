@@ -134,8 +134,8 @@ def figures_in(found: MapOnGrid, structure: Structure) -> StructureFigures:
 def not_seen(name: str) -> str:
     """That nothing can be said of a structure, and why."""
     return (
-        f"Nothing of structure '{name}' was seen by the network, so no heat can lie there. Check that it belongs to this "
-        "volume, and that the preprocessing does not crop it away."
+        f"Nothing of structure '{name}' was seen by the network, so no heat can lie there. Check that it belongs to "
+        "this volume, and that the preprocessing does not crop it away."
     )
 
 

@@ -140,7 +140,7 @@ class _Warp:
         mask = np.zeros(self._shape, bool)
         index = self._index[tuple(own.T)]
         slopes = [self._slope(own, axis) for axis in range(3)]
-        fine = int(np.clip(np.ceil(sum(np.abs(slope) for slope in slopes).max(initial=1)), 1, FINEST))
+        fine = int(np.clip(np.ceil(np.sum(np.abs(slopes), axis=0).max(initial=1)), 1, FINEST))
         offsets = (np.arange(fine) + 0.5) / fine - 0.5
         for along in itertools.product(offsets, repeat=3):  # the voxel in parts, so that no hole is left
             places = np.rint(index + sum(slope * a for slope, a in zip(slopes, along))).astype(int)

@@ -1,4 +1,5 @@
-"""Plots of what was measured: the curves of a check, the share of each channel. The numbers stand in table nodes."""
+"""Plots of what was measured: the curves of a check, the share of each channel, how much the answer falls without each
+structure. The numbers stand in table nodes."""
 
 from __future__ import annotations
 
@@ -8,13 +9,17 @@ import slicer
 import vtk
 
 from ...contract.errors import VolumeError
-from ...contract.findings import Check
+from ...contract.findings import Check, StructureFall
+from ...contract.request import Result
 from ..overlay.node import resultOf
 from .nodes import hangingOrNew
 from .table import fill
 
 ROLE = "CAMOverlay.Plot"
 """Node references from the overlay: ``ROLE.NAME.chart``, ``.table`` and ``.SERIES``."""
+
+MOST = 20
+"""Bars; the table that the terminal and the report have holds all."""
 
 COLORS = ((0.12, 0.47, 0.71), (1.0, 0.5, 0.05), (0.17, 0.63, 0.17), (0.84, 0.15, 0.16), (0.58, 0.4, 0.74))
 
@@ -57,12 +62,60 @@ def showChannels(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLP
     table = hangingOrNew(overlayNode, f"{ROLE}.channels.table", "vtkMRMLTableNode", "channels")
     fill(table, {"channel": vtk.vtkStringArray, "share": vtk.vtkDoubleArray}, list(result.channels.items()))
     chart = _chart(overlayNode, "channels", "Share of the evidence of each channel")
-    series = _series(overlayNode, "channels", "share", table, 0)
-    series.SetPlotType(series.PlotTypeBar)
-    series.SetLabelColumnName("channel")
-    series.SetYColumnName("share")
-    chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    chart.SetYAxisTitle("Share")
+    _bars(chart, _series(overlayNode, "channels", "share", table, 0), "channel", "share")
     return chart
+
+
+def showStructureFalls(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLPlotChartNode:
+    """A bar chart of how much the answer falls without each structure, the largest fall first; :data:`MOST` of them.
+
+    Raises:
+        VolumeError: the overlay's result says nothing of that.
+    """
+    result = resultOf(overlayNode)
+    if result is None or not result.occluded:
+        raise VolumeError(
+            f"{overlayNode.GetName()!r} does not say what the answer is without a structure. Explain again with "
+            "structures that are occluded."
+        )
+    table = hangingOrNew(overlayNode, f"{ROLE}.falls.table", "vtkMRMLTableNode", "falls")
+    falls = sorted(result.occluded, key=lambda one: -one.drop)
+    shown = falls if len(falls) <= MOST else [*falls[: MOST - MOST // 4], *falls[-(MOST // 4) :]]
+    kinds = {"structure": vtk.vtkStringArray} | dict.fromkeys(("fall", "before", "after"), vtk.vtkDoubleArray)
+    kinds |= dict.fromkeys(("probability before", "probability after"), vtk.vtkDoubleArray)
+    fill(table, kinds, [_fallRow(one) for one in shown])
+    some = f" ({len(shown)} of {len(falls)})" if len(shown) < len(falls) else ""
+    chart = _chart(overlayNode, "falls", f"Without each structure{some}")
+    chart.SetYAxisTitle(fallTitle(result))
+    _bars(chart, _series(overlayNode, "falls", "fall", table, 0), "structure", "fall")
+    return chart
+
+
+def fallTitle(result: Result) -> str:
+    """What the bars of :func:`showStructureFalls` are: log-odds, or the number that was explained."""
+    odds = bool(result.occluded) and result.occluded[0].log_odds_before is not None
+    return f"Fall of {'log-odds' if odds else 'the answer'}: {result.target.name}"
+
+
+def openChart(chart: slicer.vtkMRMLPlotChartNode) -> None:
+    """Show a chart in a plot view; the layout becomes one that has such a view, where it has none."""
+    slicer.modules.plots.logic().ShowChartInLayout(chart)
+
+
+def _fallRow(fall: StructureFall) -> tuple[str | float, ...]:
+    none = float("nan")
+    sure = (fall.probability_before, fall.probability_after)
+    return (fall.name, fall.drop, *fall.shown, *(none if one is None else one for one in sure))
+
+
+def _bars(chart: slicer.vtkMRMLPlotChartNode, series: slicer.vtkMRMLPlotSeriesNode, label: str, height: str) -> None:
+    """One bar for each row of a series' table: its label and its height by these columns."""
+    series.SetPlotType(series.PlotTypeBar)
+    series.SetLabelColumnName(label)
+    series.SetYColumnName(height)
+    chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    chart.SetLegendVisibility(False)  # one series, which the axis names
 
 
 def _checkOf(overlayNode: slicer.vtkMRMLScalarVolumeNode, name: str) -> Check:
