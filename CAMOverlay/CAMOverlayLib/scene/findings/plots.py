@@ -18,8 +18,11 @@ from .table import fill
 ROLE = "CAMOverlay.Plot"
 """Node references from the overlay: ``ROLE.NAME.chart``, ``.table`` and ``.SERIES``."""
 
-MOST = 20
-"""Bars; the table that the terminal and the report have holds all."""
+MOST = 8
+"""Bars, whose names would run into each other."""
+
+LONGEST = 16
+"""Signs of such a name."""
 
 COLORS = ((0.12, 0.47, 0.71), (1.0, 0.5, 0.05), (0.17, 0.63, 0.17), (0.84, 0.15, 0.16), (0.58, 0.4, 0.74))
 
@@ -68,7 +71,8 @@ def showChannels(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLP
 
 
 def showStructureFalls(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLPlotChartNode:
-    """A bar chart of how much the answer falls without each structure, the largest fall first; :data:`MOST` of them.
+    """A bar chart of how much the answer falls without each structure, the largest fall first; of many those few that
+    the answer changes most without. The overlay's result has all.
 
     Raises:
         VolumeError: the overlay's result says nothing of that.
@@ -80,15 +84,16 @@ def showStructureFalls(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vt
             "structures that are occluded."
         )
     table = hangingOrNew(overlayNode, f"{ROLE}.falls.table", "vtkMRMLTableNode", "falls")
-    falls = sorted(result.occluded, key=lambda one: -one.drop)
-    shown = falls if len(falls) <= MOST else [*falls[: MOST - MOST // 4], *falls[-(MOST // 4) :]]
-    kinds = {"structure": vtk.vtkStringArray} | dict.fromkeys(("fall", "before", "after"), vtk.vtkDoubleArray)
-    kinds |= dict.fromkeys(("probability before", "probability after"), vtk.vtkDoubleArray)
-    fill(table, kinds, [_fallRow(one) for one in shown])
-    some = f" ({len(shown)} of {len(falls)})" if len(shown) < len(falls) else ""
-    chart = _chart(overlayNode, "falls", f"Without each structure{some}")
+    falls = sorted(result.occluded, key=lambda one: -abs(one.drop))[:MOST]
+    falls.sort(key=lambda one: -one.drop)
+    kinds = {"structure": vtk.vtkStringArray, "label": vtk.vtkStringArray}
+    columns = ("fall", "before", "after", "probability before", "probability after")
+    fill(table, kinds | dict.fromkeys(columns, vtk.vtkDoubleArray), [_fallRow(one) for one in falls])
+    count = len(result.occluded)
+    title = "Without each structure" if count == len(falls) else f"Without the {MOST} that mattered most of {count}"
+    chart = _chart(overlayNode, "falls", title)
     chart.SetYAxisTitle(fallTitle(result))
-    _bars(chart, _series(overlayNode, "falls", "fall", table, 0), "structure", "fall")
+    _bars(chart, _series(overlayNode, "falls", "fall", table, 0), "label", "fall")
     return chart
 
 
@@ -106,7 +111,12 @@ def openChart(chart: slicer.vtkMRMLPlotChartNode) -> None:
 def _fallRow(fall: StructureFall) -> tuple[str | float, ...]:
     none = float("nan")
     sure = (fall.probability_before, fall.probability_after)
-    return (fall.name, fall.drop, *fall.shown, *(none if one is None else one for one in sure))
+    return (fall.name, _short(fall.name), fall.drop, *fall.shown, *(none if one is None else one for one in sure))
+
+
+def _short(name: str) -> str:
+    """A name that fits below a bar: of a long one both ends, as *left* or *L1* often comes last."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2 - 1]}…{name[-(LONGEST // 2) :]}"
 
 
 def _bars(chart: slicer.vtkMRMLPlotChartNode, series: slicer.vtkMRMLPlotSeriesNode, label: str, height: str) -> None:
