@@ -18,6 +18,14 @@ from .table import fill
 ROLE = "CAMOverlay.Plot"
 """Node references from the overlay: ``ROLE.NAME.chart``, ``.table`` and ``.SERIES``."""
 
+QUESTIONS = {
+    "class": ("Does it belong to this class?", "", ""),
+    "network": ("Does it belong to this network?", "Share of the network randomised, from its output", "Similarity"),
+    "answer": ("Does the answer depend on it?", "Share of the places taken away or left", "Answer"),
+    "stability": ("Is it stable?", "Changed input", ""),
+}
+"""What a check asks, and the axes of its plot; its words are too long for a title."""
+
 MOST = 8
 """Bars, whose names would run into each other."""
 
@@ -43,7 +51,10 @@ def showCurves(overlayNode: slicer.vtkMRMLScalarVolumeNode, check: Check | str) 
     columns = {"x": axis, **curves}
     shortest = min(len(values) for values in columns.values())
     fill(table, dict.fromkeys(columns, vtk.vtkDoubleArray), list(zip(*(v[:shortest] for v in columns.values()))))
-    chart = _chart(overlayNode, found.name, found.words)
+    question, along, up = QUESTIONS.get(found.name, (found.name, "", ""))
+    chart = _chart(overlayNode, found.name, f"{question} {found.verdict.capitalize()}")
+    chart.SetXAxisTitle(along)
+    chart.SetYAxisTitle(up)
     for index, name in enumerate(curves):
         series = _series(overlayNode, found.name, name, table, index)
         series.SetPlotType(series.PlotTypeScatter)
