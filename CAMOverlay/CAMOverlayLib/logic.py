@@ -24,6 +24,7 @@ from .scene import core
 from .scene.io.exported import ExportedVolumes
 from .scene.io.volumes import readHeatmap
 from .scene.overlay import node as overlay
+from .scene.structure_files import nodesIn, setOccluded, structureFiles
 from .scene.target_regions import targetAt
 from .worker.client import Run, Worker
 
@@ -87,7 +88,8 @@ class OverlayLogic:
         with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
             exported = ExportedVolumes.write((inputVolume, *channels), folder)
             result = self.compute(_request(exported, modelPath, folder, **settings), report)
-            return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity)
+            node = overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity)
+            return _noted(node, result, settings.get("structures"))
 
     def start(
         self,
@@ -118,8 +120,11 @@ class OverlayLogic:
             onResult: called with the overlay node.
             onError: called with the error, ``Cancelled`` if the run was cancelled.
             options: those of :class:`CAMOverlayLib.contract.options.Options`, such as ``layer``, ``method``,
-                ``device``, ``slices``, ``interpolation``, ``structures`` (paths of masks and label maps) and
-                ``intermediatesFolder``, and of the model and the target:
+                ``device``, ``slices``, ``interpolation``, ``occludeStructures`` and ``intermediatesFolder``, and of
+                the model and the target:
+
+                - ``structures``: segmentation nodes, label map nodes, or paths of masks and label maps; on any grid,
+                  parent transforms are taken into account.
 
                 - ``trust``: you know where the model comes from; it can run code.
                 - ``trustedHash``: instead of it the hash of the content that you trust; any other content is refused.
@@ -152,7 +157,8 @@ class OverlayLogic:
                 image = yield from readHeatmap(result.heatmap, inputVolume, result.peak)
                 yield TURN
                 yield from exported.comparing()
-                return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity, image=image)
+                node = overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity, image=image)
+                return _noted(node, result, options.get("structures"))
 
             return self.worker.explain(
                 _request(exported, modelPath, folder, **options),
@@ -234,6 +240,13 @@ def pathOf(modelPath: str | Path | None, settings: dict[str, Any]) -> str | Path
     return former if modelPath is None else modelPath
 
 
+def _noted(node: slicer.vtkMRMLScalarVolumeNode, result: Result, structures: Any) -> slicer.vtkMRMLScalarVolumeNode:
+    """The overlay, with whose structures were taken out of the image written on it."""
+    if result.occluded:
+        setOccluded(node, nodesIn(structures))
+    return node
+
+
 def _request(exported: ExportedVolumes, modelPath: str | Path | None, folder: str, **settings: Any) -> Request:
     """A request in the words of :meth:`OverlayLogic.start`."""
     taken = ("trust", "trustedHash", "configs", "target", "minus", "mask", "segment", "label", "point")
@@ -244,6 +257,7 @@ def _request(exported: ExportedVolumes, modelPath: str | Path | None, folder: st
     source = ModelSource(str(path), bool(trust), trustedHash, tuple(configs or ()))
     where = targetAt(target, exported.nodes[0], folder, **dict(zip(taken[4:], place, strict=True)))
     options = current_names(settings)
+    options["structures"] = structureFiles(options.get("structures"), exported.nodes[0], folder)
     options["layer"] = options.get("layer") or None
     request = Request(exported.files, source, folder, target=where, **options)
     return request.absolute()  # the model's code, or the process, may work in another folder

@@ -23,6 +23,7 @@ from .widgets.qmrml import qMRMLWidget
 LOADABLE = {
     "Colors": "vtkSlicerColorLogic",
     "Volumes": "vtkSlicerVolumesLogic",
+    "Plots": "vtkSlicerPlotsLogic",
     "Units": "vtkSlicerUnitsLogic",
     "Terminologies": "vtkSlicerTerminologiesModuleLogic",
     "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..contract.findings import StructureFall
 from ..contract.request import Result
 
 SHOWN = 3
@@ -24,5 +25,18 @@ def print_findings(result: Result) -> None:
             f"structure    {one.name}: {one.share:.1%} of all heat, {one.enrichment:.1f} × what chance gives "
             f"(p = {one.p_value:.3f}){', holds the peak' if one.holds_peak else ''}"
         )
+    for fall in sorted(result.occluded, key=lambda one: -one.drop):
+        print(f"without      {fall.name}: {_fallen(fall)}")
     if result.channels:
         print("channels     " + ", ".join(f"{name} {share:.1%}" for name, share in result.channels.items()))
+
+
+def _fallen(fall: StructureFall) -> str:
+    before, after = fall.shown
+    moved = "falls" if fall.drop > 0 else "rises" if fall.drop < 0 else "stays"
+    if fall.probability_before is None or fall.probability_after is None:
+        return f"the answer {moved} from {before:.3g} to {after:.3g}"
+    return (
+        f"the answer {moved} from {fall.probability_before:.1%} to {fall.probability_after:.1%} "
+        f"(log-odds {before:.2f} to {after:.2f})"
+    )

@@ -119,6 +119,46 @@ class StructureFigures(JsonRecord):
 
 
 @dataclass(frozen=True)
+class StructureFall(JsonRecord):
+    """How much of the answer goes when one structure is taken out of the image, its voxels replaced by their
+    surroundings.
+
+    Attributes:
+        name: of the segment or label.
+        volume_mm3: that was replaced in the network's input.
+        before, after: the number that is explained, with and without the structure; of a region its mean instead of
+            its sum.
+        fall: ``before`` − ``after``; negative where the answer rose.
+        log_odds_before, log_odds_after: of the class against all others, in nats, the mean over the region; None where
+            there are none: of a regression, and of a difference of two classes.
+        probability_before, probability_after: the same as probabilities.
+    """
+
+    name: str
+    volume_mm3: float
+    before: float
+    after: float
+    fall: float
+    log_odds_before: float | None = None
+    log_odds_after: float | None = None
+    probability_before: float | None = None
+    probability_after: float | None = None
+
+    @property
+    def shown(self) -> tuple[float, float]:
+        """What is told and plotted: log-odds before and after where there are any, else the number itself."""
+        if self.log_odds_before is None or self.log_odds_after is None:
+            return self.before, self.after
+        return self.log_odds_before, self.log_odds_after
+
+    @property
+    def drop(self) -> float:
+        """By how much that fell."""
+        before, after = self.shown
+        return before - after
+
+
+@dataclass(frozen=True)
 class Check(JsonRecord):
     """One answer to whether a map can be believed.
 

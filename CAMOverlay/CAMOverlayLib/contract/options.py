@@ -46,6 +46,8 @@ class Options(JsonRecord):
         findings_threshold: from where on heat is a hot spot, as :meth:`Threshold.of` reads it.
         structures: masks and label maps of whose structures the heat is asked; also paths, as :meth:`StructureFile.of`
             reads them.
+        occlude_structures: take every structure out of the image, its voxels replaced by their surroundings, and say by
+            how much the answer falls: one more forward pass for each.
         channel_shares: of a network with several input channels, compute what share of the evidence each has: one more
             forward and backward pass.
         checks: whether the map can be believed: ``none`` asks nothing, ``quick`` two things at most half as dear as
@@ -86,6 +88,9 @@ class Options(JsonRecord):
         "ascending, may stand before it: liver,spleen=FILE",
         metavar="FILE",
     )
+    occlude_structures: bool = _option(
+        False, "take each structure out of the image and say by how much the answer falls; a forward pass each"
+    )
     channel_shares: bool = _option(False, "say what share of the evidence each input channel has; another pass")
     checks: str = _option(
         "quick",
@@ -113,6 +118,11 @@ class Options(JsonRecord):
         return Threshold.of(self.findings_threshold)
 
     @property
+    def long_check(self) -> bool:
+        """Whether far more is asked of the map than making it takes."""
+        return self.checks == "full" or self.occlude_structures
+
+    @property
     def nearest(self) -> bool:
         """Raises MethodError where there is no such interpolation."""
         if self.interpolation not in INTERPOLATIONS:
@@ -131,6 +141,7 @@ command line (``cli/options.py``). ``blocks=True`` was ``interpolation="nearest"
 SLICER_NAMES = {
     "intermediatesFolder": "intermediates_folder",
     "findingsThreshold": "findings_threshold",
+    "occludeStructures": "occlude_structures",
     "channelShares": "channel_shares",
 }
 """The options whose names Slicer would write otherwise."""

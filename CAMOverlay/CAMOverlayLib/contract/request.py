@@ -13,7 +13,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from .findings import Check, HotSpot, StructureFigures, Threshold
+from .findings import Check, HotSpot, StructureFall, StructureFigures, Threshold
 from .model import ModelSource
 from .options import Options
 from .records import Affine, JsonRecord, absolute
@@ -261,6 +261,7 @@ class Result(JsonRecord):
         steps: the preprocessing, one transform after the other.
         findings: hot spots, the hottest peak first, and ``threshold``: from where on heat was one.
         structures: how much of the heat lies in which structure, where any were given.
+        occluded: by how much the answer falls without each structure, where that was asked.
         channels: share of the evidence of each input channel, of a network with several.
         checks: whether the map can be believed, as far as that was asked.
         further: what else was asked of every voxel, and what came of it.
@@ -292,6 +293,7 @@ class Result(JsonRecord):
     findings: tuple[HotSpot, ...] = ()
     threshold: Threshold = Threshold()  # noqa: RUF009 (frozen)
     structures: tuple[StructureFigures, ...] = ()
+    occluded: tuple[StructureFall, ...] = ()
     channels: dict[str, float] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     further: tuple[FurtherVolume, ...] = ()

@@ -136,11 +136,11 @@ def explain_in(
         multilabel=facts.multilabel,
         regression=facts.regression or is_regression(model, {}),
     )
-    clock = Clock(report)
+    request = Request((), ModelSource(""), folder, device=str(where), **current_names(settings)).absolute()
+    clock = Clock(report, request.long_check)
     with clock.stage("volume"):
         on_grid, notes = on_one_grid(volumes)
         notes = (*(note for volume in volumes for note in volume.notes), *notes)
-    request = Request((), ModelSource(""), folder, device=str(where), **current_names(settings)).absolute()
     return explain_model(described, on_grid, request, clock, Cache(), notes)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..contract.errors import NotSeenError
+from ..contract.errors import MethodError, NotSeenError
 from ..contract.field_of_view import seen_mask
 from ..contract.findings import HotSpot, StructureFigures, Threshold
 from ..contract.geometry import Grid
@@ -25,10 +25,15 @@ from .target.regions import read_mask
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be read off, known and checked before the network runs."""
+    """What is to be read off, known and checked before the network runs.
+
+    Attributes:
+        occluded: the structures that are to be taken out of the image as well.
+    """
 
     threshold: Threshold
     structures: tuple[Structure, ...]
+    occluded: tuple[Structure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,19 @@ def check_asked(options: Options, grid: Grid) -> Asked:
     """The threshold understood, and every structure's mask read and brought to the volume's grid.
 
     Raises:
-        MethodError: the threshold is none.
+        MethodError: the threshold is none, or structures are to be occluded and none are given.
         TargetError: a file cannot be read, or holds no labels.
         NotSeenError: nothing of a file lies in the volume.
     """
     threshold = options.threshold
     files = [StructureFile.of(one) for one in options.structures]
-    return Asked(threshold, tuple(structure for file in files for structure in _structures(file, grid)))
+    if options.occlude_structures and not files:
+        raise MethodError(
+            "Structures are to be occluded, and none were given. Name a mask or a label map of them.",
+            setting="structures",
+        )
+    found = tuple(structure for file in files for structure in _structures(file, grid))
+    return Asked(threshold, found, found if options.occlude_structures else ())
 
 
 def _structures(file: StructureFile, grid: Grid) -> tuple[Structure, ...]:

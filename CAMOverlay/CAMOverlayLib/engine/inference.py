@@ -78,6 +78,14 @@ class FullImageInference:
         """The network's output, by a forward pass that is cut at the layers where it will be explained."""
         return self._forward(layers if self._keep else ()).output
 
+    def answer(self, image: Tensor, step: Step) -> Tensor:
+        """The network's output for another image of the same shape, which it may overwrite; nothing is kept of it."""
+        step(0, 1, "")
+        with frozen(self.network), torch.no_grad():
+            output = run_network(self.network, image)
+        require_finite(output, f"The output of the network {type(self.network).__name__}")
+        return output
+
     def attribute(
         self,
         method: Method,
@@ -136,16 +144,21 @@ class SlidingWindowInference:
 
     def predict(self, layers: Sequence[str], step: Step) -> Tensor:
         if self._output is None:
-            progress = _Progress(step, self.count)
-
-            def predict(windows: Tensor, *_: object, **__: object) -> Tensor:
-                progress.window(windows.shape[0])
-                return run_network(self.network, windows)
-
-            with frozen(self.network), torch.no_grad():
-                self._output = self.inferer(self.image, predict)
-            require_finite(self._output, f"The output of the network {type(self.network).__name__}")
+            self._output = self.answer(self.image, step)
         return self._output
+
+    def answer(self, image: Tensor, step: Step) -> Tensor:
+        """The network's output for another image of the same shape, through the same windows; nothing is kept of it."""
+        progress = _Progress(step, self.count)
+
+        def predict(windows: Tensor, *_: object, **__: object) -> Tensor:
+            progress.window(windows.shape[0])
+            return run_network(self.network, windows)
+
+        with frozen(self.network), torch.no_grad():
+            output = self.inferer(image, predict)
+        require_finite(output, f"The output of the network {type(self.network).__name__}")
+        return output
 
     def attribute(
         self,
@@ -285,6 +298,15 @@ class EnsembleInference:
         count = len(self.members)
         outputs = [one.predict(layers, sub_progress(step, n, count, "network")) for n, one in enumerate(self.members)]
         return sum(outputs[1:], outputs[0]) / count
+
+    def answer(self, image: Tensor, step: Step) -> Tensor:
+        """The averaged output for another image of the same shape; nothing is kept of it."""
+        count, total = len(self.members), None
+        for number, one in enumerate(self.members):
+            output = one.answer(image.clone(), sub_progress(step, number, count, "network"))
+            total = output if total is None else total + output
+        assert total is not None  # there are several
+        return total / count
 
     def attribute(
         self,

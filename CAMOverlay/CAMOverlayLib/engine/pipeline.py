@@ -26,6 +26,7 @@ from .layer_choice import choose_layers
 from .methods import find_method
 from .network.device import choose_device, device_of
 from .network.running import running
+from .occluded import occlude
 from .preprocessing.inputs import NetworkInputs, prepare
 from .progress import Clock, Report, Step, sub_progress
 from .restore.assemble import assemble, normalise
@@ -54,7 +55,7 @@ def explain(request: Request, report: Report = lambda progress: None, cache: Cac
     Raises:
         CAMOverlayError: one of its kinds, in words that a user can act on.
     """
-    clock = Clock(report)
+    clock = Clock(report, request.long_check)
     cache = Cache() if cache is None else cache
     device = choose_device(request.device)
     request = of_one_network(request)
@@ -112,6 +113,7 @@ def explain_model(
         values, magnitude = normalise([one.values if one else None for one in maps])
     with clock.stage("check") as step, running(model.network, request.amp, "The check of the map"):
         checks = check_map(request.checks, method, explained, maps, inputs.traces, clock.seconds, step)
+        occluded = occlude(asked.occluded, explained, outputs, inputs, plans, step)
     with clock.stage("inverse") as step:
         strides = next((one.steps for one in maps if one), None)
         heatmap = assemble(inputs, plans, values, request.verify, nearest, step, strides)
@@ -124,10 +126,8 @@ def explain_model(
         if request.intermediates_folder is not None and values[hottest] is not None:
             folder = Path(request.intermediates_folder)
             save_intermediates(values[hottest], inputs.traces[hottest], plans[hottest], folder, strides)
-    told = Told(
-        model, volumes, method, inputs, plans, explained, maps, magnitude, heatmap, hottest, found, channels, checks
-    )
-    return tell(told, array, notes, clock.seconds)
+    what = (inputs, plans, explained, maps, magnitude, heatmap, hottest, found, channels, checks, occluded)
+    return tell(Told(model, volumes, method, *what), array, notes, clock.seconds)
 
 
 def _preprocess(model: Model, volumes: Sequence[Volume], request: Request, cache: Cache, step: Step) -> NetworkInputs:

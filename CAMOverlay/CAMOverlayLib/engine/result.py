@@ -24,6 +24,7 @@ from .geometry.volume import Volume
 from .inference import AttributionMap, EnsembleInference, Explained, Inference, SlidingWindowInference
 from .methods import Method
 from .network.device import device_of
+from .occluded import Occluded
 from .preprocessing.inputs import NetworkInputs
 from .preprocessing.trace import PreprocessingTrace
 from .restore.assemble import VolumeHeatmap
@@ -41,6 +42,7 @@ class Told:
         found: what was read off the heatmap.
         channels: share of the evidence of each input channel, where asked for.
         checks: whether the map can be believed.
+        occluded: what the answer is without each structure.
     """
 
     model: Model
@@ -56,6 +58,7 @@ class Told:
     found: Findings
     channels: Mapping[str, float]
     checks: tuple[Check, ...]
+    occluded: Occluded
 
     @property
     def map(self) -> AttributionMap:
@@ -109,6 +112,7 @@ def tell(told: Told, heatmap: VolumeFile, notes: Sequence[str], seconds: Mapping
         findings=told.found.findings,
         threshold=told.found.threshold,
         structures=told.found.structures,
+        occluded=told.occluded.falls,
         channels=dict(told.channels),
         checks=told.checks,
         warnings=tuple(_all_warnings(told, notes)),
@@ -126,7 +130,7 @@ def _all_warnings(told: Told, notes: Sequence[str]) -> list[str]:
         # Pictures of one volume may each have something to say.
         *dict.fromkeys(warning for objective in objectives for warning in objective.warnings),
         *_warnings(told.magnitude, told.objective.target.name, told.where, told.heatmap.scale),
-        *told.found.warnings,
+        *dict.fromkeys((*told.found.warnings, *told.occluded.warnings)),
         *_resolution(
             told.trace.input_grid.shape, told.map, told.explained.finer_layer if told.method.name != "refined" else None
         ),

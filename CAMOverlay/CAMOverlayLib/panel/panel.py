@@ -18,8 +18,10 @@ from ..contract.inspection import Inspection
 from ..contract.model import ModelSource
 from ..contract.request import Progress
 from ..logic import OverlayLogic
+from ..scene.findings import plots
 from ..scene.overlay import heat_view
 from ..scene.overlay import node as overlay
+from ..scene.structure_files import StructuresOf
 from .bundle_state import BundleState
 from .dialogs import trust
 from .dialogs.install import Installer, usesOwnPython
@@ -58,6 +60,8 @@ class Panel(VTKObservationMixin):
         self.explain = ExplainSection(ui, self._onChosen, self._updateApply, self._onPython)
         self.progress = ProgressSection(ui, self._log)
         self._checkFully = False
+        self._occluded: StructuresOf | None = None
+        self._opensFalls = False
         self.results = ResultSection(ui, self._explainClass)
         self.display = DisplaySection(ui, self.progress.say)
         self.findings = FindingsSection(ui, self.progress.say, self.display.refresh)
@@ -65,6 +69,7 @@ class Panel(VTKObservationMixin):
         ui.applyButton.clicked.connect(self._onApplyButton)
         ui.layersButton.clicked.connect(self._onLayersButton)
         ui.checkButton.clicked.connect(self._onCheckButton)
+        ui.mattersButton.clicked.connect(self._onMattersButton)
         ui.removeButton.clicked.connect(self._onRemove)
         alignLabels(ui)
 
@@ -145,6 +150,7 @@ class Panel(VTKObservationMixin):
         else:
             button.toolTip = problem or _("Explain the chosen class and show the heatmap over the volume.")
         self.ui.checkButton.enabled = not self.busy and not problem and self.runs.explained is not None
+        self.ui.mattersButton.enabled = not self.busy and not problem and self.findings.structures.chosen
         self.ui.layersButton.enabled = (
             not self.busy and self.inputs.bundle is not None and not self.inputs.bundle.problem
         )
@@ -192,6 +198,25 @@ class Panel(VTKObservationMixin):
         """How much is asked of the next map; all of it holds for one map only."""
         wanted, self._checkFully = self._checkFully, False
         return "full" if wanted else "quick"
+
+    def _onMattersButton(self, checked: bool = False) -> None:
+        """The same map once more, with the answer without each structure beside it."""
+        self.inputs.flush()
+        if self.busy or self.parameters is None or self.parameters.inputVolume is None:
+            return
+
+        def begin(found: StructuresOf) -> None:
+            if not self.busy:
+                self._occluded = found
+                self.apply()
+
+        self.findings.structures.collect(self.parameters.inputVolume, begin)
+
+    def structures(self) -> dict[str, Any]:
+        """What is taken out of the image in the next run; that holds for one run only."""
+        found, self._occluded = self._occluded, None
+        self._opensFalls = found is not None
+        return {} if found is None else {"structures": [found], "occludeStructures": True}
 
     def apply(self) -> None:
         """Trust, dependencies, run: each step begins when the one before is through."""
@@ -257,6 +282,11 @@ class Panel(VTKObservationMixin):
         if self.parameters is not None and self.parameters.overlayVolume is not node:
             self.parameters.overlayVolume = node
             overlay.jumpToPeak(node, centre=False)  # a small new overlay might lie in none of the slices that are shown
+        if self.results.shown is not None:
+            overlay.keepAnswers(node, self.results.shown)
+        if self._opensFalls:
+            self._opensFalls = False
+            plots.openChart(plots.showStructureFalls(node))
         self.display.renewFieldOfView()
         heat_view.bringHeatIntoView(node)  # another class or method may have its heat elsewhere
         hello = self.logic.worker.hello
@@ -290,6 +320,7 @@ class Panel(VTKObservationMixin):
         self._update()
 
     def _stopAll(self) -> None:
+        self.findings.structures.stop()
         if self.runs.stopAll():
             self.progress.stop()
 
@@ -404,6 +435,7 @@ class _Computation:
             method=parameters.method,
             device=parameters.device,
             checks=panel.checks(),
+            **panel.structures(),
             trustedHash=trustedHash,
             overlayVolume=parameters.overlayVolume,
             opacity=parameters.opacity,

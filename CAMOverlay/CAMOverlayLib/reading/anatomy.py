@@ -109,10 +109,7 @@ def figures_in(found: MapOnGrid, structure: Structure) -> StructureFigures:
     inside = structure.inside if found.seen is None else structure.inside & found.seen[structure.box]
     size = int(np.count_nonzero(inside))
     if not size:
-        raise NotSeenError(
-            f"Nothing of structure '{structure.name}' was seen by the network, so no heat can lie there. Check that it "
-            "belongs to this volume, and that the preprocessing does not crop it away."
-        )
+        raise NotSeenError(not_seen(structure.name))
     values = np.sort(found.heat[structure.box][inside])
     held = float(values.sum(dtype=np.float64))
     share = held / found.total if found.total else 0.0
@@ -131,6 +128,14 @@ def figures_in(found: MapOnGrid, structure: Structure) -> StructureFigures:
         average_precision=precision,
         best_f1=f1,
         best_box_iou=best_iou(found.boxes, _box(structure, inside)) if found.total else 0.0,
+    )
+
+
+def not_seen(name: str) -> str:
+    """That nothing can be said of a structure, and why."""
+    return (
+        f"Nothing of structure '{name}' was seen by the network, so no heat can lie there. Check that it belongs to "
+        "this volume, and that the preprocessing does not crop it away."
     )
 
 

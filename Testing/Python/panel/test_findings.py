@@ -6,9 +6,11 @@ from html import escape
 
 import numpy as np
 import pytest
+from geometries import world_grid
 from scene.helpers import makeHeatmap, makeResult, makeSegmentation
 
 from CAMOverlayLib.contract.findings import Check, Threshold
+from CAMOverlayLib.demo import demo_lesion
 
 KINDS = ("vtkMRMLTableNode", "vtkMRMLMarkupsFiducialNode", "vtkMRMLSegmentationNode")
 
@@ -224,3 +226,60 @@ def slicer_array(node):
     import slicer
 
     return slicer.util.arrayFromVolume(node).copy()
+
+
+def test_which_structure_mattered_is_asked_in_the_networks_process_and_plotted(host, panel, demoVolume):
+    """The lesion's segment takes the answer away, another one of its size does not; what was asked before stays."""
+    import slicer
+
+    from CAMOverlayLib.scene.io.volumes import affineFromNode
+    from CAMOverlayLib.scene.overlay import node as overlay
+
+    affine = affineFromNode(demoVolume)
+    away = np.linalg.norm(world_grid(demoVolume.GetImageData().GetDimensions(), affine) - demo_lesion().centre, axis=-1)
+    near = away <= demo_lesion().radius
+    drawn = makeSegmentation({"lesion": near, "far": np.roll(near, 40, 1)}, affine, "Organs")
+    turn = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = np.eye(4)
+    matrix[:3, 3] = (400, 0, 0)
+    turn.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    demoVolume.SetAndObserveTransformNodeID(turn.GetID())
+    drawn.SetAndObserveTransformNodeID(turn.GetID())
+    panel.explainDemo()
+    unfold(host, panel)
+    assert not panel.ui.mattersButton.enabled and not panel.ui.fallsButton.enabled
+    host.choose(panel.ui.structuresSelector, "Organs")
+    host.wait(lambda: panel.ui.structuresTable.rowCount == 2, 20)
+    assert panel.ui.structuresTable.isColumnHidden(4)
+    host.click(panel.ui.mattersButton)
+    host.wait(lambda: panel.panel.busy, 20)
+    panel.finish()
+    lesion, far = overlay.resultOf(panel.overlay).occluded
+    assert (lesion.name, far.name) == ("lesion", "far")
+    assert lesion.probability_before > 0.99 and lesion.probability_after < 0.5 and abs(far.drop) < 0.1 * lesion.drop
+    host.wait(lambda: not panel.panel.findings.structures.busy and panel.ui.structuresTable.rowCount == 2, 20)
+    assert [panel.ui.structuresTable.item(n, 4).text() for n in (0, 1)] == [f"{one.drop:.2f}" for one in (lesion, far)]
+    (chart,) = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    assert selection.GetActivePlotChartID() == chart.GetID() and panel.ui.fallsButton.enabled
+    host.click(panel.ui.applyButton)  # once more, without: the same map
+    panel.finish()
+    assert overlay.resultOf(panel.overlay).occluded == (lesion, far) and panel.ui.fallsButton.enabled
+
+
+def test_plots_open_with_a_click(host, panel, demoVolume, tmp_path):
+    import slicer
+
+    checks = (
+        Check("answer", "passed", "It falls.", curves={"x": (0, 1), "map": (1, 0)}),
+        Check("class", "failed", "No."),
+    )
+    shown = show(host, panel, demoVolume, tmp_path, checks=checks, channels={"T1": 0.7, "FLAIR": 0.3})
+    unfold(host, panel)
+    assert panel.ui.trustLabel.text.count("<a ") == 1 and panel.ui.findingsLabel.text.count("<a ") == 1
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    for label, name in ((panel.ui.trustLabel, "answer"), (panel.ui.findingsLabel, "channels")):
+        assert f"href='{name}'" in label.text
+        host.real(label).linkActivated.emit(name)
+        chart = shown.GetNodeReference(f"CAMOverlay.Plot.{name}.chart")
+        assert chart is not None and selection.GetActivePlotChartID() == chart.GetID()

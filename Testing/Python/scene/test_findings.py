@@ -10,11 +10,14 @@ import vtk
 from scene.helpers import GEOMETRIES, makeHeatmap, makeLabelMap, makeResult, makeSegmentation, makeVolume
 
 from CAMOverlayLib.contract.errors import TargetError, VolumeError
-from CAMOverlayLib.contract.findings import Check, StructureFigures, Threshold
+from CAMOverlayLib.contract.findings import Check, StructureFall, StructureFigures, Threshold
+from CAMOverlayLib.contract.geometry import Grid
 from CAMOverlayLib.contract.request import FieldOfView
 from CAMOverlayLib.demo import DEMO_VOLUME
-from CAMOverlayLib.scene import core, findings
-from CAMOverlayLib.scene.findings import markups, search, structures, table
+from CAMOverlayLib.engine.findings import check_asked
+from CAMOverlayLib.logic import OverlayLogic
+from CAMOverlayLib.scene import core, findings, structure_files
+from CAMOverlayLib.scene.findings import markups, plots, search, structures, table
 from CAMOverlayLib.scene.findings import segmentation as segmentations
 from CAMOverlayLib.scene.io.volumes import affineFromNode, voxelsOf, worldFromIJK
 from CAMOverlayLib.scene.overlay import node as overlay
@@ -139,8 +142,33 @@ def test_a_percentile_is_of_what_the_network_saw(tmp_path):
     assert level == pytest.approx(np.percentile(seen, 99.0))
 
 
+FALLS = (
+    StructureFall("left", 50.0, 3.0, 3.5, -0.5, 2.0, 2.5, 0.88, 0.92),
+    StructureFall("lesion", 10.0, 3.0, -1.0, 4.0, 2.0, -3.0, 0.88, 0.05),
+)
+
+
+def drawnIn(chart) -> list[tuple]:
+    """What a plot view draws of a chart: title, axes, and of each series how, in which colour, and its numbers."""
+    found: list[tuple] = [(chart.GetTitle(), chart.GetXAxisTitle(), chart.GetYAxisTitle(), chart.GetLegendVisibility())]
+    for index in range(chart.GetNumberOfPlotSeriesNodes()):
+        one = chart.GetNthPlotSeriesNode(index)
+        columns = [one.GetXColumnName(), one.GetYColumnName(), one.GetLabelColumnName()]
+        rows = range(one.GetTableNode().GetNumberOfRows())
+        cells = [cell(one.GetTableNode(), row, name).ToString() for name in columns if name for row in rows]
+        found.append((one.GetName(), one.GetPlotType(), one.GetColor(), columns, cells))
+    return found
+
+
 def test_a_saved_scene_shows_the_same(tmp_path):
-    volume, node = explained(tmp_path, turned=True)
+    check = Check("answer", "passed", "It falls.", curves={"x": (0, 0.5, 1), "map": (1, 0.25, 0), "random": (1, 1, 0)})
+    volume, node = explained(
+        tmp_path, turned=True, checks=(check,), channels={"T1": 0.75, "FLAIR": 0.25}, occluded=FALLS
+    )
+    charts = (findings.showCurves(node, "answer"), findings.showChannels(node), findings.showStructureFalls(node))
+    drawn = [drawnIn(chart) for chart in charts]
+    organs = makeSegmentation({"lesion": heat() > 0}, affineFromNode(volume), "organs")
+    structure_files.setOccluded(node, [organs])
     rows, segmentation = findings.show(node, 0.5), findings.segments(node)
     before = {name: [cell(rows, row, name).ToString() for row in (0, 1)] for name in table.COLUMNS}
     places = slicer.util.arrayFromMarkupsControlPoints(markups.pointsOf(node), world=True)
@@ -162,6 +190,10 @@ def test_a_saved_scene_shows_the_same(tmp_path):
         assert np.array_equal(found, voxels)
     assert table.thresholdOf(node) == Threshold("absolute", 0.5)
     nodes = core.ensureScene().GetNumberOfNodes()
+    charts = [node.GetNodeReference(f"{plots.ROLE}.{plot}.chart") for plot in ("answer", "channels", "falls")]
+    assert [drawnIn(chart) for chart in charts] == drawn and overlay.resultOf(node).occluded == FALLS
+    assert findings.showStructureFalls(node) is charts[2] and findings.showCurves(node, "answer") is charts[0]
+    assert structure_files.isOccluded(node, slicer.util.getNode("organs"))
     assert findings.show(node) is rows and core.ensureScene().GetNumberOfNodes() == nodes
     assert findings.jumpTo(node, 2) == pytest.approx(tuple(worldFromIJK(node, PEAKS[2])))
 
@@ -216,6 +248,46 @@ def test_structures_come_on_the_grid_of_the_volume_from_any_grid_and_transform(t
         findings.structureMasks(transform, volume)
 
 
+def test_nodes_cross_to_the_computation_as_masks_in_the_volumes_own_space(tmp_path):
+    """On another grid, under other transforms; what the engine makes of the files is what was drawn."""
+    volume, _node = explained(tmp_path)
+    truth = np.zeros(SHAPE, bool)
+    truth[4:10, 6:12, 2:8] = True
+    finer = affineFromNode(volume) @ np.diag([-0.5, 0.5, 0.5, 1])
+    finer[:3, 3] = (affineFromNode(volume) @ [SHAPE[0] - 0.75, -0.25, -0.25, 1])[:3]
+    doubled = truth.repeat(2, 0).repeat(2, 1).repeat(2, 2)[::-1]
+    drawn = makeSegmentation({"box": doubled, "rest": ~doubled, "empty": np.zeros((4, 4, 4), bool)}, finer, "drawn")
+    away = turn()
+    drawn.SetAndObserveTransformNodeID(away.GetID())
+    volume.SetAndObserveTransformNodeID(away.GetID())
+    asked = []
+
+    def compute(request, report):
+        asked.append({s.name: mask_of(s) for s in check_asked(request, Grid(SHAPE, affineFromNode(volume))).structures})
+        return makeResult(makeHeatmap(tmp_path, heat(), affineFromNode(volume)), peak=PEAKS[1], occluded=FALLS)
+
+    node = OverlayLogic(compute).process(volume, tmp_path, structures=[drawn], occludeStructures=True)
+    (found,) = asked
+    assert list(found) == ["box", "rest"]
+    assert np.array_equal(found["box"], truth) and np.array_equal(found["rest"], ~truth)
+    assert structure_files.isOccluded(node, drawn) and not structure_files.isOccluded(node, volume)
+    drawn.SetAndObserveTransformNodeID(None)
+    nothing = turn()
+    nothing.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(np.diag([1.0, 1.0, 1.0, 1.0]) + 5000 * FAR))
+    drawn.SetAndObserveTransformNodeID(nothing.GetID())
+    with pytest.raises(TargetError, match="No structure of 'drawn' lies in the volume"):
+        OverlayLogic(compute).process(volume, tmp_path, structures=drawn)
+
+
+FAR = np.array([[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]], float)
+
+
+def mask_of(structure) -> np.ndarray:
+    mask = np.zeros(SHAPE, bool)
+    mask[structure.box] = structure.inside
+    return mask
+
+
 def test_two_segments_of_one_name_are_two_structures(tmp_path):
     volume, _ = explained(tmp_path, "axis-aligned")
     drawn = makeSegmentation({"a": np.ones(SHAPE, bool), "b": np.ones(SHAPE, bool)})
@@ -241,7 +313,7 @@ def test_curves_and_channels_are_charts_over_tables(tmp_path):
     chart = findings.showCurves(node, "answer")
     nodes = core.ensureScene().GetNumberOfNodes()
     assert findings.showCurves(node, check) is chart and core.ensureScene().GetNumberOfNodes() == nodes
-    assert chart.GetNumberOfPlotSeriesNodes() == 2 and chart.GetTitle() == "It falls."
+    assert chart.GetNumberOfPlotSeriesNodes() == 2 and "the answer depend on it? Passed" in chart.GetTitle()
     series = chart.GetNthPlotSeriesNode(0)
     assert (series.GetXColumnName(), series.GetYColumnName()) == ("x", "map")
     assert cell(series.GetTableNode(), 1, "map").ToDouble() == 0.4
@@ -252,6 +324,26 @@ def test_curves_and_channels_are_charts_over_tables(tmp_path):
         findings.showCurves(node, "network")
     with pytest.raises(VolumeError, match="no curves"):
         findings.showCurves(node, Check("class", "failed", "No."))
+
+
+def test_falls_are_bars_and_of_many_the_few_that_matter(tmp_path):
+    many = [StructureFall(f"vertebra number {n}", 1.0, n, 0.0, float(n)) for n in range(-3, 20)]
+    _, node = explained(tmp_path, occluded=(*FALLS, *many))
+    chart = findings.showStructureFalls(node)
+    rows = chart.GetNthPlotSeriesNode(0).GetTableNode()
+    falls = [cell(rows, row, "fall").ToDouble() for row in range(rows.GetNumberOfRows())]
+    assert falls == [19, 18, 17, 16, 15, 14, 13, 12] and "8 that mattered most of 25" in chart.GetTitle()
+    assert cell(rows, 0, "structure").ToString() == "vertebra number 19"
+    assert cell(rows, 0, "label").ToString() == "vertebr…umber 19"
+    _, node = explained(tmp_path, occluded=FALLS)
+    chart = findings.showStructureFalls(node)
+    series = chart.GetNthPlotSeriesNode(0)
+    assert (series.GetPlotType(), series.GetLabelColumnName()) == (series.PlotTypeBar, "label")
+    assert [cell(series.GetTableNode(), n, "structure").ToString() for n in (0, 1)] == ["lesion", "left"]
+    assert cell(series.GetTableNode(), 0, "fall").ToDouble() == 5.0 and "log-odds" in chart.GetYAxisTitle()
+    _, node = explained(tmp_path)
+    with pytest.raises(VolumeError, match="does not say"):
+        findings.showStructureFalls(node)
 
 
 def test_slices_that_were_in_3d_before_stay(tmp_path):

@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ...contract.findings import Check
 from ..methods import Case
+from ..target.prediction import log_odds
 from .removal import Order, Removal
 from .similarity import SEED, Array
 from .subject import Subject
@@ -80,9 +80,7 @@ def _answer(case: Case, output: Tensor) -> float:
     if not has_odds(case):
         return float(case.objective(output.float()))
     scores, index = output.double().flatten(1)[0].cpu(), case.objective.terms[0][0]
-    if case.prediction.activation == "sigmoid" or len(scores) == 1:
-        return float(scores[index])
-    return float(scores[index] - torch.cat([scores[:index], scores[index + 1 :]]).logsumexp(0))
+    return float(log_odds(scores[:, None], index, case.prediction.activation == "sigmoid"))
 
 
 def _judge(figures: dict[str, float], odds: bool) -> tuple[str, str]:

@@ -1,9 +1,7 @@
 """Parts of the image taken away, place by place on the map's grid, and what is put there instead.
 
-What is put there comes from around: every removed place becomes the mean of its neighbours, over and over (the linear
-imputation of ROAD, Rong et al. 2022, https://arxiv.org/abs/2202.00449, solved by relaxation on the coarse grid, so that
-it needs no sparse solver and works in two and three dimensions), with a little noise so that the shape of the hole
-tells nothing.
+What is put there comes from around (:mod:`..geometry.infill`, on the coarse grid), with a little noise so that the
+shape of the hole tells nothing.
 """
 
 from __future__ import annotations
@@ -14,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from ..geometry.infill import filled
 from ..geometry.resample import LINEAR
 from .similarity import SEED, Array
 
 FINEST = 16
 """Places along an axis at most; finer maps are averaged."""
 
-ROUNDS = 100
 NOISE = 0.1
 """Of the image's standard deviation."""
 
@@ -65,21 +63,11 @@ class Removal:
         hole = hole.view(1, 1, *self.shape).to(self.image.device)
         linear = LINEAR[len(self.shape)]
         size = tuple(self.image.shape[2:])
-        fill = functional.interpolate(self._filled(hole), size=size, mode=linear, align_corners=False) + self._noise
+        fill = (
+            functional.interpolate(filled(self._means, hole), size=size, mode=linear, align_corners=False) + self._noise
+        )
         fine = functional.interpolate(hole.to(self.image), size=size, mode="nearest-exact") > 0.5
         return torch.where(fine, fill, self.image)
-
-    def _filled(self, hole: Tensor) -> Tensor:
-        pool = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}[len(self.shape)]
-        kept = (~hole).to(self._means)
-        axes = tuple(range(2, 2 + len(self.shape)))
-        weight = kept.sum()
-        mean = (self._means * kept).sum(axes, keepdim=True) / weight if weight > 0 else self._means.mean(axes, True)
-        values = torch.where(hole, mean, self._means)
-        for _ in range(ROUNDS):
-            around = pool(values, 3, stride=1, padding=1, count_include_pad=False)
-            values = torch.where(hole, around, self._means)
-        return values
 
     def by_heat(self) -> Order:
         """The hottest place first."""

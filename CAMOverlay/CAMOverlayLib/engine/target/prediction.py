@@ -84,6 +84,13 @@ def probabilities_of(scores: Tensor, sigmoid: bool) -> Tensor:
     return scores.sigmoid() if sigmoid else scores.softmax(1)
 
 
+def log_odds(scores: Tensor, index: int, sigmoid: bool) -> Tensor:
+    """Of a class against all others, in nats, K×N outputs to N: a probability of 0.9999 hides a loss, they do not."""
+    if sigmoid or len(scores) == 1:
+        return scores[index]
+    return scores[index] - torch.cat([scores[:index], scores[index + 1 :]]).logsumexp(0)
+
+
 def _averaged(values: Tensor) -> tuple[float, ...]:
     return tuple(values.flatten(2).mean(2)[0].tolist() if values.ndim > 2 else values[0].tolist())
 

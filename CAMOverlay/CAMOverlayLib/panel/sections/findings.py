@@ -17,7 +17,7 @@ from slicer.i18n import tr as _
 from ...contract.errors import CAMOverlayError
 from ...contract.findings import Check, HotSpot, Threshold
 from ...contract.request import Result
-from ...scene.findings import markups, segmentation, table, view3d
+from ...scene.findings import markups, plots, segmentation, table, view3d
 from ...scene.findings.jump import jumpToHotSpot
 from ...scene.findings.search import HotRegions, heatOf, hotRegions
 from ...scene.io.volumes import worldFromIJK
@@ -32,6 +32,9 @@ KINDS = {"absolute": (1.0, 0.05, 2, "", 0.5), "percentile": (100.0, 0.5, 1, "", 
 
 PAUSE = 250
 """Milliseconds after the last change of the threshold until it is acted upon."""
+
+CHANNELS = "channels"
+"""Names the plot of the channels' shares among those of the checks."""
 
 SIGNS = {"passed": ("✓", "#3a9d4f"), "failed": ("✗", "#d9534f"), "undecided": ("?", "#d08700")}
 
@@ -81,6 +84,8 @@ class FindingsSection:
         ui.pointsButton.clicked.connect(self._onPoints)
         ui.segmentsButton.clicked.connect(self._onSegments)
         ui.in3DButton.clicked.connect(self._on3D)
+        for label in (ui.findingsLabel, ui.trustLabel):
+            label.linkActivated.connect(self._onPlot)
 
     # What is shown.
 
@@ -253,6 +258,16 @@ class FindingsSection:
             self._wantsSegments = True
             self._search()
 
+    def _onPlot(self, name: str) -> None:
+        """Open the curves of a check, or the shares of the channels, in a plot view."""
+        if self._overlay is None:
+            return
+        try:
+            chart = plots.showChannels(self._overlay) if name == CHANNELS else plots.showCurves(self._overlay, name)
+            plots.openChart(chart)
+        except CAMOverlayError as error:
+            self._say(str(error))
+
     def _on3D(self) -> None:
         if self._overlay is None:
             return
@@ -276,13 +291,20 @@ def summary(spots: Sequence[HotSpot], result: Result | None) -> str:
     channels = result.channels if result is not None else {}
     if channels:
         words += "<br>" + _("Channels: ") + ", ".join(f"{escape(name)} {part:.0%}" for name, part in channels.items())
+        words += " " + _link(CHANNELS)
     return words
 
 
 def sentence(check: Check) -> str:
     """A check's verdict. The sign says it without the colour, the words without the sign."""
     sign, color = SIGNS.get(check.verdict, SIGNS["undecided"])
-    return f"<b style='color:{color}'>{sign}</b> {escape(check.words)}"
+    plot = f" {_link(check.name)}" if len(check.curves) > ("x" in check.curves) else ""
+    return f"<b style='color:{color}'>{sign}</b> {escape(check.words)}{plot}"
+
+
+def _link(name: str) -> str:
+    """What opens a plot."""
+    return f"<a href='{escape(name)}'>{escape(_('Plot'))}</a>"
 
 
 def _named(spots: Sequence[HotSpot], result: Result | None) -> tuple[HotSpot, ...]:

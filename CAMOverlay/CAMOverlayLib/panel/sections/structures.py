@@ -11,11 +11,15 @@ import qt
 from slicer.i18n import tr as _
 
 from ...contract.errors import CAMOverlayError, TargetError
-from ...contract.findings import StructureFigures
+from ...contract.findings import StructureFall, StructureFigures
+from ...contract.request import Result
 from ...reading.anatomy import MapOnGrid, figures_in
 from ...reading.structures import Structure
+from ...scene.findings import plots
 from ...scene.findings import structures as scene
 from ...scene.findings.search import heatOf, seenBy
+from ...scene.overlay import node as overlay
+from ...scene.structure_files import StructuresOf, eachStructure, isOccluded
 from ..background import Background
 from ..parameters import STRUCTURES_ROLE, PanelParameters
 from .results import fitHeight
@@ -36,10 +40,12 @@ class StructureRows:
         self._filling = False
         self._state: Any = None
         self._job: Background | None = None
+        self._collecting: Iterator[Structure] | None = None
         ui.structuresTable.verticalHeader().hide()
         ui.structuresTable.horizontalHeader().setStretchLastSection(True)
         ui.structuresTable.horizontalHeader().setHighlightSections(False)
         ui.structuresTable.visible = False
+        ui.fallsButton.clicked.connect(lambda checked=False: self.openFalls())
         ui.structuresSelector.currentNodeChanged.connect(lambda node=None: self._onNode())
         ui.structuresSelector.nodeAboutToBeRemoved.connect(self._onNodeGoes)
 
@@ -49,6 +55,7 @@ class StructureRows:
     def setOverlay(self, node: Any) -> None:
         """Show the structures of an overlay; None while nobody looks."""
         self._overlay = node
+        self.ui.fallsButton.enabled = node is not None and bool(self._result and self._result.occluded)
         if node is None or self._parameters is None:
             return
         self._filling = True
@@ -64,6 +71,62 @@ class StructureRows:
     def busy(self) -> bool:
         """Whether figures are being computed."""
         return self._job is not None
+
+    @property
+    def chosen(self) -> bool:
+        """Whether there is a segmentation or label map to take structures from."""
+        return self._node() is not None
+
+    def collect(self, volumeNode: Any, then: Callable[[StructuresOf], None]) -> None:
+        """Bring the structures that are chosen, as they are now, onto a volume's grid, while the event loop turns.
+
+        Args:
+            then: called with all of them; where they cannot be had, the panel says why instead.
+        """
+        node = self._node()
+        if node is None:
+            return
+        self._collecting = steps = eachStructure(node, volumeNode)
+        found: list[Structure] = []
+
+        def step() -> None:
+            if self._collecting is not steps:
+                return  # another one began, or the scene goes
+            try:
+                found.append(next(steps))
+            except StopIteration:
+                self._collecting = None
+                then(StructuresOf(node, tuple(found)))
+            except CAMOverlayError as error:
+                self._collecting = None
+                self._say(str(error))
+            else:
+                qt.QTimer.singleShot(0, step)
+
+        qt.QTimer.singleShot(0, step)
+
+    def stop(self) -> None:
+        """Collect no further: the scene or the panel goes."""
+        self._collecting = None
+
+    def openFalls(self) -> None:
+        """Show the bar chart of how much the answer falls without each structure."""
+        if self._overlay is not None:
+            try:
+                plots.openChart(plots.showStructureFalls(self._overlay))
+            except CAMOverlayError as error:
+                self._say(str(error))
+
+    @property
+    def _result(self) -> Result | None:
+        return overlay.resultOf(self._overlay) if self._overlay is not None else None
+
+    def _falls(self) -> dict[str, StructureFall]:
+        """By the structure's name; none where they are of structures of another node."""
+        node, result = self._node(), self._result
+        if node is None or result is None or not isOccluded(self._overlay, node):
+            return {}
+        return {one.name: one for one in result.occluded}
 
     def _node(self) -> Any:
         parameters = self._parameters
@@ -111,14 +174,17 @@ class StructureRows:
             scene.showStructures(self._overlay, figures)
 
     def _fill(self, figures: Sequence[StructureFigures]) -> None:
-        rows = self.ui.structuresTable
+        rows, falls = self.ui.structuresTable, self._falls() if figures else {}
         rows.clearContents()
         rows.setRowCount(len(figures))
+        rows.setColumnHidden(4, not falls)
         for row, each in enumerate(figures):
-            texts = (each.name, f"{each.share:.0%}", f"{each.enrichment:.1f} ×", f"{each.p_value:.3f}")
+            fall = falls.get(each.name)
+            texts = [each.name, f"{each.share:.0%}", f"{each.enrichment:.1f} ×", f"{each.p_value:.3f}"]
+            texts.append(f"{fall.drop:.2f}" if fall is not None else "")
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
-                item.setToolTip(escape(_tip(each)))
+                item.setToolTip(escape(_fallTip(fall) if column == 4 and fall is not None else _tip(each)))
                 if column:
                     item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
                 rows.setItem(row, column, item)
@@ -157,3 +223,13 @@ def _tip(figures: StructureFigures) -> str:
         outside=figures.mean_outside,
         peak=_("holds the peak") if figures.holds_peak else _("the peak lies elsewhere"),
     )
+
+
+def _fallTip(fall: StructureFall) -> str:
+    before, after = fall.shown
+    if fall.probability_before is None or fall.probability_after is None:
+        return _("Without it the answer goes from {before:.3g} to {after:.3g}.").format(before=before, after=after)
+    return _(
+        "Without it the answer goes from {sure:.1%} to {unsure:.1%}; the figure is the fall of its log-odds, from "
+        "{before:.2f} to {after:.2f}."
+    ).format(sure=fall.probability_before, unsure=fall.probability_after, before=before, after=after)

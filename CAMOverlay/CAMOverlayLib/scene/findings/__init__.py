@@ -22,9 +22,11 @@ _CONSOLE = {
     "jumpToHotSpot": "jump",
     "segments": "shown",
     "show": "shown",
+    "openChart": "plots",
     "showChannels": "plots",
     "showCurves": "plots",
     "showIn3D": "view3d",
+    "showStructureFalls": "plots",
     "showStructures": "structures",
     "structureMasks": "structures",
 }

@@ -132,6 +132,29 @@ def resultOf(overlayNode: slicer.vtkMRMLVolumeNode) -> Result | None:
     return readReport(report) if report else None
 
 
+def keepAnswers(overlayNode: slicer.vtkMRMLVolumeNode, before: Result) -> None:
+    """Where the overlay shows the same map as before, keep what was asked of it then and not now: checks,
+    structures, and the answers without them."""
+    now = resultOf(overlayNode)
+    if now is None or any(getattr(now, name) != getattr(before, name) for name in _SAME_MAP):
+        return
+    asked = {check.name for check in now.checks}
+    checks = (*now.checks, *(check for check in before.checks if check.name not in asked))
+    kept = replace(
+        now,
+        checks=checks,
+        occluded=now.occluded or before.occluded,
+        structures=now.structures or before.structures,
+        channels=now.channels or before.channels,
+    )
+    if kept != now:
+        overlayNode.SetAttribute("CAMOverlay.Report", kept.to_json())
+
+
+_SAME_MAP = ("prediction", "target", "layer", "method", "bundle", "inputs", "magnitude", "peak", "heatmap")
+"""What of a result says that a map is the same one."""
+
+
 def predictedClasses(prediction: Prediction) -> tuple[int, ...]:
     """Indices of what the network says is there: one class of a choice, of separate yes-or-no outputs those above 50 %,
     of a segmentation every class that any voxel got, and nothing of a regression."""
