@@ -3,7 +3,8 @@
 Counted are passes through the network, those that the map takes from the volume to itself and those that the checks
 need. Where the map is made of one pass, half of it is none, and what pays for the checks is the rest of the run:
 reading and preparing the volume. That is reckoned in passes too, by the voxels of the volume and the multiplications of
-a pass: the smaller the network, the more of its passes fit in. What happens to be in memory does not count, or the same map would get another verdict the second time.
+a pass: the smaller the network, the more of its passes fit in. What happens to be in memory does not count, or the same
+map would get another verdict the second time.
 """
 
 from __future__ import annotations
