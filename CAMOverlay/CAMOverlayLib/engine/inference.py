@@ -54,10 +54,11 @@ class FullImageInference:
         keep: hold on to the forward pass, so that other targets and methods need none.
 
     Attributes:
-        multiplications: of weights in the last forward pass, as far as modules tell; see :mod:`.network.order`.
+        multiplications: of weights in the last forward pass, as far as modules tell, and ``above``, those above the
+            layers that it was cut at; see :mod:`.network.order`.
     """
 
-    multiplications = 0.0
+    multiplications = above = 0.0
 
     def __init__(self, network: nn.Module, image: Tensor, keep: bool = True) -> None:
         self.network, self.image = network, image
@@ -100,9 +101,9 @@ class FullImageInference:
         if self._pass is not None and set(layers) <= set(self._pass.tensors):
             return self._pass
         self._pass = None  # before the next one is made, so that there is room for it
-        with watched(self.network) as seen:
+        with watched(self.network, layers) as seen:
             forward = forward_to_layers(self.network, self.image, layers)
-        self.multiplications = seen.multiplications
+        self.multiplications, self.above = seen.multiplications, seen.above
         if self._keep:
             self._pass = forward
         return forward

@@ -263,7 +263,7 @@ def counted(inference, layers=("0",), pieces=1):
 def test_what_a_check_may_take_is_counted_in_passes():
     inference = FullImageInference(classifier(2), torch.zeros(1, 1, 8, 8, 8))
     inference.predict(("0",), lambda number, count, words: None)
-    assert inference.multiplications == 8 * 64 * 6 + 12
+    assert (inference.multiplications, inference.above) == (8 * 64 * 6 + 12, 12)
     assert counted(inference).quick == ("class", "network") and counted(inference).steps == cost.STEPS
     found = []
     for inference.multiplications in np.geomspace(1e8, 1e12, 60):

@@ -71,8 +71,7 @@ def cost_of(explained: Explained, traces: Sequence[PreprocessingTrace]) -> Cost:
     Args:
         traces: of the preprocessing, one a piece.
     """
-    # Back to the input takes twice as long as forward; a method that looks at no layer runs forward once more itself.
-    again = 3.0 if not explained.layers else 2.0 if INPUT in explained.layers else 1.0
+    again = _again(explained)
     one, pieces = explained.inferences[0], len(explained.inferences)
     members = getattr(one, "members", (one,))
     first, count = members[0], pieces * len(members)
@@ -87,3 +86,15 @@ def cost_of(explained: Explained, traces: Sequence[PreprocessingTrace]) -> Cost:
     prepared, comparing = (START + VOXEL * voxels) / one_pass, COMPARING / one_pass
     made = count * ((1 if kept else 2) + again) + prepared
     return Cost(made, anew + again, 1 + again + comparing, again)
+
+
+def _again(explained: Explained) -> float:
+    """Another map from where the network has run, in forward passes. Back takes twice as long as forward, and goes down
+    to the first layer; a method that looks at no layer runs forward once more itself."""
+    if not explained.layers:
+        return 3.0
+    one = explained.inferences[0]
+    first = getattr(one, "members", (one,))[0]
+    if INPUT in explained.layers or isinstance(first, SlidingWindowInference) or not first.multiplications:
+        return 2.0 if INPUT in explained.layers else 1.0
+    return 2 * first.above / first.multiplications

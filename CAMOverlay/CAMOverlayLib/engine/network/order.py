@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,17 +23,28 @@ class Watched:
 
     Attributes:
         multiplications: of inputs with weights, in all modules whose weights have two dimensions or more.
+        below: the part of them that came before the first of the layers that were named had run, and ``above`` the
+            rest: all of them without any.
         modules: those with weights of their own, in the order in which they last began to run.
     """
 
     multiplications: float = 0.0
+    below: float = 0.0
     modules: dict[nn.Module, None] = field(default_factory=dict)
+
+    @property
+    def above(self) -> float:
+        return self.multiplications - self.below
 
 
 @contextlib.contextmanager
-def watched(network: nn.Module) -> Iterator[Watched]:
-    """Watch every pass within a block; nothing of the network changes."""
-    found = Watched()
+def watched(network: nn.Module, layers: Sequence[str] = ()) -> Iterator[Watched]:
+    """Watch every pass within a block; nothing of the network changes.
+
+    Args:
+        layers: names of modules; where another is among them, as the input is, all comes after.
+    """
+    found, names = Watched(), dict(network.named_modules())
 
     def began(module: nn.Module, _inputs: Any) -> None:
         found.modules.pop(module, None)
@@ -42,10 +53,14 @@ def watched(network: nn.Module) -> Iterator[Watched]:
     def ended(module: nn.Module, inputs: Any, output: Any) -> None:
         found.multiplications += multiplications(module, inputs, output)
 
+    def cut(module: nn.Module, _inputs: Any, _output: Any) -> None:
+        found.below = found.below or found.multiplications
+
+    cuts = [(names[name], cut) for name in layers if name in names] if set(layers) <= set(names) else []
     own = [one for one in network.modules() if any(True for _ in one.parameters(recurse=False))]
     starts = [one.register_forward_pre_hook(began) for one in own]
     try:
-        with hooked([(one, ended) for one in own]):
+        with hooked([*((one, ended) for one in own), *cuts]):
             yield found
     finally:
         for one in starts:
