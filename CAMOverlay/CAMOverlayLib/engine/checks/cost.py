@@ -73,7 +73,7 @@ def cost_of(explained: Explained, traces: Sequence[PreprocessingTrace]) -> Cost:
     """
     again = _again(explained)
     one, pieces = explained.inferences[0], len(explained.inferences)
-    members = getattr(one, "members", (one,))
+    members = one.members if isinstance(one, EnsembleInference) else (one,)
     first, count = members[0], pieces * len(members)
     if isinstance(first, SlidingWindowInference):  # asked once for the answer and once for the map
         made = count * first.count * (2 + again)
@@ -93,8 +93,10 @@ def _again(explained: Explained) -> float:
     to the first layer; a method that looks at no layer runs forward once more itself."""
     if not explained.layers:
         return 3.0
+    if INPUT in explained.layers:
+        return 2.0
     one = explained.inferences[0]
-    first = getattr(one, "members", (one,))[0]
-    if INPUT in explained.layers or isinstance(first, SlidingWindowInference) or not first.multiplications:
-        return 2.0 if INPUT in explained.layers else 1.0
+    first = one.members[0] if isinstance(one, EnsembleInference) else one
+    if isinstance(first, SlidingWindowInference) or not first.multiplications:
+        return 1.0  # how far down it goes was not counted: half of the network
     return 2 * first.above / first.multiplications
