@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .forward import hooked
@@ -44,7 +45,8 @@ def watched(network: nn.Module, layers: Sequence[str] = ()) -> Iterator[Watched]
     Args:
         layers: names of modules; where another is among them, as the input is, all comes after.
     """
-    found, names = Watched(), dict(network.named_modules())
+    found = Watched()
+    names = {name: one for name, one in network.named_modules() if not isinstance(one, torch.jit.ScriptModule)}
 
     def began(module: nn.Module, _inputs: Any) -> None:
         found.modules.pop(module, None)
@@ -57,7 +59,7 @@ def watched(network: nn.Module, layers: Sequence[str] = ()) -> Iterator[Watched]
         found.below = found.below or found.multiplications
 
     cuts = [(names[name], cut) for name in layers if name in names] if set(layers) <= set(names) else []
-    own = [one for one in network.modules() if any(True for _ in one.parameters(recurse=False))]
+    own = [one for one in dict.fromkeys(names.values()) if any(True for _ in one.parameters(recurse=False))]
     starts = [one.register_forward_pre_hook(began) for one in own]
     try:
         with hooked([*((one, ended) for one in own), *cuts]):
