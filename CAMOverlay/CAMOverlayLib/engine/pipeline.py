@@ -112,7 +112,7 @@ def explain_model(
         maps = attribute(method, explained, nearest, step)  # last: an ensemble tells how its latest maps agree
         values, magnitude = normalise([one.values if one else None for one in maps])
     with clock.stage("check") as step, running(model.network, request.amp, "The check of the map"):
-        checks = check_map(request.checks, method, explained, maps, inputs.traces, clock.seconds, step)
+        checks = check_map(request.checks, method, explained, maps, inputs.traces, step)
         occluded = occlude(asked.occluded, explained, outputs, inputs, plans, step)
     with clock.stage("inverse") as step:
         strides = next((one.steps for one in maps if one), None)
