@@ -319,13 +319,15 @@ Inference = FullImageInference | SlidingWindowInference | EnsembleInference
 
 @dataclass(frozen=True)
 class Explained:
-    """What the network said, and what is asked of it: one inference and one objective per piece of the volume."""
+    """What the network said, and what is asked of it: one inference and one objective per piece of the volume, and the
+    network's output of each, 1×K or 1×K×spatial."""
 
     inferences: list[Inference]
     layers: tuple[str, ...]
     finer_layer: str | None
     prediction: Prediction
     objectives: list[Objective | None]
+    outputs: Sequence[Tensor] = ()
 
 
 def apply_all(model: Model, image: Tensor, keep: bool = True) -> Inference:

@@ -16,7 +16,7 @@ import torch
 from .. import __version__
 from ..contract.findings import Check
 from ..contract.geometry import as_3d
-from ..contract.request import Result, TransformStep
+from ..contract.request import FurtherVolume, Result, TransformStep
 from ..contract.target import VolumeFile
 from .bundle.model import Model
 from .findings import Findings
@@ -41,6 +41,7 @@ class Told:
         found: what was read off the heatmap.
         channels: share of the evidence of each input channel, where asked for.
         checks: whether the map can be believed.
+        further: what else was asked of every voxel.
     """
 
     model: Model
@@ -56,6 +57,7 @@ class Told:
     found: Findings
     channels: Mapping[str, float]
     checks: tuple[Check, ...]
+    further: tuple[FurtherVolume, ...] = ()
 
     @property
     def map(self) -> AttributionMap:
@@ -111,6 +113,7 @@ def tell(told: Told, heatmap: VolumeFile, notes: Sequence[str], seconds: Mapping
         structures=told.found.structures,
         channels=dict(told.channels),
         checks=told.checks,
+        further=told.further,
         warnings=tuple(_all_warnings(told, notes)),
         timings=dict(seconds),
         versions=versions(),
