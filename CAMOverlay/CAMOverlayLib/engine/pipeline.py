@@ -18,6 +18,7 @@ from .bundle.isolation import at_home, leaves_no_trace
 from .bundle.model import Model
 from .cache import Cache
 from .checks import check_map
+from .checks.deviation import deviation_volumes
 from .findings import check_asked, read_off
 from .further import save_further
 from .geometry.channels import on_one_grid
@@ -113,12 +114,14 @@ def explain_model(
         maps = attribute(method, explained, nearest, step)  # last: an ensemble tells how its latest maps agree
         values, magnitude = normalise([one.values if one else None for one in maps])
     with clock.stage("check") as step, running(model.network, request.amp, "The check of the map"):
-        checks = check_map(request.checks, method, explained, maps, inputs.traces, clock.seconds, step)
+        kept: dict = {}
+        checks = check_map(request.checks, method, explained, maps, inputs.traces, clock.seconds, step, kept)
     with clock.stage("inverse") as step:
         strides = next((one.steps for one in maps if one), None)
         heatmap = assemble(inputs, plans, values, request.verify, nearest, step, strides)
     with clock.stage("also") as step:
         said = what_was_said(also, model, inputs, plans, explained, method, step)
+        said.volumes += deviation_volumes(kept, inputs, plans, heatmap.scale, nearest, step, strides)
     with clock.stage("findings") as step:
         found = read_off(heatmap, inputs.volume, asked, step)
     with clock.stage("write"):

@@ -18,6 +18,7 @@ from ..methods import Method
 from ..preprocessing.trace import PreprocessingTrace
 from ..progress import Step, sub_progress
 from . import of_answer, of_class, of_network, of_stability
+from .similarity import Array
 from .subject import Subject, hottest_subject
 from .verdict import undecided
 
@@ -46,6 +47,7 @@ def check_map(
     traces: Sequence[PreprocessingTrace],
     seconds: Mapping[str, float],
     step: Step,
+    kept: dict[str, Array] | None = None,
 ) -> tuple[Check, ...]:
     """The checks of the hottest piece's map.
 
@@ -53,6 +55,7 @@ def check_map(
         wanted: ``none``, ``quick`` or ``full``.
         maps, traces: one a piece.
         seconds: what each stage of the run took so far.
+        kept: takes what a check leaves for the user, as :attr:`Subject.kept`.
 
     Raises:
         MethodError: there is no such extent.
@@ -69,6 +72,7 @@ def check_map(
         subject = hottest_subject(method, explained, maps, traces, step)
     except Exception as error:  # noqa: BLE001  the map is there, and stays
         return tuple(undecided(name, _why(error)) for name in names)
+    subject = dataclasses.replace(subject, kept={} if kept is None else kept)
     steps = max(2, min(STEPS, int(budget / max(costs["network"], 1e-6)) // PASSES_A_STEP))
     found = []
     for number, name in enumerate(names):
