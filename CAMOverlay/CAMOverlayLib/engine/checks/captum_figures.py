@@ -37,9 +37,9 @@ def infidelity(
 ) -> dict[str, float]:
     """How badly the map foretells what the answer loses with parts of the image: the mean square of what it is off by.
 
-    The loss foretold is the sum of the map over what was taken away, scaled as fits best (Captum's ``normalize``): a map
-    has no unit. What was taken away counts as a whole, as Captum's ``infidelity_perturb_func_decorator`` has it for
-    maps of contributions.
+    The loss foretold is the sum of the map over what was taken away, scaled as fits best (Captum's ``normalize``): a
+    map has no unit. What was taken away counts as a whole, as Captum's ``infidelity_perturb_func_decorator`` has it
+    for maps of contributions.
 
     Args:
         hole: 1×1×spatial on the image's grid, true where the part of that number was taken away.

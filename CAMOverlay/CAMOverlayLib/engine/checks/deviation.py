@@ -1,4 +1,4 @@
-"""The map of the deviation on the volume: how much the heatmap changes, voxel by voxel, when the image changes a little."""
+"""The map of the deviation on the volume: how much the heatmap changes when the image changes a little."""
 
 from __future__ import annotations
 
