@@ -224,7 +224,7 @@ def _print_summary(result: Result, output: Path) -> None:
     for warning in result.warnings:
         print(f"warning      {warning}")
     for one in result.further:
-        print(f"{one.name:12s} {one.words}")
+        print(f"also         {one.name}: {one.words}")
     print(f"written      {output}: {', '.join([*FILES, *(one.file.path for one in result.further)])}")
 
 

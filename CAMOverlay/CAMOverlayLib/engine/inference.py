@@ -272,6 +272,7 @@ class EnsembleInference:
 
     Attributes:
         agreement: correlation of every member's map with the average of all; empty before there was a map.
+        outputs, maps: the latest of every member.
     """
 
     fresh = False
@@ -280,10 +281,14 @@ class EnsembleInference:
         self.members = tuple(members)
         self.network, self.image, self.sample = members[0].network, members[0].image, members[0].sample
         self.agreement: tuple[float, ...] = ()
+        self.outputs: tuple[Tensor, ...] = ()
+        self.maps: tuple[AttributionMap, ...] = ()
 
     def predict(self, layers: Sequence[str], step: Step) -> Tensor:
         count = len(self.members)
+        self.outputs = ()  # before the next ones are made, so that there is room for them
         outputs = [one.predict(layers, sub_progress(step, n, count, "network")) for n, one in enumerate(self.members)]
+        self.outputs = tuple(outputs)
         return sum(outputs[1:], outputs[0]) / count
 
     def attribute(
@@ -303,6 +308,7 @@ class EnsembleInference:
         ]
         average = sum((one.values for one in maps[1:]), maps[0].values) / count
         self.agreement = tuple(_correlation(one.values, average) for one in maps)
+        self.maps = tuple(maps)
         return dataclasses.replace(maps[0], values=average)
 
 

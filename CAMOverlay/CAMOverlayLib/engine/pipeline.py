@@ -120,7 +120,7 @@ def explain_model(
         strides = next((one.steps for one in maps if one), None)
         heatmap = assemble(inputs, plans, values, request.verify, nearest, step, strides)
     with clock.stage("also") as step:
-        said = what_was_said(also, model, inputs, plans, explained, method, step)
+        said = what_was_said(also, model, inputs, plans, explained, method, request.amp, step)
         said.volumes += deviation_volumes(kept, inputs, plans, heatmap.scale, nearest, step, strides)
     with clock.stage("findings") as step:
         found = read_off(heatmap, inputs.volume, asked, step)

@@ -1,22 +1,33 @@
-"""Probabilities of the network's output, without a second copy of it."""
+"""The probability of the class that is explained, without a second copy of the network's output."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..further import FurtherArray
 from ..progress import Step
-from ..restore.assemble import on_volume
-from .subject import Subject
+from .subject import Made, Subject
 
 
-def probability_volume(subject: Subject, step: Step) -> FurtherArray:
-    """The probability of the class that is explained."""
-    maps = [_with_third_axis(class_probability(o, subject.index, subject.sigmoid)) for o in subject.answers()]
-    array = on_volume(subject.inputs, subject.plans, maps, step)
-    activation = subject.explained.prediction.activation
-    return FurtherArray("probability", array, f"probability of '{subject.class_name}' in every voxel ({activation})")
+def explained_volumes(subject: Subject, wanted: Sequence[str], step: Step) -> Made:
+    """Of the explained class alone: its probability, and of a yes or no its entropy."""
+    entropy = "entropy" in wanted and subject.sigmoid
+    if "probability" not in wanted and not entropy:
+        return [], []
+    maps = [class_probability(one, subject.index, subject.sigmoid) for one in subject.answers]
+    array, made = subject.on_volume(maps, step), []
+    if "probability" in wanted:
+        activation = subject.explained.prediction.activation
+        words = f"probability of '{subject.class_name}' in every voxel, by {activation}"
+        made.append(FurtherArray("probability", array, words))
+    if entropy:
+        words = f"entropy of '{subject.class_name}', yes or no, in bits: 0 is sure, 1 is 50 %"
+        made.append(FurtherArray("entropy", binary_entropy(array), words))
+    return made, []
 
 
 def class_probability(scores: Tensor, index: int, sigmoid: bool) -> Tensor:
@@ -36,5 +47,11 @@ def class_probability(scores: Tensor, index: int, sigmoid: bool) -> Tensor:
     return found
 
 
-def _with_third_axis(values: Tensor) -> Tensor:
-    return values[..., None] if values.ndim == 2 else values
+def binary_entropy(probability: np.ndarray) -> np.ndarray:
+    """Bits, slice by slice along the last axis."""
+    found = np.zeros_like(probability)
+    for k in range(probability.shape[-1]):
+        p = np.clip(probability[..., k].astype(np.float64), 1e-30, 1)
+        q = np.clip(1 - p, 1e-30, 1)
+        found[..., k] = np.maximum(0, -p * np.log2(p) - q * np.log2(q))
+    return found

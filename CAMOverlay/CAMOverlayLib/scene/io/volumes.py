@@ -282,7 +282,7 @@ def importHeatmap(
         raise PlacementError(
             f"The overlay would overwrite its own input volume {inputVolume.GetName()!r}; choose another output node."
         )
-    _requireShape(image.data.GetDimensions() if image else None, inputVolume)
+    requireShape(image.data.GetDimensions() if image else None, inputVolume)
     if image is None:
         image = at_once(readHeatmap(heatmap, inputVolume))
 
@@ -351,7 +351,7 @@ def readHeatmap(
         voxels = np.load(heatmap.path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise PlacementError(f"The {what} {heatmap.path} cannot be read ({error}); compute it again.") from None
-    _requireShape(voxels.shape, inputVolume, what)
+    requireShape(voxels.shape, inputVolume, what)
     if not Grid(voxels.shape, np.asarray(heatmap.affine, dtype=float)).is_usable:
         raise PlacementError(f"The {what}'s affine {heatmap.affine} cannot be inverted; compute the heatmap again.")
     # Windows deletes no file that is mapped, and the run's folder would stay.
@@ -384,9 +384,10 @@ def _finite(chunk: np.ndarray) -> bool:
         return bool(np.isfinite(np.dot(chunk, chunk)) or np.isfinite(chunk).all())
 
 
-def _requireShape(
+def requireShape(
     shape: tuple[int, ...] | None, inputVolume: slicer.vtkMRMLScalarVolumeNode, what: str = "heatmap"
 ) -> None:
+    """Raise PlacementError where a map has another shape than the volume."""
     image = inputVolume.GetImageData()
     needed = tuple(image.GetDimensions()) if image is not None else None
     if shape is not None and tuple(shape) != needed:

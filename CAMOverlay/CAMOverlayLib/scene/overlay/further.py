@@ -1,4 +1,5 @@
-"""What else a run says of every voxel, as nodes that hang on the overlay: volumes with colours of their own.
+"""What else a run says of every voxel, as nodes that hang on the overlay: volumes with colours of their own, and the
+prediction as a segmentation.
 
 They are made together with the overlay, renewed in place when it is computed anew, and those that a new result does
 not have are taken away: what it does not say of itself would be told of something else. They are saved with the scene
@@ -19,6 +20,7 @@ from ...contract.pieces import Pieces
 from ...contract.request import FurtherVolume, Result
 from ..io.volumes import HeatmapImage, putImage, readHeatmap
 from . import colormaps
+from .prediction_segmentation import LabelImage, putSegmentation, readLabels
 
 ROLE = "CAMOverlay.Further."
 """Node references from the overlay; the name of what they show comes behind it."""
@@ -40,7 +42,7 @@ class FurtherImage:
     """One that was read and checked, and is not yet in the scene."""
 
     said: FurtherVolume
-    image: HeatmapImage
+    image: HeatmapImage | LabelImage
 
 
 Images = Sequence[FurtherImage]
@@ -54,7 +56,11 @@ def read(result: Result, inputVolume: slicer.vtkMRMLScalarVolumeNode) -> Pieces[
     """
     found = []
     for said in result.further:
-        image = yield from readHeatmap(said.file, inputVolume, what=f"map '{said.name}'")
+        image: HeatmapImage | LabelImage
+        if said.classes:
+            image = yield from readLabels(said, inputVolume)
+        else:
+            image = yield from readHeatmap(said.file, inputVolume, what=f"map '{said.name}'")
         found.append(FurtherImage(said, image))
     return found
 
@@ -71,13 +77,16 @@ def put(
             name = scene.GenerateUniqueName(name)
         elif node.GetName() != node.GetAttribute("CAMOverlay.Name"):
             name = None  # it has the user's
-        node = putImage(one.image, one.said.file, inputVolume, node, name)
+        if isinstance(one.image, LabelImage):
+            node = putSegmentation(one.image, one.said, inputVolume, node, name)
+        else:
+            node = putImage(one.image, one.said.file, inputVolume, node, name)
+            _ensureDisplay(node, one.said)
         if name is not None:
             node.SetAttribute("CAMOverlay.Name", name)
         node.SetAttribute(KIND, one.said.name)
         node.SetDescription(one.said.words)
         overlayNode.SetNodeReferenceID(ROLE + one.said.name, node.GetID())
-        _ensureDisplay(node, one.said)
     for name, node in there.items():
         overlayNode.RemoveNodeReferenceIDs(ROLE + name)
         for part in (node.GetDisplayNode(), node.GetStorageNode(), node):
@@ -108,8 +117,10 @@ def toForeground(overlayNode: slicer.vtkMRMLScalarVolumeNode, name: str) -> None
     there = nodes(overlayNode)
     ours = {overlayNode.GetID(), *(node.GetID() for node in there.values())}
     wanted = there.get(name, overlayNode)
+    if not wanted.IsA("vtkMRMLScalarVolumeNode"):
+        wanted = overlayNode
     for composite in _composites(overlayNode):
-        if composite.GetForegroundVolumeID() in ours and wanted.IsA("vtkMRMLScalarVolumeNode"):
+        if composite.GetForegroundVolumeID() in ours:
             composite.SetForegroundVolumeID(wanted.GetID())
 
 

@@ -24,7 +24,7 @@ from ...contract.pieces import at_once
 from ...contract.request import Prediction, Result
 from .. import core
 from ..io.volumes import HeatmapImage, importHeatmap, peakIJK, peakKnown, readHeatmap, worldFromIJK
-from . import colormaps, further
+from . import colormaps, faded, further
 from .report import readReport
 
 OPACITY = 0.5
@@ -88,6 +88,8 @@ def addOverlay(
         node.SetAttribute("CAMOverlay.Name", node.GetName())
     ensureDisplay(node)
     further.put(node, inputVolume, also)
+    if shown == faded.NAME:
+        faded.renew(node, make=True)  # it went with the result that it was made of
     if opacity is not None:
         showOverlay(node, inputVolume, opacity)
         further.toForeground(node, shown)  # who looked at the probability goes on looking at it
@@ -198,11 +200,13 @@ def setColorMap(overlayNode: slicer.vtkMRMLScalarVolumeNode, colorMap: str | sli
     """Colour the overlay by one of :data:`colormaps.COLOR_MAPS`, or by any colour node of the scene."""
     node = colormaps.colorTableNode(overlayNode.GetScene(), colorMap) if isinstance(colorMap, str) else colorMap
     ensureDisplay(overlayNode).SetAndObserveColorNodeID(node.GetID())
+    faded.follow(overlayNode)
 
 
 def setThreshold(overlayNode: slicer.vtkMRMLScalarVolumeNode, lower: float, upper: float = 1.0) -> None:
     """Show only heatmap values in [lower, upper]; both in [0, 1]."""
     _setThreshold(ensureDisplay(overlayNode), lower, upper)
+    faded.follow(overlayNode)
 
 
 def _setThreshold(display: slicer.vtkMRMLScalarVolumeDisplayNode, lower: float, upper: float) -> None:
@@ -312,9 +316,10 @@ def showOverlay(
 
 
 def setOpacity(overlayNode: slicer.vtkMRMLScalarVolumeNode, opacity: float) -> None:
-    """Change the opacity in the slice views that show this overlay as foreground."""
+    """Change the opacity in the slice views that show this overlay, or what hangs on it, as foreground."""
+    ours = {one.GetID() for one in (overlayNode, *further.nodes(overlayNode).values())}
     for composite in _composites(overlayNode.GetScene()):
-        if composite.GetForegroundVolumeID() == overlayNode.GetID():
+        if composite.GetForegroundVolumeID() in ours:
             composite.SetForegroundOpacity(opacity)
 
 
