@@ -23,6 +23,7 @@ from .contract.request import Progress, Request, Result
 from .scene import core
 from .scene.io.exported import ExportedVolumes
 from .scene.io.volumes import readHeatmap
+from .scene.overlay import further
 from .scene.overlay import node as overlay
 from .scene.structure_files import nodesIn, setOccluded, structureFiles
 from .scene.target_regions import targetAt
@@ -155,9 +156,10 @@ class OverlayLogic:
                 # In pieces, with Slicer's loop turning between them; the scene changes only in the last one.
                 exported.requireInPlace()
                 image = yield from readHeatmap(result.heatmap, inputVolume, result.peak)
+                also = yield from further.read(result, inputVolume)
                 yield TURN
                 yield from exported.comparing()
-                node = overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity, image=image)
+                node = overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity, image=image, also=also)
                 return _noted(node, result, options.get("structures"))
 
             return self.worker.explain(

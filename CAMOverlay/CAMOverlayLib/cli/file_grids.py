@@ -30,11 +30,12 @@ class OnFileGrids:
         paths: image files.
         nodes: what was loaded from them, in the same order.
         compute: what answers a request.
-        heatmap_file: where the heatmap goes as NIfTI, on the first file's own grid.
+        heatmap_file: where the heatmap goes as NIfTI, on the first file's own grid; what else the result says of every
+            voxel goes beside it, each as ``NAME.nii.gz``.
 
     Attributes:
         result: the last result in the first file's voxels; None before there is one.
-        seconds: what writing the heatmap took.
+        seconds: what writing these files took.
     """
 
     def __init__(self, paths: Sequence[str], nodes: Sequence[Any], compute: Compute, heatmap_file: Path) -> None:
@@ -51,21 +52,27 @@ class OnFileGrids:
         """
         volumes = tuple(_as_in(grid, file) for grid, file in zip(self._grids, request.volumes, strict=True))
         result = self._compute(replace(request, volumes=volumes), report)
-        self._write_heatmap(result.heatmap)
+        self._write(result)
         notes = [note for grid in self._grids for note in grid.notes]
         result = replace(result, warnings=(*dict.fromkeys([*notes, *result.warnings]),))
         self.result = result
-        heatmap = _saved(self._grids[0], result.heatmap)
-        shown = replace(heatmap, affine=request.volumes[0].affine)
-        return replace(self._grids[0].result(result), heatmap=shown)
 
-    def _write_heatmap(self, heatmap: VolumeFile) -> None:
-        """The engine's own array as NIfTI, sheared geometries included, which Slicer's own writer would straighten."""
+        def shown(file: VolumeFile) -> VolumeFile:
+            return replace(_saved(self._grids[0], file), affine=request.volumes[0].affine)
+
+        further = tuple(replace(one, file=shown(one.file)) for one in result.further)
+        return replace(self._grids[0].result(result), heatmap=shown(result.heatmap), further=further)
+
+    def _write(self, result: Result) -> None:
+        """The engine's own arrays as NIfTI, sheared geometries included, which Slicer's own writer would straighten."""
         from ..engine.geometry.volume import Volume, write_nifti
 
         started = time.perf_counter()
-        array = np.load(heatmap.path, mmap_mode="r", allow_pickle=False)
-        write_nifti(Volume(array, self._grids[0].grid.affine, heatmap.name), self._heatmap_file)
+        files = {self._heatmap_file: result.heatmap}
+        files |= {self._heatmap_file.with_name(f"{one.name}.nii.gz"): one.file for one in result.further}
+        for path, file in files.items():
+            array = np.load(file.path, mmap_mode="r", allow_pickle=False)
+            write_nifti(Volume(array, self._grids[0].grid.affine, file.name), path)
         self.seconds = time.perf_counter() - started
 
 

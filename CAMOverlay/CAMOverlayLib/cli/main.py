@@ -188,9 +188,12 @@ def _with_all_timings(result: Result, around: dict[str, float]) -> Result:
     exchange = around.pop("process") - sum(result.timings.values()) - around["heatmap file"]
     timings = {"slicer": around.pop("slicer"), "load": around.pop("load"), **result.timings}
     timings |= {"libraries, export and import": exchange, **around}
-    return dataclasses.replace(
-        result, timings=timings, heatmap=dataclasses.replace(result.heatmap, path="heatmap.nii.gz")
+    heatmap = dataclasses.replace(result.heatmap, path="heatmap.nii.gz")
+    further = tuple(
+        dataclasses.replace(one, file=dataclasses.replace(one.file, path=f"{one.name}.nii.gz"))
+        for one in result.further
     )
+    return dataclasses.replace(result, timings=timings, heatmap=heatmap, further=further)
 
 
 def _print_summary(result: Result, output: Path) -> None:
@@ -220,7 +223,9 @@ def _print_summary(result: Result, output: Path) -> None:
         print(f"{check.name:12s} {check.verdict}: {check.words}")
     for warning in result.warnings:
         print(f"warning      {warning}")
-    print(f"written      {output}: {', '.join(FILES)}")
+    for one in result.further:
+        print(f"also         {one.name}: {one.words}")
+    print(f"written      {output}: {', '.join([*FILES, *(one.file.path for one in result.further)])}")
 
 
 def _mm(point: tuple[float, ...]) -> str:

@@ -17,6 +17,7 @@ from .target import StructureFile
 
 INTERPOLATIONS = ("linear", "nearest")
 CHECKS = ("none", "quick", "full")
+ALSO = ("prediction", "probability", "entropy", "disagreement")
 
 
 def _option(default: Any, help: str, *, flag: str = "", choices: tuple[str, ...] = (), metavar: str = "") -> Any:
@@ -52,6 +53,8 @@ class Options(JsonRecord):
             forward and backward pass.
         checks: whether the map can be believed: ``none`` asks nothing, ``quick`` two things at most half as dear as
             the map, ``full`` all four.
+        also: what else of :data:`ALSO` is wanted of every voxel, from the same run; names, or several in one text with
+            commas between them.
         intermediates_folder: existing folder for every step's intermediate volume, forward and backward, or None.
     """
 
@@ -97,6 +100,11 @@ class Options(JsonRecord):
         "can the map be believed: two quick checks beside it, or all four (default: %(default)s)",
         choices=CHECKS,
     )
+    also: tuple[str, ...] = _option(
+        (),
+        "what else to write of every voxel, as NAME.nii.gz: " + ", ".join(ALSO) + "; with commas for several",
+        metavar="NAMES",
+    )
     intermediates_folder: str | None = _option(
         None,
         "write every step's volume, forward and backward, into this folder",
@@ -110,6 +118,7 @@ class Options(JsonRecord):
         several = given if isinstance(given, (list, tuple)) else () if given is None else (given,)
         object.__setattr__(self, "structures", tuple(map(StructureFile.of, several)))
         object.__setattr__(self, "findings_threshold", str(self.findings_threshold))
+        object.__setattr__(self, "also", _names(self.also))
         made_plain(self)
 
     @property
@@ -123,6 +132,17 @@ class Options(JsonRecord):
         return self.checks == "full" or self.occlude_structures
 
     @property
+    def wanted(self) -> tuple[str, ...]:
+        """What else is wanted, in the order of :data:`ALSO`. Raises MethodError where one is unknown."""
+        also = self.also if isinstance(self.also, tuple) else (self.also,)
+        if unknown := [name for name in also if name not in ALSO]:
+            raise MethodError(
+                f"There is no '{str(unknown[0])[:60]}' to compute beside the heatmap; choose from {', '.join(ALSO)}.",
+                setting="also",
+            )
+        return tuple(name for name in ALSO if name in also)
+
+    @property
     def nearest(self) -> bool:
         """Raises MethodError where there is no such interpolation."""
         if self.interpolation not in INTERPOLATIONS:
@@ -132,6 +152,14 @@ class Options(JsonRecord):
     @classmethod
     def _migrated(cls, values: dict[str, Any]) -> dict[str, Any]:
         return current_names(values)
+
+
+def _names(given: Any) -> Any:
+    """Names one by one, of a text or several that may hold commas; anything else is left for the record to refuse."""
+    several = (given,) if isinstance(given, str) else () if given is None else given
+    if not isinstance(several, (list, tuple)) or not all(isinstance(one, str) for one in several):
+        return several
+    return tuple(dict.fromkeys(name.strip() for one in several for name in one.split(",") if name.strip()))
 
 
 FORMER_NAMES = {"mixed": "amp", "trail_folder": "intermediates_folder", "trailFolder": "intermediates_folder"}

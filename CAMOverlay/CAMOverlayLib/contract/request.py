@@ -98,6 +98,7 @@ STAGES = {
     "backward": "Computing the heatmap",
     "check": "Checking the heatmap",
     "inverse": "Placing the heatmap on the volume",
+    "also": "Placing what else was asked",
     "findings": "Reading off the heatmap",
     "write": "Writing the result",
 }
@@ -235,6 +236,7 @@ class FurtherVolume(JsonRecord):
         words: what it shows, for a reader.
         highest: largest value that it can have, for the scale of its colours.
         classes: of a label map (whole numbers), the name of value n at place n; empty of a scalar volume (float32).
+        overlapping: of a label map whose classes may share voxels: bit n of a value says whether class n is there.
     """
 
     name: str
@@ -242,6 +244,7 @@ class FurtherVolume(JsonRecord):
     words: str
     highest: float = 1.0
     classes: tuple[str, ...] = ()
+    overlapping: bool = False
 
 
 @dataclass(frozen=True)

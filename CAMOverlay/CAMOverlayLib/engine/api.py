@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from ..contract.errors import PreprocessingError, VolumeError, reason
 from ..contract.model import ModelInfo, ModelSource
 from ..contract.options import current_names
 from ..contract.request import Progress, Request, Result
-from ..contract.target import TargetSpec
+from ..contract.target import TargetSpec, VolumeFile
 from .bundle.model import Model, is_regression
 from .cache import Cache
 from .geometry.channels import on_one_grid
@@ -61,10 +61,12 @@ class Explanation:
     Attributes:
         heatmap: float32 in [0, 1] on the volume's own grid, with its affine.
         result: prediction, target, placement and the rest; its ``heatmap`` names no file.
+        further: what else was asked of every voxel (``also``), by name; label maps hold whole numbers.
     """
 
     heatmap: nibabel.Nifti1Image
     result: Result
+    further: dict[str, nibabel.Nifti1Image] = field(default_factory=dict)
 
 
 def explain(
@@ -100,8 +102,14 @@ def explain(
         result = explain_in(
             folder, model, preprocessing, volumes, target=target, device=device, report=report, **settings
         )
-        array = np.load(result.heatmap.path)
-    return Explanation(nibabel.Nifti1Image(array, np.array(result.heatmap.affine)), result)
+        further = {one.name: _image(one.file) for one in result.further}
+        return Explanation(_image(result.heatmap), result, further)
+
+
+def _image(file: VolumeFile) -> nibabel.Nifti1Image:
+    """An array file in memory: the file may go."""
+    array = np.load(file.path)
+    return nibabel.Nifti1Image(array, np.array(file.affine), dtype=array.dtype)
 
 
 def explain_in(

@@ -15,12 +15,14 @@ from typing import Generic, TypeVar
 import torch
 
 from ..contract.model import ModelSource
+from ..contract.request import Request
 from .bundle.model import Model
 from .bundle.opened import open_model
 from .geometry.volume import Volume
 from .inference import Inference
 from .network.layers import LayerTable
-from .preprocessing.inputs import NetworkInputs
+from .preprocessing.inputs import Examine, NetworkInputs, prepare
+from .progress import Step
 
 Kept = TypeVar("Kept")
 
@@ -80,6 +82,17 @@ class Cache:
         self, model: Model, volumes: Sequence[Volume], slices: str | None, make: Callable[[], NetworkInputs]
     ) -> NetworkInputs:
         return self._prepared.get((model.identity, volumes_identity(volumes), slices), make)
+
+    def inputs(
+        self, model: Model, volumes: Sequence[Volume], request: Request, step: Step, examine: Examine
+    ) -> NetworkInputs:
+        """What the chain makes of the volumes; kept unless every step's image is wanted."""
+        keep_images = request.intermediates_folder is not None
+
+        def through_chain() -> NetworkInputs:
+            return prepare(model, volumes, request.output_folder, request.slices, keep_images, step, examine)
+
+        return through_chain() if keep_images else self.prepared(model, volumes, request.slices, through_chain)
 
     def table(self, model: Model, sample: torch.Tensor, make: Callable[[], LayerTable]) -> LayerTable:
         return self._tables.get((model.key, tuple(sample.shape)), make)

@@ -286,6 +286,7 @@ class EnsembleInference:
 
     Attributes:
         agreement: correlation of every member's map with the average of all; empty before there was a map.
+        outputs, maps: the latest of every member.
     """
 
     fresh = False
@@ -294,10 +295,14 @@ class EnsembleInference:
         self.members = tuple(members)
         self.network, self.image, self.sample = members[0].network, members[0].image, members[0].sample
         self.agreement: tuple[float, ...] = ()
+        self.outputs: tuple[Tensor, ...] = ()
+        self.maps: tuple[AttributionMap, ...] = ()
 
     def predict(self, layers: Sequence[str], step: Step) -> Tensor:
         count = len(self.members)
+        self.outputs = ()  # before the next ones are made, so that there is room for them
         outputs = [one.predict(layers, sub_progress(step, n, count, "network")) for n, one in enumerate(self.members)]
+        self.outputs = tuple(outputs)
         return sum(outputs[1:], outputs[0]) / count
 
     def answer(self, image: Tensor, step: Step) -> Tensor:
@@ -326,6 +331,7 @@ class EnsembleInference:
         ]
         average = sum((one.values for one in maps[1:]), maps[0].values) / count
         self.agreement = tuple(_correlation(one.values, average) for one in maps)
+        self.maps = tuple(maps)
         return dataclasses.replace(maps[0], values=average)
 
 
@@ -342,13 +348,15 @@ Inference = FullImageInference | SlidingWindowInference | EnsembleInference
 
 @dataclass(frozen=True)
 class Explained:
-    """What the network said, and what is asked of it: one inference and one objective per piece of the volume."""
+    """What the network said, and what is asked of it: one inference and one objective per piece of the volume, and the
+    network's output of each, 1×K or 1×K×spatial."""
 
     inferences: list[Inference]
     layers: tuple[str, ...]
     finer_layer: str | None
     prediction: Prediction
     objectives: list[Objective | None]
+    outputs: Sequence[Tensor] = ()
 
 
 def apply_all(model: Model, image: Tensor, keep: bool = True) -> Inference:

@@ -18,7 +18,9 @@ from .bundle.isolation import at_home, leaves_no_trace
 from .bundle.model import Model
 from .cache import Cache
 from .checks import check_map
+from .checks.deviation import deviation_volumes
 from .findings import check_asked, read_off
+from .further import save_further
 from .geometry.channels import on_one_grid
 from .geometry.volume import Volume, read_volume, save_array
 from .inference import Explained, Inference, apply_all
@@ -27,12 +29,13 @@ from .methods import find_method
 from .network.device import choose_device, device_of
 from .network.running import running
 from .occluded import occlude
-from .preprocessing.inputs import NetworkInputs, prepare
-from .progress import Clock, Report, Step, sub_progress
+from .preprocessing.inputs import NetworkInputs
+from .progress import Clock, Report, sub_progress
 from .restore.assemble import assemble, normalise
 from .restore.intermediates import save_intermediates
 from .restore.plan import examine, plan_inversion
 from .result import Told, tell
+from .said import what_was_said
 from .target.network import of_one_network
 from .target.objective import build_objectives
 from .target.parse import check_early
@@ -89,13 +92,13 @@ def explain_model(
     Raises:
         CAMOverlayError: one of its kinds.
     """
-    method, nearest = find_method(request.method), request.nearest
+    method, nearest, also = find_method(request.method), request.nearest, request.wanted
     masks: dict = {}
     check_early(request.target, model.info.classes, volumes[0].array.shape[:3], masks)
 
     with clock.stage("preprocess") as step:
         asked = check_asked(request, volumes[0].grid)
-        inputs = _preprocess(model, volumes, request, cache, step)
+        inputs = cache.inputs(model, volumes, request, step, examine)
         plans = [plan_inversion(trace, request.inverse) for trace in inputs.traces]
     with clock.stage("forward") as step, running(model.network, request.amp, model.runner):
         inferences = _infer(model, volumes, request, cache, inputs)
@@ -105,38 +108,35 @@ def explain_model(
         outputs = [one.predict(layers, sub_progress(step, n, len(inferences))) for n, one in enumerate(inferences)]
         prediction = combine([predict(o, model.info.classes, model.multilabel, model.regression) for o in outputs])
         objectives = build_objectives(outputs, request.target, prediction, regions)
-        explained = Explained(inferences, layers, finer, prediction, objectives)
+        explained = Explained(inferences, layers, finer, prediction, objectives, outputs)
     with clock.stage("backward") as step, running(model.network, request.amp, method.title):
         names = [model.info.channel_names, [volume.name for volume in volumes]]
         channels = channel_shares(explained, names, step) if request.channel_shares else {}
         maps = attribute(method, explained, nearest, step)  # last: an ensemble tells how its latest maps agree
         values, magnitude = normalise([one.values if one else None for one in maps])
     with clock.stage("check") as step, running(model.network, request.amp, "The check of the map"):
-        checks = check_map(request.checks, method, explained, maps, inputs.traces, step)
+        kept: dict = {}
+        checks = check_map(request.checks, method, explained, maps, inputs.traces, step, kept)
         occluded = occlude(asked.occluded, explained, outputs, inputs, plans, step)
     with clock.stage("inverse") as step:
         strides = next((one.steps for one in maps if one), None)
         heatmap = assemble(inputs, plans, values, request.verify, nearest, step, strides)
+    with clock.stage("also") as step:
+        said = what_was_said(also, model, inputs, plans, explained, method, request.amp, step)
+        said.volumes += deviation_volumes(kept, inputs, plans, heatmap.scale, nearest, step, strides)
     with clock.stage("findings") as step:
         found = read_off(heatmap, inputs.volume, asked, step)
     with clock.stage("write"):
-        volume, file = inputs.volume, Path(request.output_folder) / "heatmap.npy"
-        array = save_array(heatmap.array, volume.affine, volume.name, file)
+        volume, folder = inputs.volume, Path(request.output_folder)
+        array = save_array(heatmap.array, volume.affine, volume.name, folder / "heatmap.npy")
+        further = save_further(said.volumes, volume, folder)
         hottest = inputs.piece_at(heatmap.peak) if heatmap.peak is not None else 0
         if request.intermediates_folder is not None and values[hottest] is not None:
-            folder = Path(request.intermediates_folder)
-            save_intermediates(values[hottest], inputs.traces[hottest], plans[hottest], folder, strides)
-    what = (inputs, plans, explained, maps, magnitude, heatmap, hottest, found, channels, checks, occluded)
-    return tell(Told(model, volumes, method, *what), array, notes, clock.seconds)
-
-
-def _preprocess(model: Model, volumes: Sequence[Volume], request: Request, cache: Cache, step: Step) -> NetworkInputs:
-    keep_images = request.intermediates_folder is not None
-
-    def through_chain() -> NetworkInputs:
-        return prepare(model, volumes, request.output_folder, request.slices, keep_images, step, examine)
-
-    return through_chain() if keep_images else cache.prepared(model, volumes, request.slices, through_chain)
+            steps_folder = Path(request.intermediates_folder)
+            save_intermediates(values[hottest], inputs.traces[hottest], plans[hottest], steps_folder, strides)
+    computed = (explained, maps, magnitude, heatmap, hottest, found, channels, checks, occluded, further)
+    told = Told(model, volumes, method, inputs, plans, *computed)
+    return tell(told, array, (*notes, *said.warnings), clock.seconds)
 
 
 def _infer(

@@ -23,6 +23,7 @@ BEGINS = {
     "backward": 0.65,
     "check": 0.69,
     "inverse": 0.70,
+    "also": 0.80,
     "findings": 0.93,
     "write": 0.97,
 }

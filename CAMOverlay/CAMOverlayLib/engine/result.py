@@ -16,7 +16,7 @@ import torch
 from .. import __version__
 from ..contract.findings import Check
 from ..contract.geometry import as_3d
-from ..contract.request import Result, TransformStep
+from ..contract.request import FurtherVolume, Result, TransformStep
 from ..contract.target import VolumeFile
 from .bundle.model import Model
 from .findings import Findings
@@ -43,6 +43,7 @@ class Told:
         channels: share of the evidence of each input channel, where asked for.
         checks: whether the map can be believed.
         occluded: what the answer is without each structure.
+        further: what else was asked of every voxel.
     """
 
     model: Model
@@ -59,6 +60,7 @@ class Told:
     channels: Mapping[str, float]
     checks: tuple[Check, ...]
     occluded: Occluded
+    further: tuple[FurtherVolume, ...] = ()
 
     @property
     def map(self) -> AttributionMap:
@@ -115,6 +117,7 @@ def tell(told: Told, heatmap: VolumeFile, notes: Sequence[str], seconds: Mapping
         occluded=told.occluded.falls,
         channels=dict(told.channels),
         checks=told.checks,
+        further=told.further,
         warnings=tuple(_all_warnings(told, notes)),
         timings=dict(seconds),
         versions=versions(),

@@ -19,7 +19,7 @@ from ..contract.model import ModelSource
 from ..contract.request import Progress
 from ..logic import OverlayLogic
 from ..scene.findings import plots
-from ..scene.overlay import heat_view
+from ..scene.overlay import further, heat_view
 from ..scene.overlay import node as overlay
 from ..scene.structure_files import StructuresOf
 from .bundle_state import BundleState
@@ -97,7 +97,8 @@ class Panel(VTKObservationMixin):
         active = slicer.mrmlScene.GetNodeByID(selection.GetActiveVolumeID() or "") if selection else None
         volumes = [active, *slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
         kinds = ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode")
-        plain = [v for v in volumes if v is not None and v.GetClassName() in kinds and not overlay.isOverlay(v)]
+        known = (overlay.isOverlay, further.isFurther)
+        plain = [v for v in volumes if v is not None and v.GetClassName() in kinds and not any(is_(v) for is_ in known)]
         if plain:
             self.parameters.inputVolume = plain[0]
 

@@ -194,7 +194,7 @@ def test_legend(inputVolume, result):
     assert overlay.showLegend(node, visible=False) is legend and not legend.GetVisibility()
 
 
-@pytest.mark.parametrize("key", colormaps.COLOR_MAPS)
+@pytest.mark.parametrize("key", colormaps.COLOR_MAPS + colormaps.FURTHER_MAPS)
 def test_colour_maps_are_perceptually_ordered(key):
     rgba = color_tables.colors(key)
     assert rgba.shape == (256, 4) and (rgba >= 0).all() and (rgba <= 1).all()
@@ -207,7 +207,7 @@ def test_colour_maps_are_perceptually_ordered(key):
     assert lightness[0] > 25 and lightness[-1] > 90
 
 
-@pytest.mark.parametrize("key", colormaps.COLOR_MAPS)
+@pytest.mark.parametrize("key", colormaps.COLOR_MAPS + colormaps.FURTHER_MAPS)
 def test_colour_tables_are_what_their_maker_makes(inputVolume, key):
     """Bit for bit, names of entries included."""
     made = slicer.vtkMRMLColorTableNode()
@@ -220,7 +220,7 @@ def test_colour_tables_are_what_their_maker_makes(inputVolume, key):
     names = [[table.GetColorName(entry) for entry in range(256)] for table in (node, made)]
     assert names[0] == names[1] and node.GetType() == made.GetType() and node.GetStorageNode() is None
     assert node.GetHideFromEditors() == made.GetHideFromEditors()
-    assert tuple(color_tables.COLOR_MAPS) == colormaps.COLOR_MAPS
+    assert tuple(color_tables.COLOR_MAPS) == colormaps.COLOR_MAPS + colormaps.FURTHER_MAPS
 
 
 def test_colour_tables_show_their_colours(inputVolume):

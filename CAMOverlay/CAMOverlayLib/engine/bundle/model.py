@@ -32,6 +32,8 @@ class Model:
         regression: the outputs are numbers in a unit of their own.
         others: further networks of the same layers (folds), whose answers and maps are averaged with the first one's.
         notes: what the user should know of how it was read.
+        mirror_axes: spatial axes of the network's input along which its training mirrored images too; None where it
+            does not say.
     """
 
     identity: Hashable
@@ -47,6 +49,7 @@ class Model:
     others: tuple[nn.Module, ...] = ()
     notes: tuple[str, ...] = ()
     home: str | None = None
+    mirror_axes: tuple[int, ...] | None = None
 
     @property
     def key(self) -> Hashable:

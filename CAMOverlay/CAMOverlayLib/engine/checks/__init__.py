@@ -19,6 +19,7 @@ from ..preprocessing.trace import PreprocessingTrace
 from ..progress import Step, sub_progress
 from . import of_answer, of_class, of_network, of_stability
 from .cost import cost_of
+from .similarity import Array
 from .subject import Subject, hottest_subject
 from .verdict import undecided
 
@@ -37,12 +38,14 @@ def check_map(
     maps: Sequence[AttributionMap | None],
     traces: Sequence[PreprocessingTrace],
     step: Step,
+    kept: dict[str, Array] | None = None,
 ) -> tuple[Check, ...]:
     """The checks of the hottest piece's map.
 
     Args:
         wanted: ``none``, ``quick`` or ``full``.
         maps, traces: one a piece.
+        kept: takes what a check leaves for the user, as :attr:`Subject.kept`.
 
     Raises:
         MethodError: there is no such extent.
@@ -59,6 +62,7 @@ def check_map(
         subject = hottest_subject(method, explained, maps, traces, step)
     except Exception as error:  # noqa: BLE001  the map is there, and stays
         return tuple(undecided(name, _why(error)) for name in names)
+    subject = dataclasses.replace(subject, kept={} if kept is None else kept)
     found = []
     for number, name in enumerate(names):
         if name not in asked:

@@ -1,13 +1,15 @@
 """Is the map stable? Made again under a little noise, shifts by one voxel, and mirrored where the network tolerates it.
 
 Every such map is brought back and compared with the first: rank correlation, and how far the peak moved. What counts
-as alike is judged beside random pairs, as everywhere (:mod:`.similarity`).
+as alike is judged beside random pairs, as everywhere (:mod:`.similarity`). How much all these maps differ from place to
+place, each as it would be shown, is kept as a map of its own where the map that is checked is the whole; and Captum's
+sensitivity_max, over the noisy images, is told.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from ...contract.findings import Check
 from ..target.objective import Objective
+from .captum_figures import sensitivity_max
 from .similarity import SEED, Array, Likeness, correlation
 from .subject import Subject
 from .verdict import said
@@ -25,12 +28,41 @@ NAME = "stability"
 NOISE = 0.05
 """Of the image's standard deviation."""
 
+DEVIATION = "deviation"
+"""Name of the map of what differs."""
+
 Change = tuple[str, Tensor, Objective, Callable[[Array], Array]]
 """In words; the image; the question, moved along; and the way back for the map."""
 
 
 def check(subject: Subject, full: bool, steps: int) -> Check:
-    changes = list(_changes(subject, 2 if steps > 3 else 1))
+    noisy, maps, names = _made_again(subject, 2 if steps > 3 else 1)
+    similar = [correlation(subject.heat, one) for one in maps]
+    moved = [_mm(subject, one) for one in maps]
+    found = Likeness.beside(float(np.mean(similar)), subject.chance())
+    spread = deviation([subject.heat, *maps])
+    if not subject.part:
+        subject.kept[DEVIATION] = spread
+    figures = found.figures() | {
+        "peak moved mm": float(np.median(moved)),
+        "peak moved at most mm": max(moved),
+        "one activation mm": float(np.linalg.norm(subject.spacing)),
+        "deviation": float(spread.mean()),
+        "largest deviation": float(spread.max()),
+        "mirrored": float("mirrored" in names),
+    }
+    figures |= sensitivity_max(subject, noisy, maps[: len(noisy)])
+    curves = {"x": np.arange(len(maps)), "similarity": similar, "peak moved mm": moved}
+    verdict, words = _judge(found, figures, len(maps))
+    if subject.part:
+        words += "; there is no map of the deviation, as only a part was made again"
+    return said(NAME, verdict, words, figures, subject, curves)
+
+
+def _made_again(subject: Subject, noisy: int) -> tuple[list[Tensor], list[Array], list[str]]:
+    """The noisy images; the maps of all changed images, brought back, those of the noisy ones first; and what was
+    changed."""
+    changes = list(_changes(subject, noisy))
     maps, names = [], []
     for number, (name, image, objective, back) in enumerate(changes):
         subject.step(number, len(changes), name)
@@ -39,21 +71,14 @@ def check(subject: Subject, full: bool, steps: int) -> Check:
             continue
         maps.append(back(subject.heat_of(case)))
         names.append(name)
-    similar = [correlation(subject.heat, one) for one in maps]
-    moved = [_mm(subject, one) for one in maps]
-    found = Likeness.beside(float(np.mean(similar)), subject.chance())
-    deviation = np.std([subject.heat, *maps], axis=0) / subject.heat.max()
-    figures = found.figures() | {
-        "peak moved mm": float(np.median(moved)),
-        "peak moved at most mm": max(moved),
-        "one activation mm": float(np.linalg.norm(subject.spacing)),
-        "deviation": float(deviation.mean()),
-        "largest deviation": float(deviation.max()),
-        "mirrored": float("mirrored" in names),
-    }
-    curves = {"x": np.arange(len(maps)), "similarity": similar, "peak moved mm": moved}
-    verdict, words = _judge(found, figures, len(maps))
-    return said(NAME, verdict, words, figures, subject, curves)
+    return [image for name, image, *_ in changes if name == "noise"], maps, names
+
+
+def deviation(maps: Sequence[Array]) -> Array:
+    """Standard deviation place by place, of maps of which each is divided by its largest value, as it would be shown:
+    0.5 at most."""
+    shown = [one / one.max() if one.max() > 0 else one for one in maps]
+    return np.std(shown, axis=0)
 
 
 def _judge(found: Likeness, figures: dict[str, float], count: int) -> tuple[str, str]:

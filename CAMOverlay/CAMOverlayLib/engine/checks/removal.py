@@ -1,7 +1,7 @@
 """Parts of the image taken away, place by place on the map's grid, and what is put there instead.
 
-What is put there comes from around (:mod:`..geometry.infill`, on the coarse grid), with a little noise so that the
-shape of the hole tells nothing.
+What is put there comes from around, by :mod:`.imputation`, with a little noise so that the shape of the hole tells
+nothing.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ..geometry.infill import filled
 from ..geometry.resample import LINEAR
+from .imputation import Mask, impute
 from .similarity import SEED, Array
 
 FINEST = 16
@@ -23,6 +23,8 @@ NOISE = 0.1
 """Of the image's standard deviation."""
 
 Order = NDArray[np.int64]
+
+NONE: Order = np.array([], int)
 
 
 class Removal:
@@ -41,8 +43,9 @@ class Removal:
         self.image = image
         self.shape = tuple(min(n, FINEST) for n in heat.shape)
         self.heat = self._coarse(torch.as_tensor(heat)[None, None])[0, 0].numpy()
-        self._means = self._coarse(image)
-        spread = (self._coarse(image**2) - self._means**2).sum(1)[0].cpu().numpy()
+        means = self._coarse(image)
+        self._means = means[0].cpu().double().numpy()
+        spread = (self._coarse(image**2) - means**2).sum(1)[0].cpu().numpy()
         self.busy = spread > np.median(spread)
         generator = torch.Generator().manual_seed(SEED)
         noise = torch.randn(image.shape, generator=generator).to(image)
@@ -58,32 +61,44 @@ class Removal:
 
     def without(self, removed: Order) -> Tensor:
         """The image with places filled from around, by their flat indices."""
-        hole = torch.zeros(self.count, dtype=torch.bool)
-        hole[torch.as_tensor(removed)] = True
-        hole = hole.view(1, 1, *self.shape).to(self.image.device)
-        linear = LINEAR[len(self.shape)]
-        size = tuple(self.image.shape[2:])
-        fill = (
-            functional.interpolate(filled(self._means, hole), size=size, mode=linear, align_corners=False) + self._noise
-        )
-        fine = functional.interpolate(hole.to(self.image), size=size, mode="nearest-exact") > 0.5
-        return torch.where(fine, fill, self.image)
+        filled = torch.as_tensor(impute(self._means, self._hole(removed))).to(self.image)
+        size, linear = tuple(self.image.shape[2:]), LINEAR[len(self.shape)]
+        fill = functional.interpolate(filled[None], size=size, mode=linear, align_corners=False) + self._noise
+        return torch.where(self.fine(removed), fill, self.image)
+
+    def fine(self, removed: Order) -> Tensor:
+        """Which voxels of the image these places are: bool, 1×1×spatial."""
+        taken = torch.as_tensor(self._hole(removed))[None, None].to(self.image)
+        return functional.interpolate(taken, size=tuple(self.image.shape[2:]), mode="nearest-exact") > 0.5
+
+    def _hole(self, removed: Order) -> Mask:
+        hole = np.zeros(self.shape, bool)
+        hole.ravel()[removed] = True
+        return hole
 
     def by_heat(self) -> Order:
         """The hottest place first."""
         return np.argsort(-self.heat.ravel(), kind="stable")
 
-    def at_random(self, seed: int) -> Order:
-        """In random order, places that are busy first: to take away what is empty would be no control."""
-        order = np.random.default_rng(seed).permutation(self.count)
-        return order[np.argsort(~self.busy.ravel()[order], kind="stable")]
+    def at_random(self, seed: int, spared: Order = NONE) -> Order:
+        """In random order, places that are busy first: to take away what is empty would be no control.
 
-    def blob(self, spacing: tuple[float, ...], seed: int) -> Order:
+        Args:
+            spared: places that come last, whatever they are.
+        """
+        order = np.random.default_rng(seed).permutation(self.count)
+        last = self._hole(spared).ravel()
+        return order[np.lexsort((~self.busy.ravel()[order], last[order]))]
+
+    def blob(self, spacing: tuple[float, ...], seed: int, spared: Order = NONE) -> Order:
         """From a random busy place outwards.
 
         Args:
             spacing: mm from place to place, an axis each.
+            spared: as of :meth:`at_random`.
         """
-        centre = np.unravel_index(self.at_random(seed)[0], self.shape)
+        centre = np.unravel_index(self.at_random(seed, spared)[0], self.shape)
         places = np.argwhere(np.ones(self.shape)) - np.array(centre)
-        return np.argsort(np.linalg.norm(places * np.array(spacing), axis=1), kind="stable")
+        away = np.linalg.norm(places * np.array(spacing), axis=1)
+        last = self._hole(spared).ravel()
+        return np.lexsort((away, last))

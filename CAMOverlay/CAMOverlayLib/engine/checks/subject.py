@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ class Subject:
         spacing: mm from one of its places to the next, an axis each.
         part: which part of the whole it is, in words; empty where it is the whole.
         step: progress; raising from it ends the check.
+        kept: maps on the grid of this one that a check leaves for the user, by name, each in terms of the largest value
+            of this one; only of a map that is the whole.
     """
 
     method: Method
@@ -45,6 +47,7 @@ class Subject:
     spacing: tuple[float, ...]
     part: str = ""
     step: Step = lambda number, count, words: None
+    kept: dict[str, Array] = field(default_factory=dict)
 
     def changed(self, **changes: Any) -> Case:
         """The case with another network, image or objective; a new forward pass where it takes one."""

@@ -49,7 +49,7 @@ def resample(heat: Tensor, source: Grid, target: Grid, region: Region, nearest: 
     out = np.zeros(target.shape, dtype=np.float32, order="F")
     mapping = source.index_from(target)
     heat = _averaged(heat, np.linalg.norm(mapping[:3, :3], axis=1))
-    axes = _aligned_axes(mapping)
+    axes = aligned_axes(mapping)
     if axes is not None and not region.oblique:
         _resample_separably(heat, mapping, axes, region, out, nearest)
     else:
@@ -61,23 +61,29 @@ def _averaged(heat: Tensor, widths: np.ndarray) -> Tensor:
     """The map as moving averages over so many activations along each axis, edge values going on beyond the edge; as it
     is along an axis where that is one or less."""
     for axis, width in enumerate(widths):
-        count = heat.shape[axis]
-        if width <= 1 + 1e-6 or count == 1:
-            continue
-        reach = int(np.ceil(width / 2))
-        offset = np.arange(-reach, reach + 1)
-        share = np.clip(np.minimum(offset + 0.5, width / 2) - np.maximum(offset - 0.5, -width / 2), 0, None) / width
-        weights = np.zeros((count, count), np.float32)
-        rows = np.arange(count)
-        for n, s in zip(offset, share, strict=True):
-            np.add.at(weights, (rows, np.clip(rows + n, 0, count - 1)), s)
-        heat = torch.movedim(
-            torch.tensordot(torch.from_numpy(weights), heat.detach().float().cpu(), ([1], [axis])), 0, axis
-        )
+        weights = averaging_matrix(heat.shape[axis], float(width))
+        if weights is not None:
+            heat = torch.movedim(
+                torch.tensordot(torch.from_numpy(weights), heat.detach().float().cpu(), ([1], [axis])), 0, axis
+            )
     return heat
 
 
-def _aligned_axes(mapping: np.ndarray) -> tuple[int, ...] | None:
+def averaging_matrix(count: int, width: float) -> np.ndarray | None:
+    """count×count, float32: the weights of a moving average over so many values, edge values going on beyond the edge;
+    None where there is nothing to average."""
+    if width <= 1 + 1e-6 or count == 1:
+        return None
+    reach = int(np.ceil(width / 2))
+    offset = np.arange(-reach, reach + 1)
+    share = np.clip(np.minimum(offset + 0.5, width / 2) - np.maximum(offset - 0.5, -width / 2), 0, None) / width
+    weights, rows = np.zeros((count, count), np.float32), np.arange(count)
+    for n, s in zip(offset, share, strict=True):
+        np.add.at(weights, (rows, np.clip(rows + n, 0, count - 1)), s)
+    return weights
+
+
+def aligned_axes(mapping: np.ndarray) -> tuple[int, ...] | None:
     """For each axis of the target the source axis that runs along it, or None where the grids are oblique."""
     linear = np.abs(mapping[:3, :3])
     aligned = linear > 1e-5 * linear.max(axis=1, keepdims=True)
@@ -97,7 +103,7 @@ def _resample_separably(
         mapping[source, axis] * np.arange(box[axis].start, box[axis].stop) + mapping[source, 3]
         for axis, source in enumerate(axes)
     ]
-    over_i, over_j = (_interpolation_matrix(positions[axis], heat.shape[axis], nearest) for axis in (0, 1))
+    over_i, over_j = (interpolation_matrix(positions[axis], heat.shape[axis], nearest) for axis in (0, 1))
     low, fraction = _neighbours(positions[2], heat.shape[2], nearest)
 
     @lru_cache(maxsize=2)
@@ -128,7 +134,7 @@ def _neighbours(position: np.ndarray, count: int, nearest: bool) -> tuple[np.nda
     return low, clipped - low
 
 
-def _interpolation_matrix(position: np.ndarray, count: int, nearest: bool) -> np.ndarray:
+def interpolation_matrix(position: np.ndarray, count: int, nearest: bool) -> np.ndarray:
     """N×count: the weights by which values at 0 … count−1 make the value at each of N positions."""
     low, fraction = _neighbours(position, count, nearest)
     matrix = np.zeros((len(position), count), dtype=np.float32)

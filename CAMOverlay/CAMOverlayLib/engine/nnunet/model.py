@@ -73,6 +73,7 @@ class NnunetModel(OpenedModel):
             others=tuple(networks[1:]),
             notes=self._notes(),
             home=self.home,
+            mirror_axes=tuple(self._flat + axis for axis in self._trained_mirroring()),
         )
 
     def preprocessing(self) -> Compose:
@@ -93,24 +94,33 @@ class NnunetModel(OpenedModel):
         return loaded
 
     def inferer(self) -> NnunetWindows:
-        windows = SlicewiseWindows if self.plans.is_2d and self.plans.reader != "NaturalImage2DIO" else NnunetWindows
+        windows = SlicewiseWindows if self._flat else NnunetWindows
         return windows(self.plans.patch, self._mirrored() if self.trained.mirroring else ())
 
+    @property
+    def _flat(self) -> bool:
+        """A 2-D network that gets the slices of a volume: the image has one axis before those of a window."""
+        return self.plans.is_2d and self.plans.reader != "NaturalImage2DIO"
+
+    def _trained_mirroring(self) -> tuple[int, ...]:
+        """The axes of a window over which the training mirrored its images too."""
+        axes, count = self._checkpoint.get("inference_allowed_mirroring_axes") or (), len(self.plans.patch)
+        return tuple(axis for axis in map(int, axes) if 0 <= axis < count)
+
     def _mirrored(self) -> tuple[int, ...]:
-        """The axes over which the training mirrored its images too.
+        """The same.
 
         Raises:
-            BundleError: it did not.
+            BundleError: there are none.
         """
-        axes = self._checkpoint.get("inference_allowed_mirroring_axes")
+        axes = self._trained_mirroring()
         if not axes:
             raise BundleError(
                 f"'{self.trained.folder}' was trained without mirroring, so its answers cannot be averaged over "
                 "mirrored images. Leave mirroring out.",
                 setting="configs",
             )
-        count = len(self.plans.patch)
-        return tuple(axis for axis in map(int, axes) if 0 <= axis < count)
+        return axes
 
     def input_shape(self) -> tuple[int, ...]:
         return (len(self.plans.channels), *self.plans.patch)

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ...contract.errors import CAMOverlayError
-from ...scene.overlay import colormaps, field_of_view_segmentation, rendering
+from ...scene.overlay import colormaps, faded, field_of_view_segmentation, further, rendering
 from ...scene.overlay import node as overlay
 from ..parameters import PanelParameters
 
@@ -36,6 +36,7 @@ class DisplaySection(VTKObservationMixin):
         ui.linkBox.toggled.connect(self._onLink)
         ui.renderingBox.toggled.connect(self._onRendering)
         ui.fieldBox.toggled.connect(self._onField)
+        ui.fadeBox.toggled.connect(self._onFade)
         ui.peakButton.clicked.connect(self._onPeak)
         ui.renderingBox.enabled = rendering.available()
         if not rendering.available():
@@ -90,7 +91,11 @@ class DisplaySection(VTKObservationMixin):
             self.ui.linkBox.checked = bool(composites) and all(c.GetLinkedControl() for c in composites)
             self.ui.renderingBox.checked = rendering.shown(node)
             self.ui.fieldBox.checked = fieldOfViewShown(node)
-            shown = [c for c in composites if c.GetForegroundVolumeID() == node.GetID()]
+            self.ui.fadeBox.enabled = faded.canFade(node)
+            self.ui.fadeBox.checked = faded.faded(node)
+            faded.follow(node)  # what other modules changed
+            ours = {one.GetID() for one in (node, *further.nodes(node).values())}
+            shown = [c for c in composites if c.GetForegroundVolumeID() in ours]
             if (
                 shown
                 and self._parameters is not None
@@ -133,6 +138,15 @@ class DisplaySection(VTKObservationMixin):
         except CAMOverlayError as error:
             self._say(str(error))
             self._update()
+
+    def _onFade(self, fade: bool = False) -> None:
+        if self._filling or self._overlay is None:
+            return
+        try:
+            faded.fadeUnstable(self._overlay, self.ui.fadeBox.checked)
+        except CAMOverlayError as error:
+            self._say(str(error))
+        self._update()
 
     def renewFieldOfView(self) -> None:
         """Another result on the same overlay: the region that was outlined is of the one before."""

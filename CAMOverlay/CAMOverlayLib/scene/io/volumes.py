@@ -282,26 +282,40 @@ def importHeatmap(
         raise PlacementError(
             f"The overlay would overwrite its own input volume {inputVolume.GetName()!r}; choose another output node."
         )
-    _requireShape(image.data.GetDimensions() if image else None, inputVolume)
+    requireShape(image.data.GetDimensions() if image else None, inputVolume)
     if image is None:
         image = at_once(readHeatmap(heatmap, inputVolume))
 
-    scene = inputVolume.GetScene()
-    scene.SaveStateForUndo()
-    node = overlayNode if overlayNode is not None else slicer.vtkMRMLScalarVolumeNode()
-    unfinished = node.StartModify()  # observers see one change, from the old overlay to the whole new one
+    inputVolume.GetScene().SaveStateForUndo()
+    if name is None and overlayNode is None:
+        name = heatmap.name
+    node = putImage(image, heatmap, inputVolume, overlayNode, name)
+    if image.peak is not None:
+        _peaks.remember(node, image.peak if image.highest > 0 else None)
+    return node
+
+
+def putImage(
+    image: HeatmapImage,
+    file: VolumeFile,
+    inputVolume: slicer.vtkMRMLScalarVolumeNode,
+    node: slicer.vtkMRMLScalarVolumeNode | None = None,
+    name: str | None = None,
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Put what :func:`readHeatmap` read into a node, a new one where none is given, under the volume's transform."""
+    scene, isNew = inputVolume.GetScene(), node is None
+    node = slicer.vtkMRMLScalarVolumeNode() if isNew else node
+    unfinished = node.StartModify()  # observers see one change, from the old image to the whole new one
     try:
-        if name is not None or overlayNode is None:
-            node.SetName(name or heatmap.name)
-        setNodeAffine(node, heatmap.affine)
+        if name is not None:
+            node.SetName(name)
+        setNodeAffine(node, file.affine)
         node.SetAndObserveImageData(image.data)
-        if overlayNode is None:
+        if isNew:
             scene.AddNode(node)
         node.SetAndObserveTransformNodeID(inputVolume.GetTransformNodeID())
     finally:
         node.EndModify(unfinished)
-    if image.peak is not None:
-        _peaks.remember(node, image.peak if image.highest > 0 else None)
     return node
 
 
@@ -315,7 +329,10 @@ class HeatmapImage:
 
 
 def readHeatmap(
-    heatmap: VolumeFile, inputVolume: slicer.vtkMRMLScalarVolumeNode, peak: tuple[int, int, int] | None = None
+    heatmap: VolumeFile,
+    inputVolume: slicer.vtkMRMLScalarVolumeNode,
+    peak: tuple[int, int, int] | None = None,
+    what: str = "heatmap",
 ) -> Pieces[HeatmapImage]:
     """Read a heatmap and check all of it, in pieces; the scene is not touched.
 
@@ -325,6 +342,7 @@ def readHeatmap(
 
     Args:
         peak: voxel that is said to have the largest value; it is believed if it has.
+        what: it is called so in an error.
 
     Raises:
         PlacementError: the heatmap is missing, damaged, of another shape than the volume, or not finite.
@@ -332,10 +350,10 @@ def readHeatmap(
     try:
         voxels = np.load(heatmap.path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise PlacementError(f"The heatmap {heatmap.path} cannot be read ({error}); compute it again.") from None
-    _requireShape(voxels.shape, inputVolume)
+        raise PlacementError(f"The {what} {heatmap.path} cannot be read ({error}); compute it again.") from None
+    requireShape(voxels.shape, inputVolume, what)
     if not Grid(voxels.shape, np.asarray(heatmap.affine, dtype=float)).is_usable:
-        raise PlacementError(f"The heatmap's affine {heatmap.affine} cannot be inverted; compute the heatmap again.")
+        raise PlacementError(f"The {what}'s affine {heatmap.affine} cannot be inverted; compute the heatmap again.")
     # Windows deletes no file that is mapped, and the run's folder would stay.
     asItIs = voxels.dtype == np.float32 and voxels.dtype.isnative and voxels.flags.f_contiguous and os.name != "nt"
     flat = voxels.T.reshape(-1) if asItIs else np.empty(voxels.size, np.float32)
@@ -347,7 +365,7 @@ def readHeatmap(
         chunk = flat[start : start + step]
         if not _finite(chunk):
             raise PlacementError(
-                "The heatmap contains NaN or infinite values, which no overlay can show; compute it again."
+                f"The {what} contains NaN or infinite values, which no overlay can show; compute it again."
             )
         highest = max(highest, float(chunk.max()))
         yield
@@ -366,12 +384,15 @@ def _finite(chunk: np.ndarray) -> bool:
         return bool(np.isfinite(np.dot(chunk, chunk)) or np.isfinite(chunk).all())
 
 
-def _requireShape(shape: tuple[int, ...] | None, inputVolume: slicer.vtkMRMLScalarVolumeNode) -> None:
+def requireShape(
+    shape: tuple[int, ...] | None, inputVolume: slicer.vtkMRMLScalarVolumeNode, what: str = "heatmap"
+) -> None:
+    """Raise PlacementError where a map has another shape than the volume."""
     image = inputVolume.GetImageData()
     needed = tuple(image.GetDimensions()) if image is not None else None
     if shape is not None and tuple(shape) != needed:
         raise PlacementError(
-            f"The heatmap has {_shape(shape)} voxels and the volume {inputVolume.GetName()!r} has "
+            f"The {what} has {_shape(shape)} voxels and the volume {inputVolume.GetName()!r} has "
             f"{_shape(needed)}; the volume has changed since it was exported, so compute the heatmap again."
         )
 

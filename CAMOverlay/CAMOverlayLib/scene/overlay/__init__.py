@@ -24,6 +24,7 @@ _CONSOLE = {
         ),
         "node",
     ),
+    **dict.fromkeys(("canFade", "fadeUnstable", "faded"), "faded"),
     "showFieldOfView": "field_of_view_segmentation",
 }
 """Where each lies; loaded when it is asked for, so that this package costs nothing."""

@@ -17,6 +17,9 @@ TABLES = Path(__file__).with_name("colors")
 
 COLOR_MAPS = ("heat", "sea", "ice")
 
+FURTHER_MAPS = ("leaf", "plum", "lagoon")
+"""Of what hangs on an overlay, so that it is not taken for heat."""
+
 SIZE = 256
 """Entries of a colour table."""
 
@@ -33,7 +36,7 @@ def colorTableNode(scene: slicer.vtkMRMLScene, key: str = DEFAULT) -> slicer.vtk
     Raises:
         ValueError: unknown name; the message lists those that exist.
     """
-    if key not in COLOR_MAPS:
+    if key not in COLOR_MAPS + FURTHER_MAPS:
         raise ValueError(f"There is no colour map {key!r}; choose one of {', '.join(COLOR_MAPS)}.")
     for index in range(scene.GetNumberOfNodesByClass("vtkMRMLColorTableNode")):
         node = scene.GetNthNodeByClass(index, "vtkMRMLColorTableNode")

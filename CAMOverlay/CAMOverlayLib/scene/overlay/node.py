@@ -24,7 +24,7 @@ from ...contract.pieces import at_once
 from ...contract.request import Prediction, Result
 from .. import core
 from ..io.volumes import HeatmapImage, importHeatmap, peakIJK, peakKnown, readHeatmap, worldFromIJK
-from . import colormaps
+from . import colormaps, faded, further
 from .report import readReport
 
 OPACITY = 0.5
@@ -54,8 +54,10 @@ def addOverlay(
     name: str | None = None,
     opacity: float | None = OPACITY,
     image: HeatmapImage | None = None,
+    also: further.Images | None = None,
 ) -> slicer.vtkMRMLScalarVolumeNode:
-    """Bring a result into the scene: heatmap, colours, provenance, and shown over its input in the slice views.
+    """Bring a result into the scene: heatmap, colours, provenance, and shown over its input in the slice views; what
+    else it says of every voxel comes as nodes that hang on the overlay.
 
     Args:
         result: what the computation returned; its heatmap file is read and not needed afterwards.
@@ -64,9 +66,11 @@ def addOverlay(
         name: name of the node; None names it after volume, class and layer.
         opacity: of the overlay in the slice views; None leaves the views as they are.
         image: what :func:`readHeatmap` made of the heatmap, where that was done before.
+        also: what :func:`further.read` made of the result's further volumes, where that was done before.
 
     Raises:
-        PlacementError: the heatmap cannot lie on this volume; the scene is then as it was.
+        PlacementError: the heatmap, or one of the further volumes, cannot lie on this volume; the scene is then as it
+            was.
     """
     automatic = overlayName(inputVolume.GetName(), result.target.name, result.layer)
     if overlayNode is None:
@@ -75,13 +79,20 @@ def addOverlay(
         name = automatic  # the name was ours and tells of a class that is no longer shown
     if image is None:
         image = at_once(readHeatmap(result.heatmap, inputVolume, result.peak))
+    if also is None:
+        also = at_once(further.read(result, inputVolume))
+    shown = further.foregroundOf(overlayNode) if overlayNode is not None else ""
     node = importHeatmap(result.heatmap, inputVolume, overlayNode, name, image)
     setProvenance(node, result, inputVolume)
     if name is not None:
         node.SetAttribute("CAMOverlay.Name", node.GetName())
     ensureDisplay(node)
+    further.put(node, inputVolume, also)
+    if shown == faded.NAME:
+        faded.renew(node, make=True)  # it went with the result that it was made of
     if opacity is not None:
         showOverlay(node, inputVolume, opacity)
+        further.toForeground(node, shown)  # who looked at the probability goes on looking at it
     return node
 
 
@@ -113,11 +124,17 @@ def setProvenance(overlayNode: slicer.vtkMRMLVolumeNode, result: Result, inputVo
         "Magnitude": result.magnitude,
         "Placement": result.placement.verdict,
         "Versions": json.dumps(result.versions, ensure_ascii=False),
-        "Report": replace(result, heatmap=replace(result.heatmap, path="")).to_json(),
+        "Report": _withoutFiles(result).to_json(),
     }
     for key, value in attributes.items():
         overlayNode.SetAttribute(f"CAMOverlay.{key}", str(value))
     overlayNode.SetNodeReferenceID(INPUT_ROLE, inputVolume.GetID())
+
+
+def _withoutFiles(result: Result) -> Result:
+    """The files go with the run."""
+    also = tuple(replace(one, file=replace(one.file, path="")) for one in result.further)
+    return replace(result, heatmap=replace(result.heatmap, path=""), further=also)
 
 
 def isOverlay(node: Any) -> bool:
@@ -206,11 +223,13 @@ def setColorMap(overlayNode: slicer.vtkMRMLScalarVolumeNode, colorMap: str | sli
     """Colour the overlay by one of :data:`colormaps.COLOR_MAPS`, or by any colour node of the scene."""
     node = colormaps.colorTableNode(overlayNode.GetScene(), colorMap) if isinstance(colorMap, str) else colorMap
     ensureDisplay(overlayNode).SetAndObserveColorNodeID(node.GetID())
+    faded.follow(overlayNode)
 
 
 def setThreshold(overlayNode: slicer.vtkMRMLScalarVolumeNode, lower: float, upper: float = 1.0) -> None:
     """Show only heatmap values in [lower, upper]; both in [0, 1]."""
     _setThreshold(ensureDisplay(overlayNode), lower, upper)
+    faded.follow(overlayNode)
 
 
 def _setThreshold(display: slicer.vtkMRMLScalarVolumeDisplayNode, lower: float, upper: float) -> None:
@@ -320,9 +339,10 @@ def showOverlay(
 
 
 def setOpacity(overlayNode: slicer.vtkMRMLScalarVolumeNode, opacity: float) -> None:
-    """Change the opacity in the slice views that show this overlay as foreground."""
+    """Change the opacity in the slice views that show this overlay, or what hangs on it, as foreground."""
+    ours = {one.GetID() for one in (overlayNode, *further.nodes(overlayNode).values())}
     for composite in _composites(overlayNode.GetScene()):
-        if composite.GetForegroundVolumeID() == overlayNode.GetID():
+        if composite.GetForegroundVolumeID() in ours:
             composite.SetForegroundOpacity(opacity)
 
 
