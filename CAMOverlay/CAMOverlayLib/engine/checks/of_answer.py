@@ -22,8 +22,8 @@ from torch import Tensor
 
 from ...contract.findings import Check
 from ..methods import Case
-from .captum_figures import infidelity
 from ..target.prediction import log_odds
+from .captum_figures import infidelity
 from .removal import Order, Removal
 from .similarity import SEED, Array
 from .subject import Subject
