@@ -78,8 +78,8 @@ def files_in(place: Path) -> list[Path]:
         found = [path for path in _walk(place) if path.name.upper() != "DICOMDIR" and is_dicom(path)]
         if not found:
             raise VolumeError(
-                f"{place} is a folder without DICOM files; pass one with the slices of a series, or an image file such as "
-                "brain.nii.gz."
+                f"{place} is a folder without DICOM files; pass one with the slices of a series, or an image file such "
+                "as brain.nii.gz."
             )
         return found
     if not is_dicom(place):

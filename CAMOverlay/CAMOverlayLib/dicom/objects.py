@@ -212,10 +212,11 @@ def _save(series: Series, account: Account, make: Any, file: Path, number: int, 
         made.save_as(file, enforce_file_format=True)
     except (OutputError, OSError, MemoryError):
         raise
-    except Exception as error:  # of many kinds
+    except Exception as error:  # of many kinds  # noqa: BLE001
         raise OutputError(
             f"'{file.name}' cannot be made of the DICOM series {series.name} ({type(error).__name__}): one of its "
-            "attributes is not as the standard has it. Export it again from its source, or leave out the output as DICOM."
+            "attributes is not as the standard has it. Export it again from its source, or leave out the output as "
+            "DICOM."
         ) from None
     return file
 

@@ -205,8 +205,8 @@ def _even_step(planes: Sequence[Plane], normal: np.ndarray, header: Any) -> np.n
         n = int(twice[0])
         raise VolumeError(
             f"The DICOM series has two slices at one place: numbers {planes[n].number} and {planes[n + 1].number}, "
-            f"both at {along[n]:.2f} mm along their normal ({twice.size} such pairs of {len(planes)} slices); pass one time "
-            "point, echo or copy alone."
+            f"both at {along[n]:.2f} mm along their normal ({twice.size} such pairs of {len(planes)} slices); pass one "
+            "time point, echo or copy alone."
         )
     digits = min(float(max(plane.rounding for plane in planes)), MOST_ROUNDING * usual)
     allowed = max(0.01, EVEN * usual) + 2 * digits

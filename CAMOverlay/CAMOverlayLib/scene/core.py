@@ -33,7 +33,7 @@ from vtk.util import numpy_support
 from ..contract.errors import CAMOverlayError, OutputError, VolumeError
 from ..contract.records import absolute
 from ..contract.whole_files import hidden_folder
-from .io import dicom, images_2d, nifti
+from .io import dicom, images_2d, nifti, sheared
 
 SLICE_VIEWS = {"Red": ("R", "Axial"), "Yellow": ("Y", "Sagittal"), "Green": ("G", "Coronal")}
 """Slicer's three slice views: label and orientation of each."""
@@ -273,7 +273,7 @@ def saveScene(path: str | os.PathLike[str]) -> Path:
         raise OutputError(f"The scene cannot be saved as {path.name}; choose a name that ends in .mrb.")
     scene = ensureScene()
     with temporaryFolder(path.parent) as folder:
-        with vtkMessages() as messages:
+        with vtkMessages() as messages, sheared.straightened(scene):
             written = scene.WriteToMRB(str(folder / path.name))
             output = messages()
         if not written or not (folder / path.name).is_file():

@@ -67,10 +67,13 @@ def loadSeries(path: str | os.PathLike[str], scene: slicer.vtkMRMLScene) -> slic
     node.SetAndObserveImageData(image)
     scene.AddNode(node)
     node.CreateDefaultDisplayNodes()
-    address = node.GetAddressAsString("")
-    _loaded[address] = series
-    node.AddObserver(vtk.vtkCommand.DeleteEvent, lambda *_: _loaded.pop(address, None))
+    _loaded[node.GetAddressAsString("")] = series
+    node.AddObserver(vtk.vtkCommand.DeleteEvent, _forget)
     return node
+
+
+def _forget(node: slicer.vtkMRMLVolumeNode, event: str) -> None:
+    _loaded.pop(node.GetAddressAsString(""), None)
 
 
 def seriesOf(volumeNode: slicer.vtkMRMLVolumeNode) -> Series | None:
