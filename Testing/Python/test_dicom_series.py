@@ -61,6 +61,7 @@ def test_a_tilted_gantry_is_a_sheared_grid_and_stays_one_in_a_scene(tmp_path):
     series = read_series(tmp_path / "s")
     assert series.is_tilted and not read_series_of(tmp_path / "a", "axial").is_tilted
     node = core.loadVolume(tmp_path / "s")
+    node.SetName("the tilted one")
     affine, voxel = volumes.affineFromNode(node), (5, 9, 3)
     world = volumes.worldFromIJK(node, voxel)
     np.testing.assert_allclose(world, affine[:3, :3] @ voxel + affine[:3, 3], atol=1e-9)
