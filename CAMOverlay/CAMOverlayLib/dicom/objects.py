@@ -89,6 +89,7 @@ def write_parametric_map(series: Series, heat: np.ndarray, account: Account, fil
             )
             made.ImageComments = account.sentence("Heatmap")
             made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [_anatomy(series.headers[0])]
+            _sort_along_normal(made, series)
             return made
 
         return _save(series, account, make, file, 1, f"Heatmap of {account.target}")
@@ -229,6 +230,23 @@ def _take_over_body_part(made: Any, header: Any) -> None:
         return
     if "Laterality" in header or "BodyPartExamined" not in header:
         made.Laterality = header.get("Laterality", "")
+
+
+def _sort_along_normal(made: Any, series: Series) -> None:
+    """Put a map's frames in the order of the slices, from low to high along their normal.
+
+    highdicom writes them from high to low. dcmqi, with which Slicer loads such maps, takes the n-th frame for the n-th
+    slice from below, whatever the frame's own position says, and would show the map upside down.
+    """
+    normal = np.cross(series.planes[0].columns, series.planes[0].rows)
+    groups = list(made.PerFrameFunctionalGroupsSequence)
+    positions = [np.array(group.PlanePositionSequence[0].ImagePositionPatient, float) for group in groups]
+    order = np.argsort([position @ normal for position in positions])
+    made.PerFrameFunctionalGroupsSequence = [groups[n] for n in order]
+    for number, group in enumerate(made.PerFrameFunctionalGroupsSequence, 1):
+        group.FrameContentSequence[0].DimensionIndexValues = number
+    frames = np.frombuffer(made.FloatPixelData, np.float32).reshape(len(groups), -1)
+    made.FloatPixelData = frames[order].tobytes()
 
 
 def _anatomy(header: Any) -> Any:

@@ -74,7 +74,7 @@ def series_of_files(files: Sequence[Path]) -> Series:
     Raises:
         VolumeError: they are none.
     """
-    return chosen(by_series(headers_of(files)), "", "The series")
+    return chosen(by_series(headers_of(dict.fromkeys(files))), "", "The series")
 
 
 def chosen(series: dict[str, list[tuple[Path, Any]]], which: str, place: str) -> Series:

@@ -7,6 +7,8 @@ series is written on it, since a scene is passed on.
 from __future__ import annotations
 
 import os
+import uuid
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +34,13 @@ FILES = 5000
 INSTANCES = "DICOM.instanceUIDs"
 """Attribute of a volume that Slicer's DICOM module loaded: the UIDs of its files."""
 
-_loaded: dict[str, Series] = {}
-"""The series of the nodes that were loaded here, by the nodes' addresses, for as long as they live."""
+TOKEN = "CAMOverlay.Series"
+"""Attribute of a volume that was loaded here: a random word by which its series is found in memory."""
+
+MOST_LOADED = 64
+"""Series that are remembered, the latest ones."""
+
+_loaded: OrderedDict[str, Series] = OrderedDict()
 
 
 def isSeries(path: str | os.PathLike[str]) -> bool:
@@ -67,18 +74,22 @@ def loadSeries(path: str | os.PathLike[str], scene: slicer.vtkMRMLScene) -> slic
     node.SetAndObserveImageData(image)
     scene.AddNode(node)
     node.CreateDefaultDisplayNodes()
-    _loaded[node.GetAddressAsString("")] = series
-    node.AddObserver(vtk.vtkCommand.DeleteEvent, _forget)
+    _remember(node, series)
     return node
 
 
-def _forget(node: slicer.vtkMRMLVolumeNode, event: str) -> None:
-    _loaded.pop(node.GetAddressAsString(""), None)
+def _remember(node: slicer.vtkMRMLVolumeNode, series: Series) -> None:
+    """Know a node's series again for as long as this program runs. What is written on the node means nothing elsewhere."""
+    token = uuid.uuid4().hex
+    node.SetAttribute(TOKEN, token)
+    _loaded[token] = series
+    while len(_loaded) > MOST_LOADED:
+        _loaded.popitem(last=False)
 
 
 def seriesOf(volumeNode: slicer.vtkMRMLVolumeNode) -> Series | None:
     """The series of a volume that was loaded here; None of any other."""
-    return _loaded.get(volumeNode.GetAddressAsString(""))
+    return _loaded.get(volumeNode.GetAttribute(TOKEN) or "")
 
 
 def filesOf(volumeNode: slicer.vtkMRMLVolumeNode) -> list[Path]:
