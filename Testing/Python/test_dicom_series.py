@@ -14,10 +14,9 @@ from pydicom.fileset import FileSet
 from pydicom.uid import JPEG2000Lossless, RLELossless, generate_uid
 
 from CAMOverlayLib.contract.errors import VolumeError
-from CAMOverlayLib.dicom.objects import write_segmentation
 from CAMOverlayLib.dicom.account import Account
+from CAMOverlayLib.dicom.objects import write_segmentation
 from CAMOverlayLib.dicom.series import read_series
-from CAMOverlayLib.dicom.voxels import read_voxels
 from CAMOverlayLib.scene import core
 from CAMOverlayLib.scene.io import volumes
 
@@ -158,7 +157,7 @@ def bent(header, k):
 
 def twice(header, k):
     if k == 4:
-        header.ImagePositionPatient = [float(x) for x in ORIGIN + [0, 0, 7.5]]
+        header.ImagePositionPatient = [float(x) for x in ORIGIN + np.array([0, 0, 7.5])]
 
 
 def turn(header, k):
@@ -218,7 +217,7 @@ def test_a_missing_slice_is_found_in_any_orientation(tmp_path):
 
 def test_positions_that_were_written_with_one_digit_are_even(tmp_path):
     def rounded(header, k):
-        header.ImagePositionPatient = [f"{x:.1f}" for x in ORIGIN + [0, 0, 1.25 * k]]
+        header.ImagePositionPatient = [f"{x:.1f}" for x in ORIGIN + np.array([0, 0, 1.25 * k])]
 
     series = read_series_of(tmp_path / "s", "axial", edit=rounded)
     assert abs(series.grid.spacing[2] - 1.25) < 0.03

@@ -34,7 +34,7 @@ FILES = 5000
 INSTANCES = "DICOM.instanceUIDs"
 """Attribute of a volume that Slicer's DICOM module loaded: the UIDs of its files."""
 
-TOKEN = "CAMOverlay.Series"
+KNOWN_BY = "CAMOverlay.Series"
 """Attribute of a volume that was loaded here: a random word by which its series is found in memory."""
 
 MOST_LOADED = 64
@@ -79,17 +79,18 @@ def loadSeries(path: str | os.PathLike[str], scene: slicer.vtkMRMLScene) -> slic
 
 
 def _remember(node: slicer.vtkMRMLVolumeNode, series: Series) -> None:
-    """Know a node's series again for as long as this program runs. What is written on the node means nothing elsewhere."""
-    token = uuid.uuid4().hex
-    node.SetAttribute(TOKEN, token)
-    _loaded[token] = series
+    """Know a node's series again for as long as this program runs; what is written on the node means nothing
+    elsewhere."""
+    word = uuid.uuid4().hex
+    node.SetAttribute(KNOWN_BY, word)
+    _loaded[word] = series
     while len(_loaded) > MOST_LOADED:
         _loaded.popitem(last=False)
 
 
 def seriesOf(volumeNode: slicer.vtkMRMLVolumeNode) -> Series | None:
     """The series of a volume that was loaded here; None of any other."""
-    return _loaded.get(volumeNode.GetAttribute(TOKEN) or "")
+    return _loaded.get(volumeNode.GetAttribute(KNOWN_BY) or "")
 
 
 def filesOf(volumeNode: slicer.vtkMRMLVolumeNode) -> list[Path]:
