@@ -148,7 +148,7 @@ def test_several_series_are_not_guessed_at(bundle, tmp_path, capfd):
 
 @pytest.fixture
 def overlay_of_slicers_volume(bundle, tmp_path, monkeypatch):
-    """An overlay of a volume as Slicer's DICOM module leaves it: loaded by its reader, with the UIDs of its files, which
+    """An overlay of a volume as Slicer's DICOM module leaves it: loaded by its reader, with the UIDs of its files, that
     the database knows. The database stands in for Slicer's, which is not in its core."""
     files = write_series(tmp_path / "series", "reversed", stored=stored())
     known = {str(pydicom.dcmread(file).SOPInstanceUID): str(file) for file in files}

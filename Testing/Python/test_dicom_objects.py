@@ -1,4 +1,4 @@
-"""What is written as DICOM lies where its slices lie: read back by highdicom, by dcmqi and Slicer's core, and by hand."""
+"""What is written as DICOM lies where its slices lie: read back by hand, by highdicom, by dcmqi and Slicer's core."""
 
 from __future__ import annotations
 
