@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contract.errors import VolumeError
-from .library import pydicom, quietly
+from .library import pydicom, quietly, understood
 
 MOST_FILES = 100_000
 """Files of a folder that are looked at."""
@@ -64,8 +64,9 @@ def lies_in_patient(file: Path) -> bool:
     if not found:
         return True  # whoever reads it says what it is
     header = found[0][1]
-    placed = "ImagePositionPatient" in header or "PerFrameFunctionalGroupsSequence" in header
-    return placed and int(header.get("SamplesPerPixel") or 1) == 1
+    with understood(VolumeError, f"{file}"):
+        placed = "ImagePositionPatient" in header or "PerFrameFunctionalGroupsSequence" in header
+        return placed and int(header.get("SamplesPerPixel") or 1) == 1
 
 
 def files_in(place: Path) -> list[Path]:
@@ -108,7 +109,7 @@ def _listed(place: Path) -> list[Path]:
     """The images of a ``DICOMDIR``; empty for any other file."""
     with quietly():
         try:
-            listing = pydicom().dcmread(place, force=True)
+            listing = pydicom().dcmread(place, force=True, stop_before_pixels=True)
         except VolumeError:
             raise
         except Exception:  # of many kinds, and in its words may be what the file holds  # noqa: BLE001

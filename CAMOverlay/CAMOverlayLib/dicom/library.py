@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
@@ -48,8 +49,6 @@ def _package(name: str, purpose: str, kind: type[CAMOverlayError]) -> Any:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Without the libraries' warnings, which quote the values that they find odd: a patient's name, a date of birth."""
-    import logging
-
     loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     before = [(logger.disabled, logger) for logger in loggers]
     with warnings.catch_warnings():
@@ -61,3 +60,23 @@ def quietly() -> Iterator[None]:
         finally:
             for disabled, logger in before:
                 logger.disabled = disabled
+
+
+@contextmanager
+def understood(kind: type[CAMOverlayError], what: str) -> Iterator[None]:
+    """As :func:`quietly`, where attributes are looked at: pydicom understands each one when it is asked for, and a
+    damaged one makes it raise errors of any kind, whose words quote it.
+
+    Raises:
+        CAMOverlayError: of this kind; ``what`` is the subject of its sentence.
+    """
+    with quietly():
+        try:
+            yield
+        except (CAMOverlayError, OSError, MemoryError):
+            raise
+        except (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError) as error:
+            raise kind(
+                f"{what} has attributes that cannot be understood ({type(error).__name__}); it is damaged, or not as "
+                "the standard has it. Copy or export it again."
+            ) from None

@@ -15,7 +15,7 @@ import numpy as np
 from .. import __version__
 from ..contract.errors import OutputError
 from .account import SOFTWARE, Account, plain
-from .library import highdicom, pydicom, quietly
+from .library import highdicom, pydicom, quietly, understood
 from .series import Series
 
 NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
@@ -41,18 +41,19 @@ UTF_8 = "ISO_IR 192"
 def require_referable(series: Series) -> None:
     """Raise OutputError where highdicom is missing, or the slices cannot be referred to."""
     highdicom()
-    for header in series.headers:
-        missing = [name for name in NEEDED if not str(header.get(name) or "").strip()]
-        if missing:
+    with understood(OutputError, f"The DICOM series {series.name}"):
+        for header in series.headers:
+            missing = [name for name in NEEDED if not str(header.get(name) or "").strip()]
+            if missing:
+                raise OutputError(
+                    f"The DICOM series {series.name} has no {', '.join(missing)}, so nothing can refer to it; export "
+                    "it again from its source, or leave out the output as DICOM."
+                )
+        if len({plane.uid for plane in series.planes}) < len(series.headers):
             raise OutputError(
-                f"The DICOM series {series.name} has no {', '.join(missing)}, so nothing can refer to it; export it "
-                "again from its source, or leave out the output as DICOM."
+                f"Slices of the DICOM series {series.name} share a SOP Instance UID, so nothing can refer to one of "
+                "them; export it again from its source."
             )
-    if len({plane.uid for plane in series.planes}) < len(series.headers):
-        raise OutputError(
-            f"Slices of the DICOM series {series.name} share a SOP Instance UID, so nothing can refer to one of them; "
-            "export it again from its source."
-        )
 
 
 def write_parametric_map(series: Series, heat: np.ndarray, account: Account, file: Path) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..contract.errors import PlacementError
-from .library import highdicom, pydicom, quietly
+from .library import highdicom, pydicom, understood
 from .planes import Plane, planes_of
 from .series import Series
 from .voxels import read_voxels
@@ -46,7 +46,7 @@ def check_parametric_map(file: Path, series: Series, heat: np.ndarray) -> Placed
     Raises:
         PlacementError: it is not so.
     """
-    with quietly():
+    with understood(PlacementError, f"'{file.name}', read back,"):
         written = _open(file)
         placed, where = _placed(written, file, series)
         if len(set(where)) != len(series.planes) or len(where) != len(series.planes):
@@ -67,7 +67,7 @@ def check_segmentation(file: Path, series: Series, labels: np.ndarray, names: di
         PlacementError: it is not so.
     """
     values = sorted(names)
-    with quietly():
+    with understood(PlacementError, f"'{file.name}', read back,"):
         written = _open(file)
         placed, where = _placed(written, file, series)
         found = np.zeros((len(values), len(series.planes)), dtype=bool)
@@ -91,7 +91,7 @@ def check_picture(file: Path, series: Series, pixels: np.ndarray) -> Placed:
     Raises:
         PlacementError: it is not so.
     """
-    with quietly():
+    with understood(PlacementError, f"'{file.name}', read back,"):
         written = pydicom().dcmread(file)
         if not np.array_equal(written.pixel_array, pixels[..., :3]):
             raise _wrong(file, "its pixels are not those of the picture")

@@ -18,6 +18,7 @@ import numpy as np
 from ..contract.errors import VolumeError
 from ..contract.geometry import Grid
 from .files import by_series, files_in, given, headers_of
+from .library import understood
 from .planes import Plane, planes_of
 
 EVEN = 0.01
@@ -65,7 +66,8 @@ def read_series(path: str | os.PathLike[str], cancelled: Callable[[], None] = la
         VolumeError: there is none, there are several, or its slices make no volume; or pydicom is missing.
     """
     place, which = given(path)
-    return chosen(by_series(headers_of(files_in(place), cancelled)), which, str(place))
+    with understood(VolumeError, "The DICOM series"):
+        return chosen(by_series(headers_of(files_in(place), cancelled)), which, str(place))
 
 
 def series_of_files(files: Sequence[Path]) -> Series:
@@ -74,7 +76,8 @@ def series_of_files(files: Sequence[Path]) -> Series:
     Raises:
         VolumeError: they are none.
     """
-    return chosen(by_series(headers_of(dict.fromkeys(files))), "", "The series")
+    with understood(VolumeError, "The DICOM series"):
+        return chosen(by_series(headers_of(dict.fromkeys(files))), "", "The series")
 
 
 def chosen(series: dict[str, list[tuple[Path, Any]]], which: str, place: str) -> Series:

@@ -56,7 +56,7 @@ def _decoded(plane: Plane) -> np.ndarray:
 
 def _is_compressed(data: Any) -> bool:
     syntax = getattr(getattr(data, "file_meta", None), "TransferSyntaxUID", None)
-    return bool(syntax is not None and not syntax.is_private and syntax.is_compressed)
+    return bool(syntax is not None and syntax.is_transfer_syntax and not syntax.is_private and syntax.is_compressed)
 
 
 def _not_decoded(plane: Plane, data: Any) -> VolumeError:

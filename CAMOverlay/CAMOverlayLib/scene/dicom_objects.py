@@ -53,9 +53,7 @@ class TakenOut:
     findings: Findings
     images: tuple
 
-    def write(
-        self, folder: str | os.PathLike[str], report: Report = lambda share, words: None
-    ) -> dict[str, Placed]:  # fmt: skip
+    def write(self, folder: str | os.PathLike[str], report: Report = lambda share, words: None) -> dict[str, Placed]:
         """Write everything into a folder, read it back, and only then let it appear there: all of it or nothing.
 
         Raises:
@@ -86,6 +84,7 @@ def takeOut(
     overlayNode: slicer.vtkMRMLScalarVolumeNode,
     *,
     threshold: Threshold | None = None,
+    prediction: Regions | None = None,
     withPicture: bool = False,
     modelPath: str | os.PathLike[str] | None = None,
 ) -> TakenOut:
@@ -93,6 +92,7 @@ def takeOut(
 
     Args:
         threshold: from where on heat is a hot spot; None takes that of the explanation.
+        prediction: what the network said, as a label map on the volume's grid with names and colours.
         withPicture: a picture too.
         modelPath: where the model lies, where that is not what the result says.
 
@@ -114,6 +114,7 @@ def takeOut(
         voxelsOf(overlayNode),
         Account.of(result, modelHash(overlayNode, modelPath or result.bundle)),
         _hotSpots(regions, overlayNode),
+        prediction,
         picture=_picture(volume, overlayNode, result) if withPicture else None,
     )
     return TakenOut(files, findings, (volume.GetImageData(), overlayNode.GetImageData()))
@@ -161,8 +162,6 @@ def _hotSpots(regions: HotRegions, overlayNode: slicer.vtkMRMLScalarVolumeNode) 
 def _picture(volume: slicer.vtkMRMLVolumeNode, overlayNode: slicer.vtkMRMLVolumeNode, result: Result) -> np.ndarray:
     """Rows × columns × 3 bytes; without the volume's name, which in Slicer may be the patient's."""
     with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
-        file = picture.savePicture(
-            Path(folder, "picture.png"), volume, overlayNode, subtitle=result.target.description
-        )  # fmt: skip
+        file = picture.savePicture(Path(folder, "picture.png"), volume, overlayNode, subtitle=result.target.description)
         with Image.open(file) as image:
             return np.asarray(image.convert("RGB")).copy()
