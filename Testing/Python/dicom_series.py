@@ -89,7 +89,7 @@ def write_series(
             continue
         if syntax is not None:
             header.compress(syntax)
-        files.append(folder / f"IM{(7 * k) % 101:03d}")  # the names do not tell the order
+        files.append(folder / f"IM{(7 * k) % 1009:04d}")  # the names do not tell the order
         header.save_as(files[-1], enforce_file_format=True)
     return files
 

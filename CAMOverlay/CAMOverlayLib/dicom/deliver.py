@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -73,32 +73,42 @@ def deliver(
     series = series_of_files(files)
     require_referable(series)
     turned = require_same_voxels(series, findings.volume, lambda: report(0.05, "Reading the DICOM series again"))
+    if turned:
+        findings = _turned(findings)
     anew = series_of_files(files)  # what was written is held against nothing that the writing had in its hands
     placed = {}
-
-    def as_in_series(array: np.ndarray) -> np.ndarray:
-        return array[:, :, ::-1] if turned else array
-
     report(0.2, "Writing the Parametric Map")
-    heat = as_in_series(findings.heat)
-    file = write_parametric_map(series, heat, findings.account, folder / HEATMAP)
+    file = write_parametric_map(series, findings.heat, findings.account, folder / HEATMAP)
     report(0.5, "Reading the Parametric Map back")
-    placed[HEATMAP] = check_parametric_map(file, anew, heat)
-    for name, regions, what, number in (
-        (REGIONS, findings.hot_spots, "Hot spots", 2),
-        (PREDICTION, findings.prediction, "Prediction", 4),
+    placed[HEATMAP] = check_parametric_map(file, anew, findings.heat)
+    for number, name, what, regions in (
+        (2, REGIONS, "Hot spots", findings.hot_spots),
+        (4, PREDICTION, "Prediction", findings.prediction),
     ):
-        if regions is not None and regions.names:
-            report(0.7, f"Writing and reading back the Segmentation of the {what.lower()}")
-            labels = as_in_series(regions.labels)
-            file = write_segmentation(
-                series, labels, regions.names, findings.account, folder / name,
-                what=what, colors=regions.colors, number=number,
-            )  # fmt: skip
-            placed[name] = check_segmentation(file, anew, labels, regions.names)
+        if regions is None or not regions.names:
+            continue
+        report(0.7, f"Writing and reading back the Segmentation ({what.lower()})")
+        labels, names, colors = regions.labels, regions.names, regions.colors
+        file = folder / name
+        write_segmentation(series, labels, names, findings.account, file, what=what, colors=colors, number=number)
+        placed[name] = check_segmentation(file, anew, labels, names)
     if findings.picture is not None:
         report(0.9, "Writing and reading back the picture")
         file = write_picture(series, findings.picture, findings.account, folder / PICTURE)
         placed[PICTURE] = check_picture(file, anew, findings.picture)
     report(1.0, "Done")
     return placed
+
+
+def _turned(findings: Findings) -> Findings:
+    """With the slices counted from the other end, as the series does."""
+
+    def regions(found: Regions | None) -> Regions | None:
+        return replace(found, labels=found.labels[:, :, ::-1]) if found is not None else None
+
+    return replace(
+        findings,
+        heat=findings.heat[:, :, ::-1],
+        hot_spots=regions(findings.hot_spots),
+        prediction=regions(findings.prediction),
+    )
