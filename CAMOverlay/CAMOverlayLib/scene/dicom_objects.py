@@ -1,7 +1,7 @@
-"""An overlay as DICOM objects: what the scene knows of it, taken out of the scene so that a thread may write it.
+"""An overlay as DICOM objects: what the scene knows of it, taken out of the scene so that a thread may write it::
 
->>> taken = takeOut(overlayNode)            # in the event loop
->>> taken.write("/data/result")             # anywhere
+    taken = takeOut(overlayNode)  # in the event loop
+    taken.write("/data/result")  # anywhere
 """
 
 from __future__ import annotations
