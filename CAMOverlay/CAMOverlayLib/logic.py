@@ -86,11 +86,8 @@ class OverlayLogic:
     ):
         with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
             exported = ExportedVolumes.write((inputVolume, *channels), folder)
-            request = _request(exported, modelPath, folder, **settings)
-            model = dicom_objects.modelStamp(request.model.path)
-            node = overlay.addOverlay(self.compute(request, report), inputVolume, overlayVolume, opacity=opacity)
-            dicom_objects.rememberModel(node, model)
-            return node
+            result = self.compute(_request(exported, modelPath, folder, **settings), report)
+            return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity)
 
     def start(
         self,
@@ -155,14 +152,10 @@ class OverlayLogic:
                 image = yield from readHeatmap(result.heatmap, inputVolume, result.peak)
                 yield TURN
                 yield from exported.comparing()
-                node = overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity, image=image)
-                dicom_objects.rememberModel(node, model)
-                return node
+                return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity, image=image)
 
-            request = _request(exported, modelPath, folder, **options)
-            model = dicom_objects.modelStamp(request.model.path)
             return self.worker.explain(
-                request,
+                _request(exported, modelPath, folder, **options),
                 prepare=exported.writing(),
                 finish=show,
                 folders=(folder,),  # from here on the run's, which removes it however it ends

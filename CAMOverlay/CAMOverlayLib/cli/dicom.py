@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..contract.errors import OutputError, VolumeError
+from ..contract.bundle_content import content_hash
+from ..contract.errors import BundleError, OutputError, VolumeError
+from ..contract.model_kinds import model_path
 from ..contract.records import absolute
 from ..dicom.files import given
 from .output import Output
@@ -48,7 +51,7 @@ class DicomOutput:
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._place, self._with_picture = options.get("dicom"), bool(options.get("dicom_picture"))
-        self.words = ""
+        self.words = self._hash = ""
         if self._with_picture and not self._place:
             raise OutputError("--dicom-picture goes into the folder of --dicom. Give that too.")
 
@@ -62,8 +65,8 @@ class DicomOutput:
         if self.words:
             print(f"dicom        {self.words}")
 
-    def require_series(self, node: Any) -> None:
-        """Raise before anything is computed where nothing could be written.
+    def require_series(self, node: Any, model: str) -> None:
+        """Raise before anything is computed where nothing could be written; and know what will compute it.
 
         Raises:
             VolumeError: the volume is no DICOM series.
@@ -81,8 +84,10 @@ class DicomOutput:
                 "Give the folder of the series, or leave out --dicom."
             )
         require_referable(series)
+        with contextlib.suppress(OSError, BundleError):  # whoever opens it says what is wrong with it
+            self._hash = content_hash(model_path(model))
 
-    def write(self, node: Any, folder: Path, model: str, report: Callable[[float, str], None]) -> None:
+    def write(self, node: Any, folder: Path, report: Callable[[float, str], None]) -> None:
         """Write an overlay's objects into a folder that is thrown away where they are not right.
 
         Raises:
@@ -93,7 +98,7 @@ class DicomOutput:
         from ..dicom.deliver import deliver
         from ..scene import dicom_objects
 
-        taken = dicom_objects.takeOut(node, withPicture=self._with_picture, modelPath=model)
+        taken = dicom_objects.takeOut(node, withPicture=self._with_picture, modelHash=self._hash)
         placed = deliver(taken.files, taken.findings, folder, report)
         frames = ", ".join(f"{name} ({one.frames} frame{'s' * (one.frames != 1)})" for name, one in placed.items())
         worst = max(one.millimetres for one in placed.values())

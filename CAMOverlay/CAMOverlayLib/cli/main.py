@@ -162,7 +162,7 @@ def explain_files(
             core.ensureScene()
         with _timed(timings, "load"):
             nodes = [core.loadVolume(path) for path in paths]
-            dicom.require_series(nodes[0])
+            dicom.require_series(nodes[0], model.path)
             heatmap_file = folder / "heatmap.nii.gz"
             there = OnFileGrids(paths, nodes, lambda request, report: told(computeHere(request, report)), heatmap_file)
         with _timed(timings, "process"):
@@ -178,7 +178,7 @@ def explain_files(
             )
         assert there.result is not None  # process() has just asked for it
         _write_scene(folder, nodes[0], node, show, timings)
-        dicom.write(node, folders[-1], model.path, lambda share, words: show(Progress("write", 0.99, words)))
+        dicom.write(node, folders[-1], lambda share, words: show(Progress("write", 0.99, words)))
         result = _with_all_timings(there.result, timings | {"heatmap file": there.seconds})
         (folder / "report.json").write_text(result.to_json(indent=1) + "\n", encoding="utf-8")
         (folder / "findings.csv").write_text(findings_csv(result.findings), encoding="utf-8")

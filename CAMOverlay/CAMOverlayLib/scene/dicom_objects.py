@@ -1,12 +1,11 @@
 """An overlay as DICOM objects: what the scene knows of it, taken out of the scene so that a thread may write it::
 
-    taken = takeOut(overlayNode)  # in the event loop
-    taken.write("/data/result")  # anywhere
+taken = takeOut(overlayNode)  # in the event loop
+taken.write("/data/result")  # anywhere
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -17,8 +16,7 @@ import numpy as np
 import slicer
 from PIL import Image
 
-from ..contract.bundle_content import content_hash, stamp
-from ..contract.errors import CAMOverlayError, OutputError, VolumeError
+from ..contract.errors import OutputError, VolumeError
 from ..contract.findings import Threshold
 from ..contract.records import absolute
 from ..contract.request import Result
@@ -30,11 +28,8 @@ from .figure import picture
 from .findings.search import HotRegions, heatOf, hotRegions
 from .io import dicom
 from .io.volumes import voxelsOf
-from .overlay import colormaps
+from .overlay import colormaps, model_stamp
 from .overlay.node import ensureDisplay, inputVolumeOf, resultOf
-
-STAMP = "CAMOverlay.ModelStamp"
-"""Attribute of an overlay by which its model's files are known again."""
 
 Report = Callable[[float, str], None]
 
@@ -86,7 +81,7 @@ def takeOut(
     threshold: Threshold | None = None,
     prediction: Regions | None = None,
     withPicture: bool = False,
-    modelPath: str | os.PathLike[str] | None = None,
+    modelHash: str | None = None,
 ) -> TakenOut:
     """Everything that is written of an overlay.
 
@@ -94,7 +89,8 @@ def takeOut(
         threshold: from where on heat is a hot spot; None takes that of the explanation.
         prediction: what the network said, as a label map on the volume's grid with names and colours.
         withPicture: a picture too.
-        modelPath: where the model lies, where that is not what the result says.
+        modelHash: SHA-256 over the model's files; None takes that of the files of which the result tells, as long as
+            they are what they were when the overlay was made.
 
     Raises:
         VolumeError: the node is no overlay, its volume is gone, or comes from no DICOM series.
@@ -112,36 +108,12 @@ def takeOut(
     findings = Findings(
         voxelsOf(volume),
         voxelsOf(overlayNode),
-        Account.of(result, modelHash(overlayNode, modelPath or result.bundle)),
+        Account.of(result, model_stamp.modelHash(overlayNode, result.bundle) if modelHash is None else modelHash),
         _hotSpots(regions, overlayNode),
         prediction,
         picture=_picture(volume, overlayNode, result) if withPicture else None,
     )
     return TakenOut(files, findings, (volume.GetImageData(), overlayNode.GetImageData()))
-
-
-def rememberModel(overlayNode: slicer.vtkMRMLScalarVolumeNode, stamped: str) -> None:
-    """Keep by what the model's files are known again: :func:`modelStamp` from before they were read."""
-    overlayNode.SetAttribute(STAMP, stamped or None)
-
-
-def modelStamp(path: str | os.PathLike[str] | None) -> str:
-    """What changes whenever a file of a model does, without reading any; empty where there is none."""
-    try:
-        return hashlib.sha256(repr(stamp(Path(absolute(path)))).encode()).hexdigest() if path else ""
-    except (OSError, CAMOverlayError):
-        return ""
-
-
-def modelHash(overlayNode: slicer.vtkMRMLScalarVolumeNode, path: str | os.PathLike[str]) -> str:
-    """SHA-256 over the files of an overlay's model; empty where they are not those any more that were explained."""
-    stamped = overlayNode.GetAttribute(STAMP)
-    if not stamped or modelStamp(path) != stamped:
-        return ""
-    try:
-        return content_hash(Path(absolute(path)))
-    except (OSError, CAMOverlayError):
-        return ""
 
 
 def _hotSpots(regions: HotRegions, overlayNode: slicer.vtkMRMLScalarVolumeNode) -> Regions | None:
