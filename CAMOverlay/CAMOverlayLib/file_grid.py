@@ -20,7 +20,7 @@ import slicer.util
 
 from .contract.geometry import Grid
 from .contract.request import Result
-from .scene.io.dicom import seriesNote
+from .scene.io.dicom import seriesNote, seriesOf
 from .scene.io.headers import headerAffine
 from .scene.io.volumes import gridOf, setNodeAffine
 
@@ -75,6 +75,8 @@ def fileGrid(path: Path, node: slicer.vtkMRMLVolumeNode) -> FileGrid:
     here = gridOf(node)
     note = seriesNote(path) if here.shape[2] == 1 else ""
     asItIs = FileGrid(here, notes=(note,) if note else ())
+    if seriesOf(node) is not None:
+        return asItIs
     if (affine := headerAffine(path)) is not None:
         turned = _turned(here, [affine])
         return FileGrid(Grid(here.shape, affine), turned[0]) if turned else asItIs

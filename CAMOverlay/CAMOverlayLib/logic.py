@@ -20,7 +20,7 @@ from .contract.options import current_names
 from .contract.pieces import TURN, Pieces
 from .contract.records import absolute
 from .contract.request import Progress, Request, Result
-from .scene import core
+from .scene import core, dicom_objects
 from .scene.io.exported import ExportedVolumes
 from .scene.io.volumes import readHeatmap
 from .scene.overlay import further
@@ -209,6 +209,32 @@ class OverlayLogic:
             volumes = [read_volume(file) for file in exported.files]
             result = explain_in(folder, model, preprocessing, volumes, **options)
             return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity)
+
+    @staticmethod
+    def writeDicom(
+        overlayNode: slicer.vtkMRMLScalarVolumeNode, folder: str | Path, *, withPicture: bool = False, **options: Any
+    ) -> dict[str, Any]:
+        """Write an overlay as DICOM objects that belong to the series that was explained, and read them back.
+
+        ``heatmap.dcm`` is a Parametric Map, ``hot-spots.dcm`` a Segmentation (where there are hot spots), and
+        ``picture.dcm`` a Secondary Capture. The volume was loaded with ``core.loadVolume(folder)``, or with Slicer's
+        module DICOM.
+
+        Args:
+            folder: where they appear, all or none; made if it is not there.
+            withPicture: with the picture.
+            options: ``threshold``, a :class:`CAMOverlayLib.contract.findings.Threshold` of what is a hot spot; None
+                takes that of the explanation.
+
+        Returns:
+            of each file how many frames it has, and how far the worst of them lies from its slice.
+
+        Raises:
+            VolumeError: the volume comes from no DICOM series that is known.
+            PlacementError: the volume is not the series any more, or what was written is not where it should be.
+            OutputError: it cannot be written, or highdicom is missing.
+        """
+        return dicom_objects.takeOut(overlayNode, withPicture=withPicture, **options).write(folder)
 
     @staticmethod
     def loadIntermediates(folder: str | Path) -> list[slicer.vtkMRMLScalarVolumeNode]:

@@ -20,11 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import monai.transforms  # noqa: F401  once, before the children are made
+import dicom_series
+import highdicom  # noqa: F401  once, before the children are made
+import monai.transforms  # noqa: F401  likewise
 import nibabel
 import numpy as np
 import torch
 from odd import Odd
+from pydicom.uid import RLELossless
 
 from CAMOverlayLib import zoo
 from CAMOverlayLib.cli import main as cli
@@ -35,6 +38,10 @@ from CAMOverlayLib.contract.errors import CAMOverlayError, Cancelled, UntrustedB
 from CAMOverlayLib.contract.model import ModelSource
 from CAMOverlayLib.contract.request import Prediction
 from CAMOverlayLib.contract.target import TargetSpec, VolumeFile
+from CAMOverlayLib.dicom.account import Account
+from CAMOverlayLib.dicom.deliver import Findings, deliver
+from CAMOverlayLib.dicom.series import read_series
+from CAMOverlayLib.dicom.voxels import read_voxels
 from CAMOverlayLib.engine import api as direct
 from CAMOverlayLib.engine.bundle import weights
 from CAMOverlayLib.engine.bundle.bundle import Bundle
@@ -451,6 +458,29 @@ def image(odd: Odd, folder: Path) -> None:
     direct._read(source, 0)
 
 
+def dicom(odd: Odd, folder: Path) -> None:
+    """A small series, some of its files damaged; what is read is written as a Parametric Map and read back."""
+    shape = (6, 5, 4)
+    stored = np.arange(120, dtype=np.int16).reshape(shape)
+    syntax = odd.choice((None, None, RLELossless))
+    for path in dicom_series.write_series(
+        folder / "s", odd.choice(tuple(dicom_series.GEOMETRIES)), stored, syntax=syntax
+    ):
+        if odd.chance(0.5):
+            path.write_bytes(odd.damaged(path.read_bytes(), odd.choice((600, None))))
+    try:
+        series = read_series(folder / "s" if odd.chance(0.9) else f"{folder / 's'}#{odd.choice((3, '', odd.text()))}")
+        voxels = read_voxels(series).T
+        files = [plane.file for plane in series.planes]
+        deliver(
+            files, Findings(voxels, np.zeros(voxels.shape, np.float32), Account("Grad-CAM", "x", "y", "z", "1")), folder
+        )
+    except CAMOverlayError as error:
+        if any(part in str(error) for part in dicom_series.IDENTIFYING[1:]):
+            raise Broken("the error names the patient") from error
+        raise
+
+
 def mask(odd: Odd, folder: Path) -> None:
     places.read_mask(
         _file(odd, folder) if odd.chance(0.4) else str(_image(odd, folder)) if odd.chance(0.95) else odd.text()
@@ -757,6 +787,7 @@ DOORS: dict[str, Door] = {
     "volume": Door(volume_file),
     "image": Door(image),
     "mask": Door(mask),
+    "dicom": Door(dicom),
     "protocol": Door(messages, (protocol.ProtocolError,)),
     "encoding": Door(encoding, (ValueError, TypeError)),
     "records": Door(records, (*OWN, json_records.SpoiltRecord)),

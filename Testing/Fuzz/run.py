@@ -28,7 +28,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "CAMOverlay")]
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "CAMOverlay"), str(HERE.parent / "Python")]
 
 SECONDS = 5.0
 HANGS = 60.0

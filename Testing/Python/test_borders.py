@@ -68,6 +68,13 @@ def test_what_both_sides_read_off_a_map_needs_numpy_and_scipy_only(path):
     assert importedModules(path) - own <= set(sys.stdlib_module_names) | {"numpy", "scipy"}
 
 
+@pytest.mark.parametrize("path", files("dicom"), ids=lambda path: path.name)
+def test_dicom_needs_numpy_and_its_libraries_only_and_these_only_when_asked(path):
+    own = {name for name in importedModules(path) if name.startswith("CAMOverlayLib")}
+    assert own <= rooms("contract", "dicom") | {"CAMOverlayLib", "CAMOverlayLib.__version__"}
+    assert importedModules(path) - own <= set(sys.stdlib_module_names) | {"numpy"}  # the others are named in library.py
+
+
 def test_the_package_itself_needs_nothing_before_it_is_asked():
     tree = ast.parse((LIBRARY / "__init__.py").read_text(encoding="utf-8"))
     assert not [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]

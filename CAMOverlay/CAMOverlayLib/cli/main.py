@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 import os
 import sys
 import time
@@ -26,11 +27,17 @@ from ..contract.records import absolute
 from ..contract.request import STAGES, Progress, Result
 from ..contract.target import StructureFile
 from ..demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
+from .dicom import DicomOutput, add_dicom_options, place_of
 from .findings import print_findings
 from .model import GivenModel, add_model_options, given_model, write_given_model
 from .options import add_options
 from .output import Output, finished_folders, scratch_folder
 from .terminal import guarded, open_streams, say_error
+
+VOLUME_HELP = (
+    "image file, or a DICOM series: its folder (FOLDER#3 is series 3 of several), a DICOMDIR or a multi-frame file; "
+    "several volumes are the channels in order"
+)
 
 TARGET_HELP = (
     "what to explain: a class (INDEX or NAME, default the predicted one) or the difference of two (A-B); in a "
@@ -51,6 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
     # A library that announces a change in its next version says nothing that a user could act on.
     warnings.simplefilter("ignore", FutureWarning)
     warnings.simplefilter("ignore", DeprecationWarning)
+    # Where pydicom is, MONAI tells with every chain that a decoder on the GPU, which nothing here uses, is not.
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
     def command() -> None:
         with scratch_folder():
@@ -77,10 +87,11 @@ def _parser() -> argparse.ArgumentParser:
 
     explain = commands.add_parser("explain", help="compute a heatmap and write it, a report, a picture and a scene")
     explain.set_defaults(run=run_explain)
-    explain.add_argument("volumes", nargs="+", metavar="VOLUME", help="image file; several are the channels in order")
+    explain.add_argument("volumes", nargs="+", metavar="VOLUME", help=VOLUME_HELP)
     explain.add_argument(
         "--output", required=True, metavar="DIR", help="folder for the results; made if it is not there"
     )
+    add_dicom_options(explain)
     add_model_options(explain)
     explain.add_argument("--target", metavar="TARGET", help=TARGET_HELP)
     add_options(explain)
@@ -106,11 +117,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def run_explain(options: argparse.Namespace) -> None:
+    dicom = DicomOutput(vars(options))
     with given_model(options) as model:
-        settings = vars(options) | {"model": model.source}
+        settings = vars(options) | {"model": model.source, "dicom_output": dicom}
         output = Path(absolute(options.output))
         result = explain_files(options.volumes, output, settings, model.told)
     _print_summary(result, Path(options.output))
+    dicom.print_written()
 
 
 def explain_files(
@@ -119,7 +132,8 @@ def explain_files(
     """Explain image files and fill the output folder, which appears complete or not at all.
 
     Args:
-        options: ``model``, perhaps ``target``, and those of :class:`Options` that are not at their defaults.
+        options: ``model``, perhaps ``target`` and ``dicom_output``, and those of :class:`Options` that are not at their
+            defaults.
         told: the engine's result in the words in which overlay, scene and report tell it.
 
     Raises:
@@ -131,10 +145,13 @@ def explain_files(
     outputs = [Output(output, FILES)]
     if options.get("intermediates_folder"):
         outputs.append(Output(Path(absolute(options["intermediates_folder"])), INTERMEDIATES))
+    dicom: DicomOutput = options.get("dicom_output") or DicomOutput({})
+    outputs += dicom.outputs
     names = {"target", *(one.name for one in dataclasses.fields(Options))} - {"intermediates_folder"}
     settings = {name: value for name, value in options.items() if name in names}
     with finished_folders(outputs, _inputs(paths, options)) as folders, _ProgressLine() as show:
-        folder, intermediates_folder = folders[0], folders[1] if len(folders) > 1 else None
+        folder = folders[0]
+        intermediates_folder = folders[1] if options.get("intermediates_folder") else None
         show(Progress("slicer", 0.0, "Starting Slicer's core"))
         with _timed(timings, "slicer"):
             from ..logic import OverlayLogic, computeHere
@@ -145,6 +162,7 @@ def explain_files(
             core.ensureScene()
         with _timed(timings, "load"):
             nodes = [core.loadVolume(path) for path in paths]
+            dicom.require_series(nodes[0], model.path)
             heatmap_file = folder / "heatmap.nii.gz"
             there = OnFileGrids(paths, nodes, lambda request, report: told(computeHere(request, report)), heatmap_file)
         with _timed(timings, "process"):
@@ -160,6 +178,7 @@ def explain_files(
             )
         assert there.result is not None  # process() has just asked for it
         _write_scene(folder, nodes[0], node, show, timings)
+        dicom.write(node, folders[-1], lambda share, words: show(Progress("write", 0.99, words)))
         result = _with_all_timings(there.result, timings | {"heatmap file": there.seconds})
         (folder / "report.json").write_text(result.to_json(indent=1) + "\n", encoding="utf-8")
         (folder / "findings.csv").write_text(findings_csv(result.findings), encoding="utf-8")
@@ -327,7 +346,14 @@ def _inputs(paths: list[str], options: dict[str, Any]) -> list[str | Path]:
     structures = [StructureFile.of(one).file for one in options.get("structures") or ()]
     arguments = options.get("network_args") or ""
     network = str(options.get("network") or "")
-    given = [*paths, mask, options.get("weights"), options.get("preprocessing"), network, network.rpartition(":")[0]]
+    given = [
+        *(place_of(path) for path in paths),
+        mask,
+        options.get("weights"),
+        options.get("preprocessing"),
+        network,
+        network.rpartition(":")[0],
+    ]
     given += [one for one in structures if isinstance(one, str)]
     given += [arguments[1:] if arguments.startswith("@") else None]
     model: ModelSource = options["model"]

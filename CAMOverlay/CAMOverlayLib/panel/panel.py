@@ -29,6 +29,7 @@ from .dialogs.zoo import ZooRow
 from .parameters import PanelParameters
 from .remedies import inThePanel
 from .run_controller import Cancellable, RunController
+from .sections.dicom import DicomRow
 from .sections.display import DisplaySection
 from .sections.explain import ExplainSection
 from .sections.findings import FindingsSection
@@ -65,6 +66,7 @@ class Panel(VTKObservationMixin):
         self.results = ResultSection(ui, self._explainClass)
         self.display = DisplaySection(ui, self.progress.say)
         self.findings = FindingsSection(ui, self.progress.say, self.display.refresh)
+        self.dicom = DicomRow(ui, self.progress.say, lambda: self.findings.threshold)
         self.zoo = ZooRow(ui, self._useBundle)
         ui.applyButton.clicked.connect(self._onApplyButton)
         ui.layersButton.clicked.connect(self._onLayersButton)
@@ -110,6 +112,7 @@ class Panel(VTKObservationMixin):
     def close(self) -> None:
         """The panel goes: with the module, at a reload, or with Slicer."""
         self._stopAll()
+        self.dicom.stop()
         self.zoo.stop()
         self.setParameters(None)
         self.display.setOverlay(None)
@@ -121,6 +124,7 @@ class Panel(VTKObservationMixin):
     def sceneCloses(self) -> None:
         self._stopAll()
         self.setParameters(None)
+        self.dicom.setOverlay(None)
         self.display.setOverlay(None)
         self.findings.setOverlay(None)
         self.runs.forget()
@@ -137,6 +141,7 @@ class Panel(VTKObservationMixin):
             self.display.applyOpacity()  # first: a new overlay tells the parameter what the views show, not the reverse
             self.display.setOverlay(node)
             self.findings.setOverlay(node)
+            self.dicom.setOverlay(node)
             if self.results.shown is not None and not self.explain.classCount:
                 self.explain.setClasses(self.results.shown.prediction.classes)
         self._updateApply()

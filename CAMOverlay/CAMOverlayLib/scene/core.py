@@ -33,7 +33,7 @@ from vtk.util import numpy_support
 from ..contract.errors import CAMOverlayError, OutputError, VolumeError
 from ..contract.records import absolute
 from ..contract.whole_files import hidden_folder
-from .io import images_2d, nifti
+from .io import dicom, images_2d, nifti, sheared
 
 SLICE_VIEWS = {"Red": ("R", "Axial"), "Yellow": ("Y", "Sagittal"), "Green": ("G", "Coronal")}
 """Slicer's three slice views: label and orientation of each."""
@@ -134,7 +134,8 @@ def vtkMessages() -> Iterator[Callable[[], str]]:
 
 
 def loadVolume(path: str | os.PathLike[str]) -> slicer.vtkMRMLScalarVolumeNode:
-    """Load an image file of any kind that Slicer reads (NIfTI, NRRD, MetaImage, ...), or a PNG, JPEG or BMP picture.
+    """Load an image file of any kind that Slicer reads (NIfTI, NRRD, MetaImage, ...), a PNG, JPEG or BMP picture, or a
+    DICOM series: a folder, ``FOLDER#3`` for one of several series of it, a ``DICOMDIR``, or a multi-frame file.
 
     Returns:
         a scalar volume node, or a vector volume node of three or four numbers per voxel, such as colours.
@@ -144,10 +145,13 @@ def loadVolume(path: str | os.PathLike[str]) -> slicer.vtkMRMLScalarVolumeNode:
             then as it was.
     """
     path = Path(os.path.expanduser(path))
+    if dicom.isSeries(path):
+        with vtkMessages():
+            series = dicom.loadSeries(path, ensureScene())
+        if series is not None:
+            return series
     if not os.path.exists(path):
         raise VolumeError(f"{path} does not exist; pass the path of an image file such as brain.nii.gz.")
-    if os.path.isdir(path):
-        raise VolumeError(f"{path} is a folder; pass one image file (convert a DICOM series to NIfTI or NRRD first).")
     if not os.access(path, os.R_OK):
         raise VolumeError(f"{path} cannot be opened for reading; check its permissions.")
     nifti.checkFile(path)
@@ -269,7 +273,7 @@ def saveScene(path: str | os.PathLike[str]) -> Path:
         raise OutputError(f"The scene cannot be saved as {path.name}; choose a name that ends in .mrb.")
     scene = ensureScene()
     with temporaryFolder(path.parent) as folder:
-        with vtkMessages() as messages:
+        with vtkMessages() as messages, sheared.straightened(scene):
             written = scene.WriteToMRB(str(folder / path.name))
             output = messages()
         if not written or not (folder / path.name).is_file():

@@ -60,7 +60,10 @@ def test_a_slice_of_a_series_says_that_it_is_one(tmp_path):
     node = core.loadVolume(files[1])
     assert node.GetImageData().GetDimensions() == (8, 8, 1)
     (note,) = fileGrid(files[1], node).notes
-    assert "'IM2.dcm' is one of 3 files of its DICOM series; only this one was explained" in note and "dcm2niix" in note
+    assert (
+        "'IM2.dcm' is one of 3 files of its DICOM series; only this one was explained" in note
+        and "give its folder" in note
+    )
     assert seriesNote(other) == ""
 
 
