@@ -21,6 +21,7 @@ from .contract.pieces import TURN, Pieces
 from .contract.records import absolute
 from .contract.request import Progress, Request, Result
 from .scene import core
+from .scene.asked import withNodes
 from .scene.io.exported import ExportedVolumes
 from .scene.io.volumes import readHeatmap
 from .scene.overlay import node as overlay
@@ -87,6 +88,7 @@ class OverlayLogic:
         with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
             exported = ExportedVolumes.write((inputVolume, *channels), folder)
             result = self.compute(_request(exported, modelPath, folder, **settings), report)
+            result = withNodes(result, exported.nodes, settings)
             return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity)
 
     def start(
@@ -152,6 +154,7 @@ class OverlayLogic:
                 image = yield from readHeatmap(result.heatmap, inputVolume, result.peak)
                 yield TURN
                 yield from exported.comparing()
+                result = withNodes(result, exported.nodes, options)
                 return overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity, image=image)
 
             return self.worker.explain(

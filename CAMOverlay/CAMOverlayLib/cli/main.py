@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from ..contract.methods import CATALOGUE
 from ..contract.model import ModelSource
 from ..contract.options import Options
 from ..contract.records import absolute
-from ..contract.request import STAGES, Progress, Result
+from ..contract.request import STAGES, Progress, Request, Result
 from ..contract.target import StructureFile
 from ..demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
+from . import taken_away
 from .findings import print_findings
 from .model import GivenModel, add_model_options, given_model, write_given_model
 from .options import add_options
@@ -38,7 +39,7 @@ TARGET_HELP = (
 )
 
 FILES = ("heatmap.nii.gz", "report.json", "findings.csv", "overlay.png", "scene.mrb")
-"""What a run writes into its output folder."""
+"""What a run always writes into its output folder."""
 
 INTERMEDIATES = ("forward-*.nii.gz", "backward-*.nii.gz")
 """The same of the folder for every step's volume."""
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     add_model_options(explain)
     explain.add_argument("--target", metavar="TARGET", help=TARGET_HELP)
     add_options(explain)
+    taken_away.add_options(explain)
 
     inspect = commands.add_parser("inspect", help="what a model is: classes, inputs, transforms, layers")
     inspect.set_defaults(run=run_inspect)
@@ -110,7 +112,7 @@ def run_explain(options: argparse.Namespace) -> None:
         settings = vars(options) | {"model": model.source}
         output = Path(absolute(options.output))
         result = explain_files(options.volumes, output, settings, model.told)
-    _print_summary(result, Path(options.output))
+    _print_summary(result, Path(options.output), (*FILES, *taken_away.names(options.report, options.save)))
 
 
 def explain_files(
@@ -128,7 +130,7 @@ def explain_files(
     timings: dict[str, float] = {}
     model: ModelSource = options["model"]
     paths = [os.path.expanduser(path) for path in paths]
-    outputs = [Output(output, FILES)]
+    outputs = [Output(output, (*FILES, *taken_away.FILES))]
     if options.get("intermediates_folder"):
         outputs.append(Output(Path(absolute(options["intermediates_folder"])), INTERMEDIATES))
     names = {"target", *(one.name for one in dataclasses.fields(Options))} - {"intermediates_folder"}
@@ -146,7 +148,11 @@ def explain_files(
         with _timed(timings, "load"):
             nodes = [core.loadVolume(path) for path in paths]
             heatmap_file = folder / "heatmap.nii.gz"
-            there = OnFileGrids(paths, nodes, lambda request, report: told(computeHere(request, report)), heatmap_file)
+
+            def compute(request: Request, report: Callable[[Progress], None]) -> Result:
+                return told(taken_away.with_files(computeHere(request, report), paths))
+
+            there = OnFileGrids(paths, nodes, compute, heatmap_file)
         with _timed(timings, "process"):
             node = OverlayLogic(there).process(
                 nodes[0],
@@ -160,8 +166,13 @@ def explain_files(
             )
         assert there.result is not None  # process() has just asked for it
         _write_scene(folder, nodes[0], node, show, timings)
-        result = _with_all_timings(there.result, timings | {"heatmap file": there.seconds})
-        (folder / "report.json").write_text(result.to_json(indent=1) + "\n", encoding="utf-8")
+        result = there.result
+        with _timed(timings, "report"):
+            shown = taken_away.shown_in_file(there.grid, nodes[0], node)
+            taken_away.write_report(folder, result, shown, options.get("report", "viewer"))
+            taken_away.write_files(folder, result, shown, options.get("save", ()))
+        result = _with_all_timings(result, timings | {"heatmap file": there.seconds})
+        (folder / "report.json").write_text(taken_away.report_json(result), encoding="utf-8")
         (folder / "findings.csv").write_text(findings_csv(result.findings), encoding="utf-8")
     return result
 
@@ -193,7 +204,7 @@ def _with_all_timings(result: Result, around: dict[str, float]) -> Result:
     )
 
 
-def _print_summary(result: Result, output: Path) -> None:
+def _print_summary(result: Result, output: Path, files: Sequence[str]) -> None:
     prediction = result.prediction
     if prediction.activation == "none":
         print("prediction   " + ", ".join(f"{n} {v:.4g}" for n, v in zip(prediction.classes, prediction.outputs)))
@@ -220,7 +231,7 @@ def _print_summary(result: Result, output: Path) -> None:
         print(f"{check.name:12s} {check.verdict}: {check.words}")
     for warning in result.warnings:
         print(f"warning      {warning}")
-    print(f"written      {output}: {', '.join(FILES)}")
+    print(f"written      {output}: {', '.join(files)}")
 
 
 def _mm(point: tuple[float, ...]) -> str:
@@ -306,7 +317,7 @@ def run_bundle(options: argparse.Namespace) -> None:
 def run_demo(options: argparse.Namespace) -> None:
     output, lesion = Path(os.path.expanduser(options.output)), demo_lesion()
     result = explain_files([str(DEMO_VOLUME)], output, {"model": ModelSource(str(DEMO_BUNDLE), trust=True)})
-    _print_summary(result, output)
+    _print_summary(result, output, (*FILES, "report.html"))
     print(f"lesion       {lesion.kind}, RAS {_mm(lesion.centre)} mm, radius {lesion.radius:.1f} mm")
     if result.peak_ras is not None:
         print(f"distance     {lesion.distance(result.peak_ras):.1f} mm from the heatmap's peak to the lesion's centre")

@@ -127,7 +127,7 @@ def explain_model(
     told = Told(
         model, volumes, method, inputs, plans, explained, maps, magnitude, heatmap, hottest, found, channels, checks
     )
-    return tell(told, array, notes, clock.seconds)
+    return tell(told, array, notes, clock.seconds, request)
 
 
 def _preprocess(model: Model, volumes: Sequence[Volume], request: Request, cache: Cache, step: Step) -> NetworkInputs:

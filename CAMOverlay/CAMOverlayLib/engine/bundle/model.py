@@ -32,6 +32,7 @@ class Model:
         regression: the outputs are numbers in a unit of their own.
         others: further networks of the same layers (folds), whose answers and maps are averaged with the first one's.
         notes: what the user should know of how it was read.
+        content_hash: SHA-256 of everything in it; empty of what is in memory.
     """
 
     identity: Hashable
@@ -47,6 +48,7 @@ class Model:
     others: tuple[nn.Module, ...] = ()
     notes: tuple[str, ...] = ()
     home: str | None = None
+    content_hash: str = ""
 
     @property
     def key(self) -> Hashable:
