@@ -39,20 +39,33 @@ def el(name: str, /, *children: Any, **attributes: Any) -> Markup:
     return Markup(f"<{name}{said}>{markup(*children)}{end}")
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[Any]], caption: str, numbers: Sequence[int] = ()) -> Markup:
+def table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    caption: str,
+    numbers: Sequence[int] = (),
+    tight: Sequence[int] = (),
+    wide: Sequence[int] = (),
+) -> Markup:
     """A table that scrolls in itself where the page is narrow; the first cell of a row is its heading.
 
     Args:
         numbers: columns of numbers, which are set to the right.
+        tight, wide: columns that are never broken, and those that need room.
     """
-    looks = ["number" if column in numbers else None for column in range(len(headings))]
+    kinds = {"number": numbers, "tight": tight, "wide": wide}
+    looks = [next((kind for kind, columns in kinds.items() if n in columns), None) for n in range(len(headings))]
     head = el("tr", *(el("th", name, scope="col", class_=looks[n]) for n, name in enumerate(headings)))
     body = [
         el("tr", *(_cell(n, value, looks[n]) for n, value in enumerate(row)))
         for row in rows
     ]  # fmt: skip
-    inside = el("table", el("caption", caption), el("thead", head), el("tbody", *body))
-    return el("div", inside, class_="scroll", role="region", aria_label=caption, tabindex="0")
+    inside = el("table", el("thead", head), el("tbody", *body), aria_label=caption)
+    # The words stand outside, where they do not scroll away with a wide table.
+    return markup(
+        el("p", caption, class_="soft"),
+        el("div", inside, class_="scroll", role="region", aria_label=caption, tabindex="0"),
+    )
 
 
 def _cell(column: int, value: Any, look: str | None) -> Markup:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 from functools import cache
@@ -34,6 +35,9 @@ from .slices import Slice, pictured, slices_through
 
 MOST_CLASSES, MOST_STEPS, MOST_FINDINGS = 30, 100, 50
 """Rows of tables; a model of thousands of classes does not make a page of thousands of rows."""
+
+_ADDRESS = re.compile(r" object at 0x[0-9a-fA-F]+")
+"""Where in memory a parameter was; it says nothing."""
 
 SIGNS = {"passed": "✓", "verified": "✓", "failed": "✗", "mismatch": "✗"}
 
@@ -76,11 +80,11 @@ def write_page(result: Result, shown: Shown, with_viewer: bool = True) -> str:
         _repeat(result),
     ]
     title = f"Evidence for {result.target.name} in {shown.name}"
-    return _document(title, el("main", *(part for part in body if part is not None)), scripts, allowed)
+    inside = el("main", *(part for part in body if part is not None))
+    return _document(title, inside, _read("page.css") + _columns(rows[0][1]), scripts, allowed)
 
 
-def _document(title: str, body: Markup, scripts: list[Markup], allowed: list[str]) -> str:
-    style = _read("page.css")
+def _document(title: str, body: Markup, style: str, scripts: list[Markup], allowed: list[str]) -> str:
     sources = " ".join(allowed) or "'none'"
     # The viewer gives its canvas a size by style attributes, and takes its font out of data: addresses.
     inline = "'unsafe-inline'" if allowed else viewer.script_hash(style)
@@ -144,19 +148,22 @@ def _summary(result: Result) -> Markup:
             ("Resolution", f"one activation covers {size} mm"),
             ("Seen", f"{result.field_of_view.share:.1%} of the volume's voxels"),
             ("Applied", result.applied or None),
-            ("Alignment", markup(_verdict(result.placement.verdict), " ", _without_verdict(result.placement.words))),
+            ("Alignment", _judged(result.placement.verdict, _without_verdict(result))),
             *(
-                (check.name[:1].upper() + check.name[1:], markup(_verdict(check.verdict), " ", check.words))
+                (check.name[:1].upper() + check.name[1:], _judged(check.verdict, f": {check.words}"))
                 for check in result.checks
             ),
         ]
     )
 
 
-def _without_verdict(words: str) -> str:
-    """``Alignment verified: …`` without what stands before it in bold."""
-    head, colon, rest = words.partition(": ")
-    return rest[:1].upper() + rest[1:] if colon and head.startswith("Alignment ") else words
+def _without_verdict(result: Result) -> str:
+    """``Alignment verified to within 2 mm: …`` without its first two words, which stand before it with their sign."""
+    return result.placement.words.removeprefix("Alignment ").removeprefix(result.placement.verdict)
+
+
+def _judged(verdict: str, words: str) -> Markup:
+    return markup(_verdict(verdict), words if words[:1] in (":", " ", ",", ";") else f" {words}")
 
 
 def _verdict(verdict: str) -> Markup:
@@ -199,6 +206,12 @@ def _pictures(rows: list[tuple[str, list[Slice]]], shown: Shown) -> Markup:
             figures.append(el("figure", _image(as_jpeg(image), "jpeg", alt, image.size), el("figcaption", one.caption)))
         parts += [el("h3", words), el("div", *figures, class_="row")]
     return el("section", el("h2", "Where the heat is"), *parts, _color_bar(shown))
+
+
+def _columns(slices: list[Slice]) -> str:
+    """A rule of style: slices side by side have one scale, as their columns are as wide as they are in mm."""
+    wide = " ".join(f"{max(one.heat.shape[1] * one.spacing[1], 1e-3):.4g}fr" for one in slices)
+    return f"@media (min-width: 561px), print {{ .row {{ grid-template-columns: {wide}; }} }}\n"
 
 
 def _image(data: bytes, kind: str, alt: str, size: tuple[int, int]) -> Markup:
@@ -369,7 +382,7 @@ def _alignment(result: Result) -> Markup:
     return el(
         "section",
         el("h2", "Alignment"),
-        el("p", _verdict(found.verdict), " ", _without_verdict(found.words)),
+        el("p", _judged(found.verdict, _without_verdict(result))),
         listed(
             [
                 ("Mutual information", f"{found.score:.3f} nats"),
@@ -389,7 +402,7 @@ def _steps(steps: tuple[TransformStep, ...]) -> Markup | None:
     rows = (
         (
             step.name,
-            el("span", ", ".join(f"{key}={value}" for key, value in step.parameters.items()) or "–"),
+            _ADDRESS.sub("", ", ".join(f"{key}={value}" for key, value in step.parameters.items())) or "–",
             _numbers(step.shape_after, " × "),
             " × ".join(f"{mm:.2f}" for mm in step.spacing_after),
             step.orientation,
@@ -398,7 +411,8 @@ def _steps(steps: tuple[TransformStep, ...]) -> Markup | None:
         )
         for step in steps[:MOST_STEPS]
     )
-    inside = table(headings, rows, "Each transform on the way to the network, and what undid it for the heatmap")
+    words = "Each transform on the way to the network, and what undid it for the heatmap"
+    inside = table(headings, rows, words, tight=(2, 3), wide=(1, 5, 6))
     return el("section", el("h2", "Preprocessing"), inside)
 
 

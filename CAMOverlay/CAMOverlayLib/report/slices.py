@@ -66,7 +66,7 @@ def slices_through(shown: Shown, voxel: tuple[int, int, int] | None) -> list[Sli
     through = voxel if voxel is not None else tuple(n // 2 for n in grid.shape)
     if shown.photo:
         return [_photo(shown, through, voxel is not None)]
-    axes = _nearest(grid)
+    axes = nearest_axes(grid)
     planes = [name for name, (_, _, ras) in PLANES.items()]
     thin = [axis for axis, n in enumerate(grid.shape) if n == 1]
     if len(thin) == 1:
@@ -74,7 +74,7 @@ def slices_through(shown: Shown, voxel: tuple[int, int, int] | None) -> list[Sli
     return [_cut(shown, grid, axes, name, through, voxel is not None) for name in planes]
 
 
-def _nearest(grid: Grid) -> tuple[int, int, int]:
+def nearest_axes(grid: Grid) -> tuple[int, int, int]:
     """For each RAS axis the axis of the volume that stands for it: the best of all ways to pair them."""
     toward = np.abs(grid.directions)
     return max(permutations(range(3)), key=lambda axes: sum(toward[ras, axis] for ras, axis in enumerate(axes)))

@@ -30,7 +30,17 @@
     colormap_invert: false, modulation_image: null, modulate_alpha: 0, ...look,
   });
 
+  // Three slices side by side where there is room, else two above one; as high as they then are.
+  const layout = ([x, y, z]) => {
+    const wide = place.clientWidth > 700;
+    const [across, down] = wide ? [2 * x + y, Math.max(y, z)] : [x + y, y + z];
+    return { kind: wide ? 3 : 2, height: Math.round(Math.min(Math.max(place.clientWidth * down / across, 260), 720)) };
+  };
+
   try {
+    if (document.readyState !== "complete")
+      await new Promise((done) => addEventListener("load", done, { once: true }));
+    await new Promise((done) => setTimeout(done, 30));  // the page is there before its viewer
     if (typeof DecompressionStream === "undefined" || !document.createElement("canvas").getContext("webgl2"))
       throw new Error("this browser lacks WebGL 2 or DecompressionStream");
     const given = JSON.parse(document.getElementById("viewer-data").textContent);
@@ -52,16 +62,17 @@
     const models = {
       image: volume("image", "image.nii", image, { cal_min: given.grey[0], cal_max: given.grey[1] }),
       heat: volume("heat", "heat.nii", heat,
-        { colormap: "camoverlay", opacity: given.opacity, cal_min: low, cal_max: high }),
+        { colormap: "camoverlay", colormap_type: 1, opacity: given.opacity, cal_min: low, cal_max: high }),
     };
+    const { kind, height } = layout(given.extent);
     const model = new Model({
       opts: {
-        sliceType: 3, multiplanarLayout: 0, multiplanarShowRender: 0, isRadiologicalConvention: true, isColorbar: false,
+        sliceType: 3, multiplanarLayout: kind, multiplanarShowRender: 0, isRadiologicalConvention: true, isColorbar: false,
         isOrientCube: false, backColor: [0, 0, 0, 1], crosshairColor: [0.9, 0.95, 1, 0.9], crosshairWidth: 1,
         dragAndDropEnabled: false, loadingText: "", isRuler: true, textHeight: 0.05, sagittalNoseLeft: true,
         show3Dcrosshair: false, isAntiAlias: true,
       },
-      height: place.clientHeight || 480, volumes: ["IPY_MODEL_image", "IPY_MODEL_heat"], meshes: [],
+      height, volumes: ["IPY_MODEL_image", "IPY_MODEL_heat"], meshes: [],
       background_masks_overlays: false, draw_lut: null, draw_opacity: 0, draw_fill_overwrites: false, graph: {},
       scene: given.spots.length ? { crosshairPos: given.spots[0].at } : {}, overlay_outline_width: 0,
       overlay_alpha_shader: 1, this_model_id: "",
@@ -69,10 +80,11 @@
     model.widget_manager = { get_model: async (id) => models[id] };
     const widget = globalThis.camOverlayViewer;
     await widget.initialize({ model });
-    const part = (channel) => given.colors.map((color) => color[channel]);
-    const steps = given.colors.map((_, n) => Math.round(255 * n / (given.colors.length - 1)));
+    const stops = [given.colors[0], ...given.colors];  // nothing at all is transparent, as in Slicer's table
+    const part = (channel) => stops.map((color) => color[channel]);
+    const steps = stops.map((_, n) => n && Math.max(1, Math.round(255 * (n - 1) / (given.colors.length - 1))));
     model.tell("msg:custom", { type: "add_colormap", data: ["camoverlay",
-      { R: part(0), G: part(1), B: part(2), A: steps.map(() => 255), I: steps }] }, []);
+      { R: part(0), G: part(1), B: part(2), A: steps.map((step) => step && 255), I: steps }] }, []);
     place.textContent = "";
     await widget.render({ model, el: place });
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from ..contract.findings import HotSpot
 from .shown import Shown, as_bytes
+from .slices import nearest_axes
 
 PACKAGE = "ipyniivue"
 
@@ -188,14 +189,13 @@ def data_of(shown: Shown, spots: list[HotSpot | None]) -> tuple[dict[str, Any], 
     made = small(shown)
     low, high = shown.shown
     last = len(shown.colors) - 1
-    levels = np.linspace(low, high, 64)
+    levels = np.linspace(0, high, 64)
     colors = np.rint(shown.colors[np.clip((levels * last).astype(int), 0, last)] * 255).astype(int)
-    shape = np.array(shown.heat.shape)
+    axes = list(nearest_axes(shown.grid))
     places = [
-        {"name": f"Hot spot {spot.region}", "at": ((np.array(spot.peak) + 0.5) / shape).tolist()}
-        for spot in spots
-        if spot is not None
+        {"name": f"Hot spot {spot.region}", "at": _share_of(shown, made, axes, spot.peak)} for spot in spots if spot
     ]
+    extent = (np.array(shown.heat.shape) * shown.grid.spacing)[axes]
     return {
         "image": base64.b64encode(made.image).decode(),
         "heat": base64.b64encode(made.heat).decode(),
@@ -204,7 +204,15 @@ def data_of(shown: Shown, spots: list[HotSpot | None]) -> tuple[dict[str, Any], 
         "opacity": shown.opacity,
         "colors": colors.tolist(),
         "spots": places,
+        "extent": extent.tolist(),
     }, made
+
+
+def _share_of(shown: Shown, made: Small, axes: list[int], voxel: tuple[int, int, int]) -> list[float]:
+    """Where a voxel lies in the viewer's box: shares of its sides from left to right, back to front and upwards."""
+    share = (np.array(voxel) + 0.5) / (np.array(made.factors) * np.array(made.shape))
+    forward = shown.grid.directions[range(3), axes] > 0
+    return np.where(forward, share[axes], 1 - share[axes]).tolist()
 
 
 def json_in_html(values: Any) -> str:
