@@ -2,8 +2,8 @@
 
     python Testing/Browser/look_at_report.py report.html --pictures output/report
 
-Opens the page in a headless Chromium at 1280 and 400 pixels, light and dark, scrolls the viewer, and fails where the page
-asks the network for anything, logs an error, is wider than the window, or its viewer does not start. Playwright
+Opens the page in a headless Chromium at 1280 and 400 pixels, light and dark, scrolls the viewer, and fails where the
+page asks the network for anything, logs an error, is wider than the window, or its viewer does not start. Playwright
 drives a Chromium of its own, or the system's.
 """
 
@@ -74,7 +74,7 @@ def look(browser: Any, report: Path, width: int, theme: str, pictures: Path) -> 
         try:
             page.wait_for_selector("#viewer[data-ready=yes]", timeout=90_000)
             ready = time.perf_counter() - started
-        except Exception:  # noqa: BLE001
+        except Exception:
             problems.append(f"the viewer does not start: {page.locator('#viewer-state').text_content()}")
     print(f"{width:4d} {theme:5s}   opened in {opened:.2f} s, viewer after {ready:.2f} s")
     if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):

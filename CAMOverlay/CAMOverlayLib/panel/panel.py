@@ -33,6 +33,7 @@ from .sections.findings import FindingsSection
 from .sections.inputs import InputsSection
 from .sections.progress import ProgressSection
 from .sections.results import ResultSection
+from .sections.take_away import TakeAwaySection
 from .shipped import isShippedBundle
 
 
@@ -59,6 +60,9 @@ class Panel(VTKObservationMixin):
         self.progress = ProgressSection(ui, self._log)
         self._checkFully = False
         self.results = ResultSection(ui, self._explainClass)
+        self.takeAway = TakeAwaySection(
+            ui, lambda: self.parameters and self.parameters.overlayVolume, self.progress.say
+        )
         self.display = DisplaySection(ui, self.progress.say)
         self.findings = FindingsSection(ui, self.progress.say, self.display.refresh)
         self.zoo = ZooRow(ui, self._useBundle)

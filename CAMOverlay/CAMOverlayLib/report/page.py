@@ -344,8 +344,8 @@ def _checks(checks: Iterable[Check]) -> Markup | None:
         parts += [head, el("p", check.words)]
         plots = plots_of(Check(clean(check.name), check.verdict, "", curves=_cleaned(check.curves)))
         if plots:
-            figures = [el("figure", Markup(svg), el("figcaption", title)) for title, svg in plots.items()]
-            parts.append(el("div", *figures, class_="plots"))
+            drawn = [el("figure", Markup(svg), el("figcaption", title)) for title, svg in plots.items()]
+            parts.append(el("div", *drawn, class_="plots"))
         figures = [(name, f"{value:.4g}") for name, value in check.figures.items()]
         if figures:
             inside = table(("Figure", "Value"), figures, f"Measured for “{check.name}”", (1,))

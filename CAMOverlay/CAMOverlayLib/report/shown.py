@@ -19,6 +19,14 @@ SAMPLES = 2_000_000
 """Voxels that are asked for the window of grey, at most."""
 
 
+@cache
+def _heat_colors() -> np.ndarray:
+    """The overlay's default colours, 256×3 in [0, 1], from the table that Slicer reads."""
+    table = Path(__file__).parents[1] / "scene" / "overlay" / "colors" / "heat.ctbl"
+    rows = [line.split() for line in table.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+    return np.array([[int(part) / 255 for part in row[-4:-1]] for row in rows])
+
+
 @dataclass(frozen=True)
 class Shown:
     """A volume with its heatmap.
@@ -39,7 +47,7 @@ class Shown:
     heat: np.ndarray
     affine: np.ndarray
     window: tuple[float, float] | None = None
-    colors: np.ndarray = field(default_factory=lambda: heat_colors())
+    colors: np.ndarray = field(default_factory=_heat_colors)
     shown: tuple[float, float] = (THRESHOLD, 1.0)
     opacity: float = OPACITY
     photo: bool = False
@@ -75,11 +83,3 @@ def _window_of(image: np.ndarray) -> tuple[float, float]:
     inside = values[values > values.min()]
     low, high = np.percentile(inside if inside.size else values, [0.5, 99.5])
     return (float(low), float(high)) if high > low else (float(low), float(low) + 1.0)
-
-
-@cache
-def heat_colors() -> np.ndarray:
-    """The overlay's default colours, 256×3 in [0, 1], from the table that Slicer reads."""
-    table = Path(__file__).parents[1] / "scene" / "overlay" / "colors" / "heat.ctbl"
-    rows = [line.split() for line in table.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
-    return np.array([[int(part) / 255 for part in row[-4:-1]] for row in rows])

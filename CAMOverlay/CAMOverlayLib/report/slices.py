@@ -77,7 +77,8 @@ def slices_through(shown: Shown, voxel: tuple[int, int, int] | None) -> list[Sli
 def nearest_axes(grid: Grid) -> tuple[int, int, int]:
     """For each RAS axis the axis of the volume that stands for it: the best of all ways to pair them."""
     toward = np.abs(grid.directions)
-    return max(permutations(range(3)), key=lambda axes: sum(toward[ras, axis] for ras, axis in enumerate(axes)))
+    pairs: list[tuple[int, int, int]] = list(permutations(range(3)))  # type: ignore[arg-type]
+    return max(pairs, key=lambda axes: sum(toward[ras, axis] for ras, axis in enumerate(axes)))
 
 
 def _cut(shown: Shown, grid: Grid, axes: tuple[int, int, int], name: str, through: Sequence[int], mark: bool) -> Slice:

@@ -25,7 +25,7 @@ def channels_csv(result: Result) -> str:
 
 def checks_csv(result: Result) -> str:
     """Verdicts and figures of the checks, a row for each figure."""
-    rows = []
+    rows: list[tuple[str, str, str | float]] = []
     for check in result.checks:
         rows.append((check.name, "verdict", check.verdict))
         rows += [(check.name, name, value) for name, value in check.figures.items()]

@@ -192,9 +192,7 @@ def data_of(shown: Shown, spots: list[HotSpot | None]) -> tuple[dict[str, Any], 
     levels = np.linspace(0, high, 64)
     colors = np.rint(shown.colors[np.clip((levels * last).astype(int), 0, last)] * 255).astype(int)
     axes = list(nearest_axes(shown.grid))
-    places = [
-        {"name": f"Hot spot {spot.region}", "at": _share_of(shown, made, axes, spot.peak)} for spot in spots if spot
-    ]
+    places = [{"name": f"Hot spot {spot.region}", "at": share_of(shown, made, spot.peak)} for spot in spots if spot]
     extent = (np.array(shown.heat.shape) * shown.grid.spacing)[axes]
     return {
         "image": base64.b64encode(made.image).decode(),
@@ -208,8 +206,9 @@ def data_of(shown: Shown, spots: list[HotSpot | None]) -> tuple[dict[str, Any], 
     }, made
 
 
-def _share_of(shown: Shown, made: Small, axes: list[int], voxel: tuple[int, int, int]) -> list[float]:
+def share_of(shown: Shown, made: Small, voxel: tuple[int, int, int]) -> list[float]:
     """Where a voxel lies in the viewer's box: shares of its sides from left to right, back to front and upwards."""
+    axes = list(nearest_axes(shown.grid))
     share = (np.array(voxel) + 0.5) / (np.array(made.factors) * np.array(made.shape))
     forward = shown.grid.directions[range(3), axes] > 0
     return np.where(forward, share[axes], 1 - share[axes]).tolist()

@@ -44,7 +44,7 @@ def withNodes(result: Result, nodes: Sequence[slicer.vtkMRMLVolumeNode], setting
 
 
 def fileOf(node: slicer.vtkMRMLVolumeNode) -> str:
-    """The one image file that a volume was loaded from and still is, by its absolute path; empty where there is none."""
+    """The one image file that a volume was loaded from and still is, by its absolute path; else nothing."""
     storage = node.GetStorageNode()
     if storage is None or storage.GetNumberOfFileNames() > 0 or node.GetModifiedSinceRead():
         return ""  # a series of files, or no longer what is in the file

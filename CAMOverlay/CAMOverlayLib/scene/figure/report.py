@@ -14,9 +14,11 @@ from pathlib import Path
 import slicer
 
 from ...contract.errors import OutputError, VolumeError
+from ...contract.records import absolute
+from ...contract.whole_files import save_text
 from ...report.page import write_page
 from ...report.shown import OPACITY, Shown
-from ..core import checkVoxels, temporaryFolder
+from ..core import checkVoxels
 from ..io.volumes import affineFromNode, voxelsOf
 from ..overlay import colormaps
 from ..overlay.node import ensureDisplay, inputVolumeOf, resultOf, thresholdOf
@@ -41,19 +43,18 @@ def saveReport(
         VolumeError: no result on the overlay, the volume has left the scene, or has another size.
         OutputError: the file cannot be written.
     """
-    path = Path(os.path.abspath(os.path.expanduser(path)))
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise OutputError(f"The report cannot be saved as {path.name}; choose a name that ends in .html.")
+    path = reportPath(path)
     result = resultOf(overlayNode)
     if result is None:
         raise VolumeError(f"{overlayNode.GetName()!r} carries no result; compute the heatmap first.")
-    page = write_page(result, shownOf(inputVolume or inputVolumeOf(overlayNode), overlayNode), viewer)
-    with temporaryFolder(path.parent) as folder:
-        try:
-            (folder / path.name).write_text(page, encoding="utf-8")
-            os.replace(folder / path.name, path)
-        except OSError as error:
-            raise OutputError(f"The report {path} cannot be written: {error.strerror}.") from None
+    return save_text(path, write_page(result, shownOf(inputVolume or inputVolumeOf(overlayNode), overlayNode), viewer))
+
+
+def reportPath(path: str | os.PathLike[str]) -> Path:
+    """Where a report goes, absolute. Raises OutputError where its name does not end in .html."""
+    path = Path(absolute(path))
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise OutputError(f"The report cannot be saved as {path.name}; choose a name that ends in .html.")
     return path
 
 
