@@ -20,7 +20,7 @@ MOST_CURVES, MOST_POINTS = 12, 400
 STYLE = (
     ".plot{font:13px system-ui,sans-serif;fill:#333}.plot .axis{stroke:#777;fill:none}.plot .grid{stroke:#ddd}"
     ".plot .curve{fill:none;stroke-width:2.2}.plot .c0{stroke:#b5123f}.plot .c1{stroke:#1f6fb2}"
-    ".plot .c2{stroke:#2a8a4a}.plot .c3{stroke:#8a5a00}.plot .bar{fill:#b5123f}"
+    ".plot .c2{stroke:#1f7a3e}.plot .c3{stroke:#8a5a00}.plot .bar{fill:#b5123f}"
 )
 """Of a plot in a file of its own; the page's style sheet has the same classes."""
 
