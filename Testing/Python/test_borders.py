@@ -68,6 +68,13 @@ def test_what_both_sides_read_off_a_map_needs_numpy_and_scipy_only(path):
     assert importedModules(path) - own <= set(sys.stdlib_module_names) | {"numpy", "scipy"}
 
 
+@pytest.mark.parametrize("path", files("report"), ids=lambda path: path.name)
+def test_what_is_taken_away_is_made_by_numpy_and_pillow_alone(path):
+    own = {name for name in importedModules(path) if name.startswith("CAMOverlayLib")}
+    assert own <= rooms("contract", "report") | {"CAMOverlayLib", "CAMOverlayLib.__version__"}
+    assert importedModules(path) - own <= set(sys.stdlib_module_names) | {"numpy", "PIL", "ipyniivue", "CAMOverlay"}
+
+
 def test_the_package_itself_needs_nothing_before_it_is_asked():
     tree = ast.parse((LIBRARY / "__init__.py").read_text(encoding="utf-8"))
     assert not [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
