@@ -53,6 +53,7 @@ def main() -> int:
 def look(browser: Any, report: Path, width: int, theme: str, pictures: Path) -> list[str]:
     """One visit; returns what is wrong."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+    page.set_default_timeout(180_000)  # WebGL without a graphics card takes its time
     problems: list[str] = []
     page.on("console", lambda said: problems.append(f"console: {said.text[:300]}") if said.type == "error" else None)
     page.on("pageerror", lambda error: problems.append(f"script: {str(error)[:300]}"))
@@ -72,7 +73,7 @@ def look(browser: Any, report: Path, width: int, theme: str, pictures: Path) -> 
     ready = 0.0
     if viewer.count():
         try:
-            page.wait_for_selector("#viewer[data-ready=yes]", timeout=90_000)
+            page.wait_for_selector("#viewer[data-ready=yes]", timeout=180_000)
             ready = time.perf_counter() - started
         except Exception:
             problems.append(f"the viewer does not start: {page.locator('#viewer-state').text_content()}")

@@ -126,7 +126,7 @@ def montage(rows: Sequence[tuple[str, Sequence[Slice]]], shown: Shown, side: int
         x, room = margin, height - head - foot
         for picture, caption in row:
             page.paste(picture, (x, y + head + (room - picture.height) // 2))
-            draw.text((x, y + head + room + 5), caption, SOFT, _font(15))
+            draw.text((x, y + head + room + 5), caption.replace("×", "x"), SOFT, _font(15))  # the font has ASCII
             x += picture.width + gap
         y += height
     _color_bar(page, page.width - margin - bar + 40, margin + head, min(heights[0] - head - foot, 380), shown)
