@@ -23,7 +23,7 @@ from ..contract.methods import CATALOGUE
 from ..contract.model import ModelSource
 from ..contract.options import Options
 from ..contract.records import absolute
-from ..contract.request import STAGES, Progress, Request, Result
+from ..contract.request import STAGES, Progress, Result
 from ..contract.target import StructureFile
 from ..demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
 from . import taken_away
@@ -130,9 +130,7 @@ def explain_files(
     timings: dict[str, float] = {}
     model: ModelSource = options["model"]
     paths = [os.path.expanduser(path) for path in paths]
-    outputs = [Output(output, (*FILES, *taken_away.FILES))]
-    if options.get("intermediates_folder"):
-        outputs.append(Output(Path(absolute(options["intermediates_folder"])), INTERMEDIATES))
+    outputs = _outputs(output, options)
     names = {"target", *(one.name for one in dataclasses.fields(Options))} - {"intermediates_folder"}
     settings = {name: value for name, value in options.items() if name in names}
     with finished_folders(outputs, _inputs(paths, options)) as folders, _ProgressLine() as show:
@@ -147,12 +145,8 @@ def explain_files(
             core.ensureScene()
         with _timed(timings, "load"):
             nodes = [core.loadVolume(path) for path in paths]
-            heatmap_file = folder / "heatmap.nii.gz"
-
-            def compute(request: Request, report: Callable[[Progress], None]) -> Result:
-                return told(taken_away.with_files(computeHere(request, report), paths))
-
-            there = OnFileGrids(paths, nodes, compute, heatmap_file)
+            compute = taken_away.of_files(computeHere, paths, told)
+            there = OnFileGrids(paths, nodes, compute, folder / "heatmap.nii.gz")
         with _timed(timings, "process"):
             node = OverlayLogic(there).process(
                 nodes[0],
@@ -166,15 +160,22 @@ def explain_files(
             )
         assert there.result is not None  # process() has just asked for it
         _write_scene(folder, nodes[0], node, show, timings)
-        result = there.result
+        show(Progress("write", 0.99, "Writing the report"))
         with _timed(timings, "report"):
             shown = taken_away.shown_in_file(there.grid, nodes[0], node)
-            taken_away.write_report(folder, result, shown, options.get("report", "viewer"))
-            taken_away.write_files(folder, result, shown, options.get("save", ()))
-        result = _with_all_timings(result, timings | {"heatmap file": there.seconds})
+            taken_away.write_away(folder, there.result, shown, options.get("report", "viewer"), options.get("save", ()))
+        result = _with_all_timings(there.result, timings | {"heatmap file": there.seconds})
         (folder / "report.json").write_text(taken_away.report_json(result), encoding="utf-8")
         (folder / "findings.csv").write_text(findings_csv(result.findings), encoding="utf-8")
     return result
+
+
+def _outputs(output: Path, options: dict[str, Any]) -> list[Output]:
+    """The folders to fill: the results', and that of every step's volume where one was named."""
+    outputs = [Output(output, (*FILES, *taken_away.FILES))]
+    if options.get("intermediates_folder"):
+        outputs.append(Output(Path(absolute(options["intermediates_folder"])), INTERMEDIATES))
+    return outputs
 
 
 def _write_scene(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..contract.records import absolute
-from ..contract.request import Result
+from ..contract.request import Progress, Request, Result
 from ..report.repeat import as_command, as_python
+
+Compute = Callable[[Request, Callable[[Progress], None]], Result]
 
 REPORTS = ("viewer", "pictures", "none")
 
@@ -50,10 +52,15 @@ def names(report: str, kinds: Sequence[str]) -> tuple[str, ...]:
     return (*(["report.html"] if report != "none" else []), *(files[kind] for kind in kinds))
 
 
-def with_files(result: Result, paths: Sequence[str]) -> Result:
-    """A result that says which files it was asked of."""
-    asked = replace(result.provenance, door="command", volumes=tuple(map(absolute, paths)))
-    return replace(result, provenance=asked)
+def of_files(compute: Compute, paths: Sequence[str], told: Callable[[Result], Result]) -> Compute:
+    """A computation whose results say which files they were asked of, in the words of the command line."""
+
+    def computed(request: Request, report: Callable[[Progress], None]) -> Result:
+        result = compute(request, report)
+        asked = replace(result.provenance, door="command", volumes=tuple(map(absolute, paths)))
+        return told(replace(result, provenance=asked))
+
+    return computed
 
 
 def report_json(result: Result) -> str:
@@ -70,18 +77,12 @@ def shown_in_file(grid: Any, volume: Any, heatmap: Any) -> Any:
     return replace(shown, image=grid.array(shown.image), heat=grid.array(shown.heat), affine=grid.grid.affine)
 
 
-def write_report(folder: Path, result: Result, shown: Any, kind: str) -> None:
-    """``report.html``, with a viewer or without, where one is wanted."""
-    if kind == "none":
-        return
+def write_away(folder: Path, result: Result, shown: Any, report: str, kinds: Sequence[str]) -> None:
+    """``report.html``, with a viewer or without, where one is wanted, and the further files that were asked for."""
+    from ..report.files import SAVERS
     from ..report.page import write_page
 
-    (folder / "report.html").write_text(write_page(result, shown, kind == "viewer"), encoding="utf-8")
-
-
-def write_files(folder: Path, result: Result, shown: Any, kinds: tuple[str, ...]) -> None:
-    """The further files that were asked for."""
-    from ..report.files import SAVERS
-
+    if report != "none":
+        (folder / "report.html").write_text(write_page(result, shown, report == "viewer"), encoding="utf-8")
     for kind in kinds:
         SAVERS[kind](folder, result, shown)

@@ -73,25 +73,52 @@ def shown():
 def result(tmp_path):
     """Everything that a result can say."""
     step = TransformStep(
-        "Spacingd", {"pixdim": "(1, 1, 1)"}, (12, 14, 10), (24, 21, 30), (2, 1.5, 3), (1, 1, 1), "RAS", EYE, (0, 1), 0.5,
-        True, 0.1, "verified (2.1 nats)", "part of the one resampling",
-    )  # fmt: skip
-    spots = [HotSpot(n + 1, peak, (1.0, 2.0, 3.0), 900, 0.6, 1 - n / 4, 0.3, 12.0, "liver") for n, peak in
-             enumerate([(3, 9, 4), (8, 2, 6)])]  # fmt: skip
+        "Spacingd",
+        {"pixdim": "(1, 1, 1)"},
+        (12, 14, 10),
+        (24, 21, 30),
+        (2, 1.5, 3),
+        (1, 1, 1),
+        "RAS",
+        EYE,
+        (0, 1),
+        0.5,
+        True,
+        0.1,
+        "verified (2.1 nats)",
+        "part of the one resampling",
+    )
+    spots = [
+        HotSpot(n + 1, peak, (1.0, 2.0, 3.0), 900, 0.6, 1 - n / 4, 0.3, 12.0, "liver")
+        for n, peak in enumerate([(3, 9, 4), (8, 2, 6)])
+    ]
     x = {"x": (0.0, 0.5, 1.0)}
     checks = (
-        Check("answer", "passed", "it depends", {"intact": 2.5},
-              {**x, "deletion map": (1, 0.2, 0), "deletion random": (1, 0.9, 0), "insertion map": (0, 0.7, 1)}),
+        Check(
+            "answer",
+            "passed",
+            "it depends",
+            {"intact": 2.5},
+            {**x, "deletion map": (1, 0.2, 0), "deletion random": (1, 0.9, 0), "insertion map": (0, 0.7, 1)},
+        ),
         Check("stability", "failed", "it moves", {}, {**x, "similarity": (1, 0.9, 0.8), "peak moved mm": (0, 4, 9)}),
-    )  # fmt: skip
+    )
     made = makeResult(makeHeatmap(tmp_path, np.zeros((2, 2, 2)), np.eye(4)), peak=(3, 9, 4))
     figures = StructureFigures("liver", 5000, 0.4, 3.1, 0.01, 0.3, 0.1, True, 0.5, 0.6, 0.7, 0.8)
     further = FurtherVolume("entropy", VolumeFile("", EYE), "how undecided the network is")
     return replace(
-        made, findings=tuple(spots), steps=(step,), checks=checks, structures=(figures,), further=(further,),
-        channels={"T1": 0.7, "T2": 0.3}, warnings=("The network has random weights.",), inputs=("brain",),
-        versions={"torch": "2.13.0"}, provenance=Provenance("command", model=ModelSource("/m"), content_hash="ab12", volumes=("/data/b.nii",)),
-    )  # fmt: skip
+        made,
+        findings=tuple(spots),
+        steps=(step,),
+        checks=checks,
+        structures=(figures,),
+        further=(further,),
+        channels={"T1": 0.7, "T2": 0.3},
+        warnings=("The network has random weights.",),
+        inputs=("brain",),
+        versions={"torch": "2.13.0"},
+        provenance=Provenance("command", model=ModelSource("/m"), content_hash="ab12", volumes=("/data/b.nii",)),
+    )
 
 
 @pytest.fixture
@@ -112,18 +139,39 @@ def bundle(tmp_path, monkeypatch):
 def test_everything_is_said_and_warnings_come_first(result, shown):
     page = Page(write_page(result, shown, with_viewer=False))
     for words in (
-        "lesion", "The network has random weights.", "Hot spot 2: peak 0.75", "liver", "40.0%", "it depends", "it moves",
-        "Spacingd", "24 × 21 × 30", "1.00 × 1.00 × 1.00", "verified (2.1 nats)", "part of the one resampling", "entropy",
-        "how undecided the network is", "torch 2.13.0", "ab12", "/data/b.nii", "cam-overlay explain",
-        "from CAMOverlayLib", "T1", "70.0%",
-    ):  # fmt: skip
+        "lesion",
+        "The network has random weights.",
+        "Hot spot 2: peak 0.75",
+        "liver",
+        "40.0%",
+        "it depends",
+        "it moves",
+        "Spacingd",
+        "24 × 21 × 30",
+        "1.00 × 1.00 × 1.00",
+        "verified (2.1 nats)",
+        "part of the one resampling",
+        "entropy",
+        "how undecided the network is",
+        "torch 2.13.0",
+        "ab12",
+        "/data/b.nii",
+        "cam-overlay explain",
+        "from CAMOverlayLib",
+        "T1",
+        "70.0%",
+    ):
         assert words in page.text, words
     assert page.text.index("random weights") < page.text.index("Prediction") < page.text.index("Where the heat is")
     pictures = page.of("img")
     assert len(pictures) == 2 * 3 + 1 and all(one["alt"] and one["src"].startswith("data:image/") for one in pictures)
     plots = [one for one in page.of("svg") if one["role"] == "img"]
-    assert [one["aria-label"] for one in plots][1:] == ["answer: deletion", "answer: insertion map",
-        "stability: similarity", "stability: peak moved mm"]  # fmt: skip
+    assert [one["aria-label"] for one in plots][1:] == [
+        "answer: deletion",
+        "answer: insertion map",
+        "stability: similarity",
+        "stability: peak moved mm",
+    ]
     assert len(page.of("h1")) == 1 and page.of("html")[0]["lang"] == "en"
 
 
@@ -139,8 +187,14 @@ def everywhere(value, hostile):
         return {hostile if key != "x" else key: everywhere(one, hostile) for key, one in value.items()}
     if dataclasses.is_dataclass(value):
         kept = ("verdict", "activation", "door", "kind", "inverse", "findings_threshold")
-        return replace(value, **{one.name: everywhere(getattr(value, one.name), hostile)
-                                 for one in dataclasses.fields(value) if one.name not in kept})  # fmt: skip
+        return replace(
+            value,
+            **{
+                one.name: everywhere(getattr(value, one.name), hostile)
+                for one in dataclasses.fields(value)
+                if one.name not in kept
+            },
+        )
     return value
 
 

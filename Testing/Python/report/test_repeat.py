@@ -115,7 +115,7 @@ def test_command_and_python_of_a_bundle_give_the_same_heatmap(make_bundle, volum
     page = (tmp_path / "first" / "report.html").read_text()
     result = Result.from_dict(report)
     assert result.provenance.content_hash and result.provenance.door == "command"
-    assert first.max() == 1 and 0 < (first > 0).sum()
+    assert first.max() == 1
     (tmp_path / "elsewhere").mkdir()
     again = run(words_of(report["repeat"]["command"]), monkeypatch, tmp_path / "elsewhere")
     np.testing.assert_array_equal(again, first)
