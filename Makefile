@@ -8,7 +8,7 @@ PIP     = $(PY) -m pip install --quiet --disable-pip-version-check -c Testing/co
 ALONE   = CAMOverlay/Resources/requirements-alone.txt
 PINS    = pyproject.toml CAMOverlay/Resources/requirements.txt $(ALONE) Testing/constraints.txt
 
-.PHONY: demo check test campaign proof fuzz test-bundles desk screenshot bench bench-localisation trust-card demo-bundle clean
+.PHONY: demo check test campaign proof fuzz test-bundles desk screenshot bench bench-localisation trust-card look-at-report demo-bundle clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/cam-overlay demo --output $(OUTPUT)
@@ -64,6 +64,12 @@ bench-localisation: $(VENV)/.train
 trust-card: $(VENV)/.train
 	$(PY) Testing/Benchmarks/trust_card.py
 
+# The report of the demo in a headless Chromium at two widths, light and dark, with the viewer scrolled; fails where it
+# asks the network for anything. It takes the system's Chromium, or one that `playwright install chromium` fetched.
+look-at-report: $(VENV)/.browser
+	$(VENV)/bin/cam-overlay demo --output $(OUTPUT)
+	$(PY) Testing/Browser/look_at_report.py $(OUTPUT)/report.html --pictures output/report
+
 # Trains the demo bundle anew (deterministic, a few minutes on two cores) and writes it into the module.
 demo-bundle: $(VENV)/.train
 	$(PY) Testing/Benchmarks/train_demo_bundle.py
@@ -85,6 +91,10 @@ $(VENV)/.check: $(VENV)/.test
 
 $(VENV)/.train: $(VENV)/.test
 	$(PIP) -e '.[core,test,train]'
+	touch $@
+
+$(VENV)/.browser: $(VENV)/.core
+	$(PIP) -e '.[core,viewer,browser]'
 	touch $@
 
 clean:

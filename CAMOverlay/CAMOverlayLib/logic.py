@@ -21,6 +21,7 @@ from .contract.pieces import TURN, Pieces
 from .contract.records import absolute
 from .contract.request import Progress, Request, Result
 from .scene import core, dicom_objects
+from .scene.asked import withNodes
 from .scene.io.exported import ExportedVolumes
 from .scene.io.volumes import readHeatmap
 from .scene.overlay import further
@@ -89,6 +90,7 @@ class OverlayLogic:
         with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
             exported = ExportedVolumes.write((inputVolume, *channels), folder)
             result = self.compute(_request(exported, modelPath, folder, **settings), report)
+            result = withNodes(result, exported.nodes, settings)
             node = overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity)
             return _noted(node, result, settings.get("structures"))
 
@@ -159,6 +161,7 @@ class OverlayLogic:
                 also = yield from further.read(result, inputVolume)
                 yield TURN
                 yield from exported.comparing()
+                result = withNodes(result, exported.nodes, options)
                 node = overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity, image=image, also=also)
                 return _noted(node, result, options.get("structures"))
 

@@ -16,7 +16,7 @@ from support import REPOSITORY, SLOW, SMALL_NETWORK, USUAL_CHAIN, real_volumes, 
 from CAMOverlayLib.contract.request import STAGES, Result
 from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
 
-FILES = ["findings.csv", "heatmap.nii.gz", "overlay.png", "report.json", "scene.mrb"]
+FILES = ["findings.csv", "heatmap.nii.gz", "overlay.png", "report.html", "report.json", "scene.mrb"]
 
 
 def cam_overlay(*arguments, module=True, **options):

@@ -58,6 +58,7 @@ class Dialogs:
         if not attended:
             self._watch.start()
             pythonqt.SPECIAL_METHODS["getExistingDirectory"] = self._folderDialog
+            pythonqt.SPECIAL_METHODS["getSaveFileName"] = self._folderDialog
 
     def answer(self, *answers: Any) -> None:
         """Queue a button's label, a text, a path or a function that gets the dialog."""
@@ -66,6 +67,7 @@ class Dialogs:
     def stop(self) -> None:
         self._watch.stop()
         pythonqt.SPECIAL_METHODS.pop("getExistingDirectory", None)
+        pythonqt.SPECIAL_METHODS["getSaveFileName"] = pythonqt.SPECIAL_METHODS["getOpenFileName"]
 
     def _record(self, shown: Shown) -> Any:
         self.shown.append(shown)

@@ -19,6 +19,7 @@ from ..contract.geometry import affine_rows
 from ..contract.request import Progress, Request, Result
 from ..contract.target import VolumeFile
 from ..file_grid import FileGrid, fileGrid
+from ..report.repeat import in_the_patient
 
 Compute = Callable[[Request, Callable[[Progress], None]], Result]
 
@@ -45,6 +46,11 @@ class OnFileGrids:
         self.result: Result | None = None
         self.seconds = 0.0
 
+    @property
+    def grid(self) -> FileGrid:
+        """Of the first file, which is the heatmap's."""
+        return self._grids[0]
+
     def __call__(self, request: Request, report: Callable[[Progress], None]) -> Result:
         """
         Raises:
@@ -61,7 +67,10 @@ class OnFileGrids:
             return replace(_saved(self._grids[0], file), affine=request.volumes[0].affine)
 
         further = tuple(replace(one, file=shown(one.file)) for one in result.further)
-        return replace(self._grids[0].result(result), heatmap=shown(result.heatmap), further=further)
+        # A voxel that was asked about is one of the file; in the scene it is the place in the patient.
+        asked = replace(result.provenance, target=in_the_patient(result, result.provenance.target))
+        files = {"heatmap": shown(result.heatmap), "further": further}
+        return replace(self._grids[0].result(result), **files, provenance=asked)
 
     def _write(self, result: Result) -> None:
         """The engine's own arrays as NIfTI, sheared geometries included, which Slicer's own writer would straighten."""

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from ..contract.records import absolute
 from ..contract.request import STAGES, Progress, Result
 from ..contract.target import StructureFile
 from ..demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
+from . import taken_away
 from .dicom import DicomOutput, add_dicom_options, place_of
 from .findings import print_findings
 from .model import GivenModel, add_model_options, given_model, write_given_model
@@ -45,7 +46,7 @@ TARGET_HELP = (
 )
 
 FILES = ("heatmap.nii.gz", "report.json", "findings.csv", "overlay.png", "scene.mrb")
-"""What a run writes into its output folder."""
+"""What a run always writes into its output folder."""
 
 INTERMEDIATES = ("forward-*.nii.gz", "backward-*.nii.gz")
 """The same of the folder for every step's volume."""
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add_model_options(explain)
     explain.add_argument("--target", metavar="TARGET", help=TARGET_HELP)
     add_options(explain)
+    taken_away.add_options(explain)
 
     inspect = commands.add_parser("inspect", help="what a model is: classes, inputs, transforms, layers")
     inspect.set_defaults(run=run_inspect)
@@ -122,7 +124,7 @@ def run_explain(options: argparse.Namespace) -> None:
         settings = vars(options) | {"model": model.source, "dicom_output": dicom}
         output = Path(absolute(options.output))
         result = explain_files(options.volumes, output, settings, model.told)
-    _print_summary(result, Path(options.output))
+    _print_summary(result, Path(options.output), (*FILES, *taken_away.names(options.report, options.save)))
     dicom.print_written()
 
 
@@ -142,11 +144,8 @@ def explain_files(
     timings: dict[str, float] = {}
     model: ModelSource = options["model"]
     paths = [os.path.expanduser(path) for path in paths]
-    outputs = [Output(output, FILES)]
-    if options.get("intermediates_folder"):
-        outputs.append(Output(Path(absolute(options["intermediates_folder"])), INTERMEDIATES))
     dicom: DicomOutput = options.get("dicom_output") or DicomOutput({})
-    outputs += dicom.outputs
+    outputs = [*_outputs(output, options), *dicom.outputs]
     names = {"target", *(one.name for one in dataclasses.fields(Options))} - {"intermediates_folder"}
     settings = {name: value for name, value in options.items() if name in names}
     with finished_folders(outputs, _inputs(paths, options)) as folders, _ProgressLine() as show:
@@ -163,8 +162,8 @@ def explain_files(
         with _timed(timings, "load"):
             nodes = [core.loadVolume(path) for path in paths]
             dicom.require_series(nodes[0], model.path)
-            heatmap_file = folder / "heatmap.nii.gz"
-            there = OnFileGrids(paths, nodes, lambda request, report: told(computeHere(request, report)), heatmap_file)
+            compute = taken_away.of_files(computeHere, paths, told)
+            there = OnFileGrids(paths, nodes, compute, folder / "heatmap.nii.gz")
         with _timed(timings, "process"):
             node = OverlayLogic(there).process(
                 nodes[0],
@@ -178,11 +177,23 @@ def explain_files(
             )
         assert there.result is not None  # process() has just asked for it
         _write_scene(folder, nodes[0], node, show, timings)
-        dicom.write(node, folders[-1], lambda share, words: show(Progress("write", 0.99, words)))
+        dicom.write(node, folders[-1], lambda share, words: show(Progress("write", 0.985, words)))
+        show(Progress("write", 0.99, "Writing the report"))
+        with _timed(timings, "report"):
+            shown = taken_away.shown_in_file(there.grid, nodes[0], node)
+            taken_away.write_away(folder, there.result, shown, options.get("report", "viewer"), options.get("save", ()))
         result = _with_all_timings(there.result, timings | {"heatmap file": there.seconds})
-        (folder / "report.json").write_text(result.to_json(indent=1) + "\n", encoding="utf-8")
+        (folder / "report.json").write_text(taken_away.report_json(result), encoding="utf-8")
         (folder / "findings.csv").write_text(findings_csv(result.findings), encoding="utf-8")
     return result
+
+
+def _outputs(output: Path, options: dict[str, Any]) -> list[Output]:
+    """The folders to fill: the results', and that of every step's volume where one was named."""
+    outputs = [Output(output, (*FILES, *taken_away.FILES))]
+    if options.get("intermediates_folder"):
+        outputs.append(Output(Path(absolute(options["intermediates_folder"])), INTERMEDIATES))
+    return outputs
 
 
 def _write_scene(
@@ -215,7 +226,7 @@ def _with_all_timings(result: Result, around: dict[str, float]) -> Result:
     return dataclasses.replace(result, timings=timings, heatmap=heatmap, further=further)
 
 
-def _print_summary(result: Result, output: Path) -> None:
+def _print_summary(result: Result, output: Path, files: Sequence[str]) -> None:
     prediction = result.prediction
     if prediction.activation == "none":
         print("prediction   " + ", ".join(f"{n} {v:.4g}" for n, v in zip(prediction.classes, prediction.outputs)))
@@ -244,7 +255,7 @@ def _print_summary(result: Result, output: Path) -> None:
         print(f"warning      {warning}")
     for one in result.further:
         print(f"also         {one.name}: {one.words}")
-    print(f"written      {output}: {', '.join([*FILES, *(one.file.path for one in result.further)])}")
+    print(f"written      {output}: {', '.join([*files, *(one.file.path for one in result.further)])}")
 
 
 def _mm(point: tuple[float, ...]) -> str:
@@ -330,7 +341,7 @@ def run_bundle(options: argparse.Namespace) -> None:
 def run_demo(options: argparse.Namespace) -> None:
     output, lesion = Path(os.path.expanduser(options.output)), demo_lesion()
     result = explain_files([str(DEMO_VOLUME)], output, {"model": ModelSource(str(DEMO_BUNDLE), trust=True)})
-    _print_summary(result, output)
+    _print_summary(result, output, (*FILES, "report.html"))
     print(f"lesion       {lesion.kind}, RAS {_mm(lesion.centre)} mm, radius {lesion.radius:.1f} mm")
     if result.peak_ras is not None:
         print(f"distance     {lesion.distance(result.peak_ras):.1f} mm from the heatmap's peak to the lesion's centre")

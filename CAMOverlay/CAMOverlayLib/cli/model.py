@@ -19,6 +19,7 @@ from ..contract.bounded import checked, read_values
 from ..contract.bundle_content import PROGRAMS
 from ..contract.errors import BundleError, CAMOverlayError, UntrustedBundleError, WeightsError
 from ..contract.model import ModelSource
+from ..contract.records import absolute
 from ..contract.request import Result
 from ..engine.bundle.writer import DEFAULT_CHAIN, ModelDescription, code_to_trust, write_bundle
 
@@ -139,7 +140,12 @@ def given_model(options: argparse.Namespace, only_look: bool = False) -> Iterato
         folder = Path(scratch).resolve() / "bundle"
 
         def told(result: Result) -> Result:
-            return dataclasses.replace(result, bundle=options.network, warnings=(*warnings, *result.warnings))
+            asked = dataclasses.replace(
+                result.provenance, model=ModelSource(""), network_arguments=network_arguments(options)
+            )
+            return dataclasses.replace(
+                result, bundle=options.network, warnings=(*warnings, *result.warnings), provenance=asked
+            )
 
         with _in_the_users_words(folder, options):
             write_bundle(model, folder, link=True)
@@ -188,6 +194,27 @@ def _in_the_users_words(folder: Path, options: argparse.Namespace) -> Iterator[N
         weights = re.escape(str(folder / "models" / "model")) + r"\.(pt|safetensors)(?!\w)"  # and not of model.pt2
         words = re.sub(weights, lambda _: str(options.weights or "random weights"), str(error))
         raise type(error)(words.replace(str(folder), options.network)) from error
+
+
+def network_arguments(options: argparse.Namespace) -> tuple[str, ...]:
+    """The words that said which network, with every path absolute, so that they can be said again from anywhere."""
+    network, given = options.network, options.network_args
+    file, colon, name = network.rpartition(":")
+    if colon and file.endswith(".py"):
+        network = f"{absolute(file)}:{name}"
+    elif network.endswith(PROGRAMS):
+        network = absolute(network)
+    words = ["--network", network, *(["--trust"] if options.trust else [])]
+    if given:
+        words += ["--network-args", "@" + absolute(given[1:]) if given.startswith("@") else given]
+    for option in ONLY_WITH_NETWORK[1:]:
+        value = getattr(options, option)
+        if value in (None, False):
+            continue
+        words.append("--" + option.replace("_", "-"))
+        if value is not True:
+            words.append(absolute(value) if option in ("weights", "preprocessing") else str(value))
+    return tuple(words)
 
 
 # From words to a description ------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import Any
 from .findings import Check, HotSpot, StructureFall, StructureFigures, Threshold
 from .model import ModelSource
 from .options import Options
+from .provenance import Provenance
 from .records import Affine, JsonRecord, absolute
 from .target import StructureFile, TargetSpec, VolumeFile, class_of
 
@@ -270,6 +271,7 @@ class Result(JsonRecord):
         further: what else was asked of every voxel, and what came of it.
         timings: seconds per stage, in the order of :data:`STAGES`.
         versions: of every library that took part.
+        provenance: what was asked for, to compute it again.
         schema: version of this record.
     """
 
@@ -303,6 +305,7 @@ class Result(JsonRecord):
     warnings: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
     schema: int = SCHEMA
 
     @classmethod

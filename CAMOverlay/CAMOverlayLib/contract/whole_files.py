@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import OutputError
+
 PREFIX = ".cam-overlay-"
 """How every folder in which something is being made is called."""
 
@@ -70,3 +72,20 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def save_text(path: Path, text: str) -> Path:
+    """Write a text file, complete or not at all; the folder must be there.
+
+    Raises:
+        OutputError: it is not, or nothing can be written there.
+    """
+    if not path.parent.is_dir():
+        raise OutputError(f"The folder {path.parent} does not exist; create it or choose another one.")
+    try:
+        with hidden_folder(path.parent) as folder:
+            (folder / path.name).write_text(text, encoding="utf-8")
+            os.replace(folder / path.name, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}. Choose another place.") from None
+    return path

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,13 @@ from torch import nn
 from ..contract.errors import PreprocessingError, VolumeError, reason
 from ..contract.model import ModelInfo, ModelSource
 from ..contract.options import current_names
+from ..contract.records import absolute
 from ..contract.request import Progress, Request, Result
 from ..contract.target import TargetSpec, VolumeFile
+from ..contract.whole_files import save_text
+from ..report.notebook import html_of, widget_of
+from ..report.page import write_page
+from ..report.shown import Shown
 from .bundle.model import Model, is_regression
 from .cache import Cache
 from .geometry.channels import on_one_grid
@@ -61,12 +66,40 @@ class Explanation:
     Attributes:
         heatmap: float32 in [0, 1] on the volume's own grid, with its affine.
         result: prediction, target, placement and the rest; its ``heatmap`` names no file.
+        volume: what was explained, of several channels the first; the pictures are drawn of it.
         further: what else was asked of every voxel (``also``), by name; label maps hold whole numbers.
+
+    In a notebook it shows itself. Elsewhere::
+
+        found.report("report.html")
+        found.view()                # niivue's widget, where ipyniivue is installed
     """
 
     heatmap: nibabel.Nifti1Image
     result: Result
+    volume: Volume
     further: dict[str, nibabel.Nifti1Image] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> Shown:
+        """Volume and heatmap as the pictures take them."""
+        heat = np.asarray(self.heatmap.dataobj)
+        return Shown(self.volume.name, self.volume.array, heat, np.asarray(self.volume.affine, dtype=float))
+
+    def _repr_html_(self) -> str:
+        return str(html_of(self.result, self.shown))
+
+    def view(self) -> Any:
+        """A widget that scrolls through image and heat. Raises CAMOverlayError where ipyniivue is not installed."""
+        return widget_of(self.result, self.shown)
+
+    def report(self, path: str | Path, viewer: bool = True) -> Path:
+        """Write ``report.html``, complete or not at all; with the viewer where ipyniivue is installed.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        return save_text(Path(absolute(path)), write_page(self.result, self.shown, viewer))
 
 
 def explain(
@@ -103,7 +136,9 @@ def explain(
             folder, model, preprocessing, volumes, target=target, device=device, report=report, **settings
         )
         further = {one.name: _image(one.file) for one in result.further}
-        return Explanation(_image(result.heatmap), result, further)
+        files = tuple(absolute(one) if isinstance(one, (str, Path)) else "" for one in several)
+        asked = replace(result.provenance, door="python", volumes=files)
+        return Explanation(_image(result.heatmap), replace(result, provenance=asked), volumes[0], further)
 
 
 def _image(file: VolumeFile) -> nibabel.Nifti1Image:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 import torch
@@ -74,7 +75,7 @@ class Cache:
 
         def make() -> Model:
             self._applied.clear()  # of a network that is about to go
-            return opened.model(device)
+            return replace(opened.model(device), content_hash=opened.hash_if_readable())
 
         return self._models.get((opened.identity, str(device)), make)
 

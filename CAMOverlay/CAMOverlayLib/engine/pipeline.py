@@ -136,7 +136,7 @@ def explain_model(
             save_intermediates(values[hottest], inputs.traces[hottest], plans[hottest], steps_folder, strides)
     computed = (explained, maps, magnitude, heatmap, hottest, found, channels, checks, occluded, further)
     told = Told(model, volumes, method, inputs, plans, *computed)
-    return tell(told, array, (*notes, *said.warnings), clock.seconds)
+    return tell(told, array, (*notes, *said.warnings), clock.seconds, request)
 
 
 def _infer(

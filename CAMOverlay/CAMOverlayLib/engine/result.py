@@ -16,7 +16,9 @@ import torch
 from .. import __version__
 from ..contract.findings import Check
 from ..contract.geometry import as_3d
-from ..contract.request import FurtherVolume, Result, TransformStep
+from ..contract.options import Options
+from ..contract.provenance import Provenance
+from ..contract.request import FurtherVolume, Request, Result, TransformStep
 from ..contract.target import VolumeFile
 from .bundle.model import Model
 from .findings import Findings
@@ -81,13 +83,16 @@ class Told:
         return " × ".join(self.explained.layers) or "the network's input"
 
 
-def tell(told: Told, heatmap: VolumeFile, notes: Sequence[str], seconds: Mapping[str, float]) -> Result:
+def tell(
+    told: Told, heatmap: VolumeFile, notes: Sequence[str], seconds: Mapping[str, float], request: Request
+) -> Result:
     """The result.
 
     Args:
         heatmap: its array file.
         notes: what the user should know of the volumes.
         seconds: per stage.
+        request: what was asked for.
     """
     volume, overlay, peak, grid = told.inputs.volume, told.heatmap, told.heatmap.peak, told.trace.input_grid
     return Result(
@@ -121,7 +126,16 @@ def tell(told: Told, heatmap: VolumeFile, notes: Sequence[str], seconds: Mapping
         warnings=tuple(_all_warnings(told, notes)),
         timings=dict(seconds),
         versions=versions(),
+        provenance=provenance_of(request, told.model.content_hash),
     )
+
+
+def provenance_of(request: Request, content_hash: str) -> Provenance:
+    """What was asked for. The folder of intermediate volumes is left out: nothing of the result hangs on it."""
+    asked = request.absolute()
+    options = Options(**{one.name: getattr(asked, one.name) for one in dataclasses.fields(Options)})
+    options = dataclasses.replace(options, intermediates_folder=None)
+    return Provenance("", options, asked.target, asked.model, content_hash)
 
 
 def _all_warnings(told: Told, notes: Sequence[str]) -> list[str]:

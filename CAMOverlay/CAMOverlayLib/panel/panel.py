@@ -36,6 +36,7 @@ from .sections.findings import FindingsSection
 from .sections.inputs import InputsSection
 from .sections.progress import ProgressSection
 from .sections.results import ResultSection
+from .sections.take_away import TakeAwaySection
 from .shipped import isShippedBundle
 
 
@@ -64,6 +65,9 @@ class Panel(VTKObservationMixin):
         self._occluded: StructuresOf | None = None
         self._opensFalls = False
         self.results = ResultSection(ui, self._explainClass)
+        self.takeAway = TakeAwaySection(
+            ui, lambda: self.parameters and self.parameters.overlayVolume, self.progress.say
+        )
         self.display = DisplaySection(ui, self.progress.say)
         self.findings = FindingsSection(ui, self.progress.say, self.display.refresh)
         self.dicom = DicomRow(ui, self.progress.say, lambda: self.findings.threshold)

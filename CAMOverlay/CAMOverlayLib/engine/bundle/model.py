@@ -34,6 +34,7 @@ class Model:
         notes: what the user should know of how it was read.
         mirror_axes: spatial axes of the network's input along which its training mirrored images too; None where it
             does not say.
+        content_hash: SHA-256 of everything in it; empty of what is in memory.
     """
 
     identity: Hashable
@@ -50,6 +51,7 @@ class Model:
     notes: tuple[str, ...] = ()
     home: str | None = None
     mirror_axes: tuple[int, ...] | None = None
+    content_hash: str = ""
 
     @property
     def key(self) -> Hashable:

@@ -72,6 +72,13 @@ class OpenedModel(ABC):
         """SHA-256 over everything that can run: configurations, scripts and weights, with their names."""
         return content_hash(self.path)
 
+    def hash_if_readable(self) -> str:
+        """The hash for the provenance, of which no run shall fail: empty where something cannot be read."""
+        try:
+            return self.content_hash
+        except (BundleError, OSError):
+            return ""
+
     @property
     def home(self) -> str:
         """The folder whose own modules it may import; empty for a model that has none, so that nothing that lies beside
