@@ -73,6 +73,8 @@ def test_dicom_needs_numpy_and_its_libraries_only_and_these_only_when_asked(path
     own = {name for name in importedModules(path) if name.startswith("CAMOverlayLib")}
     assert own <= rooms("contract", "dicom") | {"CAMOverlayLib", "CAMOverlayLib.__version__"}
     assert importedModules(path) - own <= set(sys.stdlib_module_names) | {"numpy"}  # the others are named in library.py
+
+
 @pytest.mark.parametrize("path", files("report"), ids=lambda path: path.name)
 def test_what_is_taken_away_is_made_by_numpy_and_pillow_alone(path):
     own = {name for name in importedModules(path) if name.startswith("CAMOverlayLib")}

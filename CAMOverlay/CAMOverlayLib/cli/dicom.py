@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..contract.bundle_content import content_hash
-from ..contract.errors import BundleError, OutputError, VolumeError
-from ..contract.model_kinds import model_path
+from ..contract.errors import OutputError, VolumeError
 from ..contract.records import absolute
 from ..dicom.files import given
 from .output import Output
@@ -65,8 +62,8 @@ class DicomOutput:
         if self.words:
             print(f"dicom        {self.words}")
 
-    def require_series(self, node: Any, model: str) -> None:
-        """Raise before anything is computed where nothing could be written; and know what will compute it.
+    def require_series(self, node: Any) -> None:
+        """Raise before anything is computed where nothing could be written.
 
         Raises:
             VolumeError: the volume is no DICOM series.
@@ -84,8 +81,6 @@ class DicomOutput:
                 "Give the folder of the series, or leave out --dicom."
             )
         require_referable(series)
-        with contextlib.suppress(OSError, BundleError):  # whoever opens it says what is wrong with it
-            self._hash = content_hash(model_path(model))
 
     def write(self, node: Any, folder: Path, report: Callable[[float, str], None]) -> None:
         """Write an overlay's objects into a folder that is thrown away where they are not right.
@@ -98,7 +93,7 @@ class DicomOutput:
         from ..dicom.deliver import deliver
         from ..scene import dicom_objects
 
-        taken = dicom_objects.takeOut(node, withPicture=self._with_picture, modelHash=self._hash)
+        taken = dicom_objects.takeOut(node, withPicture=self._with_picture)
         placed = deliver(taken.files, taken.findings, folder, report)
         frames = ", ".join(f"{name} ({one.frames} frame{'s' * (one.frames != 1)})" for name, one in placed.items())
         worst = max(one.millimetres for one in placed.values())

@@ -161,7 +161,7 @@ def explain_files(
             core.ensureScene()
         with _timed(timings, "load"):
             nodes = [core.loadVolume(path) for path in paths]
-            dicom.require_series(nodes[0], model.path)
+            dicom.require_series(nodes[0])
             compute = taken_away.of_files(computeHere, paths, told)
             there = OnFileGrids(paths, nodes, compute, folder / "heatmap.nii.gz")
         with _timed(timings, "process"):

@@ -36,7 +36,7 @@ class Account:
     versions: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, result: Result, model_hash: str = "") -> Account:
+    def of(cls, result: Result) -> Account:
         """Of a finished explanation."""
         model = result.bundle_name or "network"
         return cls(
@@ -45,7 +45,7 @@ class Account:
             result.layer,
             model,
             result.bundle_version,
-            model_hash,
+            result.provenance.content_hash,
             dict(result.versions),
         )
 

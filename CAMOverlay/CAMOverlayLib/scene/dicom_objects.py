@@ -28,7 +28,7 @@ from .figure import picture
 from .findings.search import HotRegions, heatOf, hotRegions
 from .io import dicom
 from .io.volumes import voxelsOf
-from .overlay import colormaps, model_stamp
+from .overlay import colormaps
 from .overlay.node import ensureDisplay, inputVolumeOf, resultOf
 
 Report = Callable[[float, str], None]
@@ -81,7 +81,6 @@ def takeOut(
     threshold: Threshold | None = None,
     prediction: Regions | None = None,
     withPicture: bool = False,
-    modelHash: str | None = None,
 ) -> TakenOut:
     """Everything that is written of an overlay.
 
@@ -89,8 +88,6 @@ def takeOut(
         threshold: from where on heat is a hot spot; None takes that of the explanation.
         prediction: what the network said, as a label map on the volume's grid with names and colours.
         withPicture: a picture too.
-        modelHash: SHA-256 over the model's files; None takes that of the files of which the result tells, as long as
-            they are what they were when the overlay was made.
 
     Raises:
         VolumeError: the node is no overlay, its volume is gone, or comes from no DICOM series.
@@ -108,7 +105,7 @@ def takeOut(
     findings = Findings(
         voxelsOf(volume),
         voxelsOf(overlayNode),
-        Account.of(result, model_stamp.modelHash(overlayNode, result.bundle) if modelHash is None else modelHash),
+        Account.of(result),
         _hotSpots(regions, overlayNode),
         prediction,
         picture=_picture(volume, overlayNode, result) if withPicture else None,

@@ -24,7 +24,7 @@ from ...contract.pieces import at_once
 from ...contract.request import Prediction, Result
 from .. import core
 from ..io.volumes import HeatmapImage, importHeatmap, peakIJK, peakKnown, readHeatmap, worldFromIJK
-from . import colormaps, faded, further, model_stamp
+from . import colormaps, faded, further
 from .report import readReport
 
 OPACITY = 0.5
@@ -128,7 +128,6 @@ def setProvenance(overlayNode: slicer.vtkMRMLVolumeNode, result: Result, inputVo
     }
     for key, value in attributes.items():
         overlayNode.SetAttribute(f"CAMOverlay.{key}", str(value))
-    overlayNode.SetAttribute(model_stamp.ATTRIBUTE, model_stamp.modelStamp(result.bundle) or None)
     overlayNode.SetNodeReferenceID(INPUT_ROLE, inputVolume.GetID())
 
 
