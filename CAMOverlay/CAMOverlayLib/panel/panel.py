@@ -259,6 +259,7 @@ class Panel(VTKObservationMixin):
             self.parameters.overlayVolume = node
             overlay.jumpToPeak(node, centre=False)  # a small new overlay might lie in none of the slices that are shown
         self.display.renewFieldOfView()
+        self.display.refresh()  # another result on the same overlay may have a deviation, or none
         heat_view.bringHeatIntoView(node)  # another class or method may have its heat elsewhere
         hello = self.logic.worker.hello
         if hello is not None:
