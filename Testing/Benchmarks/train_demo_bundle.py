@@ -128,7 +128,7 @@ def through_chain(chain: Chain, seeds: Iterable[int]) -> list[Example]:
     return examples
 
 
-def train(network: nn.Sequential, examples: list[Example]) -> None:
+def train(network: nn.Sequential, examples: list[Example], epochs: int = EPOCHS) -> None:
     """Cross-entropy on the class alone; nothing tells the network where the lesion is."""
     inputs = torch.stack([example.image for example in examples])
     labels = torch.tensor([example.label for example in examples])
@@ -138,11 +138,11 @@ def train(network: nn.Sequential, examples: list[Example]) -> None:
             nn.init.zeros_(module.bias)
     classes = len(CLASSES)
     heads = len(inputs) // classes  # the volumes of one head follow each other
-    steps = EPOCHS * math.ceil(heads / HEADS_A_BATCH)
+    steps = epochs * math.ceil(heads / HEADS_A_BATCH)
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
     network.train()
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         started, losses = time.perf_counter(), []
         for chosen in torch.randperm(heads).split(HEADS_A_BATCH):
             batch = (chosen[:, None] * classes + torch.arange(classes)).flatten()

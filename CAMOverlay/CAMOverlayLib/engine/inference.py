@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from .geometry.resample import to_input_grid
 from .methods import Case, Method
 from .methods.gradcam import weighted_sum
 from .network.forward import ForwardPass, forward_to_layers, frozen, require_finite, run_network
+from .network.order import watched
 from .network.strides import true_steps
 from .progress import Step, sub_progress
 from .target.objective import Objective
@@ -54,10 +54,11 @@ class FullImageInference:
         keep: hold on to the forward pass, so that other targets and methods need none.
 
     Attributes:
-        seconds: that the last forward pass took.
+        multiplications: of weights in the last forward pass, as far as modules tell, and ``above``, those above the
+            layers that it was cut at; see :mod:`.network.order`.
     """
 
-    seconds = 0.0
+    multiplications = above = 0.0
 
     def __init__(self, network: nn.Module, image: Tensor, keep: bool = True) -> None:
         self.network, self.image = network, image
@@ -100,9 +101,9 @@ class FullImageInference:
         if self._pass is not None and set(layers) <= set(self._pass.tensors):
             return self._pass
         self._pass = None  # before the next one is made, so that there is room for it
-        started = time.perf_counter()
-        forward = forward_to_layers(self.network, self.image, layers)
-        self.seconds = time.perf_counter() - started
+        with watched(self.network, layers) as seen:
+            forward = forward_to_layers(self.network, self.image, layers)
+        self.multiplications, self.above = seen.multiplications, seen.above
         if self._keep:
             self._pass = forward
         return forward

@@ -115,7 +115,7 @@ def explain_model(
         values, magnitude = normalise([one.values if one else None for one in maps])
     with clock.stage("check") as step, running(model.network, request.amp, "The check of the map"):
         kept: dict = {}
-        checks = check_map(request.checks, method, explained, maps, inputs.traces, clock.seconds, step, kept)
+        checks = check_map(request.checks, method, explained, maps, inputs.traces, step, kept)
     with clock.stage("inverse") as step:
         strides = next((one.steps for one in maps if one), None)
         heatmap = assemble(inputs, plans, values, request.verify, nearest, step, strides)

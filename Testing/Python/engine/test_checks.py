@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -19,10 +20,12 @@ from CAMOverlayLib.contract.model import ModelSource
 from CAMOverlayLib.contract.request import Result
 from CAMOverlayLib.demo import DEMO_BUNDLE, DEMO_VOLUME
 from CAMOverlayLib.engine.bundle.opened import open_model
-from CAMOverlayLib.engine.checks import similarity
+from CAMOverlayLib.engine.checks import cost, orderly, randomise, similarity
 from CAMOverlayLib.engine.checks.removal import Removal
+from CAMOverlayLib.engine.inference import FullImageInference, SlidingWindowInference
 from CAMOverlayLib.engine.methods import METHODS, Method
 from CAMOverlayLib.engine.methods.method import no_layer
+from CAMOverlayLib.engine.network import order
 from CAMOverlayLib.engine.network.forward import forward_to_layers
 from CAMOverlayLib.engine.pipeline import explain, explain_model
 
@@ -47,9 +50,7 @@ def ask(tmp_path):
         if network is None:
             return explain(request, report)
         model = dataclasses.replace(demo_model(), network=network)
-        clock = Clock(report)
-        clock.seconds["volume"] = 100.0  # what a check may take is another test's question
-        return explain_model(model, [read_volume(file)], request, clock, Cache())
+        return explain_model(model, [read_volume(file)], request, Clock(report), Cache())
 
     return explained
 
@@ -101,14 +102,16 @@ def test_random_weights_belong_to_no_network_and_no_answer(ask):
     assert (found["network"], found["answer"]) == ("failed", "failed")
 
 
-def test_no_random_weights_pass_for_a_network_and_few_are_undecided(ask):
-    found = [verdicts(ask(of_random_weights(seed)))["network"] for seed in range(1, 7)]
-    assert "passed" not in found and found.count("failed") >= 4, found
+def test_no_random_weights_pass_for_a_network(ask):
+    found = [verdicts(ask(of_random_weights(seed)))["network"] for seed in range(1, 5)]
+    found += [verdicts(ask(of_random_weights(5), method="layercam"))["network"]]
+    assert set(found) == {"failed"}, found
 
 
 def test_an_edge_detector_belongs_to_no_class_and_no_network(ask, monkeypatch):
     monkeypatch.setitem(METHODS, "saliency", Method(METHODS["saliency"].info, edges, no_layer))
-    assert verdicts(ask(method="saliency")) == {"class": "failed", "network": "failed"}
+    found = verdicts(ask(method="saliency", checks="full"))
+    assert (found["class"], found["network"]) == ("failed", "failed")
 
 
 def test_the_checks_are_the_same_every_time_and_draw_nobody_elses_numbers(ask):
@@ -184,6 +187,101 @@ def test_the_figures_are_those_of_scipy(ask):
         assert figures["random pairs"] == pytest.approx(
             np.quantile([stats.spearmanr(a, b)[0] for a, b in pairs], 0.95), abs=2e-3
         )
+
+
+def test_a_map_is_as_orderly_as_every_other_of_its_kind_and_more_so_than_noise():
+    random = np.random.default_rng(0)
+    noise = [random.random((12, 12, 12)) for _ in range(40)]
+    blob = np.zeros((12, 12, 12))
+    blob[3:6, 3:6, 3:6] = 1
+    found = orderly.orderly(blob + 0.05 * random.random(blob.shape), noise)
+    assert (found.as_it_is, found.equally_lit, found.count) == (0, 0, 40)
+    shares = [orderly.orderly(one, [*noise[:n], *noise[n + 1 :]]).as_it_is for n, one in enumerate(noise)]
+    assert stats.kstest(shares, "uniform").pvalue > 0.05
+    empty = orderly.orderly(blob, [np.zeros_like(blob)])
+    assert empty.count == 0 and empty.figures()["shuffled maps"] == 0
+    hot = orderly.hottest(np.array([5.0, 1.0, 3.0, 2.0]), 2)
+    assert np.array_equal(hot, [3, 0, 1, 0])
+
+
+def test_a_map_that_lights_a_third_is_beside_equally_lit_ones():
+    """Of random maps some are hardly lit: less entropy than a peak on a wide ground, and no more order."""
+    random = np.random.default_rng(1)
+    where = np.linalg.norm(np.argwhere(np.ones((14, 14, 14))) - 5, axis=1).reshape(14, 14, 14)
+    peak = np.maximum(np.exp(-((where / 2) ** 2)) + 0.05 - 0.005 * where, 0)
+    waves = [ndimage.gaussian_filter(random.normal(size=peak.shape), 1) for _ in range(40)]
+    found = orderly.orderly(
+        peak,
+        [
+            np.maximum(one - np.quantile(one, share), 0)
+            for one, share in zip(waves, np.linspace(0, 0.99, 40), strict=True)
+        ],
+    )
+    assert found.as_it_is > 0 and found.equally_lit <= found.as_it_is / 2, found
+
+
+class Backwards(torch.nn.Module):
+    """Its parts are registered in another order than they run; one runs twice, one never."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+        self.head = torch.nn.Linear(4, 3, bias=False)
+        self.unused = torch.nn.Linear(2, 2, bias=False)
+        self.up = torch.nn.ConvTranspose3d(4, 4, 2, 2, bias=False)
+        self.twice = torch.nn.Conv3d(4, 4, 1, bias=False)
+        self.first = torch.nn.Conv3d(1, 4, 3, padding=1, stride=2, bias=False)
+
+    def forward(self, x):
+        return self.head(self.twice(self.up(self.twice(self.first(x)))).amax((2, 3, 4))) * self.scale
+
+
+def test_the_cascade_goes_by_the_run_and_multiplications_are_counted():
+    network, image = Backwards(), torch.zeros(1, 1, 8, 8, 8)
+    with order.watched(network) as seen, torch.no_grad():
+        network(image)
+    names = [name for name, _ in network.named_parameters()]
+    by_run = [names[number] for number in order.parameters_by_run(network, seen)]
+    assert by_run == ["unused.weight", "scale", "first.weight", "up.weight", "twice.weight", "head.weight"]
+    assert seen.multiplications == 64 * 27 * 4 + 64 * 16 + 64 * 16 * 8 + 512 * 16 + 12
+    assert not any(one._forward_hooks or one._forward_pre_hooks for one in network.modules())
+    parts = randomise.stages(order.parameters_by_run(network, seen), 3)
+    assert [names[number] for number in parts[0]] == ["twice.weight", "head.weight"]
+    once, staged = randomise.copy_of(network), randomise.copy_of(network)
+    randomise.shuffle(once)
+    for part in parts:
+        randomise.shuffle(staged, part)
+    assert all(torch.equal(a, b) for a, b in zip(once.parameters(), staged.parameters(), strict=True))
+
+
+def counted(inference, layers=("0",), pieces=1):
+    """What is asked of a map, by counts alone."""
+    explained = SimpleNamespace(inferences=[inference] * pieces, layers=layers)
+    return cost.cost_of(explained, [SimpleNamespace(volume_grid=SimpleNamespace(shape=(100, 100, 100)))] * pieces)
+
+
+def test_what_a_check_may_take_is_counted_in_passes():
+    inference = FullImageInference(classifier(2), torch.zeros(1, 1, 8, 8, 8))
+    inference.predict(("0",), lambda number, count, words: None)
+    assert (inference.multiplications, inference.above) == (8 * 64 * 6 + 12, 12)
+    assert counted(inference).quick == ("class", "network") and counted(inference).steps == cost.STEPS
+    found = []
+    for inference.multiplications in np.geomspace(1e8, 1e12, 60):
+        one = counted(inference)
+        asked = sum({"class": one.klass, "network": one.network}[name] for name in one.quick)
+        assert asked <= cost.QUICK_SHARE * one.map
+        found.append(len(one.quick))
+    assert found == sorted(found, reverse=True) and {1, 2} <= set(found)
+    assert counted(inference, pieces=8).quick == ("class", "network")  # half of eight maps is more than one
+
+
+@pytest.mark.parametrize(("windows", "asked"), [(2, 1), (4, 2)])
+def test_windows_pay_for_the_checks_of_one(windows, asked):
+    from monai.inferers import SlidingWindowInferer
+
+    image = torch.zeros(1, 1, 8 * windows, 8, 8)
+    network = torch.nn.Conv3d(1, 2, 1)
+    assert len(counted(SlidingWindowInference(network, image, SlidingWindowInferer((8, 8, 8), 1, 0))).quick) == asked
 
 
 def test_ranks_share_what_is_equal():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -27,14 +28,16 @@ def copy_of(network: nn.Module) -> nn.Module:
         raise NetworkError(f"The network cannot be copied ({reason(error)}).") from error
 
 
-def shuffle(network: nn.Module, first: int = 0, last: int | None = None) -> None:
-    """Put the values of each weight tensor in random order, of the tensors from ``first`` to before ``last``.
+def shuffle(network: nn.Module, numbers: Iterable[int] | None = None) -> None:
+    """Put the values of each weight tensor in random order, of the tensors of these numbers, or of all.
 
     Every tensor keeps its distribution, so that activations stay in range, and loses what it has learnt. The order of a
     tensor depends on its number alone: the network with all of them shuffled at once or one after the other is the
     same. Buffers, such as the statistics of batch normalisation, stay.
     """
-    for number, weights in list(enumerate(network.parameters()))[first:last]:
+    tensors = list(network.parameters())
+    for number in range(len(tensors)) if numbers is None else numbers:
+        weights = tensors[number]
         if weights.is_floating_point() and weights.numel() > 1:
             generator = torch.Generator().manual_seed(SEED + number)
             order = torch.randperm(weights.numel(), generator=generator).to(weights.device)
@@ -42,8 +45,11 @@ def shuffle(network: nn.Module, first: int = 0, last: int | None = None) -> None
                 weights.data.copy_(weights.data.flatten()[order].view_as(weights))
 
 
-def stages(network: nn.Module, count: int) -> list[tuple[int, int]]:
-    """Ranges of weight tensors from the output to the input, of about as many tensors each, as they are registered."""
-    tensors = len(list(network.parameters()))
-    ends = np.unique(np.linspace(0, tensors, min(count, tensors) + 1).round().astype(int))[::-1]
-    return [(int(first), int(last)) for last, first in pairwise(ends)]
+def stages(order: Sequence[int], count: int) -> list[list[int]]:
+    """Weight tensors in stages from the output to the input, of about as many each.
+
+    Args:
+        order: their numbers, those first that come first in the run.
+    """
+    ends = np.unique(np.linspace(0, len(order), min(count, len(order)) + 1).round().astype(int))[::-1]
+    return [list(order[first:last]) for last, first in pairwise(ends)]
