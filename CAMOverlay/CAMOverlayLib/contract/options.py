@@ -52,7 +52,7 @@ class Options(JsonRecord):
         channel_shares: of a network with several input channels, compute what share of the evidence each has: one more
             forward and backward pass.
         checks: whether the map can be believed: ``none`` asks nothing, ``quick`` two things at most half as dear as
-            the map, ``full`` all four.
+            the map, ``full`` all four, which also leaves the map of the deviation.
         also: what else of :data:`ALSO` is wanted of every voxel, from the same run; names, or several in one text with
             commas between them.
         intermediates_folder: existing folder for every step's intermediate volume, forward and backward, or None.

@@ -298,6 +298,7 @@ class Panel(VTKObservationMixin):
             self._opensFalls = False
             plots.openChart(plots.showStructureFalls(node))
         self.display.renewFieldOfView()
+        self.display.refresh()  # another result on the same overlay may have a deviation, or none
         heat_view.bringHeatIntoView(node)  # another class or method may have its heat elsewhere
         hello = self.logic.worker.hello
         if hello is not None:

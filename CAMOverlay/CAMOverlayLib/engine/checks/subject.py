@@ -37,8 +37,7 @@ class Subject:
         spacing: mm from one of its places to the next, an axis each.
         part: which part of the whole it is, in words; empty where it is the whole.
         step: progress; raising from it ends the check.
-        kept: maps on the grid of this one that a check leaves for the user, by name, each in terms of the largest value
-            of this one; only of a map that is the whole.
+        kept: what a check leaves for the user, by name, on the grid of this map; only of a map that is the whole.
     """
 
     method: Method
