@@ -17,6 +17,9 @@ TABLES = Path(__file__).with_name("colors")
 
 COLOR_MAPS = ("heat", "sea", "ice")
 
+DIFFERENCE = "difference"
+"""For differences: below 0 blue, above it orange, transparent around it."""
+
 SIZE = 256
 """Entries of a colour table."""
 
@@ -33,7 +36,7 @@ def colorTableNode(scene: slicer.vtkMRMLScene, key: str = DEFAULT) -> slicer.vtk
     Raises:
         ValueError: unknown name; the message lists those that exist.
     """
-    if key not in COLOR_MAPS:
+    if key not in (*COLOR_MAPS, DIFFERENCE):
         raise ValueError(f"There is no colour map {key!r}; choose one of {', '.join(COLOR_MAPS)}.")
     for index in range(scene.GetNumberOfNodesByClass("vtkMRMLColorTableNode")):
         node = scene.GetNthNodeByClass(index, "vtkMRMLColorTableNode")
@@ -46,7 +49,8 @@ def colorTableNode(scene: slicer.vtkMRMLScene, key: str = DEFAULT) -> slicer.vtk
     node = slicer.vtkMRMLColorLogic.CopyNode(table, nodeName(key))  # one of the scene's own, not of this file
     node.UnRegister(None)
     node.SetHideFromEditors(True)
-    node.SetDescription(f"Colour map {key!r} of CAMOverlay: even steps of lightness, transparent at 0")
+    middle = "as light above 0 as below, transparent around it" if key == DIFFERENCE else "transparent at 0"
+    node.SetDescription(f"Colour map {key!r} of CAMOverlay: even steps of lightness, {middle}")
     node.SetAttribute("Category", "CAMOverlay")
     node.SetAttribute("CAMOverlay.ColorMap", key)
     return scene.AddNode(node)

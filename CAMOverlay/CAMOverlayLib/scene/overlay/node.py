@@ -42,6 +42,10 @@ LEGEND_SIZE = (0.06, 0.4)
 LEGEND_WIDTH = 18
 """Characters of the legend's title in a line; more would not fit into a small view."""
 
+SCALE = "CAMOverlay.Scale"
+"""Attribute of an overlay that was compared: ``one`` colour scale for all of them, or ``each`` its own; its legend says
+which. None where nothing was compared."""
+
 INPUT_ROLE = "CAMOverlay.InputVolume"
 """Node reference from the overlay to the volume that was explained."""
 
@@ -117,6 +121,7 @@ def setProvenance(overlayNode: slicer.vtkMRMLVolumeNode, result: Result, inputVo
     }
     for key, value in attributes.items():
         overlayNode.SetAttribute(f"CAMOverlay.{key}", str(value))
+    overlayNode.RemoveAttribute(SCALE)  # of the result before
     overlayNode.SetNodeReferenceID(INPUT_ROLE, inputVolume.GetID())
 
 
@@ -240,6 +245,14 @@ def _styleLegend(legend: slicer.vtkMRMLColorLegendDisplayNode) -> None:
     legend.EndModify(unfinished)
 
 
+def refreshLegend(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Bring the legend's title, if there is a legend, to what the overlay shows now."""
+    logic = getattr(slicer, "vtkSlicerColorLogic", None)
+    legend = logic.GetColorLegendDisplayNode(overlayNode) if hasattr(logic, "GetColorLegendDisplayNode") else None
+    if legend is not None and legend.GetTitleText() != (title := _legendTitle(overlayNode)):
+        legend.SetTitleText(title)
+
+
 def legendShown(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
     """Whether the overlay has a colour legend that is shown."""
     logic = getattr(slicer, "vtkSlicerColorLogic", None)
@@ -250,14 +263,16 @@ def legendShown(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
 
 
 def _legendTitle(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> str:
-    """The class, and how coarse the map really is, since a smooth overlay hides the size of one activation. Two short
-    lines: the full sizes stand in the panel."""
+    """The class, and how coarse the map really is, since a smooth overlay hides the size of one activation; of a map
+    that was compared what its scale ends at. Short lines: the full sizes stand in the panel."""
     result = resultOf(overlayNode)
     if result is None:
         return "Heatmap"
     lines = [shortened(result.target.name, LEGEND_WIDTH)]
     if result.activation_spacing:
         lines.append(f"{max(result.activation_spacing):.2g} mm cells")
+    if scale := overlayNode.GetAttribute(SCALE):
+        lines.append(f"1 = {result.magnitude:.3g} {'for all' if scale == 'one' else 'of its own'}")
     return "\n".join(lines)
 
 
