@@ -1,7 +1,7 @@
 """One volume explained several times: here or by the warm process, into the scene all together or not at all.
 
-:class:`OverlayLogic` is the face of it. Every choice is one ordinary request, so that nothing is computed in another way
-than alone; the process (or the cache) keeps what they have in common.
+:class:`OverlayLogic` is the face of it. Every choice is one ordinary request, so that nothing is computed in another
+way than alone; the process (or the cache) keeps what they have in common.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,7 +238,9 @@ class ComparisonRun:
         self._cancelled = True
         if self._run is not None:
             self._run.cancel()
-        elif self._work is not None and not self._work.busy:
+        elif self._work is not None and self._work.busy:
+            self._worker.later(self.cancel)  # it was called by that work itself
+        elif self._work is not None:
             self._end(None, _wasCancelled())
 
     def wait(self, timeout: float | None = None) -> Comparison:
@@ -309,7 +312,11 @@ class ComparisonRun:
 
     def _show(self) -> None:
         self.progress = Progress("write", SHOWING, "")
-        self._onProgress(self.progress)
+        try:
+            self._onProgress(self.progress)
+        except (Exception, Cancelled) as error:  # the caller's way to end it  # noqa: BLE001
+            self._end(None, error)
+            return
 
         def ended(value: Any, error: BaseException | None) -> None:
             self._work = None
@@ -327,10 +334,10 @@ class ComparisonRun:
         self._plan.remove()
         self.value, self.error = value, error
         self.state = "done" if error is None else "cancelled" if isinstance(error, Cancelled) else "failed"
-        if error is None:
-            self._onResult(value)
-        else:
-            self._onError(error)
+        try:
+            self._onError(error) if error is not None else self._onResult(value)
+        except Exception:  # the caller's; the comparison has ended all the same  # noqa: BLE001
+            traceback.print_exc()
 
 
 def _wasCancelled() -> Cancelled:

@@ -69,14 +69,18 @@ def name_of(kind: str, result: Result) -> str:
     return f"{result.target.name} - {classes[minus]}" if minus is not None else result.target.name
 
 
-def distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """The same with a number behind those that were there before.
+_UNREADABLE = str.maketrans({"&": "+", "<": "‹", ">": "›", '"': "'", ";": ","})
 
-    >>> distinct(["a", "b", "a"])
-    ('a', 'b', 'a (2)')
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """The same with a number behind those that were there before, and without what a scene would not keep: Slicer
+    writes the values of a sequence into its XML as they are, with a semicolon between them.
+
+    >>> distinct(["a", "b & c", "a", "<d>; e"])
+    ('a', 'b + c', 'a (2)', '‹d›, e')
     """
     found: list[str] = []
-    for name in names:
+    for name in (" ".join(name.translate(_UNREADABLE).split()) for name in names):
         number = 2
         unique = name or "unnamed"
         while unique in found:

@@ -170,7 +170,7 @@ def addComparison(
     if failed:
         sequence.SetAttribute(FAILED, json.dumps([one.to_dict() for one in failed], ensure_ascii=False))
     scene.AddNode(sequence)
-    sequence.AddDefaultStorageNode()
+    _storeWhole(sequence)
     browser = slicer.vtkMRMLSequenceBrowserNode()
     browser.SetName(scene.GenerateUniqueName(f"{sequence.GetName()} browser"))
     browser.SetIndexDisplayMode(slicer.vtkMRMLSequenceBrowserNode.IndexDisplayAsIndexValue)
@@ -197,13 +197,12 @@ def addComparison(
 def _sequenceOf(items: Sequence[Explained], kind: str, inputVolume: Any) -> slicer.vtkMRMLSequenceNode:
     """The items as a sequence that is not in the scene yet. Each image is copied once and then let go."""
     sequence = slicer.vtkMRMLSequenceNode()
-    sequence.SetName(inputVolume.GetScene().GenerateUniqueName(f"{inputVolume.GetName()} - by {kind}"))
+    common = items[0].result.method if kind == "class" else items[0].result.target.name
+    sequence.SetName(inputVolume.GetScene().GenerateUniqueName(overlay.overlayName(inputVolume.GetName(), common, "")))
     sequence.SetIndexName(kind)
     sequence.SetIndexUnit("")
     sequence.SetIndexType(slicer.vtkMRMLSequenceNode.TextIndex)
     sequence.SetAttribute(KIND, kind)
-    # The other kind of file, of voxels alone, would lose what each item says of itself.
-    sequence.SetDefaultSequenceStorageNodeClassName("vtkMRMLSequenceStorageNode")
     for item in items:
         node = slicer.vtkMRMLScalarVolumeNode()
         node.SetName(_itemName(inputVolume.GetName(), item.result, item.name))
@@ -214,6 +213,13 @@ def _sequenceOf(items: Sequence[Explained], kind: str, inputVolume: Any) -> slic
         node.SetAttribute(overlay.SCALE, "each")
         sequence.SetDataNodeAtValue(node, item.name)
     return sequence
+
+
+def _storeWhole(sequence: slicer.vtkMRMLSequenceNode) -> None:
+    """Save the items as whole nodes: a file of voxels alone would lose what each of them says of itself."""
+    storage = slicer.vtkMRMLSequenceStorageNode()
+    sequence.GetScene().AddNode(storage)
+    sequence.SetAndObserveStorageNodeID(storage.GetID())
 
 
 def _itemName(volumeName: str, result: Result | None, name: str) -> str:

@@ -24,6 +24,8 @@ are shown."""
 LAYOUT = 8471
 """Number of the layout that is described here, for a Slicer that has none of three over three."""
 
+_THREE_OVER_THREE = "SlicerLayoutThreeOverThreeView"
+
 _VIEW = (
     '<item><view class="vtkMRMLSliceNode" singletontag="{name}"><property name="orientation" action="default">'
     '{orientation}</property><property name="viewlabel" action="default">{label}</property><property name="viewcolor" '
@@ -191,7 +193,7 @@ def _layoutNode() -> Any:
 
 def _arrangement(layout: Any) -> int:
     """Slicer's number of three over three; of a layout of our own where it has none."""
-    known = getattr(slicer.vtkMRMLLayoutNode, "SlicerLayoutThreeOverThreeView", None)
+    known = getattr(slicer.vtkMRMLLayoutNode, _THREE_OVER_THREE, None)
     if known is not None and layout.IsLayoutDescription(known):
         return int(known)
     if not layout.IsLayoutDescription(LAYOUT):

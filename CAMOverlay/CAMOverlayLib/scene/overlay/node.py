@@ -90,8 +90,9 @@ def addOverlay(
 
 
 def overlayName(volumeName: str, className: str, layer: str) -> str:
-    """``MRHead - lesion - encoder.layer4``: plain characters that can be typed in the Python console."""
-    return " - ".join(part for part in (volumeName, className, layer) if part)
+    """``MRHead - lesion - encoder.layer4``: plain characters that can be typed in the Python console. An ``&`` in the
+    name of a volume is one that Slicer writes into a scene and cannot read again."""
+    return " - ".join(part for part in (volumeName, className, layer) if part).replace("&", "+")
 
 
 # Provenance ----------------------------------------------------------------------------------------------------------
@@ -272,7 +273,7 @@ def _legendTitle(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> str:
     if result.activation_spacing:
         lines.append(f"{max(result.activation_spacing):.2g} mm cells")
     if scale := overlayNode.GetAttribute(SCALE):
-        lines.append(f"1 = {result.magnitude:.3g} {'for all' if scale == 'one' else 'of its own'}")
+        lines.append(f"1 = {result.magnitude:.3g}, {'all' if scale == 'one' else 'own'}")
     return "\n".join(lines)
 
 
