@@ -153,8 +153,8 @@ def concernsAll(error: BaseException) -> bool:
 # Here ----------------------------------------------------------------------------------------------------------------
 
 
-def withCache(computeHere: Compute) -> Compute:
-    """Computing in this process, with one cache for all that is asked."""
+def withCache() -> Compute:
+    """Computing in this process, with one cache for all that is asked: what the explanations share is computed once."""
     caches: list[Any] = []
 
     def compute(request: Request, report: Report) -> Result:

@@ -202,8 +202,7 @@ class OverlayLogic:
         """
         if self.worker is not None:
             return self.startComparison(inputVolume, modelPath, onProgress=report, **choices).wait()
-        # One cache for all of them: the second explanation has the model and the volume in memory.
-        compute = comparing.withCache(self.compute) if self.compute is computeHere else self.compute
+        compute = comparing.withCache() if self.compute is computeHere else self.compute
         return comparing.compareHere(self._comparison(inputVolume, modelPath, choices), compute, report)
 
     def startComparison(

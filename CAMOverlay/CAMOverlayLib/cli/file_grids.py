@@ -30,14 +30,14 @@ class OnFileGrids:
         paths: image files.
         nodes: what was loaded from them, in the same order.
         compute: what answers a request.
-        heatmap_file: where the heatmap goes as NIfTI, on the first file's own grid.
+        heatmap_file: where the heatmap goes as NIfTI, on the first file's own grid; None writes none.
 
     Attributes:
         result: the last result in the first file's voxels; None before there is one.
         seconds: what writing the heatmap took.
     """
 
-    def __init__(self, paths: Sequence[str], nodes: Sequence[Any], compute: Compute, heatmap_file: Path) -> None:
+    def __init__(self, paths: Sequence[str], nodes: Sequence[Any], compute: Compute, heatmap_file: Path | None) -> None:
         self._grids = [fileGrid(Path(path), node) for path, node in zip(paths, nodes, strict=True)]
         self._compute = compute
         self._heatmap_file = heatmap_file
@@ -51,7 +51,8 @@ class OnFileGrids:
         """
         volumes = tuple(_as_in(grid, file) for grid, file in zip(self._grids, request.volumes, strict=True))
         result = self._compute(replace(request, volumes=volumes), report)
-        self._write_heatmap(result.heatmap)
+        if self._heatmap_file is not None:
+            self._write_heatmap(result.heatmap, self._heatmap_file)
         notes = [note for grid in self._grids for note in grid.notes]
         result = replace(result, warnings=(*dict.fromkeys([*notes, *result.warnings]),))
         self.result = result
@@ -59,14 +60,20 @@ class OnFileGrids:
         shown = replace(heatmap, affine=request.volumes[0].affine)
         return replace(self._grids[0].result(result), heatmap=shown)
 
-    def _write_heatmap(self, heatmap: VolumeFile) -> None:
-        """The engine's own array as NIfTI, sheared geometries included, which Slicer's own writer would straighten."""
+    def _write_heatmap(self, heatmap: VolumeFile, file: Path) -> None:
+        started = time.perf_counter()
+        self._write(np.load(heatmap.path, mmap_mode="r", allow_pickle=False), heatmap.name, file)
+        self.seconds = time.perf_counter() - started
+
+    def write(self, voxels: np.ndarray, name: str, file: Path) -> None:
+        """A volume on the first node's grid (I×J×K) as NIfTI on the first file's own."""
+        self._write(self._grids[0].array(voxels), name, file)
+
+    def _write(self, array: np.ndarray, name: str, file: Path) -> None:
+        """As NIfTI, sheared geometries included, which Slicer's own writer would straighten."""
         from ..engine.geometry.volume import Volume, write_nifti
 
-        started = time.perf_counter()
-        array = np.load(heatmap.path, mmap_mode="r", allow_pickle=False)
-        write_nifti(Volume(array, self._grids[0].grid.affine, heatmap.name), self._heatmap_file)
-        self.seconds = time.perf_counter() - started
+        write_nifti(Volume(array, self._grids[0].grid.affine, name), file)
 
 
 def _as_in(grid: FileGrid, file: VolumeFile) -> VolumeFile:

@@ -20,6 +20,10 @@ KINDS = {"targets": "class", "methods": "method", "layers": "layer", "models": "
 OPTION = {"class": "target", "method": "method", "layer": "layer"}
 """The option of one run that holds the choice."""
 
+HOTTEST = 0.05
+"""Share of the seen voxels that counts as the hottest of a map, at first: about as much as a Grad-CAM lights up of a
+head or a trunk. Half of it or twice as much is as legitimate, so it is an option."""
+
 
 @dataclass(frozen=True)
 class NotExplained(JsonRecord):

@@ -12,12 +12,9 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import rankdata
 
+from ..contract.comparison import HOTTEST
 from ..contract.errors import ComparisonError
 from ..contract.records import JsonRecord
-
-SHARE = 0.1
-"""Share of the seen voxels that counts as the hottest, at first. The tenth part is what deletion and pointing
-benchmarks commonly look at; half of it or twice as much is as legitimate, so it is an option."""
 
 MOST_RANKED = 1 << 20
 """Voxels that a rank correlation is computed of; of more, every n-th one. Its error is then below 0.001."""
@@ -92,7 +89,7 @@ def difference(first: np.ndarray, second: np.ndarray, factors: tuple[float, floa
     return found
 
 
-def hottest(heat: np.ndarray, seen: np.ndarray | None = None, share: float = SHARE) -> np.ndarray:
+def hottest(heat: np.ndarray, seen: np.ndarray | None = None, share: float = HOTTEST) -> np.ndarray:
     """Which voxels belong to the hottest share of those that were seen, bool I×J×K.
 
     These are the ⌈share · N⌉ hottest of the N seen voxels, together with all that are exactly as hot as the last of
@@ -102,7 +99,7 @@ def hottest(heat: np.ndarray, seen: np.ndarray | None = None, share: float = SHA
         ComparisonError: the share is not between 0 and 1.
     """
     if not 0 < share <= 1:
-        raise ComparisonError(f"The hottest share is {share:g}. Give one above 0 and up to 1, such as {SHARE}.")
+        raise ComparisonError(f"The hottest share is {share:g}. Give one above 0 and up to 1, such as {HOTTEST}.")
     values = heat.T[seen.T] if seen is not None else heat.T.reshape(-1)
     if not values.size:
         return np.zeros(heat.shape, bool, order="F")
@@ -116,7 +113,7 @@ def agreement(
     maps: Sequence[np.ndarray],
     names: Sequence[str],
     seen: np.ndarray | None = None,
-    share: float = SHARE,
+    share: float = HOTTEST,
     report: Callable[[float], None] = lambda done: None,
 ) -> Agreement:
     """In how many maps each voxel belongs to the hottest share, and how alike each two of them are.

@@ -10,9 +10,10 @@ import slicer
 import slicer.util
 import vtk
 
+from ...contract.comparison import HOTTEST
 from ...contract.records import SpoiltRecord
 from ...reading import comparison as reading
-from ...reading.comparison import SHARE, Agreement, AgreementFigures
+from ...reading.comparison import Agreement, AgreementFigures
 from ..findings.nodes import hanging, hangingOrNew
 from ..findings.table import fill
 from ..io.volumes import voxelsOf
@@ -37,7 +38,7 @@ COLUMNS = {
 
 
 def agreementOf(
-    nodes: Sequence[Any], share: float = SHARE, report: Callable[[float], None] = lambda done: None
+    nodes: Sequence[Any], share: float = HOTTEST, report: Callable[[float], None] = lambda done: None
 ) -> Agreement:
     """Where overlays agree, computed; the scene is not touched. As :func:`reading.comparison.agreement`.
 
@@ -55,7 +56,7 @@ def agreementOf(
 
 def showAgreement(
     nodes: Sequence[Any],
-    share: float = SHARE,
+    share: float = HOTTEST,
     opacity: float | None = overlay.OPACITY,
     found: Agreement | None = None,
 ) -> slicer.vtkMRMLScalarVolumeNode:

@@ -16,7 +16,7 @@ from ...contract.errors import ComparisonError
 from ...contract.field_of_view import seen_mask
 from ...contract.request import Result
 from ..io.volumes import gridOf
-from ..overlay.node import inputVolumeOf, isOverlay, overlayName, resultOf
+from ..overlay.node import ITEM, ITEM_KIND, inputVolumeOf, isOverlay, overlayName, resultOf
 
 NEAR = 1e-3
 """Share of a voxel by which the corners of two grids may lie apart and still be one grid."""
@@ -94,8 +94,12 @@ def seenByAll(nodes: Sequence[Any]) -> Any:
 
 
 def shortNames(nodes: Sequence[Any]) -> tuple[str, ...]:
-    """What tells overlays apart: the class, the method, the layer or the model, or all of these that differ."""
+    """What tells overlays apart: their names in the comparison that they are of, or else the class, the method, the
+    layer or the model, or all of these that differ."""
     results = resultsOf(nodes)
+    items = [node.GetAttribute(ITEM) for node in nodes]
+    if all(items) and len(set(items)) == len(items) and len({node.GetAttribute(ITEM_KIND) for node in nodes}) == 1:
+        return distinct(items)
     told = [
         (_classOf(one), one.method, one.layer, f"{one.bundle_name} {one.bundle_version}".strip()) for one in results
     ]

@@ -29,9 +29,6 @@ KIND = "CAMOverlay.Comparison"
 FAILED = "CAMOverlay.NotExplained"
 """Attribute of a sequence: what could not be explained, and why, as JSON."""
 
-ITEM_OF, ITEM = "CAMOverlay.ItemOf", "CAMOverlay.Item"
-"""Attributes of an overlay that was taken out of a sequence: the sequence's ID, and the item's name."""
-
 MOST_FAILED = 1000
 
 
@@ -121,14 +118,16 @@ class Comparison:
         item = self.node(name)
         scene, key = self.sequenceNode.GetScene(), self.sequenceNode.GetID()
         for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene):
-            if (node.GetAttribute(ITEM_OF), node.GetAttribute(ITEM)) == (key, name) and overlay.isOverlay(node):
+            if (node.GetAttribute(overlay.ITEM_OF), node.GetAttribute(overlay.ITEM)) == (
+                key,
+                name,
+            ) and overlay.isOverlay(node):
                 return node
         node = slicer.vtkMRMLScalarVolumeNode()
         node.CopyContent(item)
         for attribute in item.GetAttributeNames():
             node.SetAttribute(attribute, item.GetAttribute(attribute))
-        node.SetAttribute(ITEM_OF, key)
-        node.SetAttribute(ITEM, name)
+        node.SetAttribute(overlay.ITEM_OF, key)
         node.SetName(scene.GenerateUniqueName(_itemName(self._volume, overlay.resultOf(item), name)))
         scene.AddNode(node)
         node.SetNodeReferenceID(overlay.INPUT_ROLE, self.overlayNode.GetNodeReferenceID(overlay.INPUT_ROLE))
@@ -211,6 +210,8 @@ def _sequenceOf(items: Sequence[Explained], kind: str, inputVolume: Any) -> slic
         overlay.setProvenance(node, item.result, inputVolume)
         node.RemoveNodeReferenceIDs(overlay.INPUT_ROLE)  # the overlay has it: no node of the scene is in the sequence
         node.SetAttribute(overlay.SCALE, "each")
+        node.SetAttribute(overlay.ITEM, item.name)
+        node.SetAttribute(overlay.ITEM_KIND, kind)
         sequence.SetDataNodeAtValue(node, item.name)
     return sequence
 

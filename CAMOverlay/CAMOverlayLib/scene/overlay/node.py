@@ -46,6 +46,10 @@ SCALE = "CAMOverlay.Scale"
 """Attribute of an overlay that was compared: ``one`` colour scale for all of them, or ``each`` its own; its legend says
 which. None where nothing was compared."""
 
+ITEM, ITEM_KIND, ITEM_OF = "CAMOverlay.Item", "CAMOverlay.ItemKind", "CAMOverlay.ItemOf"
+"""Attributes of an overlay that is one of several in a comparison: its name among them, what they differ in, and the ID
+of their sequence where the overlay was taken out of it."""
+
 INPUT_ROLE = "CAMOverlay.InputVolume"
 """Node reference from the overlay to the volume that was explained."""
 
@@ -122,7 +126,8 @@ def setProvenance(overlayNode: slicer.vtkMRMLVolumeNode, result: Result, inputVo
     }
     for key, value in attributes.items():
         overlayNode.SetAttribute(f"CAMOverlay.{key}", str(value))
-    overlayNode.RemoveAttribute(SCALE)  # of the result before
+    for key in (SCALE, ITEM, ITEM_KIND, ITEM_OF):  # of the result before
+        overlayNode.RemoveAttribute(key)
     overlayNode.SetNodeReferenceID(INPUT_ROLE, inputVolume.GetID())
 
 
