@@ -82,7 +82,7 @@ class Host:
         self.scene = core.ensureScene()
         applicationLogic = self._applicationLogic = core.applicationLogic()
         self._makeCache()
-        self.layoutManager = qSlicerLayoutManager(applicationLogic.GetSliceLogics()) if mainWindow else None
+        self.layoutManager = qSlicerLayoutManager(applicationLogic) if mainWindow else None
         slicer.app = pythonqt.wrap(self.native)
         slicer.modules = sys.modules["slicer.modules"] = types.ModuleType("slicer.modules")
         self.modules = modules.qSlicerModuleManager(applicationLogic)

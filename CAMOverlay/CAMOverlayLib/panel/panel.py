@@ -18,6 +18,7 @@ from ..contract.inspection import Inspection
 from ..contract.model import ModelSource
 from ..contract.request import Progress
 from ..logic import OverlayLogic
+from ..scene.comparison.sequence import isBrowsed
 from ..scene.overlay import heat_view
 from ..scene.overlay import node as overlay
 from .bundle_state import BundleState
@@ -27,6 +28,7 @@ from .dialogs.zoo import ZooRow
 from .parameters import PanelParameters
 from .remedies import inThePanel
 from .run_controller import Cancellable, RunController
+from .sections.compare import CompareSection
 from .sections.display import DisplaySection
 from .sections.explain import ExplainSection
 from .sections.findings import FindingsSection
@@ -58,9 +60,11 @@ class Panel(VTKObservationMixin):
         self.explain = ExplainSection(ui, self._onChosen, self._updateApply, self._onPython)
         self.progress = ProgressSection(ui, self._log)
         self._checkFully = False
+        self._compared: dict[str, Any] = {}
         self.results = ResultSection(ui, self._explainClass)
         self.display = DisplaySection(ui, self.progress.say)
         self.findings = FindingsSection(ui, self.progress.say, self.display.refresh)
+        self.compare = CompareSection(ui, self.explain, self.progress.say, self._onCompare, self._update)
         self.zoo = ZooRow(ui, self._useBundle)
         ui.applyButton.clicked.connect(self._onApplyButton)
         ui.layersButton.clicked.connect(self._onLayersButton)
@@ -77,7 +81,7 @@ class Panel(VTKObservationMixin):
             if self.hasObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update):
                 self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self.parameters = parameters
-        for section in (self.inputs, self.explain, self.display, self.findings):
+        for section in (self.inputs, self.explain, self.display, self.findings, self.compare):
             section.setParameters(parameters)
         if parameters is not None:
             self._guiTag = parameters.connectGui(self.ui)
@@ -108,6 +112,7 @@ class Panel(VTKObservationMixin):
         self.setParameters(None)
         self.display.setOverlay(None)
         self.findings.setOverlay(None)
+        self.compare.setOverlay(None)
         self.removeObservers()
         if self.logic.worker is not None:
             self.logic.worker.stop()
@@ -117,6 +122,7 @@ class Panel(VTKObservationMixin):
         self.setParameters(None)
         self.display.setOverlay(None)
         self.findings.setOverlay(None)
+        self.compare.setOverlay(None)
         self.runs.forget()
 
     def _update(self, caller: Any = None, event: Any = None) -> None:
@@ -131,6 +137,7 @@ class Panel(VTKObservationMixin):
             self.display.applyOpacity()  # first: a new overlay tells the parameter what the views show, not the reverse
             self.display.setOverlay(node)
             self.findings.setOverlay(node)
+            self.compare.setOverlay(node)
             if self.results.shown is not None and not self.explain.classCount:
                 self.explain.setClasses(self.results.shown.prediction.classes)
         self._updateApply()
@@ -145,6 +152,7 @@ class Panel(VTKObservationMixin):
         else:
             button.toolTip = problem or _("Explain the chosen class and show the heatmap over the volume.")
         self.ui.checkButton.enabled = not self.busy and not problem and self.runs.explained is not None
+        self.compare.setState(problem, self.busy)
         self.ui.layersButton.enabled = (
             not self.busy and self.inputs.bundle is not None and not self.inputs.bundle.problem
         )
@@ -177,6 +185,7 @@ class Panel(VTKObservationMixin):
         return self.runs.busy
 
     def _onApplyButton(self, checked: bool = False) -> None:
+        self._compared = {}
         if self.busy:
             self.cancel()
         else:
@@ -187,6 +196,17 @@ class Panel(VTKObservationMixin):
         """The same map once more, with all that can be asked of it."""
         self._checkFully = True
         self._onApplyButton()
+
+    def _onCompare(self, kind: str, choices: list[Any]) -> None:
+        """The volume explained for each of several choices."""
+        self._compared = {kind: choices}
+        self.inputs.flush()
+        self.apply()
+
+    def compared(self) -> dict[str, Any]:
+        """What the next run compares; it holds for one run only."""
+        wanted, self._compared = self._compared, {}
+        return wanted
 
     def checks(self) -> str:
         """How much is asked of the next map; all of it holds for one map only."""
@@ -297,6 +317,7 @@ class Panel(VTKObservationMixin):
 
     def _onChosen(self) -> None:
         """Something else is chosen: where the process is warm and the overlay is of this volume, show it at once."""
+        self._compared = {}
         self._updateApply()
         if self.parameters is not None and self.parameters.follow and self.logic.worker.ready:
             self.runs.follow()  # the worker cancels a run before for this one
@@ -392,24 +413,36 @@ class _Computation:
     def explain(self, trustedHash: str, onProgress: Any, onResult: Any, onError: Any) -> Any:
         parameters, panel = self._panel.parameters, self._panel
         assert parameters is not None
-        return panel.logic.start(
-            parameters.inputVolume,
-            str(panel.folder()),
-            channels=panel.inputs.channels(),
-            target=int(parameters.target) if parameters.target else None,
-            minus=int(parameters.minus) if parameters.minus else None,
+        asked = {
+            "channels": panel.inputs.channels(),
+            "target": int(parameters.target) if parameters.target else None,
+            "minus": int(parameters.minus) if parameters.minus else None,
             **panel.explain.places.asked(),
-            slices=parameters.slices or None,
-            layer=parameters.layer or None,
-            method=parameters.method,
-            device=parameters.device,
-            checks=panel.checks(),
-            trustedHash=trustedHash,
-            overlayVolume=parameters.overlayVolume,
-            opacity=parameters.opacity,
-            onProgress=onProgress,
-            onResult=onResult,
-            onError=onError,
+            "slices": parameters.slices or None,
+            "layer": parameters.layer or None,
+            "method": parameters.method,
+            "device": parameters.device,
+            "checks": panel.checks(),
+            "trustedHash": trustedHash,
+            "opacity": parameters.opacity,
+        }
+        told = {"onProgress": onProgress, "onError": onError}
+        if compared := panel.compared():
+            one = {"targets": "target", "methods": "method", "layers": "layer"}
+            asked = {name: value for name, value in asked.items() if name not in {one[kind] for kind in compared}}
+            return panel.logic.startComparison(
+                parameters.inputVolume,
+                str(panel.folder()),
+                **asked,
+                **compared,
+                **told,
+                onResult=lambda comparison: onResult(comparison.overlayNode),
+            )
+        # What shows one of several is not overwritten: it would be gone with the next one that is shown.
+        node = parameters.overlayVolume
+        node = None if isBrowsed(node) else node
+        return panel.logic.start(
+            parameters.inputVolume, str(panel.folder()), overlayVolume=node, onResult=onResult, **asked, **told
         )
 
     def layers(self, folder: Path, trustedHash: str, onResult: Any, onError: Any) -> Any:
@@ -424,7 +457,7 @@ def isTrusted(folder: Any, contentHash: str) -> bool:
 
 def alignLabels(ui: Any) -> None:
     """Let the fields of all sections begin at the same place, whatever the language and the font."""
-    forms = (ui.inputsButton, ui.explainButton, ui.outputButton, ui.findingsButton, ui.displayButton)
+    forms = (ui.inputsButton, ui.explainButton, ui.outputButton, ui.findingsButton, ui.compareButton, ui.displayButton)
     labels = [w for form in forms for w in form.children() if w.inherits("QLabel") and w.buddy() is not None]
     width = max(label.sizeHint.width() for label in labels)
     for label in labels:

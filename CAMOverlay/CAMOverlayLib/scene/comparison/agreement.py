@@ -11,6 +11,7 @@ import slicer.util
 import vtk
 
 from ...contract.comparison import HOTTEST
+from ...contract.errors import ComparisonError
 from ...contract.records import SpoiltRecord
 from ...reading import comparison as reading
 from ...reading.comparison import Agreement, AgreementFigures
@@ -20,7 +21,7 @@ from ..io.volumes import voxelsOf
 from ..overlay import colormaps
 from ..overlay import node as overlay
 from .maps import derivedName, requireOneGrid, resultsOf, seenByAll, shortNames, sourceOf
-from .volumes import addDerived, imageOf, showDerived, styleLegend
+from .volumes import addDerived, displayOf, imageOf, showDerived, styleLegend
 
 ATTRIBUTE = "CAMOverlay.Agreement"
 """Attribute of the volume: the figures, as JSON."""
@@ -37,21 +38,26 @@ COLUMNS = {
 """Of the table. A correlation that there is not, because a map is the same everywhere, is NaN."""
 
 
-def agreementOf(
-    nodes: Sequence[Any], share: float = HOTTEST, report: Callable[[float], None] = lambda done: None
-) -> Agreement:
-    """Where overlays agree, computed; the scene is not touched. As :func:`reading.comparison.agreement`.
+def agreementOf(nodes: Sequence[Any], share: float = HOTTEST) -> Callable[[], Agreement]:
+    """What computes where overlays agree, as :func:`reading.comparison.agreement`. Calling it touches neither the scene
+    nor any node, so that a thread may do it.
 
     Raises:
         ComparisonError: one is not an overlay, they lie on different grids, or there are fewer than two.
     """
+    if len(nodes) < 2:
+        raise ComparisonError(f"Agreement is between at least two overlays; there is {len(nodes)}. Explain more.")
     resultsOf(nodes)
-    if len(nodes) > 1:
-        requireOneGrid(nodes)
-    names = shortNames(nodes) if nodes else ()
-    return reading.agreement(
-        [voxelsOf(node) for node in nodes], names, seenByAll(nodes) if nodes else None, share, report
-    )
+    requireOneGrid(nodes)
+    names, seen = shortNames(nodes), seenByAll(nodes)
+    images = [node.GetImageData() for node in nodes]  # keep their voxels where they are
+    maps = [voxelsOf(node) for node in nodes]
+
+    def compute() -> Agreement:
+        assert images
+        return reading.agreement(maps, names, seen, share)
+
+    return compute
 
 
 def showAgreement(
@@ -59,6 +65,7 @@ def showAgreement(
     share: float = HOTTEST,
     opacity: float | None = overlay.OPACITY,
     found: Agreement | None = None,
+    outputNode: Any = None,
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Show in how many of the overlays a voxel belongs to the hottest share of what the network saw, and return it.
 
@@ -69,13 +76,14 @@ def showAgreement(
         share: of the seen voxels, above 0 and up to 1.
         opacity: in the slice views; None leaves the views as they are.
         found: what :func:`agreementOf` computed of them, where that was done before.
+        outputNode: agreement to overwrite; None makes a new one.
 
     Raises:
         ComparisonError: as :func:`agreementOf`; the scene is then as it was.
     """
-    found = agreementOf(nodes, share) if found is None else found
+    found = agreementOf(nodes, share)() if found is None else found
     count = len(found.figures.names)
-    node = addDerived(imageOf(found.counts), nodes[0], derivedName([nodes[0]], f"agreement of {count}"))
+    node = addDerived(imageOf(found.counts), nodes[0], derivedName([nodes[0]], f"agreement of {count}"), outputNode)
     node.SetAttribute(ATTRIBUTE, found.figures.to_json())
     _style(node, count)
     legend = styleLegend(node, f"In the hottest {found.figures.share:.0%}\nof how many maps", "%s", count + 1)
@@ -113,18 +121,14 @@ def _showTable(node: Any, figures: AgreementFigures) -> None:
 
 def _style(node: slicer.vtkMRMLScalarVolumeNode, count: int) -> None:
     """One colour per count, which lies in the middle of its band, and no smoothing: there is no voxel of 1.5 maps."""
-    display = slicer.vtkMRMLScalarVolumeDisplayNode()
-    display.SetAutoWindowLevel(False)
-    display.SetAutoThreshold(False)
+    display = displayOf(node, "agreement")
+    unfinished = display.StartModify()
     display.SetWindowLevelMinMax(-0.5, count + 0.5)
     display.SetThreshold(0.5, count + 0.5)
     display.SetApplyThreshold(True)
     display.SetInterpolate(False)
-    display.SetAttribute("CAMOverlay.Display", "agreement")
-    scene = node.GetScene()
-    display.SetAndObserveColorNodeID(_colors(scene, count).GetID())
-    scene.AddNode(display)
-    node.SetAndObserveDisplayNodeID(display.GetID())
+    display.SetAndObserveColorNodeID(_colors(node.GetScene(), count).GetID())
+    display.EndModify(unfinished)
 
 
 def _colors(scene: slicer.vtkMRMLScene, count: int) -> slicer.vtkMRMLColorTableNode:

@@ -14,7 +14,7 @@ from ..overlay import colormaps
 from ..overlay import node as overlay
 from .maps import derivedName, requireOneGrid, resultsOf, shortNames, sourceOf
 from .scale import requireComparable
-from .volumes import addDerived, imageOf, showDerived, styleLegend
+from .volumes import addDerived, displayOf, imageOf, showDerived, styleLegend
 
 ATTRIBUTE = "CAMOverlay.Difference"
 """Attribute of the volume: what was subtracted from what, as JSON."""
@@ -23,7 +23,7 @@ MEASURES = {"heat": "normalised heat", "magnitude": "raw magnitude"}
 
 
 def showDifference(
-    first: Any, second: Any, by: str = "heat", opacity: float | None = overlay.OPACITY
+    first: Any, second: Any, by: str = "heat", opacity: float | None = overlay.OPACITY, outputNode: Any = None
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Show ``first − second`` over their volume, and return it.
 
@@ -36,6 +36,7 @@ def showDifference(
             -1 to 1; ``magnitude`` subtracts ``heat × Result.magnitude``, which only maps of one method, layer and model
             have in common, and the scale ends at the larger of both magnitudes. The legend says which.
         opacity: in the slice views; None leaves the views as they are.
+        outputNode: difference to overwrite; None makes a new one.
 
     Raises:
         ComparisonError: one is not an overlay, they lie on different grids, or their magnitudes cannot be compared.
@@ -52,7 +53,8 @@ def showDifference(
     limit = 1.0 if by == "heat" else max(one.magnitude for one in results)
     voxels = reading.difference(voxelsOf(first), voxelsOf(second), (factors[0], factors[1]))
     names = shortNames([first, second])
-    node = addDerived(imageOf(voxels), first, derivedName([first], f"difference: {names[0]} − {names[1]}"))
+    name = derivedName([first], f"difference: {names[0]} − {names[1]}")
+    node = addDerived(imageOf(voxels), first, name, outputNode)
     said = {"first": names[0], "second": names[1], "by": by, "limit": limit}
     node.SetAttribute(ATTRIBUTE, json.dumps(said, ensure_ascii=False))
     _style(node, limit or 1.0)
@@ -73,17 +75,13 @@ def _factor(node: Any, result: Any, by: str) -> float:
 
 
 def _style(node: slicer.vtkMRMLScalarVolumeNode, limit: float) -> None:
-    display = slicer.vtkMRMLScalarVolumeDisplayNode()
-    display.SetAutoWindowLevel(False)
-    display.SetAutoThreshold(False)
+    display = displayOf(node, "difference")
+    unfinished = display.StartModify()
     display.SetWindowLevelMinMax(-limit, limit)
     display.SetApplyThreshold(False)
     display.SetInterpolate(True)
-    display.SetAttribute("CAMOverlay.Display", "difference")
-    scene = node.GetScene()
-    display.SetAndObserveColorNodeID(colormaps.colorTableNode(scene, colormaps.DIFFERENCE).GetID())
-    scene.AddNode(display)
-    node.SetAndObserveDisplayNodeID(display.GetID())
+    display.SetAndObserveColorNodeID(colormaps.colorTableNode(node.GetScene(), colormaps.DIFFERENCE).GetID())
+    display.EndModify(unfinished)
 
 
 def saidOf(node: Any) -> dict[str, Any] | None:

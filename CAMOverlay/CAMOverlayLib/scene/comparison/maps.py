@@ -118,4 +118,4 @@ def derivedName(nodes: Sequence[Any], what: str) -> str:
     """A name for what was made of several overlays: ``MRHead - difference: lesion − healthy``."""
     source = sourceOf(nodes[0])
     name = source.GetName() if source is not None else nodes[0].GetName()
-    return slicer.mrmlScene.GenerateUniqueName(overlayName(name, what, ""))
+    return overlayName(name, what, "")

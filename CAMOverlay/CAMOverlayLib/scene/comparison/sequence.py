@@ -72,6 +72,14 @@ class Comparison:
         return tuple(self.sequenceNode.GetNthDataNode(n) for n in range(self.sequenceNode.GetNumberOfDataNodes()))
 
     @property
+    def allNodes(self) -> tuple[slicer.vtkMRMLScalarVolumeNode, ...]:
+        """The items, and the overlays of the scene that were taken out of them."""
+        scene, key = self.sequenceNode.GetScene(), self.sequenceNode.GetID()
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)
+        out = (one for one in volumes if one.GetAttribute(overlay.ITEM_OF) == key and overlay.isOverlay(one))
+        return (*self.nodes, *out)
+
+    @property
     def notExplained(self) -> tuple[NotExplained, ...]:
         """What could not be explained, each with the sentence that says why."""
         try:

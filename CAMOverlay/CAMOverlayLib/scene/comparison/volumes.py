@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+import slicer.util
 import vtk
 from vtk.util import numpy_support
 
@@ -24,20 +25,54 @@ def imageOf(voxels: np.ndarray) -> vtk.vtkImageData:
     return image
 
 
-def addDerived(image: vtk.vtkImageData, like: Any, name: str) -> slicer.vtkMRMLScalarVolumeNode:
-    """A new volume of the scene on an overlay's grid, under the transform of the volume that it explains."""
-    scene = slicer.mrmlScene
+def addDerived(image: vtk.vtkImageData, like: Any, name: str, node: Any = None) -> slicer.vtkMRMLScalarVolumeNode:
+    """A volume of the scene on an overlay's grid, under the transform of the volume that it explains.
+
+    Args:
+        name: of the volume; where another node has it, with a number behind it.
+        node: volume to overwrite; None makes a new one.
+    """
+    scene, source = slicer.mrmlScene, sourceOf(like)
     scene.SaveStateForUndo()
-    node = slicer.vtkMRMLScalarVolumeNode()
-    node.SetName(name)
+    isNew = node is None
+    node = slicer.vtkMRMLScalarVolumeNode() if isNew else node
+    unfinished = node.StartModify()
+    if node.GetName() != name:
+        node.SetName(scene.GenerateUniqueName(name))
     setNodeAffine(node, affineFromNode(like))
     node.SetAndObserveImageData(image)
-    scene.AddNode(node)
-    source = sourceOf(like)
+    if isNew:
+        scene.AddNode(node)
     if source is not None:
         node.SetNodeReferenceID(overlay.INPUT_ROLE, source.GetID())
         node.SetAndObserveTransformNodeID(source.GetTransformNodeID())
+    node.EndModify(unfinished)
     return node
+
+
+def displayOf(node: Any, kind: str) -> slicer.vtkMRMLScalarVolumeDisplayNode:
+    """The volume's display, with a window of its own and no threshold; the caller gives it both, and colours.
+
+    Args:
+        kind: what it shows; told by an attribute, as that of a heatmap is.
+    """
+    display = node.GetDisplayNode()
+    if display is None:
+        display = slicer.vtkMRMLScalarVolumeDisplayNode()
+        display.SetAutoWindowLevel(False)
+        display.SetAutoThreshold(False)
+        node.GetScene().AddNode(display)
+        node.SetAndObserveDisplayNodeID(display.GetID())
+    display.SetAttribute("CAMOverlay.Display", kind)
+    return display
+
+
+def derivedOf(source: Any, attribute: str) -> Any:
+    """The volume of the scene that was made of a volume's overlays and has this attribute, or None."""
+    for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", source.GetScene()):
+        if node.GetAttribute(attribute) and overlay.inputVolumeOf(node) is source:
+            return node
+    return None
 
 
 def showDerived(node: Any, source: Any, opacity: float) -> None:
