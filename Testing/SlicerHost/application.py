@@ -10,6 +10,7 @@ import slicer
 import vtk
 from PySide6.QtCore import Property, QObject, QProcessEnvironment, QSettings, Signal
 from PySide6.QtWidgets import QApplication
+from slicer.util import VTKObservationMixin
 
 from CAMOverlayLib.contract.errors import VolumeError
 from CAMOverlayLib.scene import core
@@ -36,22 +37,23 @@ class qSlicerLayoutManager(QObject):
         self._logic.SetMRMLApplicationLogic(applicationLogic)
         self._logic.SetMRMLScene(slicer.mrmlScene)
         self._shown, node = 0, self._logic.GetLayoutNode()
-        node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda caller, event: self._follow())
+        self._observations = VTKObservationMixin()
+        self._observations.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._follow)
         for event in (slicer.vtkMRMLScene.EndCloseEvent, slicer.vtkMRMLScene.EndImportEvent):
-            slicer.mrmlScene.AddObserver(event, lambda caller, event: self._ensureLayout())
+            self._observations.addObserver(slicer.mrmlScene, event, self._ensureLayout)
         self._ensureLayout()
 
     def _addWidget(self, logic: Any) -> None:
         self._slices[logic.GetSliceNode().GetLayoutName()] = qMRMLSliceWidget(logic)
 
-    def _ensureLayout(self) -> None:
+    def _ensureLayout(self, *_: Any) -> None:
         """A scene that is closed, or has none, leaves the node without a layout; the views then show the usual one."""
         node = self._logic.GetLayoutNode()
         if not node.GetLayoutDescription(node.GetViewArrangement()):
             node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
         self._follow()
 
-    def _follow(self) -> None:
+    def _follow(self, *_: Any) -> None:
         """Make the slice views that the layout has and that are not there yet, and tell of the layout."""
         views = self._logic.GetViewNodes()
         for index in range(views.GetNumberOfItems() if views is not None else 0):
@@ -67,6 +69,12 @@ class qSlicerLayoutManager(QObject):
         if self.layout != self._shown and node.GetLayoutDescription(self.layout):
             self._shown = self.layout
             self.layoutChanged.emit(self._shown)
+
+    def stop(self) -> None:
+        """Slicer ends: the views go, and nothing follows the scene any more."""
+        self._observations.removeObservers()
+        for widget in self._slices.values():
+            widget.close()
 
     def setLayout(self, layout: int) -> None:
         self._logic.GetLayoutNode().SetViewArrangement(layout)

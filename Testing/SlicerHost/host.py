@@ -288,8 +288,7 @@ class Host:
         self.process()
         if self.window is not None:
             self.window.hide()
-            for name in self.layoutManager.sliceViewNames():
-                self.layoutManager.sliceWidget(name).close()
+            self.layoutManager.stop()
             self.window.selectModule("")
             self.window.deleteLater()
             self.process()

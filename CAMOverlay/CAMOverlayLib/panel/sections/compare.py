@@ -18,9 +18,11 @@ from ...scene.overlay import node as overlay
 from ..parameters import PanelParameters
 from .compare_pair import PairRows
 from .explain import ExplainSection
-from .results import fitHeight
 
 KINDS = ("targets", "methods", "layers")
+
+MOST_ROWS = 6
+"""Choices that are seen at a time."""
 
 FIRST_METHODS = ("gradcam", "refined", "layercam")
 """Ticked at first: quick ones that answer differently."""
@@ -126,7 +128,9 @@ class CompareSection(VTKObservationMixin):
             item.setData(qt.Qt.UserRole, value)
             table.setItem(row, 0, item)
         table.resizeRowsToContents()
-        fitHeight(table, most=5)
+        height = sum(table.rowHeight(row) for row in range(min(len(choices), MOST_ROWS))) + 2 * table.frameWidth
+        table.setMinimumHeight(height)
+        table.setMaximumHeight(height)
         table.visible = bool(choices)
 
     def _choices(self, kind: str) -> list[tuple[str, Any, bool]]:

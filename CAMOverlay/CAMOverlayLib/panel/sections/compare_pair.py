@@ -171,30 +171,27 @@ class PairRows:
 
 
 def maps(volume: Any) -> list[tuple[str, str]]:
-    """What can be chosen: words and key, of the volume's overlays, and of the items of its comparisons that are not
-    overlays of the scene themselves."""
-    found, out = [], set()
+    """What can be chosen: words and key, of the items of a volume's comparisons and of its overlays, but for those that
+    were taken out of a comparison: they are its items."""
+    comparisons = comparisonsOf(volume)
+    sequences = {comparison.sequenceNode.GetID(): comparison for comparison in comparisons}
+    found = []
+    for key, comparison in sequences.items():
+        for name in comparison.names:
+            words = f"{name} ({comparison.sequenceNode.GetName()})" if len(comparisons) > 1 else name
+            found.append((words, f"{key}\t{name}"))
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
         if overlay.isOverlay(node) and overlay.inputVolumeOf(node) is volume and not isBrowsed(node):
-            found.append((node.GetName(), node.GetID()))
-            out.add((node.GetAttribute(overlay.ITEM_OF), node.GetAttribute(overlay.ITEM)))
-    items = []
-    for comparison in comparisonsOf(volume):
-        key = comparison.sequenceNode.GetID()
-        several = len(comparisonsOf(volume)) > 1
-        for name in comparison.names:
-            if (key, name) not in out:
-                words = f"{name} ({comparison.sequenceNode.GetName()})" if several else name
-                items.append((words, f"{key}\t{name}"))
-    return [*items, *found]
+            of = sequences.get(node.GetAttribute(overlay.ITEM_OF) or "")
+            if of is None or node.GetAttribute(overlay.ITEM) not in of.names:
+                found.append((node.GetName(), node.GetID()))
+    return found
 
 
 def sentence(figures: Any) -> str:
     """How far maps agree, and how alike each two are."""
     count = len(figures.names)
-    words = _(
-        "{share:.2%} of what was seen is among the hottest {hottest:.0%} of all {count} maps; chance: {chance:.2%}."
-    )
+    words = _("{share:.2%} of what was seen is in the hottest {hottest:.0%} of all {count} maps; chance: {chance:.2%}.")
     lines = [
         words.format(share=figures.in_all, hottest=figures.share, count=count, chance=figures.by_chance),
         *(_pair(pair) for pair in figures.pairs[:6]),
