@@ -138,6 +138,9 @@ class CAMOverlayLogic(ScriptedLoadableModuleLogic, OverlayLogic):
         path = pathOf(modelPath, settings)
         return OverlayLogic.start(self, inputVolume, path, **trustOf(path, trust, trustedHash), **settings)
 
+    def trustIn(self, modelPath, trust, trustedHash):
+        return trustOf(modelPath, trust, trustedHash)
+
 
 def trustOf(modelPath: str | Path | None, said: bool | None, saidHash: str | None) -> dict:
     """What the caller said; or else the content that was trusted in the panel or ships with the module, which is then

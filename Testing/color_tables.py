@@ -28,10 +28,38 @@ COLOR_MAPS: dict[str, tuple[tuple[float, float, float], ...]] = {
 }
 """Control points, evenly spaced from 0 to 1: lightness L*, chroma C*, and hue in degrees, which may pass 360."""
 
+DIVERGING: dict[str, tuple[tuple[tuple[float, float, float], ...], ...]] = {
+    "difference": (
+        ((46, 70, 292), (58, 62, 275), (72, 48, 245), (88, 36, 215)),
+        ((46, 80, 38), (58, 84, 52), (72, 84, 70), (88, 82, 92)),
+    ),
+}
+"""The same for both arms of a map of differences, from the middle to the ends: below 0 blue to cyan, above it red to
+yellow. At the same distance from the middle both have the same lightness, so that neither sign looks like more; blue
+against orange is the pair that the common kinds of colour blindness tell apart."""
+
+NEUTRAL = 0.1
+"""Share of the scale around 0 that is transparent: the image shows where two maps say the same."""
+
+
+def diverging(key: str) -> np.ndarray:
+    """RGBA in [0, 1] of a map of differences, 256×4; entry n stands for (n - 127.5) / 127.5 of the scale."""
+    below, above = (_path(arm)[1::2] for arm in DIVERGING[key])
+    rgb = np.vstack([below[::-1], above])
+    place = np.abs(np.arange(SIZE) - (SIZE - 1) / 2) / ((SIZE - 1) / 2)
+    return np.hstack([rgb, (place >= NEUTRAL)[:, None].astype(float)])
+
 
 def colors(key: str) -> np.ndarray:
     """RGBA in [0, 1] of a colour map, 256×4. Only the entry of 0 is transparent."""
-    points = np.array(COLOR_MAPS[key], dtype=float)
+    alpha = np.ones((SIZE, 1))
+    alpha[0] = 0
+    return np.hstack([_path(COLOR_MAPS[key]), alpha])
+
+
+def _path(given: tuple[tuple[float, float, float], ...]) -> np.ndarray:
+    """sRGB in [0, 1] along control points, 256×3."""
+    points = np.array(given, dtype=float)
     where = np.linspace(0, len(points) - 1, SIZE)
     lightness, chroma, hue = (_smooth(np.interp(where, range(len(points)), column)) for column in points.T)
     # Colours that a screen cannot show give up chroma, never lightness. The least of the neighbourhood, smoothed,
@@ -39,9 +67,7 @@ def colors(key: str) -> np.ndarray:
     limit = np.pad(np.minimum(chroma, _chromaLimit(lightness, hue)), WINDOW // 2, mode="edge")
     least = np.lib.stride_tricks.sliding_window_view(limit, WINDOW).min(axis=1)
     rgb = _linearRgb(lightness, _smooth(least), hue).clip(0, 1)
-    alpha = np.ones((SIZE, 1))
-    alpha[0] = 0
-    return np.hstack([np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055), alpha])
+    return np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055)
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
@@ -80,12 +106,13 @@ def writeTables() -> None:
 
     TABLES.mkdir(exist_ok=True)
     os.chdir(TABLES)  # the path is written into the file
-    for key in COLOR_MAPS:
+    for key, table in {**{k: colors(k) for k in COLOR_MAPS}, **{k: diverging(k) for k in DIVERGING}}.items():
         node, storage = slicer.vtkMRMLColorTableNode(), slicer.vtkMRMLColorTableStorageNode()
         node.SetTypeToUser()
         node.SetNumberOfColors(SIZE)
-        for entry, (red, green, blue, alpha) in enumerate(colors(key).tolist()):
-            node.SetColor(entry, f"{entry / (SIZE - 1):.3f}", red, green, blue, alpha)
+        for entry, (red, green, blue, alpha) in enumerate(table.tolist()):
+            value = entry / (SIZE - 1) if key in COLOR_MAPS else 2 * entry / (SIZE - 1) - 1
+            node.SetColor(entry, f"{value:.3f}", red, green, blue, alpha)
         storage.SetFileName(f"{key}.ctbl")
         if not storage.WriteData(node):
             raise OSError(f"{TABLES / storage.GetFileName()} cannot be written")

@@ -14,6 +14,8 @@ from typing import Any
 
 import slicer
 
+from . import comparing
+from .comparing import ComparisonRun, Planned
 from .contract.errors import BundleError, VolumeError
 from .contract.model import ModelSource
 from .contract.options import current_names
@@ -22,6 +24,7 @@ from .contract.records import absolute
 from .contract.request import Progress, Request, Result
 from .scene import core, dicom_objects
 from .scene.asked import withNodes
+from .scene.comparison.sequence import Comparison
 from .scene.io.exported import ExportedVolumes
 from .scene.io.volumes import readHeatmap
 from .scene.overlay import further
@@ -177,6 +180,74 @@ class OverlayLogic:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+
+    def compare(
+        self,
+        inputVolume: slicer.vtkMRMLScalarVolumeNode,
+        modelPath: str | Path | None = None,
+        *,
+        report: Report = lambda progress: None,
+        **choices: Any,
+    ) -> Comparison:
+        """Explain one volume several times, wait for it, and show what came out as a sequence with a browser.
+
+        What the explanations have in common is computed once.
+
+        Args:
+            inputVolume: the volume; the overlay that shows one of the explanations lies on its voxel grid.
+            modelPath: root folder of a MONAI bundle, or another kind of model; none where ``models`` names them.
+            report: called with progress over all; raising from it ends the comparison.
+            choices: what is compared, one list of at least two: ``targets=[…]`` (each as ``target`` of :meth:`start`),
+                ``methods=[…]``, ``layers=[…]`` or ``models=[…]`` (paths). And of :meth:`start` its options, which hold
+                for every explanation, and ``channels`` and ``opacity``. And
+
+                - ``oneScale``: show all on one colour scale, in shares of the largest raw magnitude; refused where the
+                  magnitudes cannot be compared.
+
+        Returns:
+            the comparison: its nodes, the names of its items, and what could not be explained, with the reasons.
+
+        Raises:
+            CAMOverlayError: one of its kinds; of the first explanation where none could be computed. The scene is then
+                as it was.
+        """
+        if self.worker is not None:
+            return self.startComparison(inputVolume, modelPath, onProgress=report, **choices).wait()
+        compute = comparing.withCache() if self.compute is computeHere else self.compute
+        return comparing.compareHere(self._comparison(inputVolume, modelPath, choices), compute, report)
+
+    def startComparison(
+        self,
+        inputVolume: slicer.vtkMRMLScalarVolumeNode,
+        modelPath: str | Path | None = None,
+        *,
+        onProgress: Report = lambda progress: None,
+        onResult: Callable[[Comparison], None] = lambda comparison: None,
+        onError: Callable[[BaseException], None] = lambda error: None,
+        **choices: Any,
+    ) -> ComparisonRun:
+        """The same in a process of its own, at once; arguments as of :meth:`compare` and :meth:`start`.
+
+        A run that is under way is cancelled for this one, and another run that starts meanwhile cancels this one.
+
+        Returns:
+            the run: ``run.cancel()``, ``run.wait()`` (returns the comparison), ``run.state``.
+        """
+        planned = self._comparison(inputVolume, modelPath, choices)
+        if self.worker is None:
+            self.worker = Worker()
+        return ComparisonRun(planned, self.worker, onProgress, onResult, onError)
+
+    def _comparison(self, inputVolume: Any, modelPath: str | Path | None, choices: dict[str, Any]) -> Planned:
+        def requestOf(exported: ExportedVolumes, path: Any, folder: str, **settings: Any) -> Request:
+            trusted = self.trustIn(path, settings.pop("trust", None), settings.pop("trustedHash", None))
+            return _request(exported, path, folder, **trusted, **settings)
+
+        return comparing.planned(inputVolume, modelPath, requestOf, **choices)
+
+    def trustIn(self, modelPath: str | Path | None, trust: bool | None, trustedHash: str | None) -> dict[str, Any]:
+        """The options that say in what a model is trusted, out of what the caller said."""
+        return {"trust": trust, "trustedHash": trustedHash}
 
     @staticmethod
     def explainModel(

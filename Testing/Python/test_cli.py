@@ -439,3 +439,82 @@ def test_home_and_the_working_folder_mean_the_callers(make_bundle, volume, tmp_p
             (tmp_path / f"trail{len(here)}").iterdir()
         )
     assert not (tmp_path / "~").exists()
+
+
+def compared(folder):
+    return json.loads((folder / "compare.json").read_text())
+
+
+def test_compare_two_classes_on_one_scale_with_their_difference(make_bundle, volume, tmp_path, capfd):
+    from CAMOverlayLib.cli.main import main  # in this process: to load torch three times takes longer than all else
+
+    bundle, out = make_bundle(), tmp_path / "out"
+    arguments = (
+        volume, "--model", bundle, "--trust", "--targets", "healthy,lesion", "--targets", "nonsense",
+        "--one-scale", "--difference", "magnitude", "--hottest", "0.2", "--checks", "none", "--output", out,
+    )  # fmt: skip
+    assert main(["compare", *map(str, arguments)]) == 0
+    printed = capfd.readouterr().out
+    assert sorted(os.listdir(out)) == [
+        "agreement.nii.gz", "compare.json", "difference.nii.gz", "heatmap-healthy.nii.gz", "heatmap-lesion.nii.gz",
+        "montage.png", "scene.mrb",
+    ]  # fmt: skip
+    told = compared(out)
+    assert told["comparison"] == "class" and [one["name"] for one in told["not_explained"]] == ["nonsense"]
+    assert "warning      nonsense is not explained" in printed and "rank correlation" in printed
+    results = [Result.from_dict(one["result"]) for one in told["items"]]
+    maps = [nibabel.load(out / one["file"]) for one in told["items"]]
+    heat = [np.asarray(one.dataobj) for one in maps]
+    assert results[0].magnitude == results[1].magnitude and max(one.max() for one in heat) == 1
+    for number, name in enumerate(("healthy", "lesion")):  # as each is alone, on the file's own grid
+        alone = tmp_path / name
+        again = [volume, "--model", bundle, "--trust", "--target", name, "--checks", "none", "--output", alone]
+        assert main(["explain", *map(str, again)]) == 0
+        said = Result.from_json((alone / "report.json").read_text())
+        image = nibabel.load(alone / "heatmap.nii.gz")
+        np.testing.assert_allclose(maps[number].affine, image.affine, atol=1e-4)
+        raw = np.asarray(image.dataobj) * said.magnitude
+        np.testing.assert_allclose(heat[number] * results[number].magnitude, raw, atol=1e-5 * said.magnitude)
+        assert results[number].peak == said.peak
+    difference = np.asarray(nibabel.load(out / "difference.nii.gz").dataobj)
+    magnitude = results[0].magnitude
+    np.testing.assert_allclose(difference, (heat[0] - heat[1]) * magnitude, atol=1e-5 * magnitude)
+    counts = np.asarray(nibabel.load(out / "agreement.nii.gz").dataobj)
+    assert counts.dtype == np.uint8 and set(np.unique(counts)) <= {0, 1, 2} and told["agreement"]["share"] == 0.2
+    from CAMOverlayLib.scene import comparison, core
+    from CAMOverlayLib.scene.overlay import node as overlay
+
+    scene = core.loadScene(out / "scene.mrb")
+    there = comparison.comparisonOf(scene.GetFirstNodeByClass("vtkMRMLSequenceBrowserNode"))
+    assert there.names == ("healthy", "lesion")
+    there.show("lesion")
+    assert overlay.resultOf(there.overlayNode).target.name == "lesion"
+    scene.Clear(0)
+
+
+def test_compare_refuses_in_one_line_and_leaves_no_trace(make_bundle, tmp_path, volume, capfd):
+    from CAMOverlayLib.cli.main import main
+
+    bundle, out = make_bundle(), tmp_path / "out"
+    usual = [volume, "--model", bundle, "--trust", "--output", out]
+    cases = {
+        "nothing": ([*usual], "nothing was given. Give --targets"),
+        "one": ([*usual, "--methods", "gradcam"], "of the two that a comparison needs"),
+        "two things": ([*usual, "--methods", "gradcam,layercam", "--layers", "a,b"], "--methods and --layers"),
+        "twice": ([*usual, "--targets", "0,0"], "twice"),
+        "both": ([*usual, "--targets", "0,1", "--target", "2"], "Name all classes in --targets"),
+        "scale": ([*usual, "--methods", "gradcam,layercam", "--one-scale"], "different units"),
+        "raw": ([*usual, "--layers", "a,b", "--difference", "magnitude"], "different units"),
+        "share": ([*usual, "--targets", "0,1", "--hottest", "2"], "above 0 and up to 1"),
+        "steps": ([*usual, "--targets", "0,1", "--save-intermediates", tmp_path / "s"], "leave it out"),
+        "none works": ([*usual, "--targets", "x,y", "--checks", "none"], "'x'"),
+        "no trust": ([volume, "--model", bundle, "--targets", "0,1", "--output", out], "--trust"),
+    }
+    before = sorted(os.listdir(tmp_path))
+    for name, (arguments, expected) in cases.items():
+        code = main(["compare", *map(str, arguments)])
+        printed, err = capfd.readouterr()
+        lines = [line for line in err.splitlines() if not line.strip().split("%")[0].isdigit()]
+        assert code == 2 and printed == "", (name, printed)
+        assert lines and lines[-1].startswith("cam-overlay: error: ") and expected in lines[-1], (name, err)
+        assert sorted(os.listdir(tmp_path)) == before, name

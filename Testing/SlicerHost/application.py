@@ -10,6 +10,7 @@ import slicer
 import vtk
 from PySide6.QtCore import Property, QObject, QProcessEnvironment, QSettings, Signal
 from PySide6.QtWidgets import QApplication
+from slicer.util import VTKObservationMixin
 
 from CAMOverlayLib.contract.errors import VolumeError
 from CAMOverlayLib.scene import core
@@ -21,16 +22,70 @@ VERSION, REVISION = "5.13.0", "31053"
 
 
 class qSlicerLayoutManager(QObject):
-    """Three slice views; no 3-D view, which would need OpenGL."""
+    """Slice views as the layout node wants them; no 3-D view, which would need OpenGL."""
 
-    def __init__(self, sliceLogics: Any) -> None:
+    layoutChanged = Signal(int)
+
+    def __init__(self, applicationLogic: Any) -> None:
         super().__init__()
-        self._sliceLogics = sliceLogics
-        logics = [sliceLogics.GetItemAsObject(i) for i in range(sliceLogics.GetNumberOfItems())]
-        self._slices = {logic.GetSliceNode().GetLayoutName(): qMRMLSliceWidget(logic) for logic in logics}
+        self._applicationLogic = applicationLogic
+        self._sliceLogics = applicationLogic.GetSliceLogics()
+        self._slices: dict[str, qMRMLSliceWidget] = {}
+        for index in range(self._sliceLogics.GetNumberOfItems()):
+            self._addWidget(self._sliceLogics.GetItemAsObject(index))
+        self._logic = slicer.vtkMRMLLayoutLogic()
+        self._logic.SetMRMLApplicationLogic(applicationLogic)
+        self._logic.SetMRMLScene(slicer.mrmlScene)
+        self._shown, node = 0, self._logic.GetLayoutNode()
+        self._observations = VTKObservationMixin()
+        self._observations.addObserver(node, vtk.vtkCommand.ModifiedEvent, self._follow)
+        for event in (slicer.vtkMRMLScene.EndCloseEvent, slicer.vtkMRMLScene.EndImportEvent):
+            self._observations.addObserver(slicer.mrmlScene, event, self._ensureLayout)
+        self._ensureLayout()
+
+    def _addWidget(self, logic: Any) -> None:
+        self._slices[logic.GetSliceNode().GetLayoutName()] = qMRMLSliceWidget(logic)
+
+    def _ensureLayout(self, *_: Any) -> None:
+        """A scene that is closed, or has none, leaves the node without a layout; the views then show the usual one."""
+        node = self._logic.GetLayoutNode()
+        if not node.GetLayoutDescription(node.GetViewArrangement()):
+            node.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        self._follow()
+
+    def _follow(self, *_: Any) -> None:
+        """Make the slice views that the layout has and that are not there yet, and tell of the layout."""
+        views = self._logic.GetViewNodes()
+        for index in range(views.GetNumberOfItems() if views is not None else 0):
+            view = views.GetItemAsObject(index)
+            if view.IsA("vtkMRMLSliceNode") and view.GetLayoutName() not in self._slices:
+                logic = slicer.vtkMRMLSliceLogic()
+                logic.SetMRMLApplicationLogic(self._applicationLogic)
+                logic.SetMRMLScene(slicer.mrmlScene)
+                logic.SetSliceNode(view)
+                self._sliceLogics.AddItem(logic)
+                self._addWidget(logic)
+        node = self._logic.GetLayoutNode()
+        if self.layout != self._shown and node.GetLayoutDescription(self.layout):
+            self._shown = self.layout
+            self.layoutChanged.emit(self._shown)
+
+    def stop(self) -> None:
+        """Slicer ends: the views go, and nothing follows the scene any more."""
+        self._observations.removeObservers()
+        for widget in self._slices.values():
+            widget.close()
+
+    def setLayout(self, layout: int) -> None:
+        self._logic.GetLayoutNode().SetViewArrangement(layout)
+
+    layout = Property(int, lambda self: self._logic.GetLayoutNode().GetViewArrangement(), setLayout)
+
+    def layoutLogic(self) -> Any:
+        return self._logic
 
     def sliceViewNames(self) -> list[str]:
-        return [name for name in ("Red", "Green", "Yellow") if name in self._slices]
+        return list(dict.fromkeys(name for name in ("Red", "Green", "Yellow", *self._slices) if name in self._slices))
 
     def sliceWidget(self, name: str) -> qMRMLSliceWidget | None:
         return self._slices.get(name)

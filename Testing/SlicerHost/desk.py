@@ -1,10 +1,22 @@
-"""The window: module panel at the left, three slice views at the right, as in Slicer."""
+"""The window: module panel at the left, slice views at the right as the layout has them, as in Slicer."""
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QPalette
-from PySide6.QtWidgets import QApplication, QGridLayout, QLabel, QMainWindow, QScrollArea, QSplitter, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QBoxLayout,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QScrollArea,
+    QSplitter,
+    QVBoxLayout,
+    QWidget,
+)
 
 from .application import qSlicerLayoutManager
 from .modules import qSlicerModuleManager, qSlicerScriptedLoadableModule
@@ -16,21 +28,10 @@ class qSlicerMainWindow(QMainWindow):
     def __init__(self, layoutManager: qSlicerLayoutManager, manager: qSlicerModuleManager) -> None:
         super().__init__()
         self.setObjectName("qSlicerMainWindow")
-        views = QWidget()
-        grid = QGridLayout(views)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(3)
-        for name, (row, column) in {"Red": (0, 0), "Green": (1, 0), "Yellow": (1, 1)}.items():
-            if (widget := layoutManager.sliceWidget(name)) is not None:
-                grid.addWidget(widget, row, column)
-        placeholder = QLabel("3-D view")
-        placeholder.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        sky = "qlineargradient(y1: 0, y2: 1, stop: 0 #c1c3e8, stop: 1 #747be7)"
-        placeholder.setStyleSheet(f"background: {sky}; color: #eef;")
-        grid.addWidget(placeholder, 0, 1)
-        for index in (0, 1):
-            grid.setRowStretch(index, 1)
-            grid.setColumnStretch(index, 1)
+        self._layoutManager, self._views = layoutManager, QWidget()
+        QVBoxLayout(self._views).setContentsMargins(0, 0, 0, 0)
+        self._arrange()
+        layoutManager.layoutChanged.connect(lambda layout: self._arrange())
         self._manager, self._panel = manager, QScrollArea()
         self._panel.setWidgetResizable(True)
         self._panel.setFrameShape(QScrollArea.Shape.NoFrame)
@@ -38,10 +39,44 @@ class qSlicerMainWindow(QMainWindow):
         self._panel.setMinimumWidth(430)
         splitter = QSplitter()
         splitter.addWidget(self._panel)
-        splitter.addWidget(views)
+        splitter.addWidget(self._views)
         splitter.setStretchFactor(1, 1)
         self.setCentralWidget(splitter)
         self.statusBar()
+
+    def _arrange(self) -> None:
+        """Put the views where the layout wants them; the others are hidden, and kept."""
+        for name in self._layoutManager.sliceViewNames():
+            self._layoutManager.sliceWidget(name).setParent(None)
+        if (before := self._views.layout().takeAt(0)) is not None:
+            before.widget().deleteLater()
+        node = self._layoutManager.layoutLogic().GetLayoutNode()
+        whole = QWidget()
+        whole.setLayout(self._arranged(ElementTree.fromstring(node.GetLayoutDescription(node.GetViewArrangement()))))
+        self._views.layout().addWidget(whole)
+
+    def _arranged(self, element: ElementTree.Element) -> QBoxLayout:
+        box = QHBoxLayout() if element.get("type") == "horizontal" else QVBoxLayout()
+        box.setContentsMargins(0, 0, 0, 0)
+        box.setSpacing(3)
+        for child in (item[0] for item in element.findall("item")):
+            if child.tag == "layout":
+                box.addLayout(self._arranged(child), 1)
+            elif child.get("class") == "vtkMRMLSliceNode":
+                widget = self._layoutManager.sliceWidget(child.get("singletontag"))
+                box.addWidget(widget, 1)
+                widget.show()
+            else:
+                box.addWidget(self._placeholder(), 1)
+        return box
+
+    @staticmethod
+    def _placeholder() -> QLabel:
+        placeholder = QLabel("3-D view")
+        placeholder.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        sky = "qlineargradient(y1: 0, y2: 1, stop: 0 #c1c3e8, stop: 1 #747be7)"
+        placeholder.setStyleSheet(f"background: {sky}; color: #eef;")
+        return placeholder
 
     def selectModule(self, name: str) -> None:
         """Leave the module that is shown and enter another one; one in C++ has no panel here."""

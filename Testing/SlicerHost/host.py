@@ -82,7 +82,7 @@ class Host:
         self.scene = core.ensureScene()
         applicationLogic = self._applicationLogic = core.applicationLogic()
         self._makeCache()
-        self.layoutManager = qSlicerLayoutManager(applicationLogic.GetSliceLogics()) if mainWindow else None
+        self.layoutManager = qSlicerLayoutManager(applicationLogic) if mainWindow else None
         slicer.app = pythonqt.wrap(self.native)
         slicer.modules = sys.modules["slicer.modules"] = types.ModuleType("slicer.modules")
         self.modules = modules.qSlicerModuleManager(applicationLogic)
@@ -288,8 +288,7 @@ class Host:
         self.process()
         if self.window is not None:
             self.window.hide()
-            for name in self.layoutManager.sliceViewNames():
-                self.layoutManager.sliceWidget(name).close()
+            self.layoutManager.stop()
             self.window.selectModule("")
             self.window.deleteLater()
             self.process()

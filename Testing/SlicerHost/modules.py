@@ -29,6 +29,7 @@ LOADABLE = {
     "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
     "Segmentations": "vtkSlicerSegmentationsModuleLogic",
     "Markups": "vtkSlicerMarkupsLogic",
+    "Sequences": "vtkSlicerSequencesLogic",
     "Transforms": "vtkSlicerTransformLogic",
     "VolumeRendering": "vtkSlicerVolumeRenderingLogic",
 }

@@ -32,14 +32,14 @@ class OnFileGrids:
         nodes: what was loaded from them, in the same order.
         compute: what answers a request.
         heatmap_file: where the heatmap goes as NIfTI, on the first file's own grid; what else the result says of every
-            voxel goes beside it, each as ``NAME.nii.gz``.
+            voxel goes beside it, each as ``NAME.nii.gz``. None writes nothing.
 
     Attributes:
         result: the last result in the first file's voxels; None before there is one.
         seconds: what writing these files took.
     """
 
-    def __init__(self, paths: Sequence[str], nodes: Sequence[Any], compute: Compute, heatmap_file: Path) -> None:
+    def __init__(self, paths: Sequence[str], nodes: Sequence[Any], compute: Compute, heatmap_file: Path | None) -> None:
         self._grids = [fileGrid(Path(path), node) for path, node in zip(paths, nodes, strict=True)]
         self._compute = compute
         self._heatmap_file = heatmap_file
@@ -58,7 +58,8 @@ class OnFileGrids:
         """
         volumes = tuple(_as_in(grid, file) for grid, file in zip(self._grids, request.volumes, strict=True))
         result = self._compute(replace(request, volumes=volumes), report)
-        self._write(result)
+        if self._heatmap_file is not None:
+            self._write_all(result, self._heatmap_file)
         notes = [note for grid in self._grids for note in grid.notes]
         result = replace(result, warnings=(*dict.fromkeys([*notes, *result.warnings]),))
         self.result = result
@@ -72,17 +73,23 @@ class OnFileGrids:
         files = {"heatmap": shown(result.heatmap), "further": further}
         return replace(self._grids[0].result(result), **files, provenance=asked)
 
-    def _write(self, result: Result) -> None:
-        """The engine's own arrays as NIfTI, sheared geometries included, which Slicer's own writer would straighten."""
+    def _write_all(self, result: Result, heatmap_file: Path) -> None:
+        started = time.perf_counter()
+        files = {heatmap_file: result.heatmap}
+        files |= {heatmap_file.with_name(f"{one.name}.nii.gz"): one.file for one in result.further}
+        for path, file in files.items():
+            self._write(np.load(file.path, mmap_mode="r", allow_pickle=False), file.name, path)
+        self.seconds = time.perf_counter() - started
+
+    def write(self, voxels: np.ndarray, name: str, file: Path) -> None:
+        """A volume on the first node's grid (I×J×K) as NIfTI on the first file's own."""
+        self._write(self._grids[0].array(voxels), name, file)
+
+    def _write(self, array: np.ndarray, name: str, file: Path) -> None:
+        """As NIfTI, sheared geometries included, which Slicer's own writer would straighten."""
         from ..engine.geometry.volume import Volume, write_nifti
 
-        started = time.perf_counter()
-        files = {self._heatmap_file: result.heatmap}
-        files |= {self._heatmap_file.with_name(f"{one.name}.nii.gz"): one.file for one in result.further}
-        for path, file in files.items():
-            array = np.load(file.path, mmap_mode="r", allow_pickle=False)
-            write_nifti(Volume(array, self._grids[0].grid.affine, file.name), path)
-        self.seconds = time.perf_counter() - started
+        write_nifti(Volume(array, self._grids[0].grid.affine, name), file)
 
 
 def _as_in(grid: FileGrid, file: VolumeFile) -> VolumeFile:

@@ -1,4 +1,4 @@
-"""The command line: ``cam-overlay explain | inspect | bundle | demo``, on the real Slicer core.
+"""The command line: ``cam-overlay explain | compare | inspect | bundle | demo``, on the real Slicer core.
 
 What is imported where matters here: ``--help`` and wrong arguments answer at once, the scene is started only by the
 commands that need it, and torch is loaded only when something is computed.
@@ -10,11 +10,10 @@ import argparse
 import dataclasses
 import logging
 import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,17 @@ from ..contract.methods import CATALOGUE
 from ..contract.model import ModelSource
 from ..contract.options import Options
 from ..contract.records import absolute
-from ..contract.request import STAGES, Progress, Result
+from ..contract.request import Progress, Result
 from ..contract.target import StructureFile
 from ..demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
 from . import taken_away
+from .compare import add_compare
 from .dicom import DicomOutput, add_dicom_options, place_of
 from .findings import print_findings
 from .model import GivenModel, add_model_options, given_model, write_given_model
 from .options import add_options
 from .output import Output, finished_folders, scratch_folder
+from .progress import ProgressLine
 from .terminal import guarded, open_streams, say_error
 
 VOLUME_HELP = (
@@ -84,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Where did the network look? A heatmap of a MONAI network, on the volume itself.",
     )
     parser.add_argument("--version", action="version", version=f"cam-overlay {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="explain | inspect | bundle | demo", parser_class=_Parser)
+    commands = parser.add_subparsers(
+        required=True, metavar="explain | compare | inspect | bundle | demo", parser_class=_Parser
+    )
 
     explain = commands.add_parser("explain", help="compute a heatmap and write it, a report, a picture and a scene")
     explain.set_defaults(run=run_explain)
@@ -97,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--target", metavar="TARGET", help=TARGET_HELP)
     add_options(explain)
     taken_away.add_options(explain)
+
+    add_compare(commands)
 
     inspect = commands.add_parser("inspect", help="what a model is: classes, inputs, transforms, layers")
     inspect.set_defaults(run=run_inspect)
@@ -148,7 +153,7 @@ def explain_files(
     outputs = [*_outputs(output, options), *dicom.outputs]
     names = {"target", *(one.name for one in dataclasses.fields(Options))} - {"intermediates_folder"}
     settings = {name: value for name, value in options.items() if name in names}
-    with finished_folders(outputs, _inputs(paths, options)) as folders, _ProgressLine() as show:
+    with finished_folders(outputs, _inputs(paths, options)) as folders, ProgressLine() as show:
         folder = folders[0]
         intermediates_folder = folders[1] if options.get("intermediates_folder") else None
         show(Progress("slicer", 0.0, "Starting Slicer's core"))
@@ -377,37 +382,3 @@ def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
     started = time.perf_counter()
     yield
     timings[name] = time.perf_counter() - started
-
-
-class _ProgressLine:
-    """Progress on the standard error: a bar on a terminal, otherwise a line a stage."""
-
-    WIDTH = 28
-
-    def __init__(self) -> None:
-        self._bar = sys.stderr is not None and sys.stderr.isatty()
-        self._stage = ""
-
-    def __enter__(self) -> _ProgressLine:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar:
-            self._print("\r\x1b[K", end="")
-
-    def __call__(self, progress: Progress) -> None:
-        words = stage = STAGES.get(progress.stage, progress.message)
-        if progress.message and progress.message != words:
-            words += f": {progress.message}"
-        if self._bar:
-            done = round(progress.fraction * self.WIDTH)
-            bar = "█" * done + "░" * (self.WIDTH - done)
-            self._print(f"\r\x1b[K{bar} {progress.fraction:4.0%}  {words[:60]}", end="")
-        elif progress.stage != self._stage:
-            self._print(f"{progress.fraction:4.0%} {stage}")
-        self._stage = progress.stage
-
-    @staticmethod
-    def _print(words: str, end: str = "\n") -> None:
-        with suppress(OSError, ValueError):  # nobody reads it: no reason to end a computation
-            print(words, end=end, file=sys.stderr, flush=True)

@@ -158,7 +158,12 @@ def _printing(error: BaseException) -> bool:
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
-    return place is not None and Path(place.tb_frame.f_code.co_filename).name in ("main.py", Path(__file__).name)
+    return place is not None and Path(place.tb_frame.f_code.co_filename).name in (
+        "main.py",
+        "compare.py",
+        "findings.py",
+        Path(__file__).name,
+    )
 
 
 def _drop(stream: Any) -> None:

@@ -78,6 +78,10 @@ class DeviceError(CAMOverlayError):
     """The device does not exist, or has too little memory."""
 
 
+class ComparisonError(CAMOverlayError):
+    """What was to be compared cannot be: one map alone, maps on different grids, or magnitudes of different units."""
+
+
 class OutputError(CAMOverlayError):
     """The result cannot be written where it was asked for."""
 

@@ -18,6 +18,7 @@ from ..contract.inspection import Inspection
 from ..contract.model import ModelSource
 from ..contract.request import Progress
 from ..logic import OverlayLogic
+from ..scene.comparison.sequence import isBrowsed
 from ..scene.findings import plots
 from ..scene.overlay import further, heat_view
 from ..scene.overlay import node as overlay
@@ -29,6 +30,7 @@ from .dialogs.zoo import ZooRow
 from .parameters import PanelParameters
 from .remedies import inThePanel
 from .run_controller import Cancellable, RunController
+from .sections.compare import CompareSection
 from .sections.dicom import DicomRow
 from .sections.display import DisplaySection
 from .sections.explain import ExplainSection
@@ -64,6 +66,7 @@ class Panel(VTKObservationMixin):
         self._checkFully = False
         self._occluded: StructuresOf | None = None
         self._opensFalls = False
+        self._compared: dict[str, Any] = {}
         self.results = ResultSection(ui, self._explainClass)
         self.takeAway = TakeAwaySection(
             ui, lambda: self.parameters and self.parameters.overlayVolume, self.progress.say
@@ -71,6 +74,7 @@ class Panel(VTKObservationMixin):
         self.display = DisplaySection(ui, self.progress.say)
         self.findings = FindingsSection(ui, self.progress.say, self.display.refresh)
         self.dicom = DicomRow(ui, self.progress.say, lambda: self.findings.threshold)
+        self.compare = CompareSection(ui, self.explain, self.progress.say, self._onCompare, self._update)
         self.zoo = ZooRow(ui, self._useBundle)
         ui.applyButton.clicked.connect(self._onApplyButton)
         ui.layersButton.clicked.connect(self._onLayersButton)
@@ -88,7 +92,7 @@ class Panel(VTKObservationMixin):
             if self.hasObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update):
                 self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self.parameters = parameters
-        for section in (self.inputs, self.explain, self.display, self.findings):
+        for section in (self.inputs, self.explain, self.display, self.findings, self.compare):
             section.setParameters(parameters)
         if parameters is not None:
             self._guiTag = parameters.connectGui(self.ui)
@@ -121,6 +125,7 @@ class Panel(VTKObservationMixin):
         self.setParameters(None)
         self.display.setOverlay(None)
         self.findings.setOverlay(None)
+        self.compare.setOverlay(None)
         self.removeObservers()
         if self.logic.worker is not None:
             self.logic.worker.stop()
@@ -131,6 +136,7 @@ class Panel(VTKObservationMixin):
         self.dicom.setOverlay(None)
         self.display.setOverlay(None)
         self.findings.setOverlay(None)
+        self.compare.setOverlay(None)
         self.runs.forget()
 
     def _update(self, caller: Any = None, event: Any = None) -> None:
@@ -146,6 +152,7 @@ class Panel(VTKObservationMixin):
             self.display.setOverlay(node)
             self.findings.setOverlay(node)
             self.dicom.setOverlay(node)
+            self.compare.setOverlay(node)
             if self.results.shown is not None and not self.explain.classCount:
                 self.explain.setClasses(self.results.shown.prediction.classes)
         self._updateApply()
@@ -161,6 +168,7 @@ class Panel(VTKObservationMixin):
             button.toolTip = problem or _("Explain the chosen class and show the heatmap over the volume.")
         self.ui.checkButton.enabled = not self.busy and not problem and self.runs.explained is not None
         self.ui.mattersButton.enabled = not self.busy and not problem and self.findings.structures.chosen
+        self.compare.setState(problem, self.busy)
         self.ui.layersButton.enabled = (
             not self.busy and self.inputs.bundle is not None and not self.inputs.bundle.problem
         )
@@ -193,6 +201,7 @@ class Panel(VTKObservationMixin):
         return self.runs.busy
 
     def _onApplyButton(self, checked: bool = False) -> None:
+        self._compared = {}
         if self.busy:
             self.cancel()
         else:
@@ -203,6 +212,17 @@ class Panel(VTKObservationMixin):
         """The same map once more, with all that can be asked of it."""
         self._checkFully = True
         self._onApplyButton()
+
+    def _onCompare(self, kind: str, choices: list[Any]) -> None:
+        """The volume explained for each of several choices."""
+        self._compared = {kind: choices}
+        self.inputs.flush()
+        self.apply()
+
+    def compared(self) -> dict[str, Any]:
+        """What the next run compares; it holds for one run only."""
+        wanted, self._compared = self._compared, {}
+        return wanted
 
     def checks(self) -> str:
         """How much is asked of the next map; all of it holds for one map only."""
@@ -339,6 +359,7 @@ class Panel(VTKObservationMixin):
 
     def _onChosen(self) -> None:
         """Something else is chosen: where the process is warm and the overlay is of this volume, show it at once."""
+        self._compared = {}
         self._updateApply()
         if self.parameters is not None and self.parameters.follow and self.logic.worker.ready:
             self.runs.follow()  # the worker cancels a run before for this one
@@ -434,25 +455,37 @@ class _Computation:
     def explain(self, trustedHash: str, onProgress: Any, onResult: Any, onError: Any) -> Any:
         parameters, panel = self._panel.parameters, self._panel
         assert parameters is not None
-        return panel.logic.start(
-            parameters.inputVolume,
-            str(panel.folder()),
-            channels=panel.inputs.channels(),
-            target=int(parameters.target) if parameters.target else None,
-            minus=int(parameters.minus) if parameters.minus else None,
+        asked = {
+            "channels": panel.inputs.channels(),
+            "target": int(parameters.target) if parameters.target else None,
+            "minus": int(parameters.minus) if parameters.minus else None,
             **panel.explain.places.asked(),
-            slices=parameters.slices or None,
-            layer=parameters.layer or None,
-            method=parameters.method,
-            device=parameters.device,
-            checks=panel.checks(),
+            "slices": parameters.slices or None,
+            "layer": parameters.layer or None,
+            "method": parameters.method,
+            "device": parameters.device,
+            "checks": panel.checks(),
             **panel.structures(),
-            trustedHash=trustedHash,
-            overlayVolume=parameters.overlayVolume,
-            opacity=parameters.opacity,
-            onProgress=onProgress,
-            onResult=onResult,
-            onError=onError,
+            "trustedHash": trustedHash,
+            "opacity": parameters.opacity,
+        }
+        told = {"onProgress": onProgress, "onError": onError}
+        if compared := panel.compared():
+            one = {"targets": "target", "methods": "method", "layers": "layer"}
+            asked = {name: value for name, value in asked.items() if name not in {one[kind] for kind in compared}}
+            return panel.logic.startComparison(
+                parameters.inputVolume,
+                str(panel.folder()),
+                **asked,
+                **compared,
+                **told,
+                onResult=lambda comparison: onResult(comparison.overlayNode),
+            )
+        # What shows one of several is not overwritten: it would be gone with the next one that is shown.
+        node = parameters.overlayVolume
+        node = None if isBrowsed(node) else node
+        return panel.logic.start(
+            parameters.inputVolume, str(panel.folder()), overlayVolume=node, onResult=onResult, **asked, **told
         )
 
     def layers(self, folder: Path, trustedHash: str, onResult: Any, onError: Any) -> Any:
@@ -467,7 +500,7 @@ def isTrusted(folder: Any, contentHash: str) -> bool:
 
 def alignLabels(ui: Any) -> None:
     """Let the fields of all sections begin at the same place, whatever the language and the font."""
-    forms = (ui.inputsButton, ui.explainButton, ui.outputButton, ui.findingsButton, ui.displayButton)
+    forms = (ui.inputsButton, ui.explainButton, ui.outputButton, ui.findingsButton, ui.compareButton, ui.displayButton)
     labels = [w for form in forms for w in form.children() if w.inherits("QLabel") and w.buddy() is not None]
     width = max(label.sizeHint.width() for label in labels)
     for label in labels:

@@ -98,6 +98,7 @@ def _startCore() -> _Core:
     application.SetColorLogic(colors)
     register("Colors", colors).AddDefaultColorNodes()
     register("Volumes", slicer.vtkSlicerVolumesLogic())
+    register("Sequences", slicer.vtkSlicerSequencesLogic())  # shows the item of a sequence that is chosen
     register("Markups", slicer.vtkSlicerMarkupsLogic())  # without it no scene is saved with its points
 
     sliceLogics = vtk.vtkCollection()

@@ -290,6 +290,14 @@ class Worker:
         """The end of everything that the process and the libraries in it printed."""
         return self._log.decode("utf-8", "replace")
 
+    def later(self, function: Callable[[], None]) -> None:
+        """Call a function when the event loop has turned."""
+        self._transport.later(function)
+
+    def pump(self, seconds: float) -> None:
+        """Let the process be heard, and Slicer live, for about as long."""
+        self._transport.pump(seconds)
+
     def start(self) -> None:
         """Start the process unless it is there. Returns at once; the libraries load meanwhile.
 

@@ -353,9 +353,9 @@ def test_the_slices_of_a_2D_network_are_shown_as_it_saw_them(tmp_path):
         ),
         volume,
     )
-    assert picture._seesSlices(overlay.resultOf(node))
+    assert picture.seesSlices(overlay.resultOf(node))
     assert (
-        picture._caption(planesOf(volume, flat=True)[0], volume, centerOf(matrix))
+        picture.caption(planesOf(volume, flat=True)[0], volume, centerOf(matrix))
         == "Oblique axial   slice 18 of 30 (K)"
     )
 
@@ -383,7 +383,7 @@ def test_a_photo_has_pixels_and_no_patient(tmp_path, colours):
     rendered = SliceRenderer(photo).render(plane, centerOf(matrix, (20, 30, 0)), 1.0)
     expected = values[:, :, 0].transpose(1, 0, 2) / 255 if colours else values[:, :, 0, :1].transpose(1, 0, 2) / 255
     np.testing.assert_allclose(rendered.pixels, np.broadcast_to(expected, (40, 60, 3)), atol=1.5 / 255)
-    assert rendered.letters == {} and picture._caption(plane, photo, centerOf(matrix)) == "60 × 40 pixels"
+    assert rendered.letters == {} and picture.caption(plane, photo, centerOf(matrix)) == "60 × 40 pixels"
     footer = picture._words(photo, node)[2]
     assert (
         "8 × 9 pixels" in footer[0] and "column 20, row 30" in footer[1] and not any(" mm" in line for line in footer)

@@ -112,6 +112,11 @@ class ExplainSection:
     def classCount(self) -> int:
         return self.ui.targetSelector.count - 1
 
+    @property
+    def classNames(self) -> tuple[str, ...]:
+        """Of the classes that can be chosen, by index."""
+        return tuple(self.ui.targetSelector.itemText(row) for row in range(1, self.ui.targetSelector.count))
+
     # Layers.
 
     def setLayers(self, layers: Sequence[LayerInfo], default: str) -> None:
@@ -156,6 +161,17 @@ class ExplainSection:
     @property
     def layersKnown(self) -> bool:
         return len(self._items) > 1
+
+    @property
+    def layerNames(self) -> tuple[str, ...]:
+        """Of the layers that can be chosen, as far as they are known."""
+        items = self._items.values() if self.layersKnown else ()
+        return tuple(name for item in items if (name := item.data(0, qt.Qt.UserRole)))
+
+    @property
+    def defaultLayer(self) -> str:
+        """The layer that automatic takes; empty where that is not known."""
+        return self._items[""].text(1)
 
     def _selectLayer(self, name: str) -> None:
         if name and name not in self._items and not self.layersKnown:

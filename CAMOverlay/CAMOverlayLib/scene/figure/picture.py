@@ -175,7 +175,7 @@ def drawPicture(
     renderer = SliceRenderer(inputVolume, overlayNode, opacity)
     result = resultOf(overlayNode)
     voxel, peak = peakVoxel(overlayNode), peakWorld(overlayNode)
-    planes = planesOf(inputVolume, flat=_seesSlices(result))
+    planes = planesOf(inputVolume, flat=seesSlices(result))
     scale = _scale(renderer, planes)
     sizes = [renderer.size(plane, scale) for plane in planes]
     panelHeight = max(height for _, height in sizes)
@@ -196,11 +196,12 @@ def drawPicture(
     for number, plane in enumerate(planes):
         rendered = renderer.render(plane, peak, scale)
         _outline(rendered, inputVolume, overlayNode)
-        caption = _caption(plane, inputVolume, peak)
-        _panel(page, x, top, widths[number], panelHeight, rendered, None if voxel is None else peak, caption)
+        words = caption(plane, inputVolume, peak)
+        box = (x, top, widths[number], panelHeight)
+        drawPanel(page, box, rendered, None if voxel is None else peak, words)
         if number == 0:
             unit = float(inputVolume.GetSpacing()[0]) if plane.isPhoto else None
-            _scaleBar(page, x, top + panelHeight, widths[number], scale, unit)
+            drawScaleBar(page, x, top + panelHeight, widths[number], scale, unit)
         x += widths[number] + GAP
     _colorBar(page, x + 8, top, panelHeight, overlayNode)
 
@@ -209,7 +210,7 @@ def drawPicture(
     return page
 
 
-def _seesSlices(result: Result | None) -> bool:
+def seesSlices(result: Result | None) -> bool:
     """The network takes pictures, so that the volume's own slices are what it saw."""
     return result is not None and (tuple(result.network_input_shape[2:]) in ((), (1,)) or "slice" in result.applied)
 
@@ -222,7 +223,7 @@ def _scale(renderer: SliceRenderer, planes: Sequence[Plane]) -> float:
     )
 
 
-def _caption(plane: Plane, inputVolume: slicer.vtkMRMLScalarVolumeNode, through: np.ndarray) -> str:
+def caption(plane: Plane, inputVolume: slicer.vtkMRMLScalarVolumeNode, through: np.ndarray) -> str:
     """Which slice it is: by its place in the patient, or, where it is one of the volume's own, by its number."""
     if plane.isPhoto:
         columns, rows, _ = inputVolume.GetImageData().GetDimensions()
@@ -237,11 +238,16 @@ def _caption(plane: Plane, inputVolume: slicer.vtkMRMLScalarVolumeNode, through:
     return f"Oblique {plane.name.lower()}   slice {min(max(number, 1), count)} of {count} ({'IJK'[plane.axis]})"
 
 
-def _panel(
-    page: Canvas, x: int, y: int, width: int, height: int, rendered: Slice, peak: np.ndarray | None, caption: str
+def drawPanel(
+    page: Canvas, box: tuple[int, int, int, int], rendered: Slice, peak: np.ndarray | None, words: str
 ) -> None:
-    """One slice centred on black, with caption, orientation letters and marks around the peak, if there is one."""
-    page.text(x, y - 9, fitText(caption, LABEL, width), LABEL, SOFT, anchor="left baseline")
+    """One slice centred on black, with caption, orientation letters and marks around the peak, if there is one.
+
+    Args:
+        box: left, top, width and height.
+    """
+    x, y, width, height = box
+    page.text(x, y - 9, fitText(words, LABEL, width), LABEL, SOFT, anchor="left baseline")
     page.rectangle(x, y, width, height, PANEL)
     rows, columns = rendered.pixels.shape[:2]
     left, top = x + (width - columns) // 2, y + (height - rows) // 2
@@ -303,7 +309,7 @@ def _marks(page: Canvas, x: float, y: float, panel: tuple[int, int, int, int]) -
     line(x - thin / 2, y + near, x + thin / 2, y + far)
 
 
-def _scaleBar(page: Canvas, x: int, bottom: int, width: int, scale: float, pixel: float | None) -> None:
+def drawScaleBar(page: Canvas, x: int, bottom: int, width: int, scale: float, pixel: float | None) -> None:
     """A bar of a round length, at most a third of the panel, in its lower left corner: in mm, or in pixels of this
     size."""
     lengths = [base * 10.0**power for power in range(0 if pixel else -2, 5) for base in (1, 2, 5)]

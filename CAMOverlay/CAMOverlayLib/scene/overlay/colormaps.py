@@ -19,6 +19,8 @@ COLOR_MAPS = ("heat", "sea", "ice")
 
 FURTHER_MAPS = ("leaf", "plum", "lagoon")
 """Of what hangs on an overlay, so that it is not taken for heat."""
+DIFFERENCE = "difference"
+"""For differences: below 0 blue, above it orange, transparent around it."""
 
 SIZE = 256
 """Entries of a colour table."""
@@ -36,7 +38,7 @@ def colorTableNode(scene: slicer.vtkMRMLScene, key: str = DEFAULT) -> slicer.vtk
     Raises:
         ValueError: unknown name; the message lists those that exist.
     """
-    if key not in COLOR_MAPS + FURTHER_MAPS:
+    if key not in (*COLOR_MAPS, *FURTHER_MAPS, DIFFERENCE):
         raise ValueError(f"There is no colour map {key!r}; choose one of {', '.join(COLOR_MAPS)}.")
     for index in range(scene.GetNumberOfNodesByClass("vtkMRMLColorTableNode")):
         node = scene.GetNthNodeByClass(index, "vtkMRMLColorTableNode")
@@ -49,7 +51,8 @@ def colorTableNode(scene: slicer.vtkMRMLScene, key: str = DEFAULT) -> slicer.vtk
     node = slicer.vtkMRMLColorLogic.CopyNode(table, nodeName(key))  # one of the scene's own, not of this file
     node.UnRegister(None)
     node.SetHideFromEditors(True)
-    node.SetDescription(f"Colour map {key!r} of CAMOverlay: even steps of lightness, transparent at 0")
+    middle = "as light above 0 as below, transparent around it" if key == DIFFERENCE else "transparent at 0"
+    node.SetDescription(f"Colour map {key!r} of CAMOverlay: even steps of lightness, {middle}")
     node.SetAttribute("Category", "CAMOverlay")
     node.SetAttribute("CAMOverlay.ColorMap", key)
     return scene.AddNode(node)

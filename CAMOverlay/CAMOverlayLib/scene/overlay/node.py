@@ -42,6 +42,14 @@ LEGEND_SIZE = (0.06, 0.4)
 LEGEND_WIDTH = 18
 """Characters of the legend's title in a line; more would not fit into a small view."""
 
+SCALE = "CAMOverlay.Scale"
+"""Attribute of an overlay that was compared: ``one`` colour scale for all of them, or ``each`` its own; its legend says
+which. None where nothing was compared."""
+
+ITEM, ITEM_KIND, ITEM_OF = "CAMOverlay.Item", "CAMOverlay.ItemKind", "CAMOverlay.ItemOf"
+"""Attributes of an overlay that is one of several in a comparison: its name among them, what they differ in, and the ID
+of their sequence where the overlay was taken out of it."""
+
 INPUT_ROLE = "CAMOverlay.InputVolume"
 """Node reference from the overlay to the volume that was explained."""
 
@@ -97,8 +105,9 @@ def addOverlay(
 
 
 def overlayName(volumeName: str, className: str, layer: str) -> str:
-    """``MRHead - lesion - encoder.layer4``: plain characters that can be typed in the Python console."""
-    return " - ".join(part for part in (volumeName, className, layer) if part)
+    """``MRHead - lesion - encoder.layer4``: plain characters that can be typed in the Python console. An ``&`` in the
+    name of a volume is one that Slicer writes into a scene and cannot read again."""
+    return " - ".join(part for part in (volumeName, className, layer) if part).replace("&", "+")
 
 
 # Provenance ----------------------------------------------------------------------------------------------------------
@@ -128,6 +137,8 @@ def setProvenance(overlayNode: slicer.vtkMRMLVolumeNode, result: Result, inputVo
     }
     for key, value in attributes.items():
         overlayNode.SetAttribute(f"CAMOverlay.{key}", str(value))
+    for key in (SCALE, ITEM, ITEM_KIND, ITEM_OF):  # of the result before
+        overlayNode.RemoveAttribute(key)
     overlayNode.SetNodeReferenceID(INPUT_ROLE, inputVolume.GetID())
 
 
@@ -282,6 +293,14 @@ def _styleLegend(legend: slicer.vtkMRMLColorLegendDisplayNode) -> None:
     legend.EndModify(unfinished)
 
 
+def refreshLegend(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Bring the legend's title, if there is a legend, to what the overlay shows now."""
+    logic = getattr(slicer, "vtkSlicerColorLogic", None)
+    legend = logic.GetColorLegendDisplayNode(overlayNode) if hasattr(logic, "GetColorLegendDisplayNode") else None
+    if legend is not None and legend.GetTitleText() != (title := _legendTitle(overlayNode)):
+        legend.SetTitleText(title)
+
+
 def legendShown(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
     """Whether the overlay has a colour legend that is shown."""
     logic = getattr(slicer, "vtkSlicerColorLogic", None)
@@ -292,14 +311,16 @@ def legendShown(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
 
 
 def _legendTitle(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> str:
-    """The class, and how coarse the map really is, since a smooth overlay hides the size of one activation. Two short
-    lines: the full sizes stand in the panel."""
+    """The class, and how coarse the map really is, since a smooth overlay hides the size of one activation; of a map
+    that was compared what its scale ends at. Short lines: the full sizes stand in the panel."""
     result = resultOf(overlayNode)
     if result is None:
         return "Heatmap"
     lines = [shortened(result.target.name, LEGEND_WIDTH)]
     if result.activation_spacing:
         lines.append(f"{max(result.activation_spacing):.2g} mm cells")
+    if scale := overlayNode.GetAttribute(SCALE):
+        lines.append(f"1 = {result.magnitude:.3g}, {'all' if scale == 'one' else 'own'}")
     return "\n".join(lines)
 
 
