@@ -302,7 +302,7 @@ def _paint_texture(array: np.ndarray, affine: np.ndarray, lesion: Lesion, rng: n
     weight = np.clip((lesion.radius_mm - distance) / EDGE_MM + 0.5, 0, 1) * tissue
     painted = array[box] * (1 - weight) + (wanted + pattern) * weight
     painted += weight * (wanted - painted[ball].mean()) / weight[ball].mean()  # its edge holds some tissue still
-    array[box] = np.where(tissue, np.maximum(painted, 1e-3), array[box]).astype(array.dtype)
+    array[box] = np.where(weight > 0, np.maximum(painted, 1e-3), array[box]).astype(array.dtype)
 
 
 def _pattern(affine: np.ndarray, box: tuple[slice, ...], kind: str, rng: np.random.Generator) -> np.ndarray:

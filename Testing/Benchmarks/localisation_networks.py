@@ -123,7 +123,6 @@ def train(network: nn.Module, epochs: int, images: Tensor) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
     # Channels last is a half faster for some of the networks; it changes nothing but the order of sums.
     network.train().to(memory_format=torch.channels_last_3d)
-    images = images.to(memory_format=torch.channels_last_3d)
     for _ in range(epochs):
         for chosen in torch.randperm(heads).split(HEADS_A_BATCH):
             batch = (chosen[:, None] * classes + torch.arange(classes)).flatten()
