@@ -126,3 +126,32 @@ def as_json(found: Sequence[Measured]) -> dict[str, Any]:
         ],
         "all": {n: summary(pooled(plain, n)) for n in dict.fromkeys(n for one in plain for n in one.scores)},
     }
+
+
+def as_markdown(found: Sequence[Measured]) -> str:
+    """The tables of the documentation: all networks that learned brightness, one by one, and textures."""
+    measured = [one for one in found if not one.left_out]
+    plain = [one for one in measured if RECIPES[one.name].task == "lesions"]
+    lines = _table("all networks", plain) if plain else []
+    for one in measured:
+        wanted = (METHODS["gradcam"].title, METHODS["refined"].title) if one in plain else tuple(one.scores)
+        lines += _table(f"{one.name}, seed {one.seed}, {one.accuracy:.1%} right", [one], wanted)
+    for name, kinds in merged([one.pairs for one in measured]).items():
+        for kind, shares in kinds.items():
+            s = of_pairs({name: {kind: shares}})[name][kind]
+            lines.append(
+                f"| {name} | {kind} | {s['volumes']} | {s['mean']:.0%} | {s['median']:.0%} | {s['enough']:.0%} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _table(title: str, members: Sequence[Measured], wanted: Sequence[str] = ()) -> list[str]:
+    names = wanted or tuple(dict.fromkeys(name for one in members for name in one.scores))
+    head = [f"| {title} | volumes | median | hits | heat inside | VxAP | MaxF1 | Max3DBoxAcc |", "|---" * 8 + "|"]
+    return [*head, *(_row(name, summary(pooled(members, name))) for name in names), ""]
+
+
+def _row(name: str, s: dict[str, float | int | None]) -> str:
+    median = "–" if s["median_mm"] is None else f"{s['median_mm']:.1f} mm"
+    rest = " | ".join(f"{s[one]:.0%}" for one in ("VxAP", "MaxF1", "Max3DBoxAcc"))
+    return f"| {name} | {s['volumes']} | {median} | {s['hits']:.0%} | {s['share']:.2%} | {rest} |"

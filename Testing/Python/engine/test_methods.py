@@ -268,7 +268,7 @@ def test_the_refined_map_of_one_resolution_stays_on_its_grid():
 
 
 def two_stages():
-    """A small network of two resolutions that ends in average pooling and a linear layer; its input has two channels."""
+    """A small network of two resolutions and two input channels that ends in average pooling and a linear layer."""
     torch.manual_seed(3)
     net = nn.Sequential(
         nn.Conv3d(2, 4, 3, stride=2, padding=1),
