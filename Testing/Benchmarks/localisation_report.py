@@ -85,13 +85,16 @@ def report_maps(members: Sequence[Measured]) -> None:
     print(f"  {'':44s}{'':>6s}" + f"{'all':^56s}" + "".join(f"{k:^34s}" for k in kinds))
     most_first = sorted(members, key=lambda one: -len(one.scores))  # a deep network has maps of more stages
     for name in dict.fromkeys(name for one in most_first for name in one.scores):
-        cells = [where(summary(pooled(members, name, wanted))) for wanted in (kinds, *([k] for k in kinds))]
+        cells = [where(pooled(members, name, wanted)) for wanted in (kinds, *([k] for k in kinds))]
         s = summary(pooled(members, name, kinds))
         cells[0] += f"  {s['VxAP']:6.1%} {s['MaxF1']:6.1%} {s['Max3DBoxAcc']:5.0%}"
         print(f"  {name:44s}{s['volumes']:6d}  " + "      ".join(cells))
 
 
-def where(s: dict[str, float | int | None]) -> str:
+def where(scores: Sequence[Score]) -> str:
+    if not scores:  # of a class of which no volume was told right
+        return f"{'–':>31s}"
+    s = summary(scores)
     median = "   –" if s["median_mm"] is None else f"{s['median_mm']:5.1f}"
     return f"{median} mm {s['hits']:5.0%} {s['near']:5.0%} {s['share']:7.2%}"
 

@@ -182,3 +182,26 @@ def test_the_networks_have_the_stride_that_they_are_called_by(name):
     stride = RECIPES[name].stride
     assert table.find(None).stride == (stride,) * 3 and name.endswith(f"/{stride}")
     assert network(torch.randn(1, 1, 64, 64, 64)).shape == (1, len(CLASSES))
+
+
+def test_the_report_tells_every_map_and_its_number_of_volumes(capsys):
+    pytest.importorskip("torch")
+    from Benchmarks.localisation_report import Measured, as_json, as_markdown, report
+
+    right, texture = Measured("plain/8", 1, 0.99, 1), Measured("texture plain/8", 1, 0.97, 2)
+    for name in ("Grad-CAM", "Refined (all resolutions)", "|x − mean| alone"):
+        for kind in ("bright lesion", "dark lesion"):
+            right.add(name, kind, Score(4.0, True, True, 0.5, 0.25, 0.75, True))
+            right.add(name, kind, Score(math.inf, False, False, 0.0))
+        texture.add(name, "grains", Score(3.0, True, True, 0.5))
+    right.pairs = {"Grad-CAM": {"dark lesion": [0.9, 1.0]}}
+    found = [right, texture, Measured("resnet/16", 2, 0.6, 2)]
+    report(found)
+    printed = capsys.readouterr().out
+    assert "LEFT OUT" in printed and "texture plain/8, lesions of texture" in printed
+    assert "dark lesion     95.0%  95.0%   50% of   2" in printed and "total stride 8" in printed
+    figures = as_json(found)
+    assert figures["all"]["Grad-CAM"]["volumes"] == 4 and figures["all"]["Grad-CAM"]["VxAP"] == 0.125
+    rows = as_markdown(found).splitlines()
+    assert "| Grad-CAM | 4 | – | 50% | 25.00% | 12% | 38% | 50% |" in rows
+    assert "| Grad-CAM | dark lesion | 2 | 95% | 95% | 50% |" in rows
