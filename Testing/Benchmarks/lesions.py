@@ -27,6 +27,15 @@ import numpy as np
 LESIONS = {"bright": ("high", "high"), "dark": ("low", "low"), "ring": ("low", "high")}
 """Kind of lesion → what its core and its rim look like."""
 
+TEXTURES = ("grains", "stripes")
+"""Kinds of lesion that differ from their surroundings in texture alone: tissue whose own structure gives way to grains
+or stripes about the mean of what lies around. Neither is brighter nor darker, and both vary as much."""
+
+TEXTURE_SPREAD = 0.2
+"""Standard deviation of a texture, on the scale of :data:`LEVELS`."""
+GRAIN_MM, STRIPE_MM = 2.0, 10.0
+"""Standard deviation of the blur that makes grains of white noise, and from one stripe to the next."""
+
 LEVELS = {"high": (1.10, 1.30), "low": (0.10, 0.25)}
 """Range of intensities to draw from. On this scale fluid is about 0.35, grey matter 0.65, white matter 0.85."""
 
@@ -53,16 +62,26 @@ class Scan:
 
 
 @dataclass(frozen=True)
+class Lesion:
+    """A ball in the patient: its kind, centre in RAS mm, and radius."""
+
+    kind: str
+    centre_ras: np.ndarray
+    radius_mm: float
+
+
+@dataclass(frozen=True)
 class Phantom:
     """A volume, and the truth about it.
 
     Attributes:
         array: I×J×K, float32, 0 outside the head and above 0 inside.
         affine: voxel index (I, J, K, 1) → RAS mm.
-        kind: a key of :data:`LESIONS`, or None where there is no lesion.
+        kind: a key of :data:`LESIONS`, one of :data:`TEXTURES`, or None where there is no lesion.
         centre_ras: the lesion's centre in RAS mm; without a lesion the place where it would be.
         radius_mm: of the lesion, likewise.
         seed: what it was made from.
+        second: another lesion in the same head, where one was asked for.
     """
 
     array: np.ndarray
@@ -71,6 +90,7 @@ class Phantom:
     centre_ras: np.ndarray
     radius_mm: float
     seed: int
+    second: Lesion | None = None
 
     @property
     def centre_ijk(self) -> np.ndarray:
@@ -92,14 +112,16 @@ def make_phantom(
     scan: Scan | None = None,
     radius_mm: tuple[float, float] = (7.0, 12.0),
     specks: int = 20,
+    second: str | None = None,
 ) -> Phantom:
     """One phantom; the same seed gives the same head, scan and place of the lesion, whatever the kind.
 
     Args:
-        kind: a key of :data:`LESIONS`, or None for no lesion.
+        kind: a key of :data:`LESIONS`, one of :data:`TEXTURES`, or None for no lesion.
         scan: the grid; None draws one.
         radius_mm: range from which the lesion's radius is drawn.
         specks: how many small distractors the head has.
+        second: the kind of another lesion, of the same range of radii, that lies apart from the first.
     """
     rng = np.random.default_rng(seed)
     pose = _random_pose(rng)
@@ -114,17 +136,41 @@ def make_phantom(
     ]
 
     affine, shape = _grid(scan or drawn, pose)
-    array = _sample(pose, affine, shape)
+    array = _sampled(pose.tobytes(), affine.tobytes(), shape).copy()
     head = array > 0
     for place, size, level in spots:
         _paint(array, affine, place, size, level)
-    if kind is not None:
-        core, rim = LESIONS[kind]
-        _paint(array, affine, centre, radius, levels[rim])
-        if core != rim:
-            _paint(array, affine, centre, radius * 0.6, levels[core])
+    other = _second(second, pose, seed, radius_mm, Lesion(kind or "", centre, radius)) if second else None
+    for lesion in (Lesion(kind, centre, radius) if kind else None, other):
+        if lesion is not None:
+            _paint_lesion(array, affine, lesion, levels, seed)
     array = _vary_intensity(array, head, rng)
-    return Phantom(array, affine, kind, centre, float(radius), seed)
+    return Phantom(array, affine, kind, centre, float(radius), seed, other)
+
+
+APART_MM = 10.0
+"""Least distance between the surfaces of two lesions."""
+
+
+def _second(kind: str, pose: np.ndarray, seed: int, radius_mm: tuple[float, float], first: Lesion) -> Lesion:
+    """A lesion apart from the first; of random numbers of its own, so that the head stays as it is without it."""
+    rng = np.random.default_rng([seed, 2])
+    radius = rng.uniform(*radius_mm)
+    least = radius + first.radius_mm + APART_MM
+    places = (apply(pose, _random_place(rng, depth_mm=radius + 2)) for _ in range(1000))
+    centre = next(place for place in places if np.linalg.norm(place - first.centre_ras) >= least)
+    return Lesion(kind, centre, float(radius))
+
+
+def _paint_lesion(array: np.ndarray, affine: np.ndarray, lesion: Lesion, levels: dict[str, float], seed: int) -> None:
+    """Into the array, in place: a ball of a level and a smaller one of another, or a texture."""
+    if lesion.kind in TEXTURES:
+        _paint_texture(array, affine, lesion, np.random.default_rng([seed, 1]))
+        return
+    core, rim = LESIONS[lesion.kind]
+    _paint(array, affine, lesion.centre_ras, lesion.radius_mm, levels[rim])
+    if core != rim:
+        _paint(array, affine, lesion.centre_ras, lesion.radius_mm * 0.6, levels[core])
 
 
 def apply(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -204,6 +250,13 @@ def _grid(scan: Scan, pose: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
     return affine, tuple(int(n) for n in np.ceil((high - low) / scan.spacing))
 
 
+@lru_cache(maxsize=1)
+def _sampled(pose: bytes, affine: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """The last head again: the phantoms of one seed, which follow each other, share it."""
+    matrices = (np.frombuffer(one).reshape(4, 4) for one in (pose, affine))
+    return _sample(*matrices, shape)
+
+
 def _sample(pose: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The posed template on the grid."""
     from scipy import ndimage
@@ -217,16 +270,52 @@ def _sample(pose: np.ndarray, affine: np.ndarray, shape: tuple[int, ...]) -> np.
 
 def _paint(array: np.ndarray, affine: np.ndarray, centre_ras: np.ndarray, radius_mm: float, level: float) -> None:
     """Blend a ball of that intensity into the array, in place and inside the head only."""
-    inverse = np.linalg.inv(affine)
-    centre = apply(inverse, centre_ras)
-    reach = (radius_mm + EDGE_MM) * np.linalg.norm(inverse[:3, :3], axis=1)  # voxels, right for any affine
-    low = np.maximum(np.floor(centre - reach), 0).astype(int)
-    high = np.minimum(np.ceil(centre + reach) + 1, array.shape).astype(int)
-    box = tuple(slice(a, b) for a, b in zip(low, high))
-    index = np.stack(np.mgrid[box], axis=-1)
-    distance = np.linalg.norm(apply(affine, index) - centre_ras, axis=-1)
+    box, distance = _around(array.shape, affine, centre_ras, radius_mm + EDGE_MM)
     weight = np.clip((radius_mm - distance) / EDGE_MM + 0.5, 0, 1) * (array[box] > 0)
     array[box] = (array[box] * (1 - weight) + level * weight).astype(array.dtype)
+
+
+def _around(
+    shape: tuple[int, ...], affine: np.ndarray, centre_ras: np.ndarray, reach_mm: float
+) -> tuple[tuple[slice, ...], np.ndarray]:
+    """The box of voxels about a place, and each one's distance from it in mm."""
+    inverse = np.linalg.inv(affine)
+    centre = apply(inverse, centre_ras)
+    reach = reach_mm * np.linalg.norm(inverse[:3, :3], axis=1)  # voxels, right for any affine
+    low = np.maximum(np.floor(centre - reach), 0).astype(int)
+    high = np.minimum(np.ceil(centre + reach) + 1, shape).astype(int)
+    box = tuple(slice(a, b) for a, b in zip(low, high))
+    index = np.stack(np.mgrid[box], axis=-1)
+    return box, np.linalg.norm(apply(affine, index) - centre_ras, axis=-1)
+
+
+def _paint_texture(array: np.ndarray, affine: np.ndarray, lesion: Lesion, rng: np.random.Generator) -> None:
+    """Blend a texture into a ball, in place and inside the head only, so that the ball's mean becomes that of the shell
+    around it, half a radius thick."""
+    box, distance = _around(array.shape, affine, lesion.centre_ras, 1.5 * lesion.radius_mm)
+    tissue = array[box] > 0
+    shell = tissue & (distance > lesion.radius_mm + EDGE_MM) & (distance <= 1.5 * lesion.radius_mm)
+    ball = tissue & (distance <= lesion.radius_mm)
+    wanted = float(array[box][shell].mean())
+    pattern = _pattern(affine, box, lesion.kind, rng)
+    pattern = (pattern - pattern[ball].mean()) / pattern[ball].std() * TEXTURE_SPREAD
+    weight = np.clip((lesion.radius_mm - distance) / EDGE_MM + 0.5, 0, 1) * tissue
+    painted = array[box] * (1 - weight) + (wanted + pattern) * weight
+    painted += weight * (wanted - painted[ball].mean()) / weight[ball].mean()  # its edge holds some tissue still
+    array[box] = np.where(weight > 0, np.maximum(painted, 1e-3), array[box]).astype(array.dtype)
+
+
+def _pattern(affine: np.ndarray, box: tuple[slice, ...], kind: str, rng: np.random.Generator) -> np.ndarray:
+    """Grains or stripes in a box of voxels, of any mean and spread."""
+    from scipy import ndimage
+
+    if kind == "grains":
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        # White noise of a finer grid has more to blur away: only the size of the grains is the same for every scan.
+        return ndimage.gaussian_filter(rng.standard_normal([b.stop - b.start for b in box]), GRAIN_MM / spacing)
+    direction = rng.standard_normal(3)
+    along = apply(affine, np.stack(np.mgrid[box], axis=-1)) @ (direction / np.linalg.norm(direction))
+    return np.sin(2 * np.pi * along / STRIPE_MM + rng.uniform(0, 2 * np.pi))
 
 
 def _vary_intensity(array: np.ndarray, head: np.ndarray, rng: np.random.Generator) -> np.ndarray:

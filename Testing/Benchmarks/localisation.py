@@ -9,6 +9,10 @@ classes are nevertheless reported apart. Then every method explains the class of
 whose class the network tells right; its map goes back to the original volume, oblique and anisotropic as it is, and is
 compared with the place where the lesion was painted. MONAI's GradCAM with the inverse of its ``Compose`` is the peer.
 
+Beside the methods stand maps that explain nothing: of the same networks with random weights, |x − mean| of the input,
+and a ball at the head's centre. In volumes with a bright and a dark lesion each class's map is to lie in its own, also
+of the demo network. And one network learns lesions that differ from their surroundings in texture alone.
+
 ``--choose`` prints instead what the refined method's recipe and the default layer were chosen from. Networks and
 lesions there are others than those of the report.
 
@@ -28,7 +32,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from copy import deepcopy
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +42,18 @@ from torch import Tensor, nn
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "CAMOverlay")]
 
+from Benchmarks.localisation_controls import CONTROLS, RANDOM, untrained
 from Benchmarks.localisation_metrics import score
-from Benchmarks.localisation_networks import CLASSES, RECIPES, accuracy, make, train
+from Benchmarks.localisation_networks import RECIPES, accuracy, make, train
+from Benchmarks.localisation_pairs import Owned, measure_pairs, of_pairs, report_pairs
 from Benchmarks.localisation_recipes import recipes
-from Benchmarks.localisation_report import LEAST_ACCURACY, Measured, as_json, report
-from Benchmarks.localisation_volumes import Volume, inputs, read
+from Benchmarks.localisation_report import LEAST_ACCURACY, Measured, as_json, as_markdown, report
+from Benchmarks.localisation_volumes import Volume, chain, inputs, read, read_pairs
+from CAMOverlayLib.contract.model import ModelSource
+from CAMOverlayLib.demo import DEMO_BUNDLE
+from CAMOverlayLib.engine.bundle.opened import open_model
 from CAMOverlayLib.engine.geometry.resample import activation_grid
-from CAMOverlayLib.engine.methods import METHODS, Case
+from CAMOverlayLib.engine.methods import METHODS, Case, Method
 from CAMOverlayLib.engine.network.forward import forward_to_layers
 from CAMOverlayLib.engine.network.layers import LayerTable, list_layers
 from CAMOverlayLib.engine.restore.affine import place_by_affine
@@ -55,13 +65,21 @@ TRAINING_SEEDS = range(20_000, 20_200)
 CHECKING_SEEDS = range(21_000, 21_030)
 CHOOSING_SEEDS = range(5_000, 5_012)
 REPORTING_SEEDS = range(23_000, 23_020)
+PAIR_SEEDS = range(24_000, 24_008)
+DEMO_PAIR_SEEDS = range(25_000, 25_020)
+DEMO_LESION_MM = (7.0, 12.0)
+"""As the demo network learned them."""
 
 CHOOSING = [("plain/8", 0), ("densenet/16", 0), ("resnet/32", 0)]
+CHOOSING += [(name, seed) for name in ("resnet/16", "densenet/32") for seed in (0, 3)]
 REPORTING = [(name, seed) for name in ("plain/8", "resnet/16", "densenet/32") for seed in (1, 2)]
 """Families with their total stride, and seeds."""
+REPORTING += [("texture plain/8", 1)]
 
-HEADS_OF = {"occlusion": 1, "scorecam": 5, "smoothgrad": 5, "integratedgradients": 5}
-"""Methods that take long explain the first of the heads only."""
+HEADS_OF = {"occlusion": 1, "scorecam": 3, "smoothgrad": 3, "integratedgradients": 3, "refinedsmooth": 10}
+HEADS_OF |= dict.fromkeys(("hirescam", "layercam", "gradcampp", "xgradcam", "finercam", "eigencam"), 8)
+"""Methods that take long, or whose maps are all but Grad-CAM's on these networks, explain the first of the heads only;
+how many volumes stands in every row."""
 
 PEER = "MONAI GradCAM + inverse"
 
@@ -80,24 +98,43 @@ def main() -> None:
     started = time.perf_counter()
     networks = [one for one in (CHOOSING if options.choose else REPORTING) if options.only in one[0]]
     with tempfile.TemporaryDirectory() as folder, workers() as pool:
-        needed = {"checking": CHECKING_SEEDS}
-        if any(weights_file(options.weights, *one) is None for one in networks):
-            needed["training"] = TRAINING_SEEDS
-        for purpose, seeds in needed.items():
-            heads = list(pool.map(inputs, seeds))
-            torch.save(torch.cat(heads), f"{folder}/{purpose}.pt")
-            say(started, f"{len(heads)} heads for {purpose}")
+        prepare(networks, Path(folder), pool, options.weights, partial(say, started))
         jobs = {
             pool.submit(job, name, seed, Path(folder), options.choose, options.weights): f"{name} seed {seed}"
             for name, seed in networks
         }
+        demo = None if options.choose or options.only else pool.submit(demo_pairs)
         for done in as_completed(jobs):
             say(started, f"{jobs[done]}: {done.result().accuracy:.1%} right")
     found = [done.result() for done in jobs]
     report(found)
+    figures, table = as_json(found), as_markdown(found)
+    if demo is not None:
+        report_pairs("Two lesions, the demo network", demo.result())
+        figures["two lesions, demo network"] = of_pairs(demo.result())
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(as_json(found), indent=1) + "\n")
+    options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    options.json.with_suffix(".md").write_text(table)
     print(f"\n{(time.perf_counter() - started) / 60:.1f} minutes; written: {options.json}")
+
+
+def prepare(
+    networks: Sequence[tuple[str, int]],
+    folder: Path,
+    pool: ProcessPoolExecutor,
+    kept: Path | None,
+    tell: Callable[[str], None],
+) -> None:
+    """What the networks learn from and are checked on, a file each in the folder."""
+    for task in sorted({RECIPES[name].task for name, _ in networks}):
+        members = [one for one in networks if RECIPES[one[0]].task == task]
+        needed = {"checking": CHECKING_SEEDS}
+        if any(weights_file(kept, *one) is None for one in members):
+            needed["training"] = TRAINING_SEEDS
+        for purpose, seeds in needed.items():
+            heads = list(pool.map(partial(inputs, classes=RECIPES[members[0][0]].classes), seeds))
+            torch.save(torch.cat(heads), folder / f"{task}-{purpose}.pt")
+            tell(f"{len(heads)} heads with {task} for {purpose}")
 
 
 def say(started: float, words: str) -> None:
@@ -120,14 +157,33 @@ def set_up() -> None:
 def job(name: str, seed: int, folder: Path, choose: bool, kept: Path | None) -> Measured:
     """One network from the first step of its training to the last of its maps."""
     network, found = trained(name, seed, folder, kept)
-    if not found.left_out:
-        measure(network, volumes(choose), found, choose)
+    if found.left_out:
+        return found
+    measure(network, volumes(name, choose), found, controls(name, seed, folder, network, choose), choose)
+    if not choose and RECIPES[name].task == "lesions":
+        found.pairs = measure_pairs(network, pairs())
     return found
 
 
+def volumes(name: str, choose: bool) -> list[Volume]:
+    return _volumes(RECIPES[name].task, choose)
+
+
 @cache
-def volumes(choose: bool) -> list[Volume]:
-    return list(read(CHOOSING_SEEDS if choose else REPORTING_SEEDS))
+def _volumes(task: str, choose: bool) -> list[Volume]:
+    classes = next(recipe.classes for recipe in RECIPES.values() if recipe.task == task)
+    return list(read(CHOOSING_SEEDS if choose else REPORTING_SEEDS, classes))
+
+
+@cache
+def pairs() -> list[Volume]:
+    return list(read_pairs(PAIR_SEEDS, chain()))
+
+
+def demo_pairs() -> Owned:
+    """Two lesions in one volume as the demo network sees them."""
+    model = open_model(ModelSource(str(DEMO_BUNDLE), trust=True)).model(torch.device("cpu"))
+    return measure_pairs(model.network, list(read_pairs(DEMO_PAIR_SEEDS, model.chain, DEMO_LESION_MM)))
 
 
 # Networks -------------------------------------------------------------------------------------------------------------
@@ -135,13 +191,14 @@ def volumes(choose: bool) -> list[Volume]:
 
 def trained(name: str, seed: int, folder: Path, kept: Path | None) -> tuple[nn.Module, Measured]:
     """A network that is right, or was given a second chance."""
-    network, checking = make(name, seed), torch.load(folder / "checking.pt", mmap=True)
+    task = RECIPES[name].task
+    network, checking = make(name, seed), torch.load(folder / f"{task}-checking.pt", mmap=True)
     file = weights_file(kept, name, seed)
     if file is not None:
         state = torch.load(file, weights_only=True)
         network.load_state_dict(state["weights"])
         return network, Measured(name, seed, accuracy(network, checking), state["rounds"])
-    training = torch.load(folder / "training.pt", mmap=True)
+    training = torch.load(folder / f"{task}-training.pt", mmap=True)
     for rounds in (1, 2):
         train(network, RECIPES[name].epochs, training)
         right = accuracy(network, checking)
@@ -166,30 +223,72 @@ def _file_name(name: str, seed: int) -> str:
 # Maps and what they are worth -----------------------------------------------------------------------------------------
 
 
-def measure(network: nn.Module, volumes: Sequence[Volume], found: Measured, choose: bool) -> None:
-    """Explain every volume whose class is told right, and score every map on the volume's own grid."""
+Row = Callable[[Volume], np.ndarray]
+"""From a volume to a map on its own grid."""
+
+
+def measure(
+    network: nn.Module, volumes: Sequence[Volume], found: Measured, others: Mapping[str, Row], choose: bool
+) -> None:
+    """Explain every volume whose class is told right, and score every map on the volume's own grid.
+
+    Args:
+        others: maps that the network itself does not make.
+    """
     table = list_layers(network, volumes[0].image[None], receptive=False)
     found.layer = table.default
     first = sorted({v.seed for v in volumes})
-    peer = None if choose else MonaiPeer(network, table.default)
     for volume in volumes:
         maps = recipes(table) if choose else methods(table, heads=1 + first.index(volume.seed))
-        layers = sorted({name for names, _ in maps.values() for name in names})
-        image = volume.image[None]
-        forward = forward_to_layers(network, image, layers)
-        prediction = predict(forward.output, tuple(CLASSES), False)
-        if prediction.index != volume.label:
+        case = case_of(network, volume, sorted({name for names, _ in maps.values() for name in names}))
+        if case.prediction.index != volume.label:
             continue
-        objective = build_objective(forward.output, volume.label, prediction)
         spacing = activation_grid(table.find(None).spatial_shape, volume.trace.input_grid).spacing
         found.activation_mm = float(np.mean(spacing))
-        kind = list(CLASSES)[volume.label]
+        kind = list(RECIPES[found.name].classes)[volume.label]
         for name, (names, compute) in maps.items():
-            heat = compute(Case(network, image, forward, names, prediction, objective)).detach().float()
-            placed = place_by_affine(heat / max(float(heat.max()), 1e-30), volume.trace).array
-            found.add(name, kind, score(placed, volume.truth, float(np.mean(spacing)) / 2))
-        if peer is not None:
-            found.add(PEER, kind, score(peer(volume), volume.truth, float(np.mean(spacing)) / 2))
+            heat = placed(compute(replace(case, layers=names)), volume)
+            found.add(name, kind, score(heat, volume.truth, found.activation_mm / 2))
+        for name, other in others.items():
+            found.add(name, kind, score(other(volume), volume.truth, found.activation_mm / 2))
+
+
+def case_of(network: nn.Module, volume: Volume, layers: Sequence[str]) -> Case:
+    """The volume's own class, to explain."""
+    image = volume.image[None]
+    forward = forward_to_layers(network, image, layers)
+    prediction = predict(forward.output, ("", "", ""), False)
+    return Case(
+        network, image, forward, tuple(layers), prediction, build_objective(forward.output, volume.label, prediction)
+    )
+
+
+def placed(heat: Tensor, volume: Volume) -> np.ndarray:
+    """A map on the volume's own grid, I×J×K, its maximum about 1."""
+    heat = heat.detach().float()
+    return place_by_affine(heat / max(float(heat.max()), 1e-30), volume.trace).array
+
+
+def controls(name: str, seed: int, folder: Path, network: nn.Module, choose: bool) -> dict[str, Row]:
+    """By name: the peer's map, those of random weights, and those that look at no network."""
+    if choose:
+        return {}
+    checking = torch.load(folder / f"{RECIPES[name].task}-checking.pt", mmap=True)
+    random, first = untrained(name, seed, checking[:12]), next(iter(volumes(name, choose)))
+    table = list_layers(random, first.image[None], receptive=False)
+
+    def of_random(method: Method) -> Row:
+        layers = method.layers(table, table.find(None))
+        return lambda volume: placed(method.compute(case_of(random, volume, layers)), volume)
+
+    rows: dict[str, Row] = {PEER: MonaiPeer(network, table.default)}
+    rows |= {METHODS[one].title + RANDOM: of_random(METHODS[one]) for one in ("gradcam", "refined")}
+    rows |= {title: partial(_of_input, look) for title, look in CONTROLS.items()}
+    return rows
+
+
+def _of_input(look: Callable[[Tensor], Tensor], volume: Volume) -> np.ndarray:
+    return placed(look(volume.image[None]), volume)
 
 
 def methods(table: LayerTable, heads: int) -> Maps:

@@ -34,6 +34,7 @@ def recipes(table: LayerTable) -> dict[str, tuple[tuple[str, ...], Callable[[Cas
         image: Callable[[Tensor, Tensor, tuple[int, ...]], Tensor] | None = None,
         without: int = 0,
         power: float = 1.0,
+        floor: float = 0.0,
     ) -> tuple[tuple[str, ...], Callable[[Case], Tensor]]:
         kept = stages[: len(stages) - without]
 
@@ -42,6 +43,8 @@ def recipes(table: LayerTable) -> dict[str, tuple[tuple[str, ...], Callable[[Cas
             maps = [weigh(activations[name].detach(), gradients[name]) for name in kept]
             if image is not None:
                 maps.insert(0, image(activations[INPUT].detach(), gradients[INPUT], tuple(maps[0].shape)))
+            if floor:  # no layer alone may rule a place out; the input, which comes first, still may
+                maps = [maps[0], *(one + floor * one.max() for one in maps[1:])]
             return fuse(maps) ** power
 
         return layers, compute
@@ -60,6 +63,9 @@ def recipes(table: LayerTable) -> dict[str, tuple[tuple[str, ...], Callable[[Cas
         "… and input, not the last two": product(_standing, _averaged, without=2),
         "… and input, geometric mean": product(_standing, _averaged, power=1 / len(layers)),
         "HiResCAM and input": product(hires_cam, _averaged),
+        "… and input, no layer below 0.03": product(_standing, _averaged, floor=0.03),
+        "… and input, no layer below 0.1": product(_standing, _averaged, floor=0.1),
+        "… and input, no layer below 0.3": product(_standing, _averaged, floor=0.3),
         "LayerCAM and input": product(layer_cam, _averaged),
         "sizes and input": product(_size, _averaged),
         "input alone": (layers, lambda case: _input(case.image, case.gradients()[INPUT])),

@@ -46,6 +46,13 @@ _ENTRIES = (
         "finds nothing.",
     ),
     MethodInfo(
+        "refinedsmooth",
+        "Refined, input smoothed",
+        "refined, with the input's gradient averaged as in Smilkov et al. 2017, https://arxiv.org/abs/1706.03825",
+        "The refined map with the input's part averaged over six noisy copies of the image: steadier, and seven times "
+        "as long.",
+    ),
+    MethodInfo(
         "hirescam",
         "HiResCAM",
         "Draelos and Carin 2020, https://arxiv.org/abs/2011.08891",
@@ -74,6 +81,18 @@ _ENTRIES = (
         "Finer-CAM",
         "Zhang et al. 2025, https://arxiv.org/abs/2501.11309",
         "Grad-CAM of the target minus 0.6 times the class most like it: what tells the two apart.",
+    ),
+    MethodInfo(
+        "refinecam",
+        "RefineCAM",
+        "Domeniconi et al. 2026, https://arxiv.org/abs/2605.14641",
+        "Product of the Grad-CAM++ maps of all resolutions, each scaled to [0, 1]; as published, without the input.",
+    ),
+    MethodInfo(
+        "saliencytubes",
+        "Saliency Tubes",
+        "Stergiou et al. 2019, https://arxiv.org/abs/1902.01078",
+        "Channels of the layer, each weighted by the last linear layer for the target; needs one, and no gradient.",
     ),
     MethodInfo(
         "eigencam",

@@ -267,6 +267,145 @@ def test_the_refined_map_of_one_resolution_stays_on_its_grid():
     assert find_method("refined").compute(case_of(net, image, layers, 0)).shape == (6, 5, 4)
 
 
+def two_stages():
+    """A small network of two resolutions and two input channels that ends in average pooling and a linear layer."""
+    torch.manual_seed(3)
+    net = nn.Sequential(
+        nn.Conv3d(2, 4, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv3d(4, 6, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool3d(1),
+        nn.Flatten(),
+        nn.Linear(6, 3),
+    )
+    return net.eval(), torch.randn(1, 2, 16, 12, 8)
+
+
+def stretched(values, shape):
+    """Linear interpolation to a finer grid over the same extent, edge values going on, one axis after the other."""
+    for axis, n in enumerate(shape):
+        at = np.clip((np.arange(n) + 0.5) * values.shape[axis] / n - 0.5, 0, values.shape[axis] - 1)
+        low = np.floor(at).astype(int)
+        high = np.minimum(low + 1, values.shape[axis] - 1)
+        part = (at - low).reshape([-1 if a == axis else 1 for a in range(values.ndim)])
+        values = np.take(values, low, axis) * (1 - part) + np.take(values, high, axis) * part
+    return values
+
+
+def test_refine_cam_is_the_product_of_scaled_maps_on_the_image():
+    """Written out in NumPy: Grad-CAM++ of every resolution, place by place, smallest to 0 and largest to 1, stretched
+    to the image and multiplied; compared in [0, 1], as the authors leave it."""
+    net, image = two_stages()
+    table = list_layers(net, image)
+    method = find_method("RefineCAM")
+    layers = method.layers(table, table.find("3"))
+    assert layers == ("1", "3")
+    lit = []
+    for index in range(3):
+        expected = np.ones(image.shape[2:])
+        for layer in layers:
+            one = paper_grad_cam_pp(net, image, layer, index).numpy().astype(float)
+            expected *= stretched((one - one.min()) / max(np.ptp(one), 1e-30), image.shape[2:])
+        found = method.compute(case_of(net, image, layers, index))
+        assert found.shape == image.shape[2:]
+        lit.append(float(found.max()) > 0)
+        torch.testing.assert_close(
+            found / max(float(found.max()), 1e-30),
+            torch.from_numpy(expected / max(expected.max(), 1e-30)).float(),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+    assert any(lit)
+
+
+def test_saliency_tubes_are_the_prediction_layers_weights_times_the_activations():
+    net, image = two_stages()
+    with torch.no_grad():
+        activation, weights = net[:4](image)[0], net[6].weight
+    lit = []
+    for index in range(3):
+        expected = sum(weights[index, k] * activation[k] for k in range(6)).clamp(min=0)
+        found = find_method("saliencytubes").compute(case_of(net, image, ("3",), index))
+        lit.append(assert_same(found, expected.detach()))
+        # Right before average pooling the gradient is the weight over the number of places.
+        assert_same(found, ours("gradcam", net, image, "3", index) * activation[0].numel())
+    assert any(lit)
+
+
+def test_saliency_tubes_of_a_real_network():
+    net, _, image = network("ResNet18 3-D")
+    activation = forward_to_layers(net, image, ["layer4"]).activations["layer4"][0]
+    lit = [
+        assert_same(
+            ours("saliencytubes", net, image, "layer4", index),
+            torch.einsum("k,k...->...", net.fc.weight[index], activation).relu(),
+        )
+        for index in range(3)
+    ]
+    assert any(lit)
+
+
+def test_saliency_tubes_say_what_they_need():
+    net, image = two_stages()
+    with pytest.raises(MethodError, match="'1' has 4 channels.*takes 6 values.*before global pooling"):
+        find_method("saliencytubes").compute(case_of(net, image, ("1",), 0))
+    segmenting = nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv3d(4, 3, 1)).eval()
+    with pytest.raises(MethodError, match="linear layer behind global pooling.*does not end in one.*Use Grad-CAM"):
+        find_method("saliencytubes").compute(case_of(segmenting, image, ("1",), 0))
+
+
+def test_the_smoothed_refined_map_averages_the_input_over_noisy_copies(monkeypatch):
+    """By hand: the same noise, one copy at a time, what stands out of the image times the gradient at the copy."""
+    from CAMOverlayLib.engine.methods import refinedsmooth
+
+    net, image = two_stages()
+    method, events = find_method("refinedsmooth"), []
+    table = list_layers(net, image)
+    layers = method.layers(table, table.find("3"))
+    before = torch.get_rng_state()
+    case = case_of(net, image, layers, 1, lambda *step: events.append(step))
+    found = method.compute(case)
+    assert torch.equal(torch.get_rng_state(), before)  # nobody else's random numbers change
+    torch.testing.assert_close(method.compute(case), found, rtol=0, atol=0)
+    assert events and {count for _, count, _ in events} == {refinedsmooth.SAMPLES} and 4 <= refinedsmooth.SAMPLES <= 8
+
+    maps = refined_maps_by_hand(net, image, layers[1:], 1)
+    torch.manual_seed(0)
+    noise = torch.randn((refinedsmooth.SAMPLES, *image.shape[1:])) * refinedsmooth.SPREAD * (image.max() - image.min())
+    outstanding = image - image.mean((2, 3, 4), keepdim=True)
+    total = 0
+    for one in noise:
+        copy = (image + one).requires_grad_()
+        (gradient,) = torch.autograd.grad(net(copy)[0, 1], copy)
+        total = total + (outstanding * gradient).abs().sum(1)[0].unflatten(0, (8, 2)).mean(1)
+    total = total.unflatten(1, (6, 2)).mean(2).unflatten(2, (4, 2)).mean(3)
+    assert maps[0].shape == total.shape
+    expected = fuse([total / len(noise), *maps[1:]])
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(found.max()))
+
+    monkeypatch.setattr(refinedsmooth, "BATCH_VALUES", 1)  # one copy at a time
+    torch.testing.assert_close(method.compute(case), found, rtol=1e-4, atol=1e-5 * float(found.max()))
+    monkeypatch.setattr(refinedsmooth, "SPREAD", 0.0)
+    torch.testing.assert_close(method.compute(case), find_method("refined").compute(case), rtol=1e-4, atol=1e-8)
+
+
+def test_the_smoothed_refined_map_can_be_cancelled_and_leaves_nothing():
+    net, image = two_stages()
+    method, before = find_method("refinedsmooth"), snapshot(net)
+    table = list_layers(net, image)
+
+    class Stop(Exception):
+        pass
+
+    def stop(number, count, words):
+        raise Stop
+
+    with pytest.raises(Stop):
+        method.compute(case_of(net, image, method.layers(table, table.find("3")), 1, stop))
+    assert before[1:] == snapshot(net)[1:]
+
+
 # Methods of the libraries ---------------------------------------------------------------------------------------------
 
 
@@ -374,7 +513,7 @@ def test_a_missing_package_is_answered_with_the_remedy(name, package, monkeypatc
 
 
 def test_every_method_says_what_it_is():
-    assert next(iter(METHODS)) == "gradcam" and len(METHODS) == 14
+    assert next(iter(METHODS)) == "gradcam" and len(METHODS) == 17
     for name, method in METHODS.items():
         assert name == method.name and "http" in method.info.paper and method.info.description.endswith(".")
         assert find_method(method.name.upper()) is find_method(method.title) is method
