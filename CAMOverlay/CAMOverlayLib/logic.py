@@ -22,7 +22,7 @@ from .contract.options import current_names
 from .contract.pieces import TURN, Pieces
 from .contract.records import absolute
 from .contract.request import Progress, Request, Result
-from .scene import core, dicom_objects
+from .scene import core
 from .scene.asked import withNodes
 from .scene.comparison.sequence import Comparison
 from .scene.io.exported import ExportedVolumes
@@ -308,6 +308,8 @@ class OverlayLogic:
             PlacementError: the volume is not the series any more, or what was written is not where it should be.
             OutputError: it cannot be written, or highdicom is missing.
         """
+        from .scene import dicom_objects  # which nothing else here needs
+
         return dicom_objects.takeOut(overlayNode, withPicture=withPicture, **options).write(folder)
 
     @staticmethod
