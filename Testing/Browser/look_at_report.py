@@ -65,9 +65,12 @@ def look(browser: Any, report: Path, width: int, theme: str, pictures: Path) -> 
     )
     files: list[str] = []
     page.on("request", lambda asked: files.append(asked.url) if asked.url.startswith("file:") else None)
+    metrics = page.context.new_cdp_session(page)
+    metrics.send("Performance.enable", {"timeDomain": "threadTicks"})
     started = time.perf_counter()
     page.goto(report.as_uri(), wait_until="load")
     opened = time.perf_counter() - started
+    spent = {one["name"]: one["value"] for one in metrics.send("Performance.getMetrics")["metrics"]}["TaskDuration"]
     problems += [f"file: {url}" for url in files if url != report.as_uri()]
     viewer = page.locator("#viewer")
     ready = 0.0
@@ -77,7 +80,7 @@ def look(browser: Any, report: Path, width: int, theme: str, pictures: Path) -> 
             ready = time.perf_counter() - started
         except Exception:
             problems.append(f"the viewer does not start: {page.locator('#viewer-state').text_content()}")
-    print(f"{width:4d} {theme:5s}   opened in {opened:.2f} s, viewer after {ready:.2f} s")
+    print(f"{width:4d} {theme:5s}   opened in {opened:.2f} s ({spent:.2f} s of its thread), viewer after {ready:.2f} s")
     if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
         problems.append(f"at {width} pixels the page is wider than the window")
     page.screenshot(path=pictures / f"{width}-{theme}.png", full_page=True)

@@ -28,7 +28,7 @@ from ..contract.target import TargetSpec
 from . import viewer
 from .drawing import as_jpeg, draw_slice, scale_of
 from .markup import Markup, clean, el, listed, markup, table
-from .plots import channels_svg, plots_of
+from .plots import CAPTIONS, channels_svg, plots_of
 from .repeat import as_command, as_python
 from .shown import Shown
 from .slices import Slice, pictured, slices_through
@@ -344,7 +344,8 @@ def _checks(checks: Iterable[Check]) -> Markup | None:
         parts += [head, el("p", check.words)]
         plots = plots_of(Check(clean(check.name), check.verdict, "", curves=_cleaned(check.curves)))
         if plots:
-            drawn = [el("figure", Markup(svg), el("figcaption", title)) for title, svg in plots.items()]
+            words = {title: CAPTIONS.get(f"{check.name} {title}", title) for title in plots}
+            drawn = [el("figure", el("figcaption", words[title]), Markup(svg)) for title, svg in plots.items()]
             parts.append(el("div", *drawn, class_="plots"))
         figures = [(name, f"{value:.4g}") for name, value in check.figures.items()]
         if figures:

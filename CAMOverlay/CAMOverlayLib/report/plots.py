@@ -20,9 +20,19 @@ MOST_CURVES, MOST_POINTS = 12, 400
 STYLE = (
     ".plot{font:13px system-ui,sans-serif;fill:#333}.plot .axis{stroke:#777;fill:none}.plot .grid{stroke:#ddd}"
     ".plot .curve{fill:none;stroke-width:2.2}.plot .c0{stroke:#b5123f}.plot .c1{stroke:#1f6fb2}"
-    ".plot .c2{stroke:#1f7a3e}.plot .c3{stroke:#8a5a00}.plot .bar{fill:#b5123f}"
+    ".plot .c2{stroke:#1f7a3e}.plot .c3{stroke:#8a5a00}.plot .c4{stroke:#6b4fa0}.plot .bar{fill:#b5123f}"
 )
 """Of a plot in a file of its own; the page's style sheet has the same classes."""
+
+
+CAPTIONS = {
+    "network similarity": "How alike the map stays while the weights are shuffled, stage by stage, from the output on",
+    "answer deletion": "The answer while places are taken away, by their share: the map's hottest first, and controls",
+    "answer insertion": "The answer while all but some places are taken away, by the share that is left",
+    "stability similarity": "How alike the map is after each small change of the image",
+    "stability peak moved mm": "How far the peak moves by each small change of the image, in mm",
+}
+"""What a plot shows, by check and title."""
 
 
 def groups_of(check: Check) -> dict[str, dict[str, Sequence[float]]]:
@@ -52,7 +62,7 @@ def curves_svg(title: str, x: Sequence[float], curves: Mapping[str, Sequence[flo
         count = min(len(values), MOST_POINTS)
         axis = x[:count] if len(x) >= count else range(count)
         points = " ".join(f"{_place(a, b, across, bounds)}" for a, b in zip(axis, values[:count]))
-        look = f'class="curve c{number % 4}"{_dashes(number)}'
+        look = f'class="curve c{number % 5}"{_dashes(number)}'
         y = HEIGHT + LINE * number
         parts.append(f'<polyline {look} points="{points}"/><path {look} d="M{LEFT} {y}h34"/>')
         parts.append(f'<text x="{LEFT + 44}" y="{y + 4}">{escape(name)}</text>')
@@ -83,7 +93,7 @@ def _svg(title: str, height: int, inside: str, alone: bool) -> str:
 
 def _dashes(number: int) -> str:
     """The lines differ without their colours too."""
-    pattern = ("", "7 4", "2 4", "9 3 2 3")[number % 4]
+    pattern = ("", "7 4", "2 4", "9 3 2 3", "14 3", "3 2")[number % 6]
     return f' stroke-dasharray="{pattern}"' if pattern else ""
 
 

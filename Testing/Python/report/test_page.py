@@ -256,7 +256,9 @@ def test_words_stand_out_from_the_paper(theme):
 
     for paper in ("paper", "tint", "warn"):
         for ink in (
-            ("ink", "soft") if paper != "paper" else ("ink", "soft", "good", "bad", "open", "c0", "c1", "c2", "c3")
+            ("ink", "soft")
+            if paper != "paper"
+            else ("ink", "soft", "good", "bad", "open", "c0", "c1", "c2", "c3", "c4")
         ):
             one, other = sorted((light(colors[ink]), light(colors[paper])))
             assert (other + 0.05) / (one + 0.05) >= 4.5, (theme, ink, paper)
