@@ -120,8 +120,9 @@ def _needed(result: Result, nodes: Sequence[str], for_command: bool = False) -> 
 
 def _volume_files(result: Result) -> list[str]:
     """The file of each input; of one without a file the name under which it should be saved."""
-    known = [*result.provenance.volumes, *[""] * len(result.inputs)]
-    return [path or f"{_plain(name)}.nii.gz" for name, path in zip(result.inputs, known)]
+    names = result.inputs or ("volume",)
+    known = [*result.provenance.volumes, *[""] * len(names)]
+    return [path or f"{_plain(name)}.nii.gz" for name, path in zip(names, known)]
 
 
 def _mask_file(result: Result) -> str:
