@@ -177,6 +177,8 @@ def _follow(view: Any, like: Any) -> None:
     across, up, _ = view.GetDimensions()
     if columns > 0 and rows > 0:
         view.SetFieldOfView(width / columns * across, height / rows * up, depth)
+        if view.GetSliceResolutionMode() == slicer.vtkMRMLSliceNode.SliceResolutionMatch2DView:
+            view.SetUVWExtents(view.GetFieldOfView())
     view.SetXYZOrigin(like.GetXYZOrigin())
     view.UpdateMatrices()
     view.EndModify(unfinished)
@@ -195,12 +197,17 @@ def _stopFollowing() -> None:
 def _followResizing(view: Any, like: Any) -> None:
     """Let a view show as much as another one when it gets its size, which comes later than the layout, and on the way
     there goes through sizes in which Slicer loses the scale."""
-    known = [view.GetDimensions()]
+    known, busy = [view.GetDimensions()], [False]
 
     def onModified(caller: Any, event: Any) -> None:
-        if caller.GetDimensions() != known[0]:
-            known[0] = caller.GetDimensions()  # first: what follows modifies the view again
+        if busy[0]:
+            return
+        matches = caller.GetSliceResolutionMode() == slicer.vtkMRMLSliceNode.SliceResolutionMatch2DView
+        lost = matches and caller.GetUVWExtents()[:2] != caller.GetFieldOfView()[:2]
+        if lost or caller.GetDimensions() != known[0]:
+            known[0], busy[0] = caller.GetDimensions(), True
             _follow(caller, like)
+            busy[0] = False
 
     _resizing.append((view, view.AddObserver(vtk.vtkCommand.ModifiedEvent, onModified)))
 
