@@ -13,7 +13,7 @@ from ..further import FurtherArray
 from ..inference import Explained
 from ..methods import Method
 from ..preprocessing.inputs import NetworkInputs
-from ..progress import Step, sub_progress
+from ..progress import Step, share_of
 from ..restore.plan import InversionPlan
 from .disagreement import disagreement_volumes
 from .prediction import voxelwise_volumes
@@ -60,7 +60,7 @@ def what_was_said(
     makers = [maker for maker in (voxelwise_volumes, explained_volumes) if of_voxels]
     makers += [disagreement_volumes] if "disagreement" in wanted else []
     for number, maker in enumerate(makers):
-        volumes, warnings = maker(subject, of_voxels, sub_progress(step, number, len(makers), "map"))
+        volumes, warnings = maker(subject, of_voxels, share_of(step, number, len(makers)))
         said.volumes += volumes
         said.warnings += warnings
     return said

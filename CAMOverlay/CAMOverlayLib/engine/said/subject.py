@@ -91,9 +91,17 @@ class Subject:
             "prediction to show. Ask for the probability of one class."
         )
 
+    def views(self, array: np.ndarray) -> list[np.ndarray]:
+        """An array on the volume's grid as the pieces have it, I×J×K or I×J×1: writing to them writes there."""
+        stack = self.inputs.stack
+        if stack is None:
+            return [array]
+        turned = stack.view(array)
+        return [turned[:, :, n : n + 1] for n in range(turned.shape[2])]
+
     def on_volume(
         self, maps: Sequence[Tensor | None], step: Step, steps: tuple[float, ...] | None = None
     ) -> np.ndarray:
-        """Maps of all pieces (spatial) on the volume."""
+        """Maps of all pieces (spatial), placed as the heatmap is."""
         thick = [one[..., None] if one is not None and one.ndim == 2 else one for one in maps]
         return on_volume(self.inputs, self.plans, thick, step, steps=steps)
