@@ -31,6 +31,7 @@ from .sections.display import DisplaySection
 from .sections.explain import ExplainSection
 from .sections.findings import FindingsSection
 from .sections.inputs import InputsSection
+from .sections.maps import MapsSection
 from .sections.progress import ProgressSection
 from .sections.results import ResultSection
 from .shipped import isShippedBundle
@@ -60,6 +61,7 @@ class Panel(VTKObservationMixin):
         self._checkFully = False
         self.results = ResultSection(ui, self._explainClass)
         self.display = DisplaySection(ui, self.progress.say)
+        self.maps = MapsSection(ui, self.progress.say, self._onMissingMap, self.display.refresh)
         self.findings = FindingsSection(ui, self.progress.say, self.display.refresh)
         self.zoo = ZooRow(ui, self._useBundle)
         ui.applyButton.clicked.connect(self._onApplyButton)
@@ -77,7 +79,7 @@ class Panel(VTKObservationMixin):
             if self.hasObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update):
                 self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self.parameters = parameters
-        for section in (self.inputs, self.explain, self.display, self.findings):
+        for section in (self.inputs, self.explain, self.display, self.maps, self.findings):
             section.setParameters(parameters)
         if parameters is not None:
             self._guiTag = parameters.connectGui(self.ui)
@@ -108,6 +110,7 @@ class Panel(VTKObservationMixin):
         self.zoo.stop()
         self.setParameters(None)
         self.display.setOverlay(None)
+        self.maps.setOverlay(None)
         self.findings.setOverlay(None)
         self.removeObservers()
         if self.logic.worker is not None:
@@ -117,6 +120,7 @@ class Panel(VTKObservationMixin):
         self._stopAll()
         self.setParameters(None)
         self.display.setOverlay(None)
+        self.maps.setOverlay(None)
         self.findings.setOverlay(None)
         self.runs.forget()
 
@@ -131,6 +135,7 @@ class Panel(VTKObservationMixin):
             self.results.show(overlay.resultOf(node) if overlay.isOverlay(node) else None)
             self.display.applyOpacity()  # first: a new overlay tells the parameter what the views show, not the reverse
             self.display.setOverlay(node)
+            self.maps.setOverlay(node)
             self.findings.setOverlay(node)
             if self.results.shown is not None and not self.explain.classCount:
                 self.explain.setClasses(self.results.shown.prediction.classes)
@@ -259,6 +264,7 @@ class Panel(VTKObservationMixin):
             self.parameters.overlayVolume = node
             overlay.jumpToPeak(node, centre=False)  # a small new overlay might lie in none of the slices that are shown
         self.display.renewFieldOfView()
+        self.maps.arrived(node)
         heat_view.bringHeatIntoView(node)  # another class or method may have its heat elsewhere
         hello = self.logic.worker.hello
         if hello is not None:
@@ -301,6 +307,14 @@ class Panel(VTKObservationMixin):
         self._updateApply()
         if self.parameters is not None and self.parameters.follow and self.logic.worker.ready:
             self.runs.follow()  # the worker cancels a run before for this one
+
+    def _onMissingMap(self) -> None:
+        """A map was asked for that this result has not: the same once more, with it."""
+        if self.busy:
+            self.progress.say(_("Wait until the computation is done, or cancel it."))
+        else:
+            self.inputs.flush()
+            self.apply()
 
     def _explainClass(self, index: int) -> None:
         row = self.ui.targetSelector.findData(str(index))
@@ -405,6 +419,7 @@ class _Computation:
             method=parameters.method,
             device=parameters.device,
             checks=panel.checks(),
+            also=panel.maps.wanted(),
             trustedHash=trustedHash,
             overlayVolume=parameters.overlayVolume,
             opacity=parameters.opacity,

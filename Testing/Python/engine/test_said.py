@@ -203,6 +203,8 @@ def test_a_network_of_one_answer_says_so_and_a_wrong_name_is_a_sentence():
     ]
     found, _ = said(network(1), chain(), source, "probability", regression=True)
     assert any("numbers, not probabilities" in words for words in found.result.warnings)
+    found, _ = said(network(1), chain(), source, "probability?,prediction?", regression=True)
+    assert not any("probabilities" in words for words in found.result.warnings)
     with pytest.raises(
         MethodError, match="no 'uncertainty' to compute beside the heatmap; choose from prediction"
     ) as caught:

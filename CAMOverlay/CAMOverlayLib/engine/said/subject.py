@@ -69,24 +69,23 @@ class Subject:
         """The network's output of each piece: 1×K×spatial, without a graph."""
         return [output.detach() for output in self.explained.outputs]
 
-    def no_voxels(self, names: Sequence[str]) -> str:
-        """Why there is none of these maps, in a sentence; empty where there can be."""
+    def no_voxels(self, names: Sequence[str]) -> tuple[Sequence[str], str]:
+        """Which of these maps there cannot be, as the network says nothing of voxels; and that in a sentence."""
         listed = ", ".join(names)
         if self.is_regression:
-            return (
-                f"The outputs of this network are numbers, not probabilities of classes: there is no {listed} to show."
-            )
+            return names, f"The outputs of this network are numbers, not probabilities of classes: no {listed} to show."
         if not self.is_voxelwise:
             whole = "picture" if self.inputs.stack else "volume"
-            return f"This network gives one answer for the whole {whole}, not one of every voxel: no {listed} to show."
-        return ""
+            words = f"This network gives one answer for the whole {whole}, not one of every voxel: no {listed} to show."
+            return names, words
+        return (), ""
 
-    def too_many(self, names: Sequence[str]) -> str:
-        """Why there is no prediction, in a sentence; empty where there can be one."""
+    def too_many(self, names: Sequence[str]) -> tuple[Sequence[str], str]:
+        """The same for classes that may share voxels, and are too many for a label map."""
         count = len(self.explained.prediction.classes)
         if "prediction" not in names or not self.sigmoid or count <= MOST_BITS:
-            return ""
-        return (
+            return (), ""
+        return ("prediction",), (
             f"This network has {count} classes that may share voxels, and a label map holds {MOST_BITS} of such: no "
             "prediction to show. Ask for the probability of one class."
         )

@@ -25,6 +25,8 @@ _CONSOLE = {
         "node",
     ),
     "showFieldOfView": "field_of_view_segmentation",
+    "showMap": "shown",
+    "showPrediction": "shown",
 }
 """Where each lies; loaded when it is asked for, so that this package costs nothing."""
 

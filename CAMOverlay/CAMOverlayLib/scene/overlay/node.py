@@ -87,7 +87,7 @@ def addOverlay(
     if name is not None:
         node.SetAttribute("CAMOverlay.Name", node.GetName())
     ensureDisplay(node)
-    further.put(node, inputVolume, also)
+    further.put(node, inputVolume, also, result.target.name)
     if opacity is not None:
         showOverlay(node, inputVolume, opacity)
         further.toForeground(node, shown)  # who looked at the probability goes on looking at it
@@ -230,7 +230,8 @@ def showLegend(
     if legend is None:
         if not visible:
             return None
-        ensureDisplay(overlayNode)
+        if not further.isFurther(overlayNode):
+            ensureDisplay(overlayNode)
         legend = logic.AddDefaultColorLegendDisplayNode(overlayNode)
         if legend is None:
             return None
@@ -267,6 +268,8 @@ def legendShown(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
 def _legendTitle(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> str:
     """The class, and how coarse the map really is, since a smooth overlay hides the size of one activation. Two short
     lines: the full sizes stand in the panel."""
+    if further.isFurther(overlayNode):
+        return "\n".join(shortened(line, LEGEND_WIDTH) for line in further.legendLines(overlayNode))
     result = resultOf(overlayNode)
     if result is None:
         return "Heatmap"
@@ -312,9 +315,10 @@ def showOverlay(
 
 
 def setOpacity(overlayNode: slicer.vtkMRMLScalarVolumeNode, opacity: float) -> None:
-    """Change the opacity in the slice views that show this overlay as foreground."""
+    """Change the opacity in the slice views that show this overlay, or what hangs on it, as foreground."""
+    ours = further.identifiers(overlayNode)
     for composite in _composites(overlayNode.GetScene()):
-        if composite.GetForegroundVolumeID() == overlayNode.GetID():
+        if composite.GetForegroundVolumeID() in ours:
             composite.SetForegroundOpacity(opacity)
 
 
