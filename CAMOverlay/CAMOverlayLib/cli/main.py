@@ -128,7 +128,8 @@ def explain_files(
     timings: dict[str, float] = {}
     model: ModelSource = options["model"]
     paths = [os.path.expanduser(path) for path in paths]
-    outputs = [Output(output, FILES)]
+    also = [f"{name.removesuffix('?')}.nii.gz" for name in Options(also=options.get("also") or ()).wanted]
+    outputs = [Output(output, (*FILES, *also))]
     if options.get("intermediates_folder"):
         outputs.append(Output(Path(absolute(options["intermediates_folder"])), INTERMEDIATES))
     names = {"target", *(one.name for one in dataclasses.fields(Options))} - {"intermediates_folder"}

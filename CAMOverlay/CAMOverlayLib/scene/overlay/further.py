@@ -100,6 +100,8 @@ def put(
         node.SetAttribute(OF_CLASS, "" if one.said.name in UNITS or one.said.classes else className)
         node.SetDescription(one.said.words)
         overlayNode.SetNodeReferenceID(ROLE + one.said.name, node.GetID())
+    if foregroundOf(overlayNode) in there:
+        toForeground(overlayNode, "")  # first: the views would make a new display for what has lost its own
     for name, node in there.items():
         overlayNode.RemoveNodeReferenceIDs(ROLE + name)
         displays = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]  # the legend's too
