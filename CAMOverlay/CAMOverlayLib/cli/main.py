@@ -195,7 +195,8 @@ def explain_files(
 
 def _outputs(output: Path, options: dict[str, Any]) -> list[Output]:
     """The folders to fill: the results', and that of every step's volume where one was named."""
-    outputs = [Output(output, (*FILES, *taken_away.FILES))]
+    also = [f"{name.removesuffix('?')}.nii.gz" for name in Options(also=options.get("also") or ()).wanted]
+    outputs = [Output(output, (*FILES, *also, *taken_away.FILES))]
     if options.get("intermediates_folder"):
         outputs.append(Output(Path(absolute(options["intermediates_folder"])), INTERMEDIATES))
     return outputs
