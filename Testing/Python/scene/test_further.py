@@ -187,7 +187,7 @@ def test_segments_have_slicers_generic_colours_where_it_has_them(explained, tmp_
     slicer.mrmlScene.AddNode(table)
     node = overlay.addOverlay(predicted(volume, tmp_path, np.ones(SHAPE, int)), volume)
     segment = further.nodes(node)["prediction"].GetSegmentation().GetSegment("class_1")
-    assert segment.GetColor() == pytest.approx((0.5, 0.68, 0.5), abs=1e-3)
+    assert segment.GetColor() == pytest.approx((0.5, 0.68, 0.5), abs=1 / 255)
 
 
 def test_classes_that_share_voxels_are_segments_of_their_own(explained, tmp_path):
