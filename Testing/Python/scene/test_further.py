@@ -168,16 +168,26 @@ def test_the_prediction_is_a_segmentation_with_the_classes_names_outlined(explai
     np.testing.assert_array_equal(found["left kidney"], labels == 3)
     display = segmentation.GetDisplayNode()
     assert display.GetVisibility() and display.GetVisibility2DOutline() and not display.GetVisibility2DFill()
-    table = slicer.mrmlScene.GetNodeByID("vtkMRMLColorTableNodeLabels")
-    for index, name in ((1, "class_1"), (3, "class_3")):
-        rgba = [0.0] * 4
-        table.GetColor(index, rgba)
-        assert segmentation.GetSegmentation().GetSegment(name).GetColor() == pytest.approx(rgba[:3])
+    colors = {segmentation.GetSegmentation().GetSegment(key).GetColor() for key in ("class_1", "class_3")}
+    assert len(colors) == 2 and all(max(color) - min(color) > 0.5 for color in colors)
     images = [
         segmentation.GetSegmentation().GetSegment(key).GetRepresentation("Binary labelmap")
         for key in ("class_1", "class_3")
     ]
     assert images[0] is images[1], "one label map, however many classes"
+
+
+def test_segments_have_slicers_generic_colours_where_it_has_them(explained, tmp_path):
+    volume, _ = explained
+    table = slicer.vtkMRMLColorTableNode()
+    table.SetTypeToUser()
+    table.SetNumberOfColors(3)
+    table.SetColor(1, "tissue", 0.5, 0.68, 0.5)
+    table.SetSingletonTag("FileGenericColors.txt")
+    slicer.mrmlScene.AddNode(table)
+    node = overlay.addOverlay(predicted(volume, tmp_path, np.ones(SHAPE, int)), volume)
+    segment = further.nodes(node)["prediction"].GetSegmentation().GetSegment("class_1")
+    assert segment.GetColor() == pytest.approx((0.5, 0.68, 0.5), abs=1 / 255)
 
 
 def test_classes_that_share_voxels_are_segments_of_their_own(explained, tmp_path):

@@ -59,7 +59,7 @@ def blocks(maps: Tensor, source: Grid, target: Grid, region: Region, prepare: Pr
     mapping = source.index_from(target)
     places = list(_places(region.box, _side(maps.shape[0], mapping)))
     for number, place in enumerate(places):
-        inside = np.stack([region.slice(k)[place[0], place[1]] for k in range(place[2].start, place[2].stop)], -1)
+        inside = _inside(region, place)
         if not inside.any():
             continue
         box = _box_under(place, mapping, source.shape)
@@ -68,6 +68,17 @@ def blocks(maps: Tensor, source: Grid, target: Grid, region: Region, prepare: Pr
         here[:3, 3] += mapping[:3, :3] @ [one.start for one in place] - [one.start for one in box]
         values = _sampled(kept, here, tuple(one.stop - one.start for one in place))
         yield Block(place, numbers, values if inside.all() else values * torch.from_numpy(inside), number, len(places))
+
+
+def _inside(region: Region, place: Place) -> np.ndarray:
+    """bool, i×j×k: which voxels of a block belong to the region."""
+    i, j, k = (along[one] for along, one in zip(region.axes, place, strict=True))
+    inside = i[:, None, None] & j[:, None] & k
+    for slab in region.oblique:
+        i, j, k = (n * np.arange(one.start, one.stop) for n, one in zip(slab.normal, place, strict=True))
+        position = i[:, None, None] + (j[:, None] + k)
+        inside &= (position >= slab.low) & (position <= slab.high)
+    return inside
 
 
 def _side(count: int, mapping: np.ndarray) -> int:
