@@ -218,7 +218,7 @@ def _options_in_python(options: Options, of_nodes: Sequence[str] = ()) -> Iterab
 def _structure(one: Any) -> str:
     """A structure's file with its names, as it is typed."""
     given = StructureFile.of(one)
-    return f"{','.join(given.names)}={given.file}" if given.names else given.file
+    return f"{','.join(given.names)}={given.file}" if given.names else str(given.file)
 
 
 def _in_memory(result: Result) -> str:
