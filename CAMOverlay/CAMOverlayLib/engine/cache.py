@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
+from threading import Thread
 from typing import Generic, TypeVar
 
 import torch
@@ -75,7 +76,7 @@ class Cache:
 
         def make() -> Model:
             self._applied.clear()  # of a network that is about to go
-            return replace(opened.model(device), content_hash=opened.hash_if_readable())
+            return replace(opened.model(device), hashed=_Aside(opened.hash_if_readable))
 
         return self._models.get((opened.identity, str(device)), make)
 
@@ -113,3 +114,19 @@ class Cache:
 def volumes_identity(volumes: Sequence[Volume]) -> Hashable:
     """Voxels, type, shape and affine of each volume."""
     return tuple(v.voxel_hash for v in volumes)
+
+
+class _Aside:
+    """A text that a thread of its own works out while the run goes on: gigabytes of weights take seconds to hash."""
+
+    def __init__(self, work: Callable[[], str]) -> None:
+        self._work, self._value = work, ""
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def __call__(self) -> str:
+        self._thread.join()
+        return self._value
+
+    def _run(self) -> None:
+        self._value = self._work()

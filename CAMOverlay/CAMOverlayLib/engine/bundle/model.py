@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class Model:
         notes: what the user should know of how it was read.
         mirror_axes: spatial axes of the network's input along which its training mirrored images too; None where it
             does not say.
-        content_hash: SHA-256 of everything in it; empty of what is in memory.
+        hashed: waits for the SHA-256 of everything in it; None of what is in memory.
     """
 
     identity: Hashable
@@ -51,7 +51,12 @@ class Model:
     notes: tuple[str, ...] = ()
     home: str | None = None
     mirror_axes: tuple[int, ...] | None = None
-    content_hash: str = ""
+    hashed: Callable[[], str] | None = None
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of everything in it; empty of what is in memory, or cannot be read."""
+        return self.hashed() if self.hashed is not None else ""
 
     @property
     def key(self) -> Hashable:
