@@ -33,10 +33,7 @@ def print_findings(result: Result) -> None:
 
 def _fallen(fall: StructureFall) -> str:
     before, after = fall.shown
-    moved = "falls" if fall.drop > 0 else "rises" if fall.drop < 0 else "stays"
+    moved = f"{'falls' if fall.drop >= 0 else 'rises'} by {abs(fall.drop):.3g}, from {before:.3g} to {after:.3g}"
     if fall.probability_before is None or fall.probability_after is None:
-        return f"the answer {moved} from {before:.3g} to {after:.3g}"
-    return (
-        f"the answer {moved} from {fall.probability_before:.1%} to {fall.probability_after:.1%} "
-        f"(log-odds {before:.2f} to {after:.2f})"
-    )
+        return f"the answer {moved}"
+    return f"log-odds of the answer {moved} ({fall.probability_before:.1%} to {fall.probability_after:.1%})"

@@ -303,8 +303,8 @@ def sentence(check: Check) -> str:
 
 
 def _link(name: str) -> str:
-    """What opens a plot."""
-    return f"<a href='{escape(name)}'>{escape(_('Plot'))}</a>"
+    """What opens a plot; in a blue that can be read in the light and in the dark theme."""
+    return f"<a href='{escape(name)}' style='color:#3d86d8'>{escape(_('Plot'))}</a>"
 
 
 def _named(spots: Sequence[HotSpot], result: Result | None) -> tuple[HotSpot, ...]:

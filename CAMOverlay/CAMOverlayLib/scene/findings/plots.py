@@ -29,8 +29,8 @@ QUESTIONS = {
 MOST = 8
 """Bars, whose names would run into each other."""
 
-LONGEST = 16
-"""Signs of such a name."""
+ROOM = 128
+"""Signs of all such names together."""
 
 COLORS = ((0.12, 0.47, 0.71), (1.0, 0.5, 0.05), (0.17, 0.63, 0.17), (0.84, 0.15, 0.16), (0.58, 0.4, 0.74))
 
@@ -99,7 +99,9 @@ def showStructureFalls(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> slicer.vt
     falls.sort(key=lambda one: -one.drop)
     kinds = {"structure": vtk.vtkStringArray, "label": vtk.vtkStringArray}
     columns = ("fall", "before", "after", "probability before", "probability after")
-    fill(table, kinds | dict.fromkeys(columns, vtk.vtkDoubleArray), [_fallRow(one) for one in falls])
+    fill(
+        table, kinds | dict.fromkeys(columns, vtk.vtkDoubleArray), [_fallRow(one, ROOM // len(falls)) for one in falls]
+    )
     count = len(result.occluded)
     title = "Without each structure" if count == len(falls) else f"Without the {MOST} that mattered most of {count}"
     chart = _chart(overlayNode, "falls", title)
@@ -119,15 +121,15 @@ def openChart(chart: slicer.vtkMRMLPlotChartNode) -> None:
     slicer.modules.plots.logic().ShowChartInLayout(chart)
 
 
-def _fallRow(fall: StructureFall) -> tuple[str | float, ...]:
+def _fallRow(fall: StructureFall, room: int) -> tuple[str | float, ...]:
     none = float("nan")
     sure = (fall.probability_before, fall.probability_after)
-    return (fall.name, _short(fall.name), fall.drop, *fall.shown, *(none if one is None else one for one in sure))
+    return (fall.name, _short(fall.name, room), fall.drop, *fall.shown, *(none if one is None else one for one in sure))
 
 
-def _short(name: str) -> str:
+def _short(name: str, room: int) -> str:
     """A name that fits below a bar: of a long one both ends, as *left* or *L1* often comes last."""
-    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2 - 1]}…{name[-(LONGEST // 2) :]}"
+    return name if len(name) <= room else f"{name[: room // 2 - 1]}…{name[-(room // 2) :]}"
 
 
 def _bars(chart: slicer.vtkMRMLPlotChartNode, series: slicer.vtkMRMLPlotSeriesNode, label: str, height: str) -> None:
