@@ -60,7 +60,7 @@ bench: $(VENV)/.test
 bench-localisation: $(VENV)/.train
 	$(PY) Testing/Benchmarks/localisation.py $(LOCALISATION)
 
-# What the trust card says of a trained network, random weights and an edge detector on 12 volumes: some minutes.
+# What the trust card says of a trained network, random weights, shuffled labels and an edge detector on 12 volumes: some minutes.
 trust-card: $(VENV)/.train
 	$(PY) Testing/Benchmarks/trust_card.py
 
