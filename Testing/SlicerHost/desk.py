@@ -36,7 +36,7 @@ class qSlicerMainWindow(QMainWindow):
         self._panel.setWidgetResizable(True)
         self._panel.setFrameShape(QScrollArea.Shape.NoFrame)
         self._panel.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._panel.setMinimumWidth(430)
+        self._panel.setMinimumWidth(450)
         splitter = QSplitter()
         splitter.addWidget(self._panel)
         splitter.addWidget(self._views)
