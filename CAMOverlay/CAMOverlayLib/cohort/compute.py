@@ -7,12 +7,14 @@ at a time runs in a process, whatever threads it has: a model's code shares the 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -32,6 +34,9 @@ from .plan import Plan
 
 MASK = "mask of the case"
 """The mask's name while it is asked about: no structure of the user's is called so."""
+
+PICTURE_SIDE = 320
+"""Pixels of a slice's longer side in the picture: many of them are looked at side by side."""
 
 _one_at_a_time = threading.Lock()
 _warm: dict[str, Any] = {}
@@ -66,6 +71,7 @@ def _computed(plan: Plan, case: Case) -> dict[str, Any]:
         return {"state": "there"}
     if ends := _unfit(plan):
         return {"ends": ends}
+    _quiet_in_a_worker()
     journal = _Journal(plan)
     journal.write("begun", case)
     started, inputs, row = time.perf_counter(), stamps_of(case), {}
@@ -140,14 +146,29 @@ def _write_error(plan: Plan, made: Path, failed: dict[str, str]) -> None:
         (made / ERROR).write_text(json.dumps(failed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def _quiet_in_a_worker() -> None:
+    """What libraries announce of their next versions says nothing that a user could act on. A process that is not
+    Dask's is left as it is."""
+    if not _warm.get("quiet") and _local_directory() is not None:
+        _warm["quiet"] = True
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
+        logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+
+
+def _local_directory() -> str | None:
+    """The folder of the Dask worker that this process is, or None."""
+    if "distributed" in sys.modules:
+        with suppress(ValueError):  # this is no worker
+            return str(sys.modules["distributed"].get_worker().local_directory)
+    return None
+
+
 @contextmanager
 def _scratch() -> Iterator[Path]:
     """A folder for array files, on this machine; a Dask worker's own is cleared by Dask where the worker is killed."""
-    parent = None
-    if "distributed" in sys.modules:
-        with suppress(ValueError):  # this is no worker
-            parent = sys.modules["distributed"].get_worker().local_directory
-    folder = Path(tempfile.mkdtemp(prefix="CAMOverlay-", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix="CAMOverlay-", dir=_local_directory()))
     try:
         yield folder
     finally:
@@ -333,7 +354,7 @@ def _write(plan: Plan, made: Path, result: Result, file: VolumeFile, heat: np.nd
         (made / "findings.csv").write_text(findings_csv(result.findings), encoding="utf-8")
         shown = Shown(file.name, np.load(file.path, mmap_mode="r", allow_pickle=False), heat, affine)
         if "picture" in plan.keep:
-            (made / "picture.png").write_bytes(montage_of(result, shown))
+            (made / "picture.png").write_bytes(montage_of(result, shown, PICTURE_SIDE))
         if "report" in plan.keep:
             (made / "report.html").write_text(write_page(result, shown, with_viewer=False), encoding="utf-8")
         (made / REPORT).write_text(report_json(result), encoding="utf-8")

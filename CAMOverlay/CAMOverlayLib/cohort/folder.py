@@ -226,9 +226,9 @@ def sweep(plan: Plan) -> None:
 
 
 def _is_left_over(path: Path) -> bool:
-    host, _, rest = path.name.removeprefix(PREFIX).partition("-")
+    machine, _, rest = path.name.removeprefix(PREFIX).partition("-")
     number = rest.partition("-")[0]
-    if host == host() and number.isdecimal() and os.name != "nt":
+    if machine == host() and number.isdecimal() and os.name != "nt":
         return not _is_running(int(number))
     with contextlib.suppress(OSError):
         return time.time() - path.stat().st_mtime > ABANDONED
