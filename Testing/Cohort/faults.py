@@ -66,7 +66,9 @@ class Cluster:
         import psutil
 
         watching = psutil.Process(random.choice(self.workers).pid)
-        children = [one for one in watching.children(recursive=True) if "resource_tracker" not in " ".join(one.cmdline())]
+        children = [
+            one for one in watching.children(recursive=True) if "resource_tracker" not in " ".join(one.cmdline())
+        ]
         (children or [watching])[-1].kill()
 
     def kill_scheduler(self) -> None:
@@ -91,7 +93,16 @@ def until(true, what: str) -> None:
 
 
 def command(folder: Path, output: Path, file: Path, log) -> subprocess.Popen:
-    words = [sys.executable, "-m", "CAMOverlayLib", "cohort", folder / "list.csv", "--model", folder / "bundle", "--trust"]
+    words = [
+        sys.executable,
+        "-m",
+        "CAMOverlayLib",
+        "cohort",
+        folder / "list.csv",
+        "--model",
+        folder / "bundle",
+        "--trust",
+    ]
     words += ["--output", output, "--scheduler-file", file, "--keep", "heatmap", "--checks", "none"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "CAMOverlay")}
     return subprocess.Popen(list(map(str, words)), env=environment, stdout=log, stderr=log)
@@ -155,6 +166,8 @@ def one_round(number: int, folder: Path, cluster: Cluster, reference: Path, seco
         cluster.stop()
         cluster.start()
     there = len(list(cases.glob("[!.]*")))
+    if code > 0:
+        print("  " + Path(log.name).read_text().strip().splitlines()[-1])
     again = command(folder, output, cluster.file, log).wait(LIMIT)
     found = problems(output, reference) + ([f"the second run ended with {again}"] if again else [])
     print(
@@ -179,7 +192,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="cohort-faults-") as place:
         folder = Path(place)
         material.write_bundle(folder / "bundle")
-        material.write_list(folder / "list.csv", material.write_volumes(folder / "volumes", options.volumes, (18, 20, 16)))
+        material.write_list(
+            folder / "list.csv", material.write_volumes(folder / "volumes", options.volumes, (18, 20, 16))
+        )
         cluster = Cluster(folder)
         try:
             with (folder / "command.log").open("ab") as log:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -128,7 +130,18 @@ def _run(cohort: Cohort, options: argparse.Namespace) -> Tally:
             f"interrupted after {_time(time.monotonic() - started)}; {cohort.count('done')} of {len(cohort.cases)} cases "
             f"are done in '{cohort.plan.output}'. The same command goes on."
         )
+        if not (options.scheduler or options.scheduler_file):
+            atexit.register(_leave, 128 + getattr(error, "number", signal.SIGINT))
         raise
+
+
+def _leave(code: int) -> None:
+    """End this process now. Its worker processes are dead, all is written and said; Python would take another second to
+    join the threads of a scheduler that nobody needs any more."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(code)
 
 
 def _listed(options: argparse.Namespace) -> tuple[str, ...]:
@@ -263,4 +276,3 @@ def _time(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-

@@ -92,9 +92,7 @@ def cases_of(given: Any, channels: Sequence[str] = (), output: Path | None = Non
 
 def _texts(record: Mapping[str, Any]) -> dict[str, str]:
     """A record as a table would say it; nothing stays nothing, also as pandas says it."""
-    return {
-        str(name): "" if value is None or value != value else str(value).strip() for name, value in record.items()
-    }
+    return {str(name): "" if value is None or value != value else str(value).strip() for name, value in record.items()}
 
 
 # Tables -------------------------------------------------------------------------------------------------------------
@@ -182,7 +180,9 @@ def _volume_columns(columns: Sequence[str], channels: Sequence[str]) -> list[str
     if channels and len(named) == len(channels):
         return named
     numbered = sorted(
-        (int(found[1]), name) for name in columns if (found := re.fullmatch(r"(?:volume|channel)[_ ]?(\d+)", name, re.I))
+        (int(found[1]), name)
+        for name in columns
+        if (found := re.fullmatch(r"(?:volume|channel)[_ ]?(\d+)", name, re.I))
     )
     if numbered:
         return [name for _, name in numbered]

@@ -358,4 +358,3 @@ def _write(plan: Plan, made: Path, result: Result, file: VolumeFile, heat: np.nd
         if "report" in plan.keep:
             (made / "report.html").write_text(write_page(result, shown, with_viewer=False), encoding="utf-8")
         (made / REPORT).write_text(report_json(result), encoding="utf-8")
-

@@ -72,13 +72,22 @@ def place_of(plan: Plan, case_id: str) -> Path:
     return plan.folder / CASES / case_id
 
 
+def names_there(plan: Plan) -> frozenset[str]:
+    """The cases that have a folder, of whatever state."""
+    with contextlib.suppress(OSError):
+        return frozenset(name for name in os.listdir(plan.folder / CASES) if not name.startswith("."))
+    return frozenset()
+
+
 def look(plan: Plan, case: Case) -> Found:
     """What lies there of a case. Nothing but what was computed as it is asked for now is done or failed."""
     place = place_of(plan, case.id)
     try:
         told = json.loads((place / CASE).read_text(encoding="utf-8"))
         there = (place / (ERROR if told["state"] == "failed" else REPORT)).is_file()
-        same = told["fingerprint"] == plan.fingerprint and asked_of(case) == {name: told[name] for name in asked_of(case)}
+        same = told["fingerprint"] == plan.fingerprint and asked_of(case) == {
+            name: told[name] for name in asked_of(case)
+        }
         row = {name: told["row"].get(name) for name in ROW}
         inputs = told["inputs"]
         state = str(told["state"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..contract.errors import CohortError
 from .cases import Case
-from .folder import Found, alone, begin_anew, look, sweep, write_failed
+from .folder import MISSING, Found, alone, begin_anew, look, names_there, sweep, write_failed
 from .plan import Plan, require_same, write_plan
 from .table import records_of, write_table
 from .workers import Workers
@@ -107,12 +107,16 @@ def opened(plan: Plan, cases: Sequence[Case], anew: bool = False) -> Iterator[Co
             begin_anew(plan)
         require_same(plan)
         sweep(plan)
-        yield looked_at(plan, cases)
+        try:
+            yield looked_at(plan, cases)
+        finally:
+            sweep(plan)
 
 
 def looked_at(plan: Plan, cases: Sequence[Case]) -> Cohort:
     """A list and what lies on disk of it. Nothing is written."""
-    return Cohort(plan, tuple(cases), {case.id: look(plan, case) for case in cases})
+    there = names_there(plan)
+    return Cohort(plan, tuple(cases), {one.id: look(plan, one) if one.id in there else MISSING for one in cases})
 
 
 def run(cohort: Cohort, workers: Workers, show: Show = lambda tally: None, listed: Sequence[str] = ()) -> Tally:
@@ -139,9 +143,17 @@ def run(cohort: Cohort, workers: Workers, show: Show = lambda tally: None, liste
             table.write_sometimes()
             show(tally)
     finally:
+        _look_again(cohort)
         table.write()
-    sweep(cohort.plan)
     return tally
+
+
+def _look_again(cohort: Cohort) -> None:
+    """See what was written that nobody had time to tell of."""
+    there = names_there(cohort.plan)
+    for case in cohort.to_do:
+        if case.id in there:
+            cohort.found[case.id] = look(cohort.plan, case)
 
 
 def _take(cohort: Cohort, tally: Tally, case: Case, outcome: dict[str, Any]) -> None:

@@ -6,8 +6,10 @@ from it. The scheduling is Dask's.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.util
+import logging
 import os
 import queue
 import signal
@@ -115,7 +117,9 @@ class OnDask:
             futures = self._client.map(check_case, [case.to_dict() for case in cases], pure=False)
             found: list[dict[str, Any]] = self._client.gather(futures)
         except Exception as error:  # noqa: BLE001  of many kinds
-            raise CohortError(f"The workers cannot look at the files ({reason(error)}). Is CAMOverlay there?") from error
+            raise CohortError(
+                f"The workers cannot look at the files ({reason(error)}). Is CAMOverlay there?"
+            ) from error
         return found
 
     def _submit(self, told: dict[str, Any], case: Case, run: str) -> Any:
@@ -244,40 +248,80 @@ def of_this_machine(count: int) -> Iterator[OnDask]:
         "distributed.admin.log-format": "%(message)s",
     }
     with dask.config.set(settings):
-        try:
-            cluster = _cluster(count)
-        except Exception as error:  # noqa: BLE001
-            raise CohortError(f"The worker processes cannot be started: {reason(error)}.") from error
+        cluster = _cluster(count)
         client = Client(cluster, set_as_default=False)
         plural = "es" if count > 1 else ""
         dashboard = _dashboard(client) if importlib.util.find_spec("bokeh") else ""
         try:
             yield OnDask(client, f"{count} worker process{plural}{dashboard}")
-        finally:
+        except KeyboardInterrupt:
+            _end(client, cluster, by_force=True)
+            raise
+        except BaseException:
             _end(client, cluster)
+            raise
+        _end(client, cluster)
 
 
 def _cluster(count: int) -> Any:
-    import logging
+    """Worker processes that do not hear Ctrl-C, which the terminal sends to all: the command ends them.
+
+    Raises:
+        CohortError: they cannot be started.
+    """
+    from multiprocessing import resource_tracker
 
     from distributed import LocalCluster
+    from distributed.utils import LoopRunner
 
     threads = str(max(1, cores() // count))
-    return LocalCluster(
-        n_workers=count,
-        threads_per_worker=1,
-        processes=True,
-        memory_limit=0,
-        dashboard_address="127.0.0.1:0",
-        host="127.0.0.1",
-        silence_logs=logging.CRITICAL,
-        local_directory=tempfile.gettempdir(),
-        env={
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
-            "TMPDIR": tempfile.gettempdir(),
-            "DASK_LOGGING__DISTRIBUTED": "critical",
-        },
-    )
+    resource_tracker.ensure_running()  # started later, it would let Ctrl-C through to what its thread starts
+    runner = LoopRunner(asynchronous=False)
+    with _interrupts_held():
+        runner.start()  # what this thread starts, now and later, inherits that
+    try:
+        return LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=0,
+            dashboard_address="127.0.0.1:0",
+            host="127.0.0.1",
+            silence_logs=logging.CRITICAL,
+            local_directory=tempfile.gettempdir(),
+            loop=runner.loop,
+            env={
+                "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
+                "TMPDIR": tempfile.gettempdir(),
+                "DASK_LOGGING__DISTRIBUTED": "critical",
+            },
+        )
+    except BaseException as error:
+        atexit.unregister(_close_clusters())  # it would wait for what never began
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        if not isinstance(error, Exception):
+            raise
+        raise CohortError(f"The worker processes cannot be started: {reason(error)}.") from error
+
+
+def _close_clusters() -> Any:
+    """What Dask does at the end of the process."""
+    from distributed.deploy import spec
+
+    return spec.close_clusters
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C does not reach threads that are started in here, and the processes that they start."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def cores() -> int:
@@ -285,12 +329,26 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _end(client: Any, cluster: Any) -> None:
-    """End the workers by force: what they have under way is lost or was published, and there is nothing to wait for."""
+def _end(client: Any, cluster: Any, by_force: bool = False) -> None:
+    """End the workers: what they have under way is lost or was published, and there is nothing to wait for.
+
+    Args:
+        by_force: somebody waits for the end; the scheduler, which is a thread of this process, goes with it.
+    """
+    import psutil
+
+    ended = []
     for nanny in list(cluster.workers.values()):
         nanny.auto_restart = False
         with contextlib.suppress(Exception):
-            os.kill(nanny.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+            ended.append(psutil.Process(nanny.pid))
+            ended[-1].kill()
+    if by_force:
+        with contextlib.suppress(Exception):
+            psutil.wait_procs(ended, timeout=0.3)  # so that what they leave half written is known as left
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of what ends before it began
+        atexit.unregister(_close_clusters())
+        return
     with contextlib.suppress(Exception):
         client.close(timeout=0.5)
     with contextlib.suppress(Exception):
