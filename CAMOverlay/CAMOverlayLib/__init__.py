@@ -1,8 +1,8 @@
 """CAMOverlay: where a MONAI network looked, shown on the volume in 3D Slicer.
 
 The main story is :func:`CAMOverlayLib.engine.pipeline.explain`; what crosses between Slicer and the computation is in
-:mod:`CAMOverlayLib.contract.request`. ``explain`` explains what is in memory, ``explain_many`` many volumes with a model on disk. Importing this package imports neither
-torch nor slicer.
+:mod:`CAMOverlayLib.contract.request`. ``explain`` explains what is in memory, ``explain_many`` many volumes
+with a model on disk. Importing this package imports neither torch nor slicer.
 """
 
 __version__ = "0.1.0"

@@ -3,9 +3,9 @@
     python Testing/Cohort/bench.py [--volumes 32] [--loop 8] [--long 0] [--json output/bench-cohort.json]
 
 All compute Grad-CAM of the same small bundle at the same layer. The cohort and the loop also say where the heatmap
-belongs and write picture and page; the loop writes a scene as well. ``figures only`` is the cohort without them, which is what
-the MONAI script does: chain, map, inverse of the chain, NIfTI. Wall time and processor time are both told, as other programs
-may share the cores; ratios are of wall time.
+belongs and write picture and page; the loop writes a scene as well. ``figures only`` is the cohort without
+them, which is what the MONAI script does: chain, map, inverse of the chain, NIfTI. Wall time and processor time are
+both told, as other programs may share the cores; ratios are of wall time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "CAMOverlay")]
 
-import material  # noqa: E402
+import material
 
 PLAIN = """
 import sys
@@ -112,13 +112,15 @@ def main() -> int:
     command = [sys.executable, "-m", "CAMOverlayLib"]
     told: dict[str, dict[str, float]] = {}
 
+    def say(name: str) -> None:
+        one = told[name]
+        words = f"{one['seconds']:7.1f} s, {one['cpu']:6.1f} s CPU, {one['a_minute']:6.1f} a minute"
+        print(f"{name:34s} {one['volumes']:4d} volumes {words}", flush=True)
+
     def measured(name: str, count: int, words: list) -> None:
         wall, cpu = run(words, environment)
         told[name] = {"volumes": count, "seconds": wall, "cpu": cpu, "a_minute": 60 * count / wall}
-        print(
-            f"{name:34s} {count:4d} volumes {wall:7.1f} s, {cpu:6.1f} s CPU, {60 * count / wall:6.1f} a minute",
-            flush=True,
-        )
+        say(name)
 
     with tempfile.TemporaryDirectory(prefix="bench-cohort-") as place:
         folder = Path(place)
@@ -151,8 +153,7 @@ def main() -> int:
             one["volumes"], one["seconds"], one["cpu"] = one["volumes"] + 1, one["seconds"] + wall, one["cpu"] + cpu
         loop = told["loop over explain"]
         loop["a_minute"] = 60 * loop["volumes"] / loop["seconds"]
-        print(f"{'loop over explain':34s} {loop['volumes']:4d} volumes {loop['seconds']:7.1f} s, {loop['cpu']:6.1f} s CPU, "
-              f"{loop['a_minute']:6.1f} a minute", flush=True)  # fmt: skip
+        say("loop over explain")
         peak = cohort("cohort, 1 worker", 1, some)
         cohort("cohort, 2 workers", 2, some)
         quick = ["--keep", "heatmap", "--checks", "none"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import csv
 import hashlib
 import json
@@ -28,7 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "CAMOverlay")]
 
-import material  # noqa: E402
+import material
 
 VICTIMS = ("worker", "scheduler", "command")
 CASE_FILES = {"case.json", "report.json", "findings.csv", "heatmap.nii.gz"}
@@ -77,10 +78,8 @@ class Cluster:
 
     def stop(self) -> None:
         for one in (*self.workers, self.scheduler):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(one.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             one.wait()
 
 

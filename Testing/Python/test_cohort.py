@@ -64,7 +64,8 @@ def listed(tmp_path, text, name="list.csv"):
 
 
 def test_a_table_says_everything_and_the_rest_is_carried_along(tmp_path):
-    text = "\ufeffVolume;mask;Label;target;id;to_template;site\n\na/T1.nii.gz;m.nii;lesion;1;p 1;a.mat;Ulm\n/x/b.nii;;;;;;\n"
+    text = "\ufeffVolume;mask;Label;target;id;to_template;site\n\n"
+    text += "a/T1.nii.gz;m.nii;lesion;1;p 1;a.mat;Ulm\n/x/b.nii;;;;;;\n"
     first, second = cases_of(listed(tmp_path, text))
     assert first == Case(
         "p 1",

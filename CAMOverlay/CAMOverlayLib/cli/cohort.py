@@ -127,8 +127,8 @@ def _run(cohort: Cohort, options: argparse.Namespace) -> Tally:
             return run(cohort, workers, line, _listed(options))
     except KeyboardInterrupt as error:
         error.words = (  # type: ignore[attr-defined]
-            f"interrupted after {_time(time.monotonic() - started)}; {cohort.count('done')} of {len(cohort.cases)} cases "
-            f"are done in '{cohort.plan.output}'. The same command goes on."
+            f"interrupted after {_time(time.monotonic() - started)}; {cohort.count('done')} of {len(cohort.cases)} "
+            f"cases are done in '{cohort.plan.output}'. The same command goes on."
         )
         if not (options.scheduler or options.scheduler_file):
             atexit.register(_leave, 128 + getattr(error, "number", signal.SIGINT))

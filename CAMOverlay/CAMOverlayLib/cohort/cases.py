@@ -77,8 +77,9 @@ def cases_of(given: Any, channels: Sequence[str] = (), output: Path | None = Non
     if hasattr(given, "to_dict") and hasattr(given, "columns"):
         given = given.to_dict("records")
     several = [given] if isinstance(given, (str, os.PathLike)) else list(given)
-    if several and all(isinstance(one, Mapping) for one in several):
-        rows = [_Row(f"Record {n}", _texts(one)) for n, one in enumerate(several)]
+    if several and all(hasattr(one, "items") for one in several):
+        records: list[Any] = several
+        rows = [_Row(f"Record {n}", _texts(one)) for n, one in enumerate(records)]
         return _cases(rows, list(dict.fromkeys(name for row in rows for name in row.values)), Path.cwd(), channels)
     words = [os.path.expanduser(os.fspath(one)) for one in several]
     tables = [one for one in words if one.lower().endswith(TABLES) and not Path(one).is_dir()]
@@ -209,8 +210,8 @@ def _files(word: str, output: Path | None) -> list[tuple[str, Path]]:
         raise CohortError(f"There is no '{word}'. Give a CSV file, a folder, an image, or a pattern in quotes.")
     if not found:
         raise CohortError(
-            f"There is not an image in '{word}' ({', '.join(IMAGES)} are looked for). Other files, and DICOM series, are "
-            "named in a CSV file."
+            f"There is not an image in '{word}' ({', '.join(IMAGES)} are looked for). Other files, and DICOM series, "
+            "are named in a CSV file."
         )
     return [(one, base) for one in found]
 

@@ -64,7 +64,7 @@ def _shape(path: str) -> tuple[int, ...]:
         image = nibabel.load(path)
         shape = tuple(map(int, image.shape))
         damage = header_problem(image, path, f"'{path}'")
-    except Exception as error:  # noqa: BLE001  nibabel raises many kinds
+    except Exception as error:  # nibabel raises many kinds
         raise VolumeError(f"'{path}' cannot be read ({reason(error)}). Give an image file, such as .nii.gz.") from error
     if damage:
         raise VolumeError(damage)

@@ -51,8 +51,8 @@ def compute_case(plan: dict[str, Any], case: dict[str, Any]) -> dict[str, Any]:
         case: a :class:`Case` as a dictionary.
 
     Returns:
-        ``id`` and ``state`` (``done``, ``failed``, or ``there``: it was done already); or instead of the state ``ends``,
-        the sentence of what no case could be computed after: a full disk, a model that is another one by now.
+        ``id`` and ``state`` (``done``, ``failed``, or ``there``: it was done already); or instead of the state
+        ``ends``, the sentence of what no case could be computed after: a full disk, a model that is another one by now.
     """
     asked = Case.from_dict(case)
     with _one_at_a_time:
@@ -74,14 +74,15 @@ def _computed(plan: Plan, case: Case) -> dict[str, Any]:
     _quiet_in_a_worker()
     journal = _Journal(plan)
     journal.write("begun", case)
-    started, inputs, row = time.perf_counter(), stamps_of(case), {}
+    started, inputs = time.perf_counter(), stamps_of(case)
+    row: dict[str, Any] = {}
     with being_made(plan) as made, _scratch() as scratch:
         failed = None
         try:
             row = _explain_and_write(plan, case, made, scratch)
         except OutputError:
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001  one bad case is one row
+        except (Exception, SystemExit) as error:  # one bad case is one row
             if isinstance(error, OSError) and error.errno in FULL:
                 raise
             failed = _told(error)
@@ -159,7 +160,7 @@ def _quiet_in_a_worker() -> None:
 
 def _local_directory() -> str | None:
     """The folder of the Dask worker that this process is, or None."""
-    if "distributed" in sys.modules:
+    if "distributed.worker" in sys.modules:
         with suppress(ValueError):  # this is no worker
             return str(sys.modules["distributed"].get_worker().local_directory)
     return None
@@ -183,7 +184,11 @@ class _Journal:
 
     def write(self, event: str, case: Case, seconds: float | None = None) -> None:
         folder = self._plan.folder / "log"
-        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, "id": case.id}
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "event": event,
+            "id": case.id,
+        }
         line |= {} if seconds is None else {"seconds": seconds}
         with told_of_disk(self._plan):
             folder.mkdir(exist_ok=True)

@@ -61,7 +61,7 @@ class Plan(JsonRecord):
     options: Options = Options()  # noqa: RUF009 (frozen)
     target: int | str | TargetSpec | None = None
     keep: tuple[str, ...] = KINDS
-    told: InTheUsersWords = InTheUsersWords()  # noqa: RUF009 (frozen)
+    told: InTheUsersWords = InTheUsersWords()
     version: str = __version__
     fingerprint: str = ""
 
@@ -74,8 +74,8 @@ class Plan(JsonRecord):
         object.__setattr__(self, "keep", tuple(kind for kind in KINDS if kind in self.keep))
         if self.options.intermediates_folder:
             raise CohortError(
-                "The volumes of every step are of one explanation, and here are many. Leave out the folder for them, and "
-                "explain the one that you want to look at."
+                "The volumes of every step are of one explanation, and here are many. Leave out the folder for them, "
+                "and explain the one that you want to look at."
             )
         if not self.fingerprint:
             text = json.dumps(self.common, sort_keys=True)

@@ -112,21 +112,24 @@ class OnDask:
             yield self._outcome(case, future)
 
     def check(self, cases: Sequence[Case]) -> list[dict[str, Any]]:
-        """What :func:`check_case` says of each, where it would be computed. Raises CohortError where nobody can tell."""
+        """What :func:`check_case` says of each, where it would be computed.
+
+        Raises:
+            CohortError: nobody there can tell.
+        """
         try:
             futures = self._client.map(check_case, [case.to_dict() for case in cases], pure=False)
             found: list[dict[str, Any]] = self._client.gather(futures)
-        except Exception as error:  # noqa: BLE001  of many kinds
-            raise CohortError(
-                f"The workers cannot look at the files ({reason(error)}). Is CAMOverlay there?"
-            ) from error
+        except Exception as error:
+            words = f"The workers cannot look at the files ({reason(error)}). Is CAMOverlay there?"
+            raise CohortError(words) from error
         return found
 
     def _submit(self, told: dict[str, Any], case: Case, run: str) -> Any:
         key = f"cam-overlay-{run}-{case.id}"
         try:
             future = self._client.submit(compute_case, told, case.to_dict(), key=key, pure=False)
-        except Exception as error:  # noqa: BLE001  of many kinds; the connection is closed
+        except Exception as error:
             raise CohortError(_gone(reason(error))) from error
         future.add_done_callback(lambda one, case=case: self._ended.put((case, one)))
         return future
@@ -202,9 +205,10 @@ def of_scheduler(address: str | None = None, file: str | None = None) -> Iterato
     where = address or file
     try:
         client = Client(address, timeout=10, set_as_default=False) if address else _client_of(file)
-    except Exception as error:  # noqa: BLE001  of many kinds: refused, no such file, no certificate
+    except Exception as error:
         raise CohortError(
-            f"No scheduler answers at '{where}' ({reason(error)}). Start one (dask scheduler), and workers (dask worker)."
+            f"No scheduler answers at '{where}' ({reason(error)}). Start one (dask scheduler), and workers (dask "
+            "worker)."
         ) from error
     try:
         yield OnDask(client, f"the workers of {where}{_dashboard(client)}")
