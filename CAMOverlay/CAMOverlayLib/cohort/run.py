@@ -168,6 +168,9 @@ def _take(cohort: Cohort, tally: Tally, case: Case, outcome: dict[str, Any]) -> 
     if found.state == "failed":
         tally.failed += 1
         tally.latest = f"{case.id}: {found.row.get('error')}"
+    elif found.state == "changed":
+        tally.failed += 1
+        tally.latest = f"{case.id}: its files changed while it was computed"
     elif not found.is_done:
         raise CohortError(
             f"A worker says that it wrote '{case.id}', and it is not in '{cohort.plan.output}'. The folder must be one "
