@@ -279,7 +279,8 @@ def _cluster(count: int) -> Any:
     from distributed.utils import LoopRunner
 
     threads = str(max(1, cores() // count))
-    resource_tracker.ensure_running()  # started later, it would let Ctrl-C through to what its thread starts
+    with _in_environment("PYTHONWARNINGS", "ignore:resource_tracker"):  # what it says of a process that was ended
+        resource_tracker.ensure_running()  # started later, it would let Ctrl-C through to what its thread starts
     runner = LoopRunner(asynchronous=False)
     with _interrupts_held():
         runner.start()  # what this thread starts, now and later, inherits that
@@ -306,6 +307,20 @@ def _cluster(count: int) -> Any:
         if not isinstance(error, Exception):
             raise
         raise CohortError(f"The worker processes cannot be started: {reason(error)}.") from error
+
+
+@contextlib.contextmanager
+def _in_environment(name: str, value: str) -> Iterator[None]:
+    """Add a value to a variable with commas, for what is started in here."""
+    before = os.environ.get(name)
+    os.environ[name] = ",".join(filter(None, [before, value]))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _close_clusters() -> Any:
@@ -349,7 +364,7 @@ def _end(client: Any, cluster: Any, by_force: bool = False) -> None:
             ended[-1].kill()
     if by_force:
         with contextlib.suppress(Exception):
-            psutil.wait_procs(ended, timeout=0.3)  # so that what they leave half written is known as left
+            psutil.wait_procs(ended, timeout=0.5)  # so that what they leave half written is known as left
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # of what ends before it began
         atexit.unregister(_close_clusters())
         return
