@@ -8,7 +8,7 @@ PIP     = $(PY) -m pip install --quiet --disable-pip-version-check -c Testing/co
 ALONE   = CAMOverlay/Resources/requirements-alone.txt
 PINS    = pyproject.toml CAMOverlay/Resources/requirements.txt $(ALONE) Testing/constraints.txt
 
-.PHONY: demo check test campaign proof fuzz test-bundles desk screenshot bench bench-localisation trust-card look-at-report demo-bundle clean
+.PHONY: demo check test campaign proof fuzz test-bundles desk screenshot bench bench-localisation bench-cohort test-cohort-faults trust-card look-at-report demo-bundle clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/cam-overlay demo --output $(OUTPUT)
@@ -59,6 +59,14 @@ bench: $(VENV)/.test
 # minutes; the figures go to output/localisation.json as well. LOCALISATION=--choose shows what the recipe was chosen from.
 bench-localisation: $(VENV)/.train
 	$(PY) Testing/Benchmarks/localisation.py $(LOCALISATION)
+
+# Many volumes: how many a minute, beside a loop over the command and a plain MONAI script. BENCH_COHORT="--long 512"
+bench-cohort: $(VENV)/.test
+	$(PY) Testing/Cohort/bench.py $(BENCH_COHORT)
+
+# SIGKILL for the workers, the scheduler and the command of a cohort in turn, 20 times; most of an hour.
+test-cohort-faults: $(VENV)/.test
+	$(PY) Testing/Cohort/faults.py $(FAULTS)
 
 # What the trust card says of a trained network, random weights, shuffled labels and an edge detector on 12 volumes: some minutes.
 trust-card: $(VENV)/.train

@@ -75,6 +75,17 @@ def test_dicom_needs_numpy_and_its_libraries_only_and_these_only_when_asked(path
     assert importedModules(path) - own <= set(sys.stdlib_module_names) | {"numpy"}  # the others are named in library.py
 
 
+@pytest.mark.parametrize("path", files("cohort"), ids=lambda path: path.name)
+def test_many_volumes_need_no_slicer_and_no_command(path):
+    own = rooms("scene", "worker", "panel", "cli", "logic", "comparing", "demo", "zoo", "file_grid")
+    assert not importedModules(path) & (SLICER | own | {"torch", "monai"})
+
+
+def test_many_volumes_load_the_libraries_only_where_they_are_computed():
+    modules = [f"CAMOverlayLib.cohort.{path.stem}" for path in files("cohort") if path.stem != "__init__"]
+    assert not loadedBy(*modules) & (SLICER | COMPUTATION | {"dask", "distributed", "pandas", "psutil"})
+
+
 @pytest.mark.parametrize("path", files("report"), ids=lambda path: path.name)
 def test_what_is_taken_away_is_made_by_numpy_and_pillow_alone(path):
     own = {name for name in importedModules(path) if name.startswith("CAMOverlayLib")}

@@ -1,4 +1,4 @@
-"""The command line: ``cam-overlay explain | compare | inspect | bundle | demo``, on the real Slicer core.
+"""The command line: ``cam-overlay explain | cohort | compare | inspect | bundle | demo``, on the real Slicer core.
 
 What is imported where matters here: ``--help`` and wrong arguments answer at once, the scene is started only by the
 commands that need it, and torch is loaded only when something is computed.
@@ -26,7 +26,9 @@ from ..contract.records import absolute
 from ..contract.request import Progress, Result
 from ..contract.target import StructureFile
 from ..demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
+from ..report.repeat import report_json
 from . import taken_away
+from .cohort import add_cohort
 from .compare import add_compare
 from .dicom import DicomOutput, add_dicom_options, place_of
 from .findings import print_findings
@@ -86,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cam-overlay {__version__}")
     commands = parser.add_subparsers(
-        required=True, metavar="explain | compare | inspect | bundle | demo", parser_class=_Parser
+        required=True, metavar="explain | cohort | compare | inspect | bundle | demo", parser_class=_Parser
     )
 
     explain = commands.add_parser("explain", help="compute a heatmap and write it, a report, a picture and a scene")
@@ -101,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     add_options(explain)
     taken_away.add_options(explain)
 
+    add_cohort(commands)
     add_compare(commands)
 
     inspect = commands.add_parser("inspect", help="what a model is: classes, inputs, transforms, layers")
@@ -196,7 +199,7 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
 def _write_tables(folder: Path, result: Result) -> Result:
     from ..reading.hot_spots import findings_csv
 
-    (folder / "report.json").write_text(taken_away.report_json(result), encoding="utf-8")
+    (folder / "report.json").write_text(report_json(result), encoding="utf-8")
     (folder / "findings.csv").write_text(findings_csv(result.findings), encoding="utf-8")
     return result
 

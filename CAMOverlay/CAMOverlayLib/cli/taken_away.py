@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 from ..contract.records import absolute
 from ..contract.request import Progress, Request, Result
-from ..report.repeat import as_command, as_python
 
 Compute = Callable[[Request, Callable[[Progress], None]], Result]
 
@@ -61,12 +59,6 @@ def of_files(compute: Compute, paths: Sequence[str], told: Callable[[Result], Re
         return told(replace(result, provenance=asked))
 
     return computed
-
-
-def report_json(result: Result) -> str:
-    """The result, and in ``repeat`` the words that compute it again."""
-    repeat = {"command": as_command(result), "python": as_python(result)}
-    return json.dumps(result.to_dict() | {"repeat": repeat}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def shown_in_file(grid: Any, volume: Any, heatmap: Any) -> Any:

@@ -57,7 +57,7 @@ def guarded(command: Callable[[], None]) -> int:
     except CAMOverlayError as error:
         return _failed(in_options(error), error)
     except KeyboardInterrupt as error:
-        say_error("interrupted; nothing was written.")
+        say_error(getattr(error, "words", "interrupted; nothing was written."))
         return 128 + (error.number if isinstance(error, Terminated) else int(signal.SIGINT))
     except BrokenPipeError:
         _drop(sys.stdout)
@@ -160,6 +160,7 @@ def _printing(error: BaseException) -> bool:
         place = place.tb_next
     return place is not None and Path(place.tb_frame.f_code.co_filename).name in (
         "main.py",
+        "cohort.py",
         "compare.py",
         "findings.py",
         Path(__file__).name,

@@ -82,6 +82,10 @@ class ComparisonError(CAMOverlayError):
     """What was to be compared cannot be: one map alone, maps on different grids, or magnitudes of different units."""
 
 
+class CohortError(CAMOverlayError):
+    """The list of a cohort cannot be read, its folder holds another cohort, or those who compute it are gone."""
+
+
 class OutputError(CAMOverlayError):
     """The result cannot be written where it was asked for."""
 

@@ -131,7 +131,7 @@ def explain(
     """
     several = volume if isinstance(volume, list) else [volume]
     with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
-        volumes = [_read(one, number) for number, one in enumerate(several)]
+        volumes = [read_source(one, number) for number, one in enumerate(several)]
         result = explain_in(
             folder, model, preprocessing, volumes, target=target, device=device, report=report, **settings
         )
@@ -230,7 +230,7 @@ def _leaves(transforms: Sequence[Any]) -> Iterator[Any]:
             yield transform
 
 
-def _read(source: Any, number: int) -> Volume:
+def read_source(source: Any, number: int) -> Volume:
     """A volume from whatever holds one, checked.
 
     Raises:

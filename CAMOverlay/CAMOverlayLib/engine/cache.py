@@ -80,6 +80,12 @@ class Cache:
 
         return self._models.get((opened.identity, str(device)), make)
 
+    def forget_volumes(self) -> None:
+        """Let go of what belongs to volumes; the model, and what is known of its layers, stay. For whoever goes from
+        volume to volume and comes back to none."""
+        self._prepared.clear()
+        self._applied.clear()
+
     def prepared(
         self, model: Model, volumes: Sequence[Volume], slices: str | None, make: Callable[[], NetworkInputs]
     ) -> NetworkInputs:

@@ -7,6 +7,7 @@ Names come from models and files, which may say anything; each is quoted, and no
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -87,6 +88,12 @@ def as_command(result: Result, windows: bool = os.name == "nt") -> str:
     said += [*_options_in_words(asked.options), "--output", "explained"]
     needed = _needed(result, (), for_command=True)
     return "\n".join([*_head(result), *needed, _wrapped(said, windows)]) + "\n"
+
+
+def report_json(result: Result) -> str:
+    """The result as ``report.json`` has it: with the words that compute it again in ``repeat``."""
+    repeat = {"command": as_command(result), "python": as_python(result)}
+    return json.dumps(result.to_dict() | {"repeat": repeat}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 # What both say ------------------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def test_a_file_that_is_no_array_is_named(tmp_path, export):
 def test_a_header_that_promises_more_than_its_file_holds_is_called_so_at_both_doors(tmp_path):
     """Nothing is allocated for it, and volume and mask are refused in the same words."""
     from CAMOverlayLib.contract.errors import TargetError
-    from CAMOverlayLib.engine.api import _read
+    from CAMOverlayLib.engine.api import read_source
     from CAMOverlayLib.engine.target.regions import read_mask
 
     path = tmp_path / "huge.nii"
@@ -100,7 +100,7 @@ def test_a_header_that_promises_more_than_its_file_holds_is_called_so_at_both_do
     path.write_bytes(content)
     words = f"'{path}' is damaged: its header promises 108000.0 GB, which its file cannot hold. Export it again."
     with pytest.raises(VolumeError) as volume:
-        _read(str(path), 0)
+        read_source(str(path), 0)
     with pytest.raises(TargetError) as mask:
         read_mask(str(path))
     assert str(volume.value) == words and str(mask.value) == f"Mask {words}"
