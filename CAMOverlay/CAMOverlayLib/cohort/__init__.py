@@ -1,0 +1,1 @@
+"""Many volumes: what each of them gave, and what all of them say together."""
