@@ -42,7 +42,7 @@ class Case:
         state: as the table says; see :attr:`failed`.
         volume: path of the volume (of its first channel).
         label: what is true, as the list had it; empty where it says nothing.
-        target: the class that was explained, ``prediction`` what the network said, ``probability`` of that.
+        target: the class that was asked for, empty for the predicted one; ``prediction`` what the network said, ``probability`` of that.
         peak: RAS in mm.
         placement: verdict of the alignment.
         share, enrichment: of the heat in the mask; None where there was none.
@@ -120,6 +120,15 @@ class Case:
         names = prediction.get("classes") if isinstance(prediction, dict) else None
         return [str(name) for name in names] if isinstance(names, list) else []
 
+    @cached_property
+    def explained(self) -> str:
+        """The class under which the case is counted: what was explained, of one that failed what is true."""
+        if self.failed:
+            return self.target or self.label
+        target = self.told.get("target")
+        name = target.get("name") if isinstance(target, dict) else None
+        return str(name)[:MOST_CELL] if name else self.target or self.prediction
+
     @property
     def planes(self) -> tuple[tuple[float, ...], ...]:
         """What the network saw, as ``FieldOfView`` has it; empty for all, or where that is not known."""
@@ -153,7 +162,7 @@ def read_cases(folder: Path) -> list[Case]:
 
 
 def _case(folder: Path, row: Mapping[str, Any], names: Iterable[str]) -> Case:
-    said = {name: plain(str(row.get(name) or "")) for name in names if name}
+    said = {name: str(row.get(name) or "")[:MOST_CELL] for name in names if name}
     texts = {name: said.get(name, "") for name in ("id", "state", "volume", "label", "target", "prediction", "error")}
     numbers = {name: _number(said.get(name, "")) for name in ("probability", "share", "enrichment", "seconds")}
     r, a, s = (_number(said.get(f"peak_{axis}", "")) for axis in "ras")
@@ -180,12 +189,6 @@ def case_folder(folder: Path, id_: str) -> Path | None:
         return None
 
 
-def plain(text: str) -> str:
-    """A cell without the apostrophe that keeps a spreadsheet from taking it for a formula."""
-    text = text[:MOST_CELL]
-    return text[1:] if text[:1] == "'" and text[1:2] in tuple("=+-@\t\r") else text
-
-
 def _number(text: str) -> float | None:
     try:
         value = float(text)
@@ -210,6 +213,3 @@ def read_account(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def class_of(case: Case) -> str:
-    """The class under which a case is counted: what was explained, of a failed one what is true."""
-    return case.target or (case.label if case.failed else case.prediction)

@@ -1,19 +1,28 @@
 """Cases of one class grouped by where their heat lies, so that what a model does in a tenth of them stands out.
 
 Each map is the share of its heat in each cell of a common grid. Two maps are as far apart as Hellinger's distance says
-(1909): 0 where they are the same, 1 where they share no cell. Partitions into two to six groups are made by k-means and
-by average linkage, and the one with the largest mean silhouette (Rousseeuw 1987) is asked whether there are groups at
-all: maps without groups have a best partition, too. So the same search is done in data that have the same variances and
-no groups (one normal distribution, as SigClust has it: Liu et al. 2008), and where any of 99 such searches finds as
-good a partition, there is one group: p would be above 0.01.
+(1909): 0 where they are the same, 1 where they share no cell. Two questions are asked of them:
+
+- *Does one set keep to itself*, however the others are spread? Around each case the others are sorted by distance, and
+  the largest leap from one to the next bounds a set: a marker burnt into some images is always at the same place, and
+  lesions are anywhere.
+- *Do they fall into groups?* Ward's and average linkage cut them into two to six groups, and the partition with the
+  largest mean silhouette (Rousseeuw 1987) is taken.
+
+Maps without groups have a best partition and a largest leap, too. So the same search is done in data that have the same
+variances and no groups (one normal distribution, as SigClust has it: Liu et al. 2008), and an answer counts where none
+of 99 such searches finds as good a one: p ≤ 0.01 for each question.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.cluster.hierarchy import cut_tree, linkage
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.distance import pdist, squareform
 
 LEAST_CASES = 12
 """Below that nothing is grouped."""
@@ -29,7 +38,7 @@ LEAST_SILHOUETTE = 0.25
 SEARCHES = 99
 """In data without groups."""
 
-MOST_FITTED = 300
+MOST_FITTED = 200
 """Cases whose partitions are searched; the others join the group whose mean is nearest."""
 
 COMPONENTS = 10
@@ -37,8 +46,6 @@ COMPONENTS = 10
 
 BLUR = 0.8
 """Standard deviation, in cells, by which maps are smoothed: heat in the next cell is almost the same heat."""
-
-MISSING = "Cases are grouped by scikit-learn, which is not installed: pip install 'cam-overlay[cohort]'."
 
 
 @dataclass(frozen=True)
@@ -63,22 +70,23 @@ class Groups:
     Attributes:
         groups: largest first; one where no groups stand out, none where there were too few cases.
         apart: cases that belong to no group.
-        silhouette: of the partition, or of the best one that was not taken; None where none was searched.
         words: what came of it.
     """
 
     groups: tuple[Group, ...]
     apart: tuple[int, ...]
-    silhouette: float | None
     words: str
 
 
 @dataclass(frozen=True)
-class _Partition:
-    """Labels per case (-1 is apart), and how good they are."""
+class _Found:
+    """Labels per case (-1 is apart), and how good they are: a mean silhouette, or a leap."""
 
     labels: np.ndarray
-    silhouette: float
+    score: float
+
+
+Search = Callable[[np.ndarray], "_Found | None"]
 
 
 def group_maps(maps: Sequence[np.ndarray], seed: int = 0, cancelled: Callable[[], None] = lambda: None) -> Groups:
@@ -89,35 +97,44 @@ def group_maps(maps: Sequence[np.ndarray], seed: int = 0, cancelled: Callable[[]
     """
     count = len(maps)
     if count < LEAST_CASES:
-        return Groups((), (), None, f"Too few to group: {count} with heat, {LEAST_CASES} are needed.")
-    try:
-        import sklearn  # noqa: F401
-    except ImportError:
-        return Groups((), (), None, MISSING)
+        return Groups((), (), f"Too few to group: {count} with heat, {LEAST_CASES} are needed.")
     points = features(maps)
     random = np.random.default_rng(seed)
     some = np.sort(random.choice(count, min(count, MOST_FITTED), replace=False))
     scores = _components(points[some])
-    best = _best_partition(scores, seed)
     shares = [_shares(one) for one in maps]
-    if best is None or best.silhouette < LEAST_SILHOUETTE:
-        words = "One group: no partition separates the maps (largest mean silhouette {s}, {least} would be needed)."
-        return _one(points, shares, best, words)
-    if not _stands_out(scores, best.silhouette, random, cancelled):
-        words = "One group: maps without groups are partitioned as well (mean silhouette {s}, p > 0.01)."
-        return _one(points, shares, best, words)
-    labels = _assigned(points, some, best.labels)
-    groups = _groups(points, shares, labels)
-    words = f"{len(groups)} groups: mean silhouette {best.silhouette:.2f}, in none of {SEARCHES} searches without groups"
-    words += " as large (p ≤ 0.01)."
-    apart = tuple(np.flatnonzero(labels < 0).tolist())
-    return Groups(groups, apart, best.silhouette, words + (f" {len(apart)} belong to none." if apart else ""))
+    labels, leap = _sets_apart(scores, random, cancelled)
+    if leap is not None:
+        words = f"{{count}} groups: around a case of the smaller one the next case outside is {leap:.1f} times as far as "
+        words += f"the last one inside, in none of {SEARCHES} searches without groups as much."
+        return _several(points, shares, _assigned(points, some, labels), words)
+    best = best_partition(scores)
+    if best is not None and best.score >= LEAST_SILHOUETTE and _stands_out(scores, best, best_partition, random, cancelled):
+        words = f"{{count}} groups: mean silhouette {best.score:.2f}, as large in none of {SEARCHES} searches without groups."
+        return _several(points, shares, _assigned(points, some, best.labels), words)
+    said = "" if best is None else f" (largest mean silhouette {best.score:.2f})"
+    words = f"One group: data without groups are partitioned as well{said}."
+    return Groups((_group(points, shares, np.arange(count)),), (), words)
+
+
+def _sets_apart(
+    scores: np.ndarray, random: np.random.Generator, cancelled: Callable[[], None]
+) -> tuple[np.ndarray, float | None]:
+    """Labels of the sets that keep to themselves, one after the other; what is left over is 0. And the first leap, None
+    where there is none."""
+    labels, first = np.zeros(len(scores), int), None
+    for name in range(1, MOST_GROUPS):
+        rest = np.flatnonzero(labels == 0)
+        found = largest_leap(scores[rest]) if len(rest) >= LEAST_CASES else None
+        if found is None or not _stands_out(scores[rest], found, largest_leap, random, cancelled):
+            break
+        labels[rest[found.labels == 1]] = name
+        first = first or found.score
+    return labels, first
 
 
 def features(maps: Sequence[np.ndarray]) -> np.ndarray:
     """A point for each map, whose Euclidean distances are Hellinger's."""
-    from scipy.ndimage import gaussian_filter
-
     shares = [_shares(gaussian_filter(np.asarray(one, float), BLUR, mode="constant")) for one in maps]
     return np.sqrt(np.stack([one.reshape(-1) for one in shares])) / np.sqrt(2)
 
@@ -138,39 +155,68 @@ def _components(points: np.ndarray) -> np.ndarray:
     return left[:, :kept] * values[:kept]
 
 
-def _best_partition(scores: np.ndarray, seed: int) -> _Partition | None:
+def best_partition(scores: np.ndarray) -> _Found | None:
     """The partition with the largest mean silhouette; None where none has two groups."""
-    from scipy.cluster.hierarchy import fcluster, linkage
-    from scipy.spatial.distance import pdist, squareform
-    from sklearn.cluster import KMeans
-
     if np.ptp(scores, axis=0).max() < 1e-9:
         return None
     flat = pdist(scores)
-    distances, tree = squareform(flat), linkage(flat, "average")
-    found = []
-    for count in range(2, MOST_GROUPS + 1):
-        found.append(KMeans(count, n_init=4, random_state=seed).fit_predict(scores))
-        # Cases that are far from all others take a branch of the tree each, and hide what lies below.
-        found += [fcluster(tree, more, "maxclust") for more in (count, count + 2, count + 4)]
-    judged = [one for labels in found if (one := _judged(distances, labels)) is not None]
-    return max(judged, key=lambda one: one.silhouette, default=None)
+    distances, best = squareform(flat), None
+    for labels in _cuts(flat, len(scores)):
+        found = _judged(distances, labels)
+        if found is not None and (best is None or found.score > best.score):
+            best = found
+    return best
 
 
-def _judged(distances: np.ndarray, labels: np.ndarray) -> _Partition | None:
+def _cuts(flat: np.ndarray, count: int) -> Iterator[np.ndarray]:
+    """Labels, of Ward's linkage and of average linkage. There cases that are far from all others take a branch of the
+    tree each, and hide what lies below, so it is cut into more."""
+    for kind, most in (("ward", MOST_GROUPS), ("average", min(MOST_GROUPS + 4, count - 1))):
+        tree = linkage(flat, kind)
+        yield from cut_tree(tree, range(2, most + 1)).T
+
+
+def _judged(distances: np.ndarray, labels: np.ndarray) -> _Found | None:
     """A partition without the groups that are too small, whose cases are apart; None where a tenth is, or fewer than
     two groups are left."""
-    from sklearn.metrics import silhouette_score
-
-    least = least_members(len(labels))
-    values, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    large = counts >= least
-    kept = large[inverse]
-    if not 2 <= large.sum() <= MOST_GROUPS or np.count_nonzero(~kept) > 0.1 * len(labels):
+    counts = np.bincount(labels)
+    kept = (counts >= least_members(len(labels)))[labels]
+    groups = np.unique(labels[kept]).size
+    if not 2 <= groups <= MOST_GROUPS or np.count_nonzero(~kept) > 0.1 * len(labels):
         return None
-    cleaned = np.where(kept, inverse, -1)
-    score = silhouette_score(distances[np.ix_(kept, kept)], cleaned[kept], metric="precomputed")
-    return _Partition(cleaned, float(score))
+    cleaned = np.where(kept, labels, -1)
+    return _Found(cleaned, silhouette(distances[np.ix_(kept, kept)], cleaned[kept]))
+
+
+def silhouette(distances: np.ndarray, labels: np.ndarray) -> float:
+    """The mean silhouette width of a partition, whose groups have two members at least, of n×n distances: for each case
+    (b − a) ÷ max(a, b), with a the mean distance to its group and b that to the nearest other one."""
+    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    members = np.eye(len(counts))[inverse]
+    sums = distances @ members
+    own = np.arange(len(labels)), inverse
+    a = sums[own] / (counts[inverse] - 1)
+    means = sums / counts
+    means[own] = np.inf
+    b = means.min(1)
+    return float(np.mean((b - a) / np.maximum(np.maximum(a, b), 1e-300)))
+
+
+def largest_leap(scores: np.ndarray) -> _Found | None:
+    """The set of at most half of the cases that is bounded by the largest leap: from the case that is the set's middle
+    the first one outside is so many times as far as the last one inside. None where all are at one place."""
+    distances = squareform(pdist(scores))
+    floor = 0.02 * float(np.median(distances))  # maps that are all but equal: no leap is larger than what is seen
+    if not floor > 0:
+        return None
+    order = np.argsort(distances, axis=1)
+    far = np.take_along_axis(distances, order, 1)
+    first, last = least_members(len(scores)), len(scores) // 2
+    leaps = far[:, first : last + 1] / np.maximum(far[:, first - 1 : last], floor)
+    middle, size = np.unravel_index(int(np.argmax(leaps)), leaps.shape)
+    labels = np.zeros(len(scores), int)
+    labels[order[middle, : first + size]] = 1
+    return _Found(labels, float(leaps[middle, size]))
 
 
 def least_members(count: int) -> int:
@@ -178,13 +224,15 @@ def least_members(count: int) -> int:
     return max(LEAST_MEMBERS, round(0.02 * count))
 
 
-def _stands_out(scores: np.ndarray, silhouette: float, random: np.random.Generator, cancelled: Callable) -> bool:
-    """Whether no search in data of one normal distribution finds as good a partition."""
+def _stands_out(
+    scores: np.ndarray, found: _Found, search: Search, random: np.random.Generator, cancelled: Callable[[], None]
+) -> bool:
+    """Whether no search in data of one normal distribution finds as good an answer."""
     spread = scores.std(0, ddof=1)
-    for number in range(SEARCHES):
+    for _ in range(SEARCHES):
         cancelled()
-        found = _best_partition(random.normal(size=scores.shape) * spread, number)
-        if found is not None and found.silhouette >= silhouette:
+        other = search(random.normal(size=scores.shape) * spread)
+        if other is not None and other.score >= found.score:
             return False
     return True
 
@@ -201,11 +249,6 @@ def _assigned(points: np.ndarray, some: np.ndarray, labels: np.ndarray) -> np.nd
     return assigned
 
 
-def _groups(points: np.ndarray, shares: list[np.ndarray], labels: np.ndarray) -> tuple[Group, ...]:
-    found = [_group(points, shares, np.flatnonzero(labels == name)) for name in np.unique(labels[labels >= 0])]
-    return tuple(sorted(found, key=lambda one: -len(one.members)))
-
-
 def _group(points: np.ndarray, shares: list[np.ndarray], members: np.ndarray) -> Group:
     own = points[members]
     squares = (own**2).sum(1)
@@ -214,7 +257,8 @@ def _group(points: np.ndarray, shares: list[np.ndarray], members: np.ndarray) ->
     return Group(tuple(members.tolist()), int(members[int(np.argmin(apart))]), mean)
 
 
-def _one(points: np.ndarray, shares: list[np.ndarray], best: _Partition | None, words: str) -> Groups:
-    silhouette = best.silhouette if best is not None else None
-    said = words.format(s="none" if silhouette is None else f"{silhouette:.2f}", least=LEAST_SILHOUETTE)
-    return Groups((_group(points, shares, np.arange(len(points))),), (), silhouette, said)
+def _several(points: np.ndarray, shares: list[np.ndarray], labels: np.ndarray, words: str) -> Groups:
+    found = [_group(points, shares, np.flatnonzero(labels == name)) for name in np.unique(labels[labels >= 0])]
+    apart = tuple(np.flatnonzero(labels < 0).tolist())
+    said = words.format(count=len(found)) + (f" {len(apart)} belong to none." if apart else "")
+    return Groups(tuple(sorted(found, key=lambda one: -len(one.members))), apart, said)
