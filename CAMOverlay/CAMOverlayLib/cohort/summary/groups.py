@@ -27,8 +27,8 @@ from scipy.spatial.distance import pdist, squareform
 LEAST_CASES = 12
 """Below that nothing is grouped."""
 
-LEAST_MEMBERS = 3
-"""Of a group; fewer cases are apart by themselves. In large cohorts 2 %."""
+LEAST_MEMBERS = 4
+"""Of a group; fewer cases are apart by themselves. In large cohorts 5 %."""
 
 MOST_GROUPS = 6
 
@@ -44,8 +44,13 @@ MOST_FITTED = 200
 COMPONENTS = 10
 """Principal components that the search sees, at most."""
 
-BLUR = 0.8
-"""Standard deviation, in cells, by which maps are smoothed: heat in the next cell is almost the same heat."""
+BLUR = 2.0
+"""Standard deviation, in cells, by which maps are smoothed: an eighth of the box. Heat that wanders by less is the same
+heat, and points of maps whose heat wanders lie in a flat cloud, which the data without groups are like."""
+
+LEAP_COMPONENTS = 3
+"""Principal components in which sets that keep to themselves are looked for: heat wanders along three axes, and in more
+the data without groups would be spread over directions that no map takes."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +210,7 @@ def silhouette(distances: np.ndarray, labels: np.ndarray) -> float:
 def largest_leap(scores: np.ndarray) -> _Found | None:
     """The set of at most half of the cases that is bounded by the largest leap: from the case that is the set's middle
     the first one outside is so many times as far as the last one inside. None where all are at one place."""
-    distances = squareform(pdist(scores))
+    distances = squareform(pdist(scores[:, :LEAP_COMPONENTS]))
     floor = 0.02 * float(np.median(distances))  # maps that are all but equal: no leap is larger than what is seen
     if not floor > 0:
         return None
@@ -221,7 +226,7 @@ def largest_leap(scores: np.ndarray) -> _Found | None:
 
 def least_members(count: int) -> int:
     """Of a group among so many cases."""
-    return max(LEAST_MEMBERS, round(0.02 * count))
+    return max(LEAST_MEMBERS, round(0.05 * count))
 
 
 def _stands_out(
