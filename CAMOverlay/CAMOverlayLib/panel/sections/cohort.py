@@ -111,13 +111,12 @@ class CohortSection:
         """Put the table into the scene and a table view beside the slice views, and follow its rows."""
         if not self._cases:
             return
-        cohort.showTable(self._cases, absolute(str(self.ui.cohortSelector.currentPath)))
         manager = slicer.app.layoutManager()
-        if manager is None:  # Slicer without a window
+        if manager is not None:  # Slicer without a window has none
+            manager.setLayout(slicer.modules.tables.logic().GetLayoutWithTable(manager.layout))
+        cohort.showTable(self._cases, absolute(str(self.ui.cohortSelector.currentPath)))
+        if manager is None or not manager.tableViewCount:
             return
-        if not manager.tableViewCount:
-            manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
-            cohort.showTable(self._cases, absolute(str(self.ui.cohortSelector.currentPath)))
         widget = manager.tableWidget(0)
         view = widget.tableView() if widget is not None else None
         if view is not None and view is not self._view:
