@@ -2,50 +2,51 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cohorts import COLUMNS
+from cohorts import blob, write_case, write_table
+from scene.helpers import makeResult
+
+from CAMOverlayLib.contract.geometry import affine_rows
+from CAMOverlayLib.contract.target import VolumeFile
 
 
-@pytest.fixture(scope="package")
-def cohortFolder(tmp_path_factory) -> Path:
-    """Two volumes explained by the demo bundle, one of them counted from the other end of its last axis, a third one
-    that failed, and a fourth whose volume is gone."""
+LIES = (0.35, 0.6, 0.7)
+"""Where the heat is, as shares of the volume's axes."""
+
+
+@pytest.fixture
+def cohortFolder(host, tmp_path) -> Path:
+    """Two cases of one volume, whose file of the second counts its last axis from the other end; a third one that
+    failed, and a fourth whose volume is gone."""
     import nibabel
 
-    from CAMOverlayLib import explain
-    from CAMOverlayLib.demo import DEMO_BUNDLE, DEMO_VOLUME
+    from CAMOverlayLib.demo import DEMO_VOLUME
 
-    folder = tmp_path_factory.mktemp("cohort")
-    image = nibabel.load(DEMO_VOLUME)
+    image = nibabel.load(DEMO_VOLUME).slicer[::3, ::3, ::3]
+    voxels, heat = np.asarray(image.dataobj), blob(LIES, image.shape)
     flip = np.diag([1.0, 1.0, -1.0, 1.0])
     flip[2, 3] = image.shape[2] - 1
-    turned = nibabel.Nifti1Image(np.asarray(image.dataobj)[:, :, ::-1], image.affine @ flip)
-    nibabel.save(turned, folder / "turned.nii.gz")
-    shutil.copy(DEMO_VOLUME, folder / "brain.nii.gz")
     rows = []
-    for name in ("brain", "turned"):
-        case = folder / "cases" / name
-        case.mkdir(parents=True)
-        found = explain(DEMO_BUNDLE, None, folder / f"{name}.nii.gz", trust=True)
-        found.save(case / "heatmap.nii.gz")
-        (case / "report.json").write_text(found.result.to_json())
-        said = found.result.prediction
-        rows.append({"id": name, "state": "done", "volume": str(folder / f"{name}.nii.gz"), "prediction": said.name,
-                     "probability": max(said.probabilities), "label": said.name, "hit": 1, "share": 0.5})  # fmt: skip
+    for name, array, own, matrix in (
+        ("brain", voxels, heat, image.affine),
+        ("turned", voxels[:, :, ::-1], heat[:, :, ::-1], image.affine @ flip),
+    ):
+        nibabel.save(nibabel.Nifti1Image(array, matrix), tmp_path / f"{name}.nii.gz")
+        peak = tuple(int(n) for n in np.unravel_index(own.argmax(), own.shape))
+        result = makeResult(VolumeFile("", affine_rows(matrix), name), peak=peak)
+        write_case(tmp_path, name, own, matrix, **result.to_dict())
+        rows.append({"id": name, "state": "done", "volume": str(tmp_path / f"{name}.nii.gz"), "prediction": "lesion",
+                     "probability": 0.9, "label": "lesion", "hit": 1, "share": 0.5})  # fmt: skip
     rows.append({"id": "bad", "state": "failed", "volume": "/gone.nii.gz", "error": "It is <b>cut</b> short."})
-    shutil.copytree(folder / "cases" / "brain", folder / "cases" / "gone")
-    rows.append({**rows[0], "id": "gone", "volume": str(folder / "gone.nii.gz")})
-    with (folder / "cohort.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS, restval="")
-        table.writeheader()
-        table.writerows(rows)
-    return folder
+    shutil.copytree(tmp_path / "cases" / "brain", tmp_path / "cases" / "gone")
+    rows.append({**rows[0], "id": "gone", "volume": str(tmp_path / "gone.nii.gz")})
+    write_table(tmp_path, rows)
+    return tmp_path
 
 
 def choose(host, panel, folder):
@@ -149,7 +150,7 @@ def test_what_cannot_be_opened_says_why_and_leaves_the_scene(host, panel, cohort
     assert panel.overlay is before and before.GetImageData().GetMTime() == stamp
     assert panel.panel.parameters.inputVolume.GetName() == "brain"
 
-    other = tmp_path / "other"
+    other = tmp_path.with_name(tmp_path.name + "-other")
     shutil.copytree(cohortFolder, other)
     report = json.loads((other / "cases" / "turned" / "report.json").read_text())
     (other / "cases" / "turned" / "report.json").write_text(json.dumps({"prediction": report["prediction"]}))

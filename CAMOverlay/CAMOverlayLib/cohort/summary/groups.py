@@ -41,16 +41,13 @@ SEARCHES = 99
 MOST_FITTED = 200
 """Cases whose partitions are searched; the others join the group whose mean is nearest."""
 
-COMPONENTS = 10
-"""Principal components that the search sees, at most."""
+COMPONENTS = 3
+"""Principal components that both searches see: heat wanders along three axes, and in more the data without groups would
+be spread over directions that no map takes."""
 
-BLUR = 2.0
-"""Standard deviation, in cells, by which maps are smoothed: an eighth of the box. Heat that wanders by less is the same
-heat, and points of maps whose heat wanders lie in a flat cloud, which the data without groups are like."""
-
-LEAP_COMPONENTS = 3
-"""Principal components in which sets that keep to themselves are looked for: heat wanders along three axes, and in more
-the data without groups would be spread over directions that no map takes."""
+BLUR = 3.0
+"""Standard deviation, in cells, by which maps are smoothed: a fifth of the box. Heat that wanders by less is almost the
+same heat, and points of maps whose heat wanders lie in a flat cloud, which the data without groups are like."""
 
 
 @dataclass(frozen=True)
@@ -149,13 +146,13 @@ def _shares(one: np.ndarray) -> np.ndarray:
 
 
 def _components(points: np.ndarray) -> np.ndarray:
-    """Scores of the principal components that hold 95 % of the variance, ten at most."""
+    """Scores of the first principal components, as many as hold 99 % of the variance."""
     centred = points - points.mean(0)
     left, values, _ = np.linalg.svd(centred, full_matrices=False)
     variance = values**2
     if not variance.sum() > 1e-18:
         return np.zeros((len(points), 1))
-    kept = int(np.searchsorted(np.cumsum(variance) / variance.sum(), 0.95)) + 1
+    kept = int(np.searchsorted(np.cumsum(variance) / variance.sum(), 0.99)) + 1
     kept = min(kept, COMPONENTS, len(points) - 1)
     return left[:, :kept] * values[:kept]
 
@@ -210,7 +207,7 @@ def silhouette(distances: np.ndarray, labels: np.ndarray) -> float:
 def largest_leap(scores: np.ndarray) -> _Found | None:
     """The set of at most half of the cases that is bounded by the largest leap: from the case that is the set's middle
     the first one outside is so many times as far as the last one inside. None where all are at one place."""
-    distances = squareform(pdist(scores[:, :LEAP_COMPONENTS]))
+    distances = squareform(pdist(scores))
     floor = 0.02 * float(np.median(distances))  # maps that are all but equal: no leap is larger than what is seen
     if not floor > 0:
         return None

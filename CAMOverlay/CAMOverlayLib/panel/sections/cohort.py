@@ -113,7 +113,7 @@ class CohortSection:
             return
         manager = slicer.app.layoutManager()
         if manager is not None:  # Slicer without a window has none
-            manager.setLayout(slicer.modules.tables.logic().GetLayoutWithTable(manager.layout))
+            manager.layout = slicer.modules.tables.logic().GetLayoutWithTable(manager.layout)
         cohort.showTable(self._cases, absolute(str(self.ui.cohortSelector.currentPath)))
         if manager is None or not manager.tableViewCount:
             return
