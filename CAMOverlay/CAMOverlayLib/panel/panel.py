@@ -514,7 +514,10 @@ def isTrusted(folder: Any, contentHash: str) -> bool:
 
 def alignLabels(ui: Any) -> None:
     """Let the fields of all sections begin at the same place, whatever the language and the font."""
-    forms = [getattr(ui, f"{name}Button") for name in ("inputs", "explain", "output", "findings", "compare", "cohort", "display")]
+    forms = [
+        getattr(ui, f"{name}Button")
+        for name in ("inputs", "explain", "output", "findings", "compare", "cohort", "display")
+    ]
     labels = [w for form in forms for w in form.children() if w.inherits("QLabel") and w.buddy() is not None]
     width = max(label.sizeHint.width() for label in labels)
     for label in labels:

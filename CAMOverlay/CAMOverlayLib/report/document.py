@@ -1,4 +1,5 @@
-"""The frame of a page that needs nothing but a browser: what it may run, and that it may ask no network for anything."""
+"""The frame of a page that needs nothing but a browser: what it may run, and that it may ask no network for
+anything."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from . import viewer
 from .markup import Markup, el
 
 
-def document(title: str, body: Markup, style: str, scripts: list[Markup], allowed: list[str], free_style: bool = False) -> str:
+def document(
+    title: str, body: Markup, style: str, scripts: list[Markup], allowed: list[str], free_style: bool = False
+) -> str:
     """The page.
 
     Args:

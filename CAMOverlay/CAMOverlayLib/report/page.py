@@ -177,7 +177,9 @@ def _pictures(rows: list[tuple[str, list[Slice]]], shown: Shown) -> Markup:
         for one in slices:
             image = draw_slice(one, shown, scale)
             alt = f"{one.plane} slice with the heat over the image. {words}. {one.caption}."
-            figures.append(el("figure", image_of(as_jpeg(image), "jpeg", alt, image.size), el("figcaption", one.caption)))
+            figures.append(
+                el("figure", image_of(as_jpeg(image), "jpeg", alt, image.size), el("figcaption", one.caption))
+            )
         parts += [el("h3", words), el("div", *figures, class_="row")]
     return el("section", el("h2", "Where the heat is"), *parts, _color_bar(shown))
 

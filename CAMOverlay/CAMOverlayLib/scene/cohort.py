@@ -1,8 +1,8 @@
 """A cohort in the scene: its table as a node, and one case of it at a time as volume and overlay.
 
-    cases = cohort.read("output/cohort.csv")
-    cohort.showTable(cases, "output/cohort.csv")
-    volumeNode, overlayNode = at_once(cohort.loadCase(cases[3]))
+cases = cohort.read("output/cohort.csv")
+cohort.showTable(cases, "output/cohort.csv")
+volumeNode, overlayNode = at_once(cohort.loadCase(cases[3]))
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def test_too_few_equal_and_strangers():
     assert not few.groups and "Too few" in few.words and "11" in few.words
     same = group_maps([blob((0.5, 0.5, 0.5), SIDE)] * 15)
     assert len(same.groups) == 1
-    one = group_maps(wandering(random, 40, 0.05) + [blob((0.05, 0.05, 0.05), SIDE)])
+    one = group_maps([*wandering(random, 40, 0.05), blob((0.05, 0.05, 0.05), SIDE)])
     assert len(one.groups) == 1  # one case is no group
 
 

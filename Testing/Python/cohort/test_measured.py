@@ -46,7 +46,9 @@ def test_the_cube_is_over_what_was_seen_and_thin_slabs_are_spread():
 
 
 def test_heat_lands_on_the_template_where_the_transform_says(tmp_path):
-    nibabel.save(nibabel.Nifti1Image(np.ones((40, 44, 36), np.float32), np.diag([4.0, 4, 4, 1])), tmp_path / "T1.nii.gz")
+    nibabel.save(
+        nibabel.Nifti1Image(np.ones((40, 44, 36), np.float32), np.diag([4.0, 4, 4, 1])), tmp_path / "T1.nii.gz"
+    )
     template = Template.read(tmp_path / "T1.nii.gz")
     shift = np.eye(4)
     shift[:3, 3] = (100, 90, 80)
@@ -56,7 +58,10 @@ def test_heat_lands_on_the_template_where_the_transform_says(tmp_path):
     assert np.linalg.norm(np.unravel_index(placed.argmax(), placed.shape) - at[:3]) <= 1
     # As many voxels are reached as the volume is large; and none of the heat is outside of them.
     assert reached.sum() == pytest.approx(np.prod(SHAPE), rel=0.1) and not placed[~reached].any()
-    moments = [(placed * np.arange(n).reshape([-1 if a == b else 1 for b in range(3)])).sum() for a, n in enumerate(placed.shape)]
+    moments = [
+        (placed * np.arange(n).reshape([-1 if a == b else 1 for b in range(3)])).sum()
+        for a, n in enumerate(placed.shape)
+    ]
     np.testing.assert_allclose(np.array(moments) / placed.sum(), at[:3], atol=0.05)
 
 
@@ -82,7 +87,9 @@ def itk_of(to_template: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.
 def test_every_form_of_an_affine_says_the_same(tmp_path):
     centre = np.array([3.0, -20.0, 11.0])
     parameters, fixed = itk_of(TURN, centre)
-    (tmp_path / "a.txt").write_text("# volume to template\n" + "\n".join(" ".join(map(repr, map(float, row))) for row in TURN))
+    (tmp_path / "a.txt").write_text(
+        "# volume to template\n" + "\n".join(" ".join(map(repr, map(float, row))) for row in TURN)
+    )
     (tmp_path / "a.tfm").write_text(
         "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
         f"Parameters: {' '.join(map(repr, map(float, parameters)))}\nFixedParameters: {' '.join(map(str, fixed))}\n"
@@ -105,7 +112,8 @@ def test_every_form_of_an_affine_says_the_same(tmp_path):
         ("flat.txt", "1 0 0 0\n0 1 0 0\n0 0 0 0\n0 0 0 1\n", "turned round"),
         ("fsl.mat", "1 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n", "FSL"),
         ("warp.tfm", "#Insight Transform File V1.0\nTransform: CompositeTransform_double_3_3\n", "Composite"),
-        ("short.tfm", "#Insight Transform File V1.0\nTransform: AffineTransform_double_3_3\nParameters: 1 2\nFixedParameters: 0 0 0\n", "2 parameters"),
+        ("short.tfm", "#Insight Transform File V1.0\nTransform: AffineTransform_double_3_3\n"
+         "Parameters: 1 2\nFixedParameters: 0 0 0\n", "2 parameters"),
     ],
 )  # fmt: skip
 def test_what_is_no_affine_is_refused(tmp_path, name, text, words):
@@ -167,7 +175,7 @@ def test_segmentations_by_folder_and_by_column(tmp_path):
     first, second = read_cases(tmp_path)
     (tmp_path / "segs").mkdir()
     (tmp_path / "segs" / "scan.nii.gz").touch()
-    (tmp_path / "segs" / "labels.csv").write_text("value,name\n1,left lung\n2,\"right, upper\"\n")
+    (tmp_path / "segs" / "labels.csv").write_text('value,name\n1,left lung\n2,"right, upper"\n')
     folder, column = Segmentations(tmp_path / "segs", tmp_path), Segmentations("atlas", tmp_path)
     assert folder.of(first) == column.of(first) == tmp_path / "segs" / "scan.nii.gz"
     assert folder.of(second) is None and column.of(second) is None
@@ -186,7 +194,9 @@ def test_right_and_wrong_by_name_and_by_index(tmp_path):
     for name in "abcd":
         write_case(tmp_path, name, blob((0.5, 0.5, 0.5)), **told)
     labels = {"a": "lesion", "b": "1", "c": "0", "d": "", "e": "Lesion"}
-    write_table(tmp_path, [{"id": n, "state": "done", "label": label, "prediction": "Lesion"} for n, label in labels.items()])
+    write_table(
+        tmp_path, [{"id": n, "state": "done", "label": label, "prediction": "Lesion"} for n, label in labels.items()]
+    )
     cases = read_cases(tmp_path)
     assert [case.right for case in cases] == [True, True, False, None, True]
     assert cases[0].explained == "Lesion" and cases[0].done and not cases[4].done

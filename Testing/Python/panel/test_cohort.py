@@ -14,7 +14,6 @@ from scene.helpers import makeResult
 from CAMOverlayLib.contract.geometry import affine_rows
 from CAMOverlayLib.contract.target import VolumeFile
 
-
 LIES = (0.35, 0.6, 0.7)
 """Where the heat is, as shares of the volume's axes."""
 
@@ -116,12 +115,17 @@ def test_buttons_keys_and_sorted_rows_agree(host, panel, cohortFolder):
     choose(host, panel, cohortFolder)
     ui = panel.ui
     assert not ui.cohortLabel.visible
+    host.window.activateWindow()
+    host.process()
     QTest.keyClick(host.window, Qt.Key.Key_Down, Qt.KeyboardModifier.AltModifier)
-    assert ui.cohortCaseSelector.currentIndex == 0 and not ui.cohortBackButton.enabled
+    host.wait(lambda: ui.cohortCaseSelector.currentIndex == 0)  # a shortcut presses a button for a tenth of a second
+    assert not ui.cohortBackButton.enabled
     QTest.keyClick(host.window, Qt.Key.Key_Down, Qt.KeyboardModifier.AltModifier)
+    host.wait(lambda: ui.cohortCaseSelector.currentIndex == 1)
     loaded(host, panel)  # leafed through: only the last one was loaded
-    assert ui.cohortCaseSelector.currentIndex == 1 and panel.panel.parameters.inputVolume.GetName() == "turned"
+    assert panel.panel.parameters.inputVolume.GetName() == "turned"
     QTest.keyClick(host.window, Qt.Key.Key_Up, Qt.KeyboardModifier.AltModifier)
+    host.wait(lambda: ui.cohortCaseSelector.currentIndex == 0)
     loaded(host, panel)
     assert panel.panel.parameters.inputVolume.GetName() == "brain"
     view = host.real(slicer.app.layoutManager().tableWidget(0)).tableView()

@@ -24,6 +24,9 @@ COLUMNS = (
 )  # fmt: skip
 """Of ``cohort.csv``; further ones were carried along from the list."""
 
+_TEXTS = ("id", "state", "volume", "label", "target", "prediction", "error")
+_NUMBERS = ("probability", "share", "enrichment", "seconds")
+
 FAILED = ("failed", "error")
 
 MOST_CELL = 2000
@@ -42,7 +45,8 @@ class Case:
         state: as the table says; see :attr:`failed`.
         volume: path of the volume (of its first channel).
         label: what is true, as the list had it; empty where it says nothing.
-        target: the class that was asked for, empty for the predicted one; ``prediction`` what the network said, ``probability`` of that.
+        target: the class that was asked for, empty for the predicted one; ``prediction`` what the network said, and
+            ``probability`` of that.
         peak: RAS in mm.
         placement: verdict of the alignment.
         share, enrichment: of the heat in the mask; None where there was none.
@@ -163,8 +167,8 @@ def read_cases(folder: Path) -> list[Case]:
 
 def _case(folder: Path, row: Mapping[str, Any], names: Iterable[str]) -> Case:
     said = {name: str(row.get(name) or "")[:MOST_CELL] for name in names if name}
-    texts = {name: said.get(name, "") for name in ("id", "state", "volume", "label", "target", "prediction", "error")}
-    numbers = {name: _number(said.get(name, "")) for name in ("probability", "share", "enrichment", "seconds")}
+    texts: dict[str, Any] = {name: said.get(name, "") for name in _TEXTS}
+    numbers: dict[str, Any] = {name: _number(said.get(name, "")) for name in _NUMBERS}
     r, a, s = (_number(said.get(f"peak_{axis}", "")) for axis in "ras")
     return Case(
         **texts,
@@ -211,5 +215,3 @@ def read_account(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-

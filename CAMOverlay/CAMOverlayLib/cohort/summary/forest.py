@@ -15,7 +15,9 @@ WIDTH, LEFT, RIGHT, ROW = 640, 190, 92, 30
 MOST = 60
 
 
-def forest(title: str, rows: Sequence[tuple[str, Interval]], percent: bool = True, chance: float | None = None) -> Markup:
+def forest(
+    title: str, rows: Sequence[tuple[str, Interval]], percent: bool = True, chance: float | None = None
+) -> Markup:
     """A point and a line for the 95 % interval of each row.
 
     Args:
@@ -40,7 +42,8 @@ def forest(title: str, rows: Sequence[tuple[str, Interval]], percent: bool = Tru
     parts += [_row(name, one, 6 + ROW * (number + 0.5), at, percent) for number, (name, one) in enumerate(rows)]
     words = escape(clean(title))
     return Markup(
-        f'<svg class="plot forest" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{words}"><title>{words}</title>'
+        f'<svg class="plot forest" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{words}">'
+        f"<title>{words}</title>"
         f"{''.join(parts)}</svg>"
     )
 

@@ -126,7 +126,9 @@ class Gathering:
     def _place(self, found: Gathered, number: int, case: Case, heat: np.ndarray, grid: object) -> None:
         said = case.carried.get(TO_TEMPLATE, "").strip()
         if not said:
-            self._problems[f"The column {TO_TEMPLATE} has no transform, so they are not on the template"].append(case.id)
+            self._problems[f"The column {TO_TEMPLATE} has no transform, so they are not on the template"].append(
+                case.id
+            )
             return
         where = said if said.casefold() == "identity" else str(self._base / Path(said).expanduser())
         assert self._template is not None

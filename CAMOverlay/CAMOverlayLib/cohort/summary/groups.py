@@ -107,12 +107,19 @@ def group_maps(maps: Sequence[np.ndarray], seed: int = 0, cancelled: Callable[[]
     shares = [_shares(one) for one in maps]
     labels, leap = _sets_apart(scores, random, cancelled)
     if leap is not None:
-        words = f"{{count}} groups: around a case of the smaller one the next case outside is {leap:.1f} times as far as "
+        words = (
+            f"{{count}} groups: around a case of the smaller one the next case outside is {leap:.1f} times as far as "
+        )
         words += f"the last one inside, in none of {SEARCHES} searches without groups as much."
         return _several(points, shares, _assigned(points, some, labels), words)
     best = best_partition(scores)
-    if best is not None and best.score >= LEAST_SILHOUETTE and _stands_out(scores, best, best_partition, random, cancelled):
-        words = f"{{count}} groups: mean silhouette {best.score:.2f}, as large in none of {SEARCHES} searches without groups."
+    if (
+        best is not None
+        and best.score >= LEAST_SILHOUETTE
+        and _stands_out(scores, best, best_partition, random, cancelled)
+    ):
+        words = f"{{count}} groups: mean silhouette {best.score:.2f}, as large in none of {SEARCHES} searches without "
+        words += "groups."
         return _several(points, shares, _assigned(points, some, best.labels), words)
     said = "" if best is None else f" (largest mean silhouette {best.score:.2f})"
     words = f"One group: data without groups are partitioned as well{said}."

@@ -74,7 +74,7 @@ def in_cube(heat: np.ndarray, grid: Grid, planes: Sequence[Sequence[float]], sid
     if not inside.size:
         inside = heat
     axes, flips = _to_ras(grid)
-    turned = np.flip(inside.transpose(axes), [axis for axis in range(3) if flips[axis]])
+    turned = np.flip(inside.transpose(axes), tuple(axis for axis in range(3) if flips[axis]))
     return rebinned(turned, (side, side, side))
 
 

@@ -77,7 +77,9 @@ def figures(found: Gathered) -> Markup:
         (f"{np.mean(answers):.0%}", f"right of {len(answers)} with a label", "") if answers else None,
         (f"{np.mean(hits):.0%}", f"peak in the mask of {len(hits)}", "") if hits else None,
     ]
-    return el("div", *(el("div", el("b", a), el("span", b), class_=c) for a, b, c in filter(None, told)), class_="figures")
+    return el(
+        "div", *(el("div", el("b", a), el("span", b), class_=c) for a, b, c in filter(None, told)), class_="figures"
+    )
 
 
 def classes(found: Gathered, seed: int) -> Markup:
@@ -174,7 +176,9 @@ def mean_maps(found: Gathered, template: Template | None) -> Markup | None:
     if not highest > 0:
         words = f"No case is on the template: the column {TO_TEMPLATE} says how each volume lies on it."
         return el("section", el("h2", "Mean map of each class"), el("p", words))
-    words = f"The mean of the heat of all cases of a class, on the template; its colours end at {highest:.2f}, the largest"
+    words = (
+        f"The mean of the heat of all cases of a class, on the template; its colours end at {highest:.2f}, the largest"
+    )
     words += " mean of all, and nothing is drawn below a quarter of that. Where fewer than half of the volumes reach, "
     words += "nothing is shown."
     parts: list[Any] = [el("h2", "Mean map of each class"), el("p", words, class_="soft")]
@@ -195,8 +199,12 @@ def groups(found: Gathered) -> Markup | None:
     if not found.grouped:
         return None
     where = "on the template" if found.on_template else "in the box that the network saw of each volume"
-    words = f"Maps of one class, grouped by where their heat lies {where}. A small group may be a shortcut: open its cases."
-    words += " Shown are the case in the middle of each group, and the mean of the group summed from below, from the front"
+    words = (
+        f"Maps of one class, grouped by where their heat lies {where}. A small group may be a shortcut: open its cases."
+    )
+    words += (
+        " Shown are the case in the middle of each group, and the mean of the group summed from below, from the front"
+    )
     words += " and from the left (the patient’s right on the left of the first two)."
     parts: list[Any] = [el("h2", "Cases that differ"), el("p", words, class_="soft")]
     order = sorted(found.grouped.items(), key=lambda one: (len(one[1][1].groups) < 2, -len(one[1][0])))
@@ -215,7 +223,11 @@ def _group(cases: Sequence[Case], numbers: list[int], made: Groups, name: str, p
     single = len(made.groups) == 1
     title = f"{'All' if single else f'Group {letter(place)}'}: {len(members)} cases ({share:.0%})"
     data, kind, size = projections(group.mean)
-    lines = [("right", _answers(members, 0)), ("peak in mask", _hits(members, 0)), ("heat in mask", _shares(members, 0))]
+    lines = [
+        ("right", _answers(members, 0)),
+        ("peak in mask", _hits(members, 0)),
+        ("heat in mask", _shares(members, 0)),
+    ]
     facts = "; ".join(f"{words} {said(one)}" for words, one in lines if one is not None)
     link = None
     if not single:
@@ -307,11 +319,17 @@ def structures(found: Gathered) -> Markup | None:
     shown = sorted(sorted(values, key=lambda value: -weight[value])[:MOST_STRUCTURES])
     names = list(found.structures)[:MOST_CLASSES]
     rows = [
-        el("tr", el("th", found.names.get(value, f"label {value}"), scope="row"), *(_entry(found, n, value) for n in names))
+        el(
+            "tr",
+            el("th", found.names.get(value, f"label {value}"), scope="row"),
+            *(_entry(found, n, value) for n in names),
+        )
         for value in shown
     ]
     head = el("tr", el("th", "Structure", scope="col"), *(el("th", name, scope="col") for name in names))
-    words = "Mean share of a map’s heat in each structure, × how many times what chance gives (mean), and of how many cases"
+    words = (
+        "Mean share of a map’s heat in each structure, × how many times what chance gives (mean), and of how many cases"
+    )
     words += "; the darker, the larger the share"
     left = len(values) - len(shown)
     words += f". {left} structures with less heat are left out" if left else ""
@@ -354,7 +372,9 @@ def provenance(account: dict[str, Any], found: Gathered, seed: int) -> Markup:
     parts: list[Any] = [el("h2", "Provenance"), listed((name, _short(value)) for name, value in rows if value)]
     if options:
         said_ = ((str(name), _short(value)) for name, value in list(options.items())[:200])
-        parts.append(el("details", el("summary", "Every option"), table(("Option", "Value"), said_, "As they were set")))
+        parts.append(
+            el("details", el("summary", "Every option"), table(("Option", "Value"), said_, "As they were set"))
+        )
     return el("section", *parts)
 
 

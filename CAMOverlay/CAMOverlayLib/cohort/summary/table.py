@@ -40,7 +40,9 @@ def cases_table(found: Gathered) -> Markup:
     inside = el("table", el("thead", el("tr", *head)), el("tbody", *rows), aria_label="All cases")
     words = "A click on a picture opens the case; one on a heading sorts."
     if len(shown) < len(cases):
-        words += f" {len(shown)} of {len(cases)} are here: failed and wrong ones and small groups first; cohort.csv has all."
+        words += (
+            f" {len(shown)} of {len(cases)} are here: failed and wrong ones and small groups first; cohort.csv has all."
+        )
     return el(
         "section",
         el("h2", "All cases", id="cases"),
@@ -125,7 +127,9 @@ def _words(case: Case, name: str, group: str) -> Markup:
     }
     text = texts[name] if name in texts else case.carried.get(name[:-1], "")
     short = text if len(text) <= MOST_WORDS else text[: MOST_WORDS - 1] + "…"
-    look = {"Alignment": f"verdict {text}" if text in ("verified", "inconclusive", "mismatch") else None}.get(name, "text")
+    look = {"Alignment": f"verdict {text}" if text in ("verified", "inconclusive", "mismatch") else None}.get(
+        name, "text"
+    )
     return el("td", short, class_="tight" if name == "Peak, RAS mm" else look, title=text if short != text else None)
 
 
@@ -155,7 +159,7 @@ def card(case: Case, words: str, width: int = 200) -> Markup:
 
 def group_names(found: Gathered) -> dict[int, str]:
     """What each case's group is called, by its position; only of classes that have several."""
-    names = {}
+    names: dict[int, str] = {}
     for name, (numbers, made) in found.grouped.items():
         if len(made.groups) < 2:
             continue
@@ -178,7 +182,12 @@ def _chosen(found: Gathered, groups: dict[int, str]) -> list[int]:
 
     def urgency(number: int) -> tuple[Any, ...]:
         case = found.cases[number]
-        return (not case.failed, case.right is not False, case.hit is not False, sizes.get(groups.get(number, ""), count))
+        return (
+            not case.failed,
+            case.right is not False,
+            case.hit is not False,
+            sizes.get(groups.get(number, ""), count),
+        )
 
     return sorted(sorted(range(count), key=urgency)[:MOST_ROWS])
 

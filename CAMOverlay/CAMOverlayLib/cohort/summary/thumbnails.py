@@ -26,10 +26,10 @@ def thumbnail(path: Path, width: int, height: int) -> Picture | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # Pillow only warns of an image that fills the memory
-            image = Image.open(path)
-            if image.width * image.height > MOST_PIXELS:
+            opened = Image.open(path)
+            if opened.width * opened.height > MOST_PIXELS:
                 return None
-            image = image.convert("RGB")
+            image = opened.convert("RGB")
     except (OSError, ValueError, Warning, Image.DecompressionBombError, SyntaxError):
         return None
     image.thumbnail((width, height), Image.Resampling.LANCZOS)

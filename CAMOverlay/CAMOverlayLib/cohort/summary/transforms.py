@@ -3,8 +3,8 @@
 Three forms are read, each with the direction that those who write it mean:
 
 - *a plain text file* of four rows of four numbers: volume RAS mm to template RAS mm, as it stands;
-- *an ITK transform file* (``.tfm``, ``.txt``: "#Insight Transform File"), and ANTs' ``0GenericAffine.mat``: in LPS, from
-  the fixed image to the moving one. The template was fixed and the volume moving, as for resampling the volume; Slicer
+- *an ITK transform file* (``.tfm``, ``.txt``: "#Insight Transform File"), and ANTs' ``0GenericAffine.mat``: in LPS,
+  from the fixed image to the moving one. The template was fixed and the volume moving, as for resampling the volume; Slicer
   writes the transform that brings a volume to the template so, too.
 
 ``identity`` in place of a path says that the volume lies in the template's space already.
@@ -104,7 +104,7 @@ def _ants(file: Path, is_text: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _from_itk(parameters: np.ndarray, centre: np.ndarray, file: Path) -> np.ndarray:
-    """y = A (x − c) + t + c, in LPS, from the template to the volume; turned round, in RAS."""
+    """Y = A (x − c) + t + c, in LPS, from the template to the volume; turned round, in RAS."""
     if parameters.size != 12 or centre.size != 3:
         raise VolumeError(f"'{file}' has {parameters.size} parameters and {centre.size} of a centre, not 12 and 3.")
     matrix = np.eye(4)
