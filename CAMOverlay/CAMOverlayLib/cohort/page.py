@@ -2,8 +2,8 @@
 
 Counts and failures come first, then where the heat lies (mean maps, groups, structures), whether it lies in the masks,
 right and wrong answers side by side, and the table of all cases. The page may run one script, its own, which it names
-by its hash, and may ask no network for anything, whatever a name in a list looks like. Pictures of cases are in the page;
-their reports are opened beside it.
+by its hash, and may ask no network for anything, whatever a name in a list looks like. Pictures of cases are in the
+page; their reports are opened beside it.
 """
 
 from __future__ import annotations

@@ -111,6 +111,7 @@ def loadCase(case: Case, opacity: float = overlay.OPACITY) -> Pieces[tuple[Any, 
     result = resultOf(case)
     yield TURN
     volume = core.loadVolume(case.volume)
+    volume.SetName(case.id.replace("&", "+"))  # which Slicer writes into a scene and cannot read again
     try:
         yield TURN
         image = _heatOf(case, volume, result)

@@ -9,9 +9,10 @@ Each map is the share of its heat in each cell of a common grid. Two maps are as
 - *Do they fall into groups?* Ward's and average linkage cut them into two to six groups, and the partition with the
   largest mean silhouette (Rousseeuw 1987) is taken.
 
-Maps without groups have a best partition and a largest leap, too. So the same search is done in data that have the same
-variances and no groups (one normal distribution, as SigClust has it: Liu et al. 2008), and an answer counts where none
-of 99 such searches finds as good a one: p ≤ 0.01 for each question.
+Maps without groups have a best partition and a largest leap, too. So the same search is done in data without groups: 99
+times in one normal distribution with the same variances (as SigClust has it: Liu et al. 2008), and 99 times in a uniform
+one over the same box (as the gap statistic has it: Tibshirani et al. 2001). An answer counts where none of them finds as
+good a one: p ≤ 0.01 for each question.
 """
 
 from __future__ import annotations
@@ -236,13 +237,14 @@ def least_members(count: int) -> int:
 def _stands_out(
     scores: np.ndarray, found: _Found, search: Search, random: np.random.Generator, cancelled: Callable[[], None]
 ) -> bool:
-    """Whether no search in data of one normal distribution finds as good an answer."""
-    spread = scores.std(0, ddof=1)
+    """Whether no search in data without groups finds as good an answer."""
+    spread, low, high = scores.std(0, ddof=1), scores.min(0), scores.max(0)
     for _ in range(SEARCHES):
         cancelled()
-        other = search(random.normal(size=scores.shape) * spread)
-        if other is not None and other.score >= found.score:
-            return False
+        for other in (random.normal(size=scores.shape) * spread, random.uniform(low, high, scores.shape)):
+            best = search(other)
+            if best is not None and best.score >= found.score:
+                return False
     return True
 
 

@@ -4,8 +4,8 @@ Three forms are read, each with the direction that those who write it mean:
 
 - *a plain text file* of four rows of four numbers: volume RAS mm to template RAS mm, as it stands;
 - *an ITK transform file* (``.tfm``, ``.txt``: "#Insight Transform File"), and ANTs' ``0GenericAffine.mat``: in LPS,
-  from the fixed image to the moving one. The template was fixed and the volume moving, as for resampling the volume; Slicer
-  writes the transform that brings a volume to the template so, too.
+  from the fixed image to the moving one. The template was fixed and the volume moving, as for resampling the volume;
+  Slicer writes the transform that brings a volume to the template so, too.
 
 ``identity`` in place of a path says that the volume lies in the template's space already.
 """
