@@ -10,7 +10,7 @@ import numpy as np
 from ...report.markup import Markup, clean
 from .intervals import Interval
 
-WIDTH, LEFT, RIGHT, ROW = 640, 190, 92, 30
+WIDTH, LEFT, RIGHT, ROW = 480, 130, 84, 30
 
 MOST = 60
 
@@ -49,7 +49,7 @@ def forest(
 
 
 def _row(name: str, one: Interval, y: float, at: object, percent: bool) -> str:
-    short = clean(name) if len(name) <= 26 else clean(name[:17]) + "…" + clean(name[-8:])
+    short = clean(name) if len(name) <= 17 else clean(name[:10]) + "…" + clean(name[-6:])
     said = f"{one.mean:.0%}" if percent else f"{one.mean:.2g}"
     x = at(one.mean)  # type: ignore[operator]
     line = ""

@@ -9,10 +9,10 @@ Each map is the share of its heat in each cell of a common grid. Two maps are as
 - *Do they fall into groups?* Ward's and average linkage cut them into two to six groups, and the partition with the
   largest mean silhouette (Rousseeuw 1987) is taken.
 
-Maps without groups have a best partition and a largest leap, too. So the same search is done in data without groups: 99
-times in one normal distribution with the same variances (as SigClust has it: Liu et al. 2008), and 99 times in a uniform
-one over the same box (as the gap statistic has it: Tibshirani et al. 2001). An answer counts where none of them finds as
-good a one: p ≤ 0.01 for each question.
+Maps without groups have a best partition and a largest leap, too. So the same search is done in data without groups:
+99 times in one normal distribution with the same variances (as SigClust has it: Liu et al. 2008), and 99 times in a
+uniform one over the same box (as the gap statistic has it: Tibshirani et al. 2001). An answer counts where none of them
+finds as good a one: p ≤ 0.01 for each question.
 """
 
 from __future__ import annotations
