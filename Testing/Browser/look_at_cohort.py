@@ -1,4 +1,4 @@
-"""The page of a cohort in a real browser: what it looks like, that it asks nobody for anything, and that its table sorts.
+"""The page of a cohort in a real browser: what it looks like, that it asks nobody for anything, that its table sorts.
 
     python Testing/Browser/look_at_cohort.py cohort.html --pictures output/cohort-page
 

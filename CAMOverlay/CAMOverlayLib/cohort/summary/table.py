@@ -127,10 +127,10 @@ def _words(case: Case, name: str, group: str) -> Markup:
     }
     text = texts[name] if name in texts else case.carried.get(name[:-1], "")
     short = text if len(text) <= MOST_WORDS else text[: MOST_WORDS - 1] + "…"
-    look = {"Alignment": f"verdict {text}" if text in ("verified", "inconclusive", "mismatch") else None}.get(
-        name, "text"
-    )
-    return el("td", short, class_="tight" if name == "Peak, RAS mm" else look, title=text if short != text else None)
+    look = {"Peak, RAS mm": "tight", "Error": "error"}.get(name, "text")
+    if name == "Alignment":
+        look = f"verdict {text}" if text in ("verified", "inconclusive", "mismatch") else "text"
+    return el("td", short, class_=look, title=text if short != text else None)
 
 
 def picture_of(case: Case, width: int, eager: bool = False) -> Markup | None:
