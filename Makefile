@@ -8,7 +8,7 @@ PIP     = $(PY) -m pip install --quiet --disable-pip-version-check -c Testing/co
 ALONE   = CAMOverlay/Resources/requirements-alone.txt
 PINS    = pyproject.toml CAMOverlay/Resources/requirements.txt $(ALONE) Testing/constraints.txt
 
-.PHONY: demo check test campaign proof fuzz test-bundles desk screenshot bench bench-localisation bench-cohort test-cohort-faults trust-card look-at-report demo-bundle clean
+.PHONY: demo check test campaign proof fuzz test-bundles desk screenshot bench bench-localisation bench-cohort test-cohort-faults trust-card look-at-report look-at-cohort demo-bundle clean
 
 demo: $(VENV)/.core
 	$(VENV)/bin/cam-overlay demo --output $(OUTPUT)
@@ -77,6 +77,11 @@ trust-card: $(VENV)/.train
 look-at-report: $(VENV)/.browser
 	$(VENV)/bin/cam-overlay demo --output $(OUTPUT)
 	$(PY) Testing/Browser/look_at_report.py $(OUTPUT)/report.html --pictures output/report
+
+# The page of a cohort in the same way: make look-at-cohort COHORT=folder/cohort.html
+COHORT ?= output/cohort/cohort.html
+look-at-cohort: $(VENV)/.browser
+	$(PY) Testing/Browser/look_at_cohort.py $(COHORT) --pictures output/cohort-page
 
 # Trains the demo bundle anew (deterministic, a few minutes on two cores) and writes it into the module.
 demo-bundle: $(VENV)/.train

@@ -93,6 +93,23 @@ def test_what_is_taken_away_is_made_by_numpy_and_pillow_alone(path):
     assert importedModules(path) - own <= set(sys.stdlib_module_names) | {"numpy", "PIL", "ipyniivue", "CAMOverlay"}
 
 
+SUMMARY = [LIBRARY / "cohort" / "page.py", *files("cohort/summary")]
+
+
+@pytest.mark.parametrize("path", SUMMARY, ids=lambda path: path.relative_to(LIBRARY).as_posix())
+def test_what_comes_out_of_a_cohort_is_made_without_torch_and_slicer(path):
+    own = {name for name in importedModules(path) if name.startswith("CAMOverlayLib")}
+    assert own <= rooms("contract", "reading", "report", "cohort") | {"CAMOverlayLib", "CAMOverlayLib.__version__"}
+    allowed = {"numpy", "scipy", "PIL", "nibabel", "CAMOverlay"}
+    assert importedModules(path) - own <= set(sys.stdlib_module_names) | allowed
+
+
+def test_the_cases_of_a_cohort_are_read_with_the_standard_library():
+    assert importedModules(LIBRARY / "cohort" / "summary" / "cases.py") - rooms("contract") <= set(
+        sys.stdlib_module_names
+    )
+
+
 def test_the_package_itself_needs_nothing_before_it_is_asked():
     tree = ast.parse((LIBRARY / "__init__.py").read_text(encoding="utf-8"))
     assert not [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]

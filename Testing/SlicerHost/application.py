@@ -17,12 +17,13 @@ from CAMOverlayLib.scene import core
 from CAMOverlayLib.scene.io import images_2d as photos
 
 from .widgets.slices import qMRMLSliceWidget
+from .widgets.tables import qMRMLTableWidget
 
 VERSION, REVISION = "5.13.0", "31053"
 
 
 class qSlicerLayoutManager(QObject):
-    """Slice views as the layout node wants them; no 3-D view, which would need OpenGL."""
+    """Slice views and table views as the layout node wants them; no 3-D view, which would need OpenGL."""
 
     layoutChanged = Signal(int)
 
@@ -31,6 +32,7 @@ class qSlicerLayoutManager(QObject):
         self._applicationLogic = applicationLogic
         self._sliceLogics = applicationLogic.GetSliceLogics()
         self._slices: dict[str, qMRMLSliceWidget] = {}
+        self._tables: dict[str, qMRMLTableWidget] = {}
         for index in range(self._sliceLogics.GetNumberOfItems()):
             self._addWidget(self._sliceLogics.GetItemAsObject(index))
         self._logic = slicer.vtkMRMLLayoutLogic()
@@ -65,6 +67,8 @@ class qSlicerLayoutManager(QObject):
                 logic.SetSliceNode(view)
                 self._sliceLogics.AddItem(logic)
                 self._addWidget(logic)
+            if view.IsA("vtkMRMLTableViewNode") and view.GetSingletonTag() not in self._tables:
+                self._tables[view.GetSingletonTag()] = qMRMLTableWidget(view)
         node = self._logic.GetLayoutNode()
         if self.layout != self._shown and node.GetLayoutDescription(self.layout):
             self._shown = self.layout
@@ -73,7 +77,7 @@ class qSlicerLayoutManager(QObject):
     def stop(self) -> None:
         """Slicer ends: the views go, and nothing follows the scene any more."""
         self._observations.removeObservers()
-        for widget in self._slices.values():
+        for widget in (*self._slices.values(), *self._tables.values()):
             widget.close()
 
     def setLayout(self, layout: int) -> None:
@@ -89,6 +93,11 @@ class qSlicerLayoutManager(QObject):
 
     def sliceWidget(self, name: str) -> qMRMLSliceWidget | None:
         return self._slices.get(name)
+
+    def tableWidget(self, index: int) -> qMRMLTableWidget | None:
+        return next((widget for place, widget in enumerate(self._tables.values()) if place == index), None)
+
+    tableViewCount = Property(int, lambda self: len(self._tables))
 
     def mrmlSliceLogics(self) -> Any:
         return self._sliceLogics

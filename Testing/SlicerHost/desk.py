@@ -48,6 +48,8 @@ class qSlicerMainWindow(QMainWindow):
         """Put the views where the layout wants them; the others are hidden, and kept."""
         for name in self._layoutManager.sliceViewNames():
             self._layoutManager.sliceWidget(name).setParent(None)
+        for index in range(self._layoutManager.tableViewCount):
+            self._layoutManager.tableWidget(index).setParent(None)
         if (before := self._views.layout().takeAt(0)) is not None:
             before.widget().deleteLater()
         node = self._layoutManager.layoutLogic().GetLayoutNode()
@@ -66,6 +68,9 @@ class qSlicerMainWindow(QMainWindow):
                 widget = self._layoutManager.sliceWidget(child.get("singletontag"))
                 box.addWidget(widget, 1)
                 widget.show()
+            elif child.get("class") == "vtkMRMLTableViewNode" and (table := self._layoutManager.tableWidget(0)):
+                box.addWidget(table, 1)
+                table.show()
             else:
                 box.addWidget(self._placeholder(), 1)
         return box

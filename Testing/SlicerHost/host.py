@@ -31,6 +31,7 @@ from .desk import qSlicerMainWindow, usePalette
 from .dialogs import Dialogs
 from .heartbeat import Heartbeat
 from .widgets.slices import qMRMLSliceControllerWidget, qMRMLSliceView, qMRMLSliceWidget
+from .widgets.tables import qMRMLTableWidget
 
 PACKAGES = ("i18n", "ScriptedLoadableModule", "packaging", "parameterNodeWrapper")
 
@@ -43,6 +44,7 @@ INSTANCES = (
     qMRMLSliceWidget,
     qMRMLSliceView,
     qMRMLSliceControllerWidget,
+    qMRMLTableWidget,
     modules.qSlicerLoadableModule,
     modules.qSlicerModuleManager,
 )

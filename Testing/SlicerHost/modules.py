@@ -24,6 +24,7 @@ LOADABLE = {
     "Colors": "vtkSlicerColorLogic",
     "Volumes": "vtkSlicerVolumesLogic",
     "Plots": "vtkSlicerPlotsLogic",
+    "Tables": "vtkSlicerTablesLogic",
     "Units": "vtkSlicerUnitsLogic",
     "Terminologies": "vtkSlicerTerminologiesModuleLogic",
     "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",

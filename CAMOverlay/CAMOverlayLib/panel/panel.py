@@ -30,6 +30,7 @@ from .dialogs.zoo import ZooRow
 from .parameters import PanelParameters
 from .remedies import inThePanel
 from .run_controller import Cancellable, RunController
+from .sections.cohort import CohortSection
 from .sections.compare import CompareSection
 from .sections.dicom import DicomRow
 from .sections.display import DisplaySection
@@ -77,6 +78,7 @@ class Panel(VTKObservationMixin):
         self.findings = FindingsSection(ui, self.progress.say, self.display.refresh)
         self.dicom = DicomRow(ui, self.progress.say, lambda: self.findings.threshold)
         self.compare = CompareSection(ui, self.explain, self.progress.say, self._onCompare, self._update)
+        self.cohort = CohortSection(ui, self.progress.say, self._onCase)
         self.zoo = ZooRow(ui, self._useBundle)
         ui.applyButton.clicked.connect(self._onApplyButton)
         ui.layersButton.clicked.connect(self._onLayersButton)
@@ -94,7 +96,7 @@ class Panel(VTKObservationMixin):
             if self.hasObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update):
                 self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self.parameters = parameters
-        for section in (self.inputs, self.explain, self.display, self.maps, self.findings, self.compare):
+        for section in (self.inputs, self.explain, self.display, self.maps, self.findings, self.compare, self.cohort):
             section.setParameters(parameters)
         if parameters is not None:
             self._guiTag = parameters.connectGui(self.ui)
@@ -383,6 +385,18 @@ class Panel(VTKObservationMixin):
         if row >= 0:
             self.ui.targetSelector.currentIndex = row
 
+    def _onCase(self, volume: Any, node: Any) -> None:
+        """A case of a cohort came into the scene, in the place of the one before."""
+        if self.parameters is None:
+            return
+        self.parameters.inputVolume = volume
+        self.parameters.overlayVolume = node
+        overlay.jumpToPeak(node, centre=False)
+        self._update()
+        self.display.renewFieldOfView()
+        self.display.refresh()
+        heat_view.bringHeatIntoView(node)
+
     # Bundle, layers, Python.
 
     def _useBundle(self, folder: str) -> None:
@@ -515,7 +529,10 @@ def isTrusted(folder: Any, contentHash: str) -> bool:
 
 def alignLabels(ui: Any) -> None:
     """Let the fields of all sections begin at the same place, whatever the language and the font."""
-    forms = (ui.inputsButton, ui.explainButton, ui.outputButton, ui.findingsButton, ui.compareButton, ui.displayButton)
+    forms = [
+        getattr(ui, f"{name}Button")
+        for name in ("inputs", "explain", "output", "findings", "compare", "cohort", "display")
+    ]
     labels = [w for form in forms for w in form.children() if w.inherits("QLabel") and w.buddy() is not None]
     width = max(label.sizeHint.width() for label in labels)
     for label in labels:

@@ -13,19 +13,17 @@ import io
 import re
 from collections.abc import Iterable
 from dataclasses import fields
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from .. import __version__
 from ..contract.findings import Check
 from ..contract.options import option_fields
 from ..contract.request import STAGES, Prediction, Result, TransformStep
 from ..contract.target import TargetSpec
 from . import viewer
+from .document import document, image_of, read_file
 from .drawing import as_jpeg, draw_slice, scale_of
 from .markup import Markup, clean, el, listed, markup, table
 from .plots import CAPTIONS, channels_svg, plots_of
@@ -81,33 +79,9 @@ def write_page(result: Result, shown: Shown, with_viewer: bool = True) -> str:
     ]
     title = f"Evidence for {result.target.name} in {shown.name}"
     inside = el("main", *(part for part in body if part is not None))
-    return _document(title, inside, _read("page.css") + _columns(rows[0][1]), scripts, allowed)
-
-
-def _document(title: str, body: Markup, style: str, scripts: list[Markup], allowed: list[str]) -> str:
-    sources = " ".join(allowed) or "'none'"
     # The viewer gives its canvas a size by style attributes, and takes its font out of data: addresses.
-    inline = "'unsafe-inline'" if allowed else viewer.script_hash(style)
-    policy = (
-        f"default-src 'none'; script-src {sources}; style-src {inline}; img-src data: blob:; connect-src data: blob:; "
-        "font-src data:; base-uri 'none'; form-action 'none'"
-    )
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=policy),
-        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        el("meta", name="referrer", content="no-referrer"),
-        el("meta", name="generator", content=f"CAMOverlay {__version__}"),
-        el("title", title),
-        el("style", Markup(style)),
-    )
-    return f"<!DOCTYPE html>\n{el('html', head, el('body', body, *scripts), lang='en')}\n"
-
-
-@cache
-def _read(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+    style = read_file("page.css") + _columns(rows[0][1])
+    return document(title, inside, style, scripts, allowed, free_style=bool(allowed))
 
 
 # What stands on top -------------------------------------------------------------------------------------------------
@@ -203,7 +177,9 @@ def _pictures(rows: list[tuple[str, list[Slice]]], shown: Shown) -> Markup:
         for one in slices:
             image = draw_slice(one, shown, scale)
             alt = f"{one.plane} slice with the heat over the image. {words}. {one.caption}."
-            figures.append(el("figure", _image(as_jpeg(image), "jpeg", alt, image.size), el("figcaption", one.caption)))
+            figures.append(
+                el("figure", image_of(as_jpeg(image), "jpeg", alt, image.size), el("figcaption", one.caption))
+            )
         parts += [el("h3", words), el("div", *figures, class_="row")]
     return el("section", el("h2", "Where the heat is"), *parts, _color_bar(shown))
 
@@ -212,11 +188,6 @@ def _columns(slices: list[Slice]) -> str:
     """A rule of style: slices side by side have one scale, as their columns are as wide as they are in mm."""
     wide = " ".join(f"{max(one.heat.shape[1] * one.spacing[1], 1e-3):.4g}fr" for one in slices)
     return f"@media (min-width: 561px), print {{ .row {{ grid-template-columns: {wide}; }} }}\n"
-
-
-def _image(data: bytes, kind: str, alt: str, size: tuple[int, int]) -> Markup:
-    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return el("img", src=source, alt=alt, width=size[0], height=size[1])
 
 
 def _color_bar(shown: Shown) -> Markup:
@@ -228,14 +199,14 @@ def _color_bar(shown: Shown) -> Markup:
     file = io.BytesIO()
     Image.fromarray(np.repeat(strip[None], 14, axis=0)).save(file, "PNG")
     words = f"Heat from 0 to 1; below {shown.shown[0]:.2g} it is not drawn"
-    picture = _image(file.getvalue(), "png", f"Colour bar. {words}.", (256, 14))
+    picture = image_of(file.getvalue(), "png", f"Colour bar. {words}.", (256, 14))
     return el("div", el("span", "0"), picture, el("span", f"1 · {words}"), class_="bar")
 
 
 def _viewer(shown: Shown, spots: list[Any], bundle: viewer.Bundle) -> tuple[Markup, list[Markup], list[str]]:
     """What is seen of the viewer, the scripts at the end of the page, and the hashes of those that may run."""
     data, made = viewer.data_of(shown, spots)
-    code = _read("viewer.js")
+    code = read_file("viewer.js")
     if made.factors == (1, 1, 1):
         coarse = "Every voxel is here"
     else:
