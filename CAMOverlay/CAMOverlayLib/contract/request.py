@@ -92,6 +92,7 @@ class Request(Options):
 
 STAGES = {
     "import": "Loading the libraries",
+    "send": "Sending to the other machine",
     "volume": "Reading the volume",
     "bundle": "Reading the bundle",
     "preprocess": "Preprocessing",
@@ -102,6 +103,7 @@ STAGES = {
     "also": "Placing what else was asked",
     "findings": "Reading off the heatmap",
     "write": "Writing the result",
+    "fetch": "Fetching the result",
 }
 """Every stage of a run in its order, with the words that a user reads."""
 
