@@ -92,7 +92,6 @@ class Request(Options):
 
 STAGES = {
     "import": "Loading the libraries",
-    "send": "Sending to the other machine",
     "volume": "Reading the volume",
     "bundle": "Reading the bundle",
     "preprocess": "Preprocessing",
@@ -103,14 +102,16 @@ STAGES = {
     "also": "Placing what else was asked",
     "findings": "Reading off the heatmap",
     "write": "Writing the result",
-    "fetch": "Fetching the result",
 }
 """Every stage of a run in its order, with the words that a user reads."""
 
 
 @dataclass(frozen=True)
 class Progress(JsonRecord):
-    """How far a run is: the stage (a key of :data:`STAGES`), the share of the whole run that is done, some words."""
+    """How far a run is: the stage, the share of the whole run that is done, some words.
+
+    The stage is a key of :data:`STAGES`; ``send`` or ``fetch`` while files are on their way to another machine or back;
+    or one of the command's own. Of those the words say all there is to say."""
 
     stage: str
     fraction: float

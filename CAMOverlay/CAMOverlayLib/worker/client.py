@@ -702,7 +702,8 @@ class Worker:
         )
 
     def _stage(self) -> str:
-        return STAGES.get(self._run.progress.stage, self._run.progress.stage) if self._run else STAGES["import"]
+        progress = self._run.progress if self._run else Progress("import", 0.0)
+        return STAGES.get(progress.stage, progress.message)
 
     def _interpreter(self) -> str:
         return str(self.python or find_python(None))

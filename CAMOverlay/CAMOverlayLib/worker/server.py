@@ -58,6 +58,7 @@ LONGEST_PROGRESS = 500
 """Characters of what a progress says; the name of a bundle's class may have megabytes."""
 BEAT = 1.0
 """Seconds between two signs of life."""
+FETCHING = "Fetching the result"
 DESERTED = 300.0
 """Seconds without a word from another machine after which that is taken to be gone: it beats too, and a connection may
 break without a sign."""
@@ -238,12 +239,16 @@ class Server:
             self._running, self._stage, self._asked = call.run, "import", call.payload
             try:
                 value = self._answer(operations, call)
+                self._clear(call.run)
                 self._channel.send(Answer(call.run, value))
             except BaseException as error:  # a bundle's code may raise anything, SystemExit too  # noqa: BLE001
+                self._clear(call.run)
                 self._channel.send(self._told(call.run, error))
-            if self._shelf is not None:
-                self._shelf.drop(call.run)
             self._running = ""
+
+    def _clear(self, run: str) -> None:
+        if self._shelf is not None:
+            self._shelf.drop(run)
 
     def _answer(self, operations, call: Call) -> dict[str, Any]:
         """What comes out of a call; where it came from another machine, its files first."""
@@ -261,7 +266,7 @@ class Server:
             self._check()
             self._channel.send_piece(piece, content)
             done += count
-            self._report(Progress("fetch", 0.99, f"{done / 1e6:.0f} of {whole / 1e6:.0f} MB"))
+            self._report(Progress("fetch", 0.99, f"{FETCHING}: {done / 1e6:.0f} of {whole / 1e6:.0f} MB"))
         return shelf.told(call.run, value, call.payload)
 
     def _seek(self, operations, seek: Seek) -> None:
@@ -322,7 +327,7 @@ class Server:
     def _failure(self, run: str, error: BaseException) -> Failure:
         if run in self._cancelled:  # wherever it was thrown, and whatever a library made of it
             return Failure(run, "Cancelled", "The run was cancelled; nothing was changed.")
-        stage = STAGES.get(self._stage, self._stage)
+        stage = STAGES.get(self._stage, FETCHING)
         if not isinstance(error, DeviceError) and (short := out_of_memory(error)) is not None:
             error = DeviceError(
                 f"Not enough memory ({stage}): {short}. Close other programs, or crop or resample the volume."

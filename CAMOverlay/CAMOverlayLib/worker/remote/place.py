@@ -42,9 +42,7 @@ _FIRST = (
     'lambda:os.read(0,1)or b"\\n",b"\\n")))))'
 )
 
-_FORM = re.compile(
-    r"(?:(?P<user>[^@/\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%]+\]|[^@/:\s\[\]]+)(?::(?P<port>\d+))?(?P<path>/.*)?"
-)
+_FORM = re.compile(r"(?:(?P<user>[^@/\s]+)@)?(?P<host>\[[\w:.%]+\]|[^@/:\s\[\]]+)(?::(?P<port>\d+))?(?P<path>/.*)?")
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ class Shelf:
             except OSError as error:
                 raise OutputError(
                     f"The other machine cannot keep the model in '{self._models}': {error.strerror or error}. Make "
-                    "room there, set XDG_CACHE_HOME there to another folder, or name a model that lies there, as ssh:/path."
+                    "room there, set XDG_CACHE_HOME there to another folder, or name a model that lies there "
+                    "(ssh:/path)."
                 ) from error
         return replaced(payload, lambda text: self._here(run, text))
 

@@ -115,7 +115,8 @@ class Shipment:
                 done += count
                 if time.monotonic() - told > 0.1:
                     told = time.monotonic()
-                    self._report(Progress("send", 0.0, f"{done / 1e6:.0f} of {whole / 1e6:.0f} MB to {self._host}"))
+                    words = f"Sending to {self._host}: {done / 1e6:.0f} of {whole / 1e6:.0f} MB"
+                    self._report(Progress("send", 0.0, words))
                 yield
         self.sent = True
         self._write(encode(Call(run, self._call.operation, self.parcel.payload)))
