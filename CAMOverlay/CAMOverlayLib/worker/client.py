@@ -568,6 +568,12 @@ class Worker:
             error = dataclasses.replace(message, message=words(message.message)).error()
             self._end_run(lambda: run.fail(error))
         else:
+            try:
+                if run.shipment is not None:
+                    run.shipment.place()
+            except OutputError as error:
+                self._not_placed(run, error)
+                return
             run.settle(words(message.value))
 
     def _take_from_there(self, message: Want | Found | Taken | Piece, content: bytes) -> None:
@@ -586,9 +592,11 @@ class Worker:
         try:
             run.shipment.take(message, content)
         except OutputError as error:
-            problem = error  # Python forgets the other name at the end of this clause
             self._leave(run)
-            self._end_run(lambda: run.fail(problem))
+            self._not_placed(run, error)
+
+    def _not_placed(self, run: Run, error: OutputError) -> None:
+        self._end_run(lambda: run.fail(error))
 
     def _greet(self, hello: Hello) -> None:
         if hello.protocol != PROTOCOL:

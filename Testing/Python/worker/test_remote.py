@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import filecmp
 import os
+import re
 import shutil
 import signal
 import sys
@@ -215,15 +216,23 @@ def gone(condition, seconds=10.0) -> bool:
     return True
 
 
-def without_time(result):
-    """A result without seconds and the folder in which its arrays lie."""
-    values = result.to_dict() | {"timings": {}}
-    values["placement"]["seconds"] = 0
-    for step in values["steps"]:
-        step["seconds"] = 0
-    for file in (values["heatmap"], *(one["file"] for one in values["further"])):
-        file["path"] = Path(file["path"]).name
-    return values
+def without_time(value):
+    """A result as plain values, without seconds, addresses in memory, and the folder in which its arrays lie."""
+    if isinstance(value, dict):
+        return {k: without_time(v) for k, v in value.items() if k not in ("seconds", "timings")}
+    if isinstance(value, (list, tuple)):
+        return [without_time(one) for one in value]
+    if isinstance(value, str):  # parameters of transforms may be objects, which have addresses
+        return re.sub(r" at 0x[0-9a-f]+>", ">", os.path.basename(value) if value.endswith(".npy") else value)
+    return value
+
+
+def differences(one, other, where=""):
+    if type(one) is type(other) and isinstance(one, (dict, list)) and len(one) == len(other):
+        for key in one if isinstance(one, dict) else range(len(one)):
+            yield from differences(one[key], other[key], f"{where}.{key}")
+    elif one != other:
+        yield where, one, other
 
 
 def run_folder(server) -> list[str]:
@@ -249,29 +258,68 @@ def full(ask, fault_bundle, tmp_path):
     return make
 
 
-def test_the_result_is_that_of_this_computer(server, full, worker):
-    """With a real start over there: nothing of the package lies there yet, and nothing of it is installed."""
-    here, there = full("here"), full("there")
-    own = worker.explain(here).wait(60)
-    shutil.rmtree(server.far / "cache", ignore_errors=True)
-    stages = []
-    with Worker(server.url(sys.prefix), transport=PipeTransport()) as far:
-        result = far.explain(there, on_progress=lambda progress: stages.append(progress.stage)).wait(120)
-        assert run_folder(server) == ["lock", "tmp"]
-        assert "cam-overlay/code" in far.hello.executable or far.hello.executable == sys.executable
-        assert far.pid == far._transport.pid != far.hello.pid
-    assert without_time(result) == without_time(own)
-    assert {"send", "forward", "fetch"} <= set(stages)
+def same_here_and_there(here, there, own, result):
+    """All that is said, and every byte of every array that was written."""
+    assert list(differences(without_time(result.to_dict()), without_time(own.to_dict()))) == []
     for one, other in ((here.output_folder, there.output_folder),
                        (here.intermediates_folder, there.intermediates_folder)):  # fmt: skip
         names = sorted(os.listdir(one))
         assert names and names == sorted(os.listdir(other))
         assert filecmp.cmpfiles(one, other, names, shallow=False)[0] == names
     assert result.heatmap.path == os.path.join(there.output_folder, "heatmap.npy")
+
+
+def test_the_result_is_that_of_this_computer(far, server, full, worker):
+    here, there = (full(name, also=("probability", "entropy"), target="lesion") for name in ("here", "there"))
+    own, stages = worker.explain(here).wait(60), []
+    result = far.explain(there, on_progress=lambda progress: stages.append(progress.stage)).wait(60)
+    same_here_and_there(here, there, own, result)
+    assert len(result.further) == 2 and {"send", "forward", "fetch"} <= set(stages)
+    assert run_folder(server) == ["lock", "tmp"] and far.pid == far._transport.pid != far.hello.pid
+
+
+@pytest.mark.slow
+def test_a_real_start_over_there_where_nothing_of_this_package_lies(server, full, worker):
+    here, there = full("here"), full("there")
+    own = worker.explain(here).wait(60)
+    shutil.rmtree(server.far / "cache", ignore_errors=True)
+    with Worker(server.url(sys.prefix), transport=PipeTransport()) as far:
+        result = far.explain(there).wait(120)
+        environment = Path(f"/proc/{far.hello.pid}/environ").read_bytes().split(b"\0")
+        assert f"PYTHONPATH={server.far}/cache/cam-overlay/code/{code()[0]}".encode() in environment
+    same_here_and_there(here, there, own, result)
     cache = server.far / "cache" / "cam-overlay"
     assert os.listdir(cache / "code") == [code()[0]]
     (model,) = os.listdir(cache / "models")
     assert model == content_hash(Path(there.model.path)) == result.provenance.content_hash
+
+
+def test_the_command_line_computes_there_too(server, python, ask, fault_bundle, tmp_path, capfd):
+    """Here, in another Python, and on another machine, with a model that is sent and one that lies there."""
+    from CAMOverlayLib.cli.main import main
+
+    bundle = fault_bundle()
+    voxels = np.random.default_rng(0).normal(100, 20, (24, 20, 16)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 1, 2, 1])), tmp_path / "v.nii.gz")
+    maps = {}
+    for name, words in {
+        "own": ["--model", bundle],
+        "there": ["--model", bundle, "--python", server.url(python)],
+        "lies there": ["--model", f"ssh:{bundle}", "--python", server.url(python)],
+    }.items():
+        out = tmp_path / name
+        asked = ["explain", tmp_path / "v.nii.gz", *words, "--output", out, "--trust", "--report", "none"]
+        assert main(list(map(str, asked))) == 0, capfd.readouterr().err
+        maps[name] = np.asarray(nibabel.load(out / "heatmap.nii.gz").dataobj)
+        assert sorted(os.listdir(out)) == ["findings.csv", "heatmap.nii.gz", "overlay.png", "report.json", "scene.mrb"]
+    assert maps["own"].max() == 1
+    np.testing.assert_array_equal(maps["own"], maps["there"])
+    np.testing.assert_array_equal(maps["own"], maps["lies there"])
+    capfd.readouterr()
+    for python, words in ((server.url("/no/env"), "There is no '/no/env' on 127.0.0.1"), ("/no/env", "does not exist")):
+        asked = ["explain", tmp_path / "v.nii.gz", "--model", bundle, "--output", tmp_path / "no", "--python", python]
+        assert main(list(map(str, asked))) == 2
+        assert words in capfd.readouterr().err and not (tmp_path / "no").exists()
 
 
 def test_a_model_is_sent_once_and_the_process_stays_warm(far, server, full):

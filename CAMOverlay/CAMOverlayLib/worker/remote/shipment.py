@@ -136,11 +136,23 @@ class Shipment:
         path = Path(self.parcel.folders[where], rest[0])
         try:
             if piece.file not in self._arriving:
-                self._arriving[piece.file] = Arriving(path)
-            if self._arriving[piece.file].take(piece, content):
-                del self._arriving[piece.file]
+                self._arriving[piece.file] = Arriving(path, at_once=False)
+            self._arriving[piece.file].take(piece, content)
         except OSError as error:
             raise OutputError(f"'{path}' cannot be written: {error.strerror or error}. Make room there.") from error
+
+    def place(self) -> None:
+        """Put all that came back in its place.
+
+        Raises:
+            OutputError: that cannot be.
+        """
+        for arrived in self._arriving.values():
+            try:
+                arrived.place()
+            except OSError as error:
+                raise OutputError(f"The result cannot be put in its place: {error}. Choose another folder.") from error
+        self._arriving.clear()
 
     def close(self) -> None:
         """Stop, and leave nothing incomplete."""

@@ -39,10 +39,15 @@ def pieces(run: str, name: str, path: str | os.PathLike[str]) -> Iterator[tuple[
 
 
 class Arriving:
-    """A file that arrives in pieces: hidden beside its place until the last one is there."""
+    """A file that arrives in pieces: hidden beside its place until the last one is there.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Args:
+        path: its place.
+        at_once: it goes there with the last piece; else where :meth:`place` is called.
+    """
+
+    def __init__(self, path: Path, at_once: bool = True) -> None:
+        self._path, self._at_once = path, at_once
         self._hidden = path.with_name(f".cam-overlay-{path.name}.part")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self._hidden, "wb")  # noqa: SIM115
@@ -50,7 +55,7 @@ class Arriving:
         self._length = 0
 
     def take(self, piece: Piece, content: bytes) -> bool:
-        """Write a piece; returns whether it was the last one, with which the file is in its place.
+        """Write a piece; returns whether it was the last one.
 
         Raises:
             ProtocolError: it is not what was announced.
@@ -67,8 +72,13 @@ class Arriving:
             raise ProtocolError(f"'{piece.file}' has {self._length} bytes of the {piece.length} that were announced")
         if piece.last:
             self._file.close()
-            os.replace(self._hidden, self._path)
+            if self._at_once:
+                self.place()
         return piece.last
+
+    def place(self) -> None:
+        """Put the complete file in its place. Raises OSError where that cannot be."""
+        os.replace(self._hidden, self._path)
 
     def close(self) -> None:
         """Leave nothing of it, unless it is complete."""
