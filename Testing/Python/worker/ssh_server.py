@@ -21,6 +21,9 @@ import sys
 import time
 from pathlib import Path
 
+PYTHON = sys.executable
+"""As it is before Slicer's side is the process's."""
+
 
 class NoServer(Exception):
     """There is nothing here to be a server with."""
@@ -92,7 +95,7 @@ class SshServer:
             )
             command: list = [self.sshd, "-D", "-e", "-f", config]
         else:
-            command = [sys.executable, __file__, self.folder, str(self.port)]
+            command = [PYTHON, __file__, self.folder, str(self.port)]
         self._process = subprocess.Popen(command, env=os.environ | variables, stdout=log, stderr=log)
         end = time.monotonic() + 20
         while True:
@@ -106,20 +109,18 @@ class SshServer:
     def cut(self) -> None:
         """End every connection without a word, and what holds it."""
         if self.sshd:
-            for pid in children(self._process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            self._cut_children()
         else:
             self.stop()
             self._start()
 
     def stop(self) -> None:
         if self.sshd:
-            self.cut_children()
+            self._cut_children()
         self._process.kill()
         self._process.wait()
 
-    def cut_children(self) -> None:
+    def _cut_children(self) -> None:
         for pid in children(self._process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -17,8 +17,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from worker.helpers import explain, fails, vanishes, wait_for_stage, wrapper
-from worker.ssh_server import NoServer, SshServer, children
+from worker.helpers import explain, fails, gone, vanishes, wait_for_stage, wrapper
+from worker.ssh_server import children
 from worker.test_cancel import FOR_EVER, cancelled_in
 
 from CAMOverlayLib.contract.bundle_content import ContentHash, content_hash
@@ -174,48 +174,6 @@ def test_an_old_python_over_there_says_so(version):
 # A server ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def the_server(tmp_path_factory):
-    try:
-        server = SshServer(tmp_path_factory.mktemp("ssh"))
-    except NoServer as problem:
-        pytest.skip(str(problem))
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def server(the_server, monkeypatch):
-    monkeypatch.setenv("PATH", f"{the_server.bin}{os.pathsep}{os.environ['PATH']}")
-    yield the_server
-    assert gone(lambda: not the_server.left()), the_server.left()  # whatever happened, nothing is left over there
-
-
-@pytest.fixture(scope="module")
-def python(zygote, the_server):
-    """A Python over there whose worker starts at once; everything before the worker is the real thing."""
-    quick = f"import sys; sys.executable = '{zygote.python}'; "
-    lines = [f'[ "$1" = -c ] && exec "{sys.executable}" -c "{quick}$2"', f'exec "{zygote.python}" "$@"']
-    return wrapper(the_server.far / "python", *lines)
-
-
-@pytest.fixture
-def far(server, python):
-    """A warm worker over there."""
-    with Worker(server.url(python), transport=PipeTransport(), hang_after=20) as worker:
-        worker.call("versions", {}).wait(120)
-        yield worker
-
-
-def gone(condition, seconds=10.0) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def without_time(value):
     """A result as plain values, without seconds, addresses in memory, and the folder in which its arrays lie."""
     if isinstance(value, dict):
@@ -269,11 +227,25 @@ def same_here_and_there(here, there, own, result):
     assert result.heatmap.path == os.path.join(there.output_folder, "heatmap.npy")
 
 
-def test_the_result_is_that_of_this_computer(far, server, full, worker):
-    here, there = (full(name, also=("probability", "entropy"), target="lesion") for name in ("here", "there"))
+SEGMENTER = {
+    "_target_": "UNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 3,
+    "channels": [4, 8],
+    "strides": [2],
+}
+
+
+def test_the_result_is_that_of_this_computer(far, server, full, worker, make_bundle, tmp_path):
+    """With all that can be sent and come back: structures, a mask, further volumes, every step's volume."""
+    bundle, mask = make_bundle(network=SEGMENTER), f"lesion@mask={tmp_path / 'labels.nii.gz'}"
+    asked = {"bundle": bundle, "also": ("probability", "entropy"), "target": mask}
+    here, there = (full(name, **asked) for name in ("here", "there"))
     own, stages = worker.explain(here).wait(60), []
     result = far.explain(there, on_progress=lambda progress: stages.append(progress.stage)).wait(60)
     same_here_and_there(here, there, own, result)
+    assert result.provenance.target == mask and len(result.structures) == 2
     assert len(result.further) == 2 and {"send", "forward", "fetch"} <= set(stages)
     assert run_folder(server) == ["lock", "tmp"] and far.pid == far._transport.pid != far.hello.pid
 
