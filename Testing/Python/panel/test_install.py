@@ -219,6 +219,8 @@ def test_another_python_computes(host, demoVolume, cold, panel, tmp_path):
 
 
 def test_a_python_on_another_machine_is_said_to_be_one(host, cold, panel):
+    from CAMOverlayLib.panel.dialogs.install import usesOwnPython
+
     panel.ui.advancedBox.collapsed = False
     host.type(panel.ui.pythonSelector, "ssh://me@gpu-box/opt/env")
     assert panel.ui.environmentLabel.text == "/opt/env on gpu-box, through ssh: what is explained is sent there"

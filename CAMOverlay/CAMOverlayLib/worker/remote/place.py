@@ -31,6 +31,7 @@ OPTIONS = {
     "ClearAllForwardings": "yes",
     "ForwardAgent": "no",
     "ForwardX11": "no",
+    "IgnoreUnknown": "RemoteCommand",  # before OpenSSH 7.6
     "RemoteCommand": "none",
     "EscapeChar": "none",
     "Compression": "no",  # what is sent is compressed by itself
