@@ -139,6 +139,15 @@ def children(pid: int) -> list[int]:
     return found
 
 
+async def hand_on(source, sink) -> None:
+    with contextlib.suppress(OSError):  # it is closed: who reads has ended
+        while data := await source.read(1 << 16):
+            sink.write(data)
+            await sink.drain()
+    if hasattr(sink, "close"):
+        sink.close()
+
+
 async def serve(folder: Path, port: int) -> None:
     """The same on asyncssh: runs what is asked for in a shell."""
     import asyncssh
@@ -150,9 +159,11 @@ async def serve(folder: Path, port: int) -> None:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
+        outputs = ((child.stdout, process.stdout), (child.stderr, process.stderr))
+        feeding = asyncio.create_task(hand_on(process.stdin, child.stdin))
+        await asyncio.gather(*(hand_on(*one) for one in outputs))
         code = await child.wait()
-        await process.stdout.drain()
+        feeding.cancel()
         process.exit(code if code >= 0 else 128 - code)
 
     await asyncssh.listen(
