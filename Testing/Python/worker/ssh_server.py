@@ -140,12 +140,15 @@ def children(pid: int) -> list[int]:
 
 
 async def hand_on(source, sink) -> None:
-    with contextlib.suppress(OSError):  # it is closed: who reads has ended
+    with contextlib.suppress(Exception):  # it is closed, or the connection is lost
         while data := await source.read(1 << 16):
             sink.write(data)
             await sink.drain()
-    if hasattr(sink, "close"):
-        sink.close()
+
+
+async def feed(process, child) -> None:
+    await hand_on(process.stdin, child.stdin)
+    child.stdin.close()
 
 
 async def serve(folder: Path, port: int) -> None:
@@ -160,7 +163,7 @@ async def serve(folder: Path, port: int) -> None:
             stderr=asyncio.subprocess.PIPE,
         )
         outputs = ((child.stdout, process.stdout), (child.stderr, process.stderr))
-        feeding = asyncio.create_task(hand_on(process.stdin, child.stdin))
+        feeding = asyncio.create_task(feed(process, child))
         await asyncio.gather(*(hand_on(*one) for one in outputs))
         code = await child.wait()
         feeding.cancel()
