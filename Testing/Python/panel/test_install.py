@@ -218,7 +218,7 @@ def test_another_python_computes(host, demoVolume, cold, panel, tmp_path):
     assert "does not exist" in panel.ui.messageLabel.text
 
 
-def test_a_python_on_another_machine_is_said_to_be_one(host, cold, panel):
+def test_a_python_on_another_machine_is_said_to_be_one(host, panel):
     from CAMOverlayLib.panel.dialogs.install import usesOwnPython
 
     panel.ui.advancedBox.collapsed = False

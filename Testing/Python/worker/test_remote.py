@@ -311,6 +311,7 @@ def test_the_command_line_computes_there_too(server, python, ask, fault_bundle, 
         assert words in capfd.readouterr().err and not (tmp_path / "no").exists()
 
 
+@pytest.mark.slow
 def test_a_model_is_sent_once_and_the_process_stays_warm(far, server, full):
     first, second = full("a"), full("b", bundle=full("c").model.path)
     far.explain(first).wait(60)
@@ -322,6 +323,7 @@ def test_a_model_is_sent_once_and_the_process_stays_warm(far, server, full):
     assert run_folder(server) == ["lock", "tmp"]
 
 
+@pytest.mark.slow
 def test_another_model_gets_another_process_unasked(far, ask, fault_bundle):
     explain(far, ask(fault_bundle())).wait(60)
     pid = far.pid
@@ -341,6 +343,7 @@ def test_trust_is_in_a_content_there_as_here(far, server, ask, fault_bundle):
     assert "cam-overlay://" not in message and str(server.far) not in message
 
 
+@pytest.mark.slow
 def test_links_become_files_and_trust_follows_the_content(far, ask, fault_bundle, tmp_path):
     bundle = fault_bundle()
     weights = tmp_path / "weights.pt"
@@ -415,7 +418,7 @@ def nothing_is_here(run, tmp_path) -> bool:
     return not any(map(os.path.exists, run.call.folders)) and not list(tmp_path.glob("steps/*"))
 
 
-@pytest.mark.parametrize("stage", ["send", SLOW("preprocess"), "forward", "fetch"])
+@pytest.mark.parametrize("stage", ["send", SLOW("preprocess"), "forward", SLOW("fetch")])
 def test_cancel_is_heard_within_a_second(far, server, at, tmp_path, stage):
     run = at(stage)
     seconds = cancelled_in(run)
@@ -431,7 +434,7 @@ def test_cancel_is_heard_within_a_second(far, server, at, tmp_path, stage):
 # Broken -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", ["send", "preprocess", SLOW("forward"), "backward", "fetch"])
+@pytest.mark.parametrize("stage", ["send", SLOW("preprocess"), SLOW("forward"), "backward", "fetch"])
 def test_a_connection_cut_is_a_failed_run_with_its_reason(far, server, at, tmp_path, stage):
     run = at(stage)
     pids = far.hello.pid, far.pid
@@ -442,6 +445,7 @@ def test_a_connection_cut_is_a_failed_run_with_its_reason(far, server, at, tmp_p
     assert gone(lambda: not server.left())
 
 
+@pytest.mark.slow
 def test_cut_between_two_runs_is_mended_unasked(far, server, ask, fault_bundle):
     bundle, pid = fault_bundle(), far.hello.pid
     explain(far, ask(bundle)).wait(60)
@@ -480,6 +484,7 @@ def test_the_user_ends_and_nothing_stays(far, server, large):
     far.stop()
 
 
+@pytest.mark.slow
 def test_what_a_power_cut_left_goes_with_the_next_connection(server, python):
     left = server.far / "tmp" / "cam-overlay-left"
     (left / "run-1").mkdir(parents=True)
@@ -600,6 +605,7 @@ def test_a_name_of_the_users_own_configuration(server):
     asked(server, "ssh://gpu-box/no/such/env", "There is no '/no/such/env' on gpu-box")
 
 
+@pytest.mark.slow
 def test_a_greeting_over_there_is_no_obstacle(server, zygote, python):
     greeting = wrapper(server.far / "greets", "echo Welcome to the cluster", f'exec "{python}" "$@"')
     with Worker(server.url(greeting), transport=PipeTransport()) as worker:
