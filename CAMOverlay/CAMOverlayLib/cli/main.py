@@ -30,6 +30,7 @@ from ..report.repeat import report_json
 from . import taken_away
 from .cohort import add_cohort
 from .compare import add_compare
+from .computation import computation
 from .dicom import DicomOutput, add_dicom_options, place_of
 from .findings import print_findings
 from .model import GivenModel, add_model_options, given_model, write_given_model
@@ -46,6 +47,12 @@ VOLUME_HELP = (
 TARGET_HELP = (
     "what to explain: a class (INDEX or NAME, default the predicted one) or the difference of two (A-B); in a "
     "segmentation network also at a place: [CLASS]@voxel=I,J,K, [CLASS]@ras=R,A,S or [CLASS]@mask=FILE"
+)
+
+PYTHON_HELP = (
+    "the Python that computes, instead of this one: an interpreter or the folder of its environment; "
+    "ssh://USER@HOST:PORT/PATH is one on another machine (USER@ and :PORT may be left out), where a model may lie too: "
+    "--model ssh:/PATH"
 )
 
 FILES = ("heatmap.nii.gz", "report.json", "findings.csv", "overlay.png", "scene.mrb")
@@ -101,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     add_model_options(explain)
     explain.add_argument("--target", metavar="TARGET", help=TARGET_HELP)
     add_options(explain)
+    explain.add_argument("--python", metavar="PYTHON", help=PYTHON_HELP)
     taken_away.add_options(explain)
 
     add_cohort(commands)
@@ -142,8 +150,8 @@ def explain_files(
     """Explain image files and fill the output folder, which appears complete or not at all.
 
     Args:
-        options: ``model``, perhaps ``target`` and ``dicom_output``, and those of :class:`Options` that are not at their
-            defaults.
+        options: ``model``, perhaps ``target``, ``python`` and ``dicom_output``, and those of :class:`Options` that are
+            not at their defaults.
         told: the engine's result in the words in which overlay, scene and report tell it.
 
     Raises:
@@ -159,7 +167,7 @@ def explain_files(
         intermediates_folder = folders[1] if options.get("intermediates_folder") else None
         show(Progress("slicer", 0.0, "Starting Slicer's core"))
         with _timed(timings, "slicer"):
-            from ..logic import OverlayLogic, computeHere
+            from ..logic import OverlayLogic
             from ..scene import core
             from .file_grids import OnFileGrids
 
@@ -167,7 +175,7 @@ def explain_files(
         with _timed(timings, "load"):
             nodes = [core.loadVolume(path) for path in paths]
             dicom.require_series(nodes[0])
-            compute = taken_away.of_files(computeHere, paths, told)
+            compute = taken_away.of_files(computation(options.get("python")), paths, told)
             there = OnFileGrids(paths, nodes, compute, folder / "heatmap.nii.gz")
         with _timed(timings, "process"):
             node = OverlayLogic(there).process(
@@ -385,7 +393,8 @@ def _inputs(paths: list[str], options: dict[str, Any]) -> list[str | Path]:
     given += [one for one in structures if isinstance(one, str)]
     given += [arguments[1:] if arguments.startswith("@") else None]
     model: ModelSource = options["model"]
-    parts = [Path(model.path) / name for name in ("configs", "models", "scripts", "docs", *model.configs)]
+    inside = () if model.lies_there else ("configs", "models", "scripts", "docs", *model.configs)
+    parts = [Path(model.path) / name for name in inside]
     return [*(path for path in given if path), *parts]
 
 

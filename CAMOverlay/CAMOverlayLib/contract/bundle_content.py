@@ -151,10 +151,14 @@ class ContentHash:
     Args:
         folder: the bundle's root.
         known: hashes by signature, from before; found there, nothing is read.
+        copied: the hash that a copy has in which every link is replaced by what it leads to.
     """
 
-    def __init__(self, folder: Path, known: MutableMapping[Signature, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, known: MutableMapping[Signature, str] | None = None, *, copied: bool = False
+    ) -> None:
         self.folder = folder
+        self._copied = copied
         self.value = ""
         self.signature: Signature = ()
         self._known = {} if known is None else known
@@ -178,7 +182,9 @@ class ContentHash:
     def _look(self) -> Generator[None, None, Signature]:
         found: list = [str(self.folder)]
         for entry in entries(self.folder):
-            if _counts(entry):
+            if self._copied and entry.kind == "file":
+                found.append((entry.name, entry.kind, b"", entry.stamp))
+            elif not self._copied and _counts(entry):
                 found.append(_signed(entry))
             yield
         return tuple(found)

@@ -13,13 +13,16 @@ from dataclasses import dataclass
 
 from .records import JsonRecord, absolute, made_plain
 
+THERE = "ssh:"
+"""How a path begins that is one on the machine that computes, where that is another one: ``ssh:/data/bundle``."""
+
 
 @dataclass(frozen=True)
 class ModelSource(JsonRecord):
     """Where a model lies, and in what it is trusted.
 
     Attributes:
-        path: its folder or file.
+        path: its folder or file; on the machine that computes where it begins with :data:`THERE`.
         trust: the caller trusts it, although it can run code, whatever is in it by now.
         trusted_hash: instead of it the hash of the content that is trusted (``bundle_content.content_hash``); what is
             there is compared with it before and after it is loaded, and anything else is refused.
@@ -39,9 +42,14 @@ class ModelSource(JsonRecord):
         """Whether anything in it may run; which content that is, is asked when it is opened."""
         return self.trust or bool(self.trusted_hash)
 
+    @property
+    def lies_there(self) -> bool:
+        """Whether its path is one of another machine."""
+        return self.path.startswith(THERE)
+
     def absolute(self) -> ModelSource:
         """The same by its absolute path. Its configurations are relative to that, and stay so."""
-        path = self.path and absolute(self.path)
+        path = self.path if self.lies_there else self.path and absolute(self.path)
         return dataclasses.replace(self, path=path, configs=tuple(map(os.path.expanduser, self.configs)))
 
 

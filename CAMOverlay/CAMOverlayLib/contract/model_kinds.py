@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import auto3dseg_files, bundle_files, nnunet_folder, nnunet_plans, totalsegmentator
 from .errors import BundleError
-from .model import ModelSource, ModelSummary
+from .model import THERE, ModelSource, ModelSummary
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,11 @@ def model_path(path: str | os.PathLike[str]) -> Path:
     Raises:
         BundleError: it cannot be a path.
     """
+    if str(path).startswith(THERE):
+        raise BundleError(
+            f"'{str(path)[:200]}' is a model on another machine, and this one computes. Name a Python of that machine, "
+            "ssh://user@host/path/to/environment, or a model that lies here."
+        )
     try:
         return Path(path).expanduser().resolve()
     except (OSError, ValueError, RuntimeError) as error:  # too long, NUL, or the home of nobody

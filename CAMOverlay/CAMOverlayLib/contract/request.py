@@ -108,7 +108,10 @@ STAGES = {
 
 @dataclass(frozen=True)
 class Progress(JsonRecord):
-    """How far a run is: the stage (a key of :data:`STAGES`), the share of the whole run that is done, some words."""
+    """How far a run is: the stage, the share of the whole run that is done, some words.
+
+    The stage is a key of :data:`STAGES`; ``send`` or ``fetch`` while files are on their way to another machine or back;
+    or one of the command's own. Of those the words say all there is to say."""
 
     stage: str
     fraction: float

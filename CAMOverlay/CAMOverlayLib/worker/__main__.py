@@ -21,4 +21,4 @@ if sys.version_info < (3, 10):  # noqa: UP036
 
 from .server import main
 
-sys.exit(main(*map(float, sys.argv[1:])))
+sys.exit(main(float(sys.argv[1]) if sys.argv[1:] else 60.0, *sys.argv[2:]))

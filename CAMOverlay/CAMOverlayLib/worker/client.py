@@ -1,6 +1,7 @@
 """Slicer's side: a process that computes, and the runs that it is given.
 
-    worker = Worker()                      # Slicer's own Python; Worker("/path/to/environment") for another one
+    worker = Worker()                      # Slicer's own Python; Worker("/path/to/environment") for another one,
+                                           # Worker("ssh://user@host/path/to/environment") for one elsewhere
     worker.start()                         # optional: loads the libraries before they are needed
     run = worker.explain(request, on_progress=print)
     result = run.wait()                    # Slicer stays alive meanwhile; or use on_result and on_error
@@ -12,6 +13,7 @@ it, the run ends in one error that says what, the process is gone, and the next 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import shutil
@@ -22,7 +24,7 @@ import traceback
 from collections.abc import Callable, Generator
 from typing import Any
 
-from ..contract.errors import CAMOverlayError, Cancelled, WorkerError, reason
+from ..contract.errors import CAMOverlayError, Cancelled, OutputError, WorkerError, reason
 from ..contract.inspection import Inspection
 from ..contract.model import ModelSource
 from ..contract.pieces import Pieces, Stepper
@@ -34,18 +36,27 @@ from .interpreter import LIBRARY, child_environment, find_python, named_from_her
 from .protocol import (
     PROTOCOL,
     Answer,
+    Beat,
     Call,
     Cancel,
     Failure,
+    Found,
     Hello,
-    Lines,
     Message,
+    Messages,
+    Piece,
     ProtocolError,
     Ready,
     Report,
+    Taken,
+    Want,
     decode,
     encode,
 )
+from .remote.code import code, first_lines
+from .remote.parcel import Parcel
+from .remote.place import Place, place_of
+from .remote.shipment import Shipment
 from .transport import Exit, Transport, default_transport
 
 GRACE = 0.6
@@ -53,6 +64,9 @@ GRACE = 0.6
 
 LARGE = 200 << 20
 """Bytes in a folder that is not removed at once."""
+
+BEAT = 20.0
+"""Seconds between two signs of life to another machine, which has no other way to know that a connection broke."""
 
 LOG_BYTES = 64 << 10
 OFF, STARTING, LOADING, READY, ENDING = "off", "starting", "loading", "ready", "ending"
@@ -84,6 +98,7 @@ class Run:
         self._on_error: Callable[[BaseException], None] = on_error
         self.settling = False  # the answer is there, and the run's value is being made of it
         self.prepared = True
+        self.shipment: Shipment | None = None  # of a run on another machine
         self._work: Stepper | None = None
 
     @property
@@ -191,6 +206,8 @@ class Run:
         if self._work is not None:
             self._work.stop()
             self._work = None
+        if self.shipment is not None:
+            self.shipment.close()
         for folder in self.call.folders:
             _remove(folder)
         self.state = state
@@ -231,7 +248,8 @@ class Worker:
     One run at a time: a further one cancels the one before.
 
     Args:
-        python: interpreter, or folder of its environment; None takes Slicer's own.
+        python: interpreter, or folder of its environment; None takes Slicer's own. ``ssh://user@host/path`` is one on
+            another machine, which is sent all that a run needs, and sends back what comes out.
         transport: how to hold the process; None takes Qt's where there is Qt.
         hang_after: seconds without a sign of life after which the process is given up.
         start_within: seconds in which a Python must have started.
@@ -250,7 +268,11 @@ class Worker:
         self._transport = transport or default_transport()
         self._hang_after, self._start_within = hang_after, start_within
         self._phase = OFF
-        self._lines = Lines()
+        self._messages = Messages()
+        self._place: Place | None = None  # where the process is, if not on this computer
+        self._hashes: dict[Any, str] = {}
+        self._left: set[str] = set()  # runs that ended here before they were called for there
+        self._beaten = 0.0
         self._log = bytearray()
         self._greeting = 0
         self._launched = 0  # the process that greeted, where it is not the child but the child's
@@ -302,17 +324,23 @@ class Worker:
         """Start the process unless it is there. Returns at once; the libraries load meanwhile.
 
         Raises:
-            WorkerError: there is no such Python.
+            WorkerError: there is no such Python, or its name is none.
         """
         if self._phase != OFF:
             return
-        python = find_python(self._python)
-        self._phase, self.hello, self._verdict, self._lines = STARTING, None, None, Lines()
+        place = place_of(self._python)
+        python = find_python(self._python) if place is None else ""
+        command = place.command() if place else [python, "-m", "CAMOverlayLib.worker", str(self._hang_after)]
+        self._place = place
+        self._phase, self.hello, self._verdict, self._messages = STARTING, None, None, Messages()
         self._log.clear()
+        self._left.clear()
         self._greeting = self._launched = 0
         self._silent, self._ticked = 0.0, time.monotonic()
-        command = [python, "-m", "CAMOverlayLib.worker", str(self._hang_after)]
-        self._transport.start(command, child_environment(python), str(LIBRARY), self)
+        self._transport.start(command, child_environment(command[0]), str(LIBRARY), self)
+        if place is not None:
+            self._transport.write(first_lines(self._hang_after))
+            self._transport.tick(True)  # as long as it is there, since it waits for signs of life
 
     def call(
         self,
@@ -322,9 +350,8 @@ class Worker:
         folders: tuple[str, ...] = (),
         prepare: Pieces[None] | None = None,
         finish: Callable[[dict[str, Any]], Any] = lambda answer: answer,
-        on_progress: Callable[[Progress], None] = lambda progress: None,
-        on_result: Callable[[Any], None] = lambda value: None,
-        on_error: Callable[[BaseException], None] = lambda error: None,
+        parcel: Parcel | None = None,
+        **listeners: Callable[[Any], None],
     ) -> Run:
         """Ask for an operation; one that still runs is cancelled for it.
 
@@ -333,7 +360,8 @@ class Worker:
             folders: belong to the run and are removed with everything in them when it ends, however it ends.
             prepare: work to do before the process is asked, in pieces; the process starts meanwhile.
             finish: makes the run's value of the answer, while the folders are still there; perhaps in pieces too.
-            on_progress: raising from it ends the run.
+            parcel: the same payload with its files, for a process on another machine.
+            listeners: ``on_progress`` (raising from it ends the run), ``on_result`` and ``on_error``.
 
         Raises:
             WorkerError: there is no such Python, or the payload holds something that cannot be sent. Nothing was
@@ -349,7 +377,12 @@ class Worker:
                 f"The request cannot be sent to the computation process: {reason(error)}. Give plain numbers and text."
             ) from error
         self.start()
-        run = Run(self, call, line, finish, on_progress, on_result, on_error)
+        told = [listeners.pop(name, _nobody) for name in ("on_progress", "on_result", "on_error")]
+        if listeners:
+            raise TypeError(f"call() got an unexpected keyword argument '{next(iter(listeners))}'")
+        run = Run(self, call, line, finish, *told)
+        if self._place is not None:
+            run.shipment = self._shipment(run, parcel or Parcel(payload))
         if prepare is not None:
             run.prepare(prepare)
         if self._run is None:
@@ -370,12 +403,14 @@ class Worker:
         def whole(answer: dict[str, Any]) -> Any:
             return finish(self._whole_result(answer))
 
-        return self.call("explain", request.to_dict(), finish=whole, **options)
+        parcel = Parcel.of_request(request)
+        return self.call("explain", request.to_dict(), finish=whole, parcel=parcel, **options)
 
     def inspect(self, source: ModelSource, **options: Any) -> Run:
         """Look at a model; the run's value is an :class:`Inspection`. Options as in :meth:`call`."""
-        payload = {"model": source.absolute().to_dict()}  # the process has another working directory
-        return self.call("inspect", payload, finish=Inspection.from_dict, **options)
+        source = source.absolute()  # the process has another working directory
+        parcel = Parcel.of_model(source)
+        return self.call("inspect", {"model": source.to_dict()}, finish=Inspection.from_dict, parcel=parcel, **options)
 
     def stop(self) -> None:
         """End the process and whatever runs; afterwards there is none, and the next run starts a new one."""
@@ -422,7 +457,32 @@ class Worker:
 
     def _send(self, run: Run) -> None:
         run.sent, run.state = True, "running"
-        self._transport.write(run.line)
+        if run.shipment is None:
+            self._transport.write(run.line)
+        else:
+            run.shipment.start(self._hashes)
+
+    def _shipment(self, run: Run, parcel: Parcel) -> Shipment:
+        assert self._place is not None
+
+        def failed(error: Exception) -> None:
+            self._leave(run)
+            self._drop(run, _named(error, "The input cannot be sent"))
+
+        return Shipment(
+            run.call,
+            parcel,
+            self._place.host,
+            write=self._transport.write,
+            later=self._transport.later,
+            report=run.report,
+            failed=failed,
+        )
+
+    def _leave(self, run: Run) -> None:
+        """Let the far side forget a run that it was not yet called for."""
+        self._left.add(run.call.run)
+        self._transport.write(encode(Cancel(run.call.run)))
 
     def _cancel(self, run: Run) -> None:
         if run is self._next:
@@ -430,6 +490,9 @@ class Worker:
             run.fail(_superseded())
         elif run is self._run and run.at_work:
             self._transport.later(lambda: None if run.ended else self._cancel(run))  # it was called by that work itself
+        elif run is self._run and run.sent and run.shipment is not None and not run.shipment.sent:
+            self._leave(run)
+            self._end_run(lambda: run.fail(Cancelled("The run was cancelled; nothing was changed.")))
         elif run is self._run and (run.settling or not run.sent):
             self._end_run(lambda: run.fail(Cancelled("The run was cancelled; nothing was changed.")))
         elif run is self._run:
@@ -438,7 +501,7 @@ class Worker:
     def _end_run(self, end: Callable[[], None]) -> None:
         """End the current run, and begin the one that waits for it."""
         self._run = None
-        self._transport.tick(False)
+        self._transport.tick(self._place is not None and self._phase != OFF)
         end()
         run, self._next = self._next, None
         if run is None:
@@ -459,24 +522,23 @@ class Worker:
         if self._phase == ENDING:
             return
         try:
-            for line in self._lines.feed(data):
-                self._hear(line)
+            for message, content in self._messages.feed(data, self._understood):
+                self._silent = 0.0
+                self._take(message, content)
         except ProtocolError as error:
             self._give_up(f"The computation process answered with something that is not an answer: {error}")
 
-    def _hear(self, line: bytes) -> None:
+    def _understood(self, line: bytes) -> Message | None:
         try:
-            message = decode(line)
+            return decode(line)
         except ProtocolError:
             self._greeting += len(line)
             if self._phase != STARTING or self._greeting > LOG_BYTES:
                 raise
             self.on_log(line + b"\n")  # what a launcher or an environment greets with
-            return
-        self._silent = 0.0
-        self._take(message)
+            return None
 
-    def _take(self, message: Message) -> None:
+    def _take(self, message: Message, content: bytes) -> None:
         run = self._run
         if isinstance(message, Hello) and self._phase == STARTING:
             self.hello, self._phase = message, LOADING
@@ -486,20 +548,55 @@ class Worker:
             if run is not None and not run.sent and run.prepared:
                 self._send(run)
         elif isinstance(message, Failure) and not message.run:
-            self._give_up(message.message)
-        elif isinstance(message, (Report, Answer, Failure)):
+            self._give_up(f"{self._place.host}: {message.message}" if self._place else message.message)
+        elif self._place is not None and isinstance(message, (Want, Found, Taken, Piece)):
+            self._take_from_there(message, content)
+        elif isinstance(message, (Report, Answer, Failure)) and message.run not in self._left:
             if run is None or run.settling or message.run != run.call.run:
                 raise ProtocolError(f"it speaks of a run '{message.run}' that it was not asked for")
-            run.heard = True
-            if isinstance(message, Report):
-                run.report(message.progress)
-            elif run.cancelled_at is not None:  # also where the answer and the cancel crossed
-                self._end_run(lambda: run.fail(Cancelled("The run was cancelled; nothing was changed.")))
-            elif isinstance(message, Failure):
-                error = message.error()
-                self._end_run(lambda: run.fail(error))
-            else:
-                run.settle(message.value)
+            self._take_of_run(run, message)
+
+    def _take_of_run(self, run: Run, message: Report | Answer | Failure) -> None:
+        run.heard = True
+        words = run.shipment.parcel.back if run.shipment is not None else lambda value: value
+        if isinstance(message, Report):
+            progress = message.progress
+            run.report(dataclasses.replace(progress, message=words(progress.message)))
+        elif run.cancelled_at is not None:  # also where the answer and the cancel crossed
+            self._end_run(lambda: run.fail(Cancelled("The run was cancelled; nothing was changed.")))
+        elif isinstance(message, Failure):
+            error = dataclasses.replace(message, message=words(message.message)).error()
+            self._end_run(lambda: run.fail(error))
+        else:
+            try:
+                if run.shipment is not None:
+                    run.shipment.place()
+            except OutputError as error:
+                self._not_placed(run, error)
+                return
+            run.settle(words(message.value))
+
+    def _take_from_there(self, message: Want | Found | Taken | Piece, content: bytes) -> None:
+        """What another machine says of files: those of this package, and those of the run."""
+        if isinstance(message, Want):
+            if self._phase == STARTING and message.code == code()[0]:
+                self._transport.write(code()[1])
+            return
+        run = self._run
+        if run is None or run.shipment is None or message.run != run.call.run or run.cancelled_at is not None:
+            return  # it has ended on this side
+        run.heard = True
+        if not isinstance(message, Piece):
+            run.shipment.hear(message)
+            return
+        try:
+            run.shipment.take(message, content)
+        except OutputError as error:
+            self._leave(run)
+            self._not_placed(run, error)
+
+    def _not_placed(self, run: Run, error: OutputError) -> None:
+        self._end_run(lambda: run.fail(error))
 
     def _greet(self, hello: Hello) -> None:
         if hello.protocol != PROTOCOL:
@@ -507,6 +604,8 @@ class Worker:
                 f"The computation process speaks version {hello.protocol} of the exchange and this program version "
                 f"{PROTOCOL}: the extension was updated while Slicer ran. Restart Slicer."
             )
+        elif self._place is not None:
+            return  # its number is one of another machine
         elif hello.pid != self._transport.pid and processes.belongs(hello.pid, self._transport.pid):
             self._launched = hello.pid  # PythonSlicer is a launcher: the process is its child
 
@@ -520,6 +619,9 @@ class Worker:
         # Capped: if Slicer itself was busy or the computer asleep, what the process said is only not read yet.
         self._silent += min(now - self._ticked, 0.5)
         self._ticked = now
+        if self._place is not None and self._phase in (LOADING, READY) and now - self._beaten > BEAT:
+            self._beaten = now
+            self._transport.write(encode(Beat()))
         run = self._run
         if run is None or run.settling or self._phase in (OFF, ENDING):
             return
@@ -537,7 +639,7 @@ class Worker:
         self.stop()
 
     def on_exit(self, end: Exit) -> None:
-        rest, phase, run = self._lines.rest(), self._phase, self._run
+        rest, phase, run = self._messages.rest(), self._phase, self._run
         self._phase = OFF
         self._transport.tick(False)
         if run is None:
@@ -573,6 +675,9 @@ class Worker:
     def _kill(self) -> None:
         self._phase = ENDING
         child = self._transport.pid
+        if self._place is not None:
+            self._transport.kill()  # of ssh; the other side hears that, and ends what it started
+            return
         if self._launched and processes.belongs(self._launched, child):  # asked again: numbers are given anew
             processes.kill(self._launched)
         elif self.hello is not None and self.hello.pid == child > 1:  # with whatever it started itself
@@ -580,6 +685,10 @@ class Worker:
         self._transport.kill()
 
     def _describe(self, end: Exit, phase: str, rest: bytes) -> str:
+        if self._place is not None:
+            stage = self._stage() if phase == READY else STAGES["import"] if phase == LOADING else ""
+            if problem := self._place.problem(end, self.log, stage):
+                return problem
         if end.problem:
             return f"'{self._interpreter()}' cannot be started: {end.problem}. Choose another Python."
         how = _how(end)
@@ -601,7 +710,8 @@ class Worker:
         )
 
     def _stage(self) -> str:
-        return STAGES.get(self._run.progress.stage, self._run.progress.stage) if self._run else STAGES["import"]
+        progress = self._run.progress if self._run else Progress("import", 0.0)
+        return STAGES.get(progress.stage, progress.message)
 
     def _interpreter(self) -> str:
         return str(self.python or find_python(None))
@@ -646,6 +756,10 @@ def _check_array(file: VolumeFile) -> None:
     import numpy as np
 
     np.load(file.path, mmap_mode="r", allow_pickle=False)  # mapping fails where the file is cut short
+
+
+def _nobody(what: Any) -> None:
+    """Nobody listens."""
 
 
 def _superseded() -> Cancelled:

@@ -59,6 +59,8 @@ def named_from_here(python: str | os.PathLike[str] | None) -> str | None:
     looked up on the search path."""
     if not python:
         return None
+    if str(python).strip().casefold().startswith("ssh://"):  # on another machine: see remote.place
+        return str(python).strip()
     given = os.path.expanduser(str(python))
     return given if os.path.basename(given) == given and not os.path.exists(given) else os.path.abspath(given)
 

@@ -58,6 +58,11 @@ class Operations:
             self._bundle = bundle
         return bundle == self._bundle and not left_behind
 
+    def has_run(self, payload: dict[str, Any]) -> bool:
+        """Whether code of a model has run here, and this model would run some too."""
+        model = payload.get("model") or {}
+        return self._bundle is not None and bool(model.get("trust") or model.get("trusted_hash"))
+
     def explain(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
         """A Request in, a Result out."""
         from ..engine.pipeline import explain

@@ -3,6 +3,10 @@
 Slicer → worker: :class:`Call` and :class:`Cancel`; closing the stream means "end". Worker → Slicer: :class:`Hello`,
 :class:`Ready`, :class:`Beat`, :class:`Report`, and for every call one :class:`Answer` or one :class:`Failure`.
 
+Between two machines files take the same way: a :class:`Piece` is followed by that many bytes. There a run begins with a
+:class:`Seek`, which is answered by :class:`Found`; every piece is answered by :class:`Taken`, so that no more is under
+way than a cancel can wait for, and the side that asks beats too.
+
 A line is plain ASCII, so it survives any locale, and file names that are not UTF-8 survive the line.
 """
 
@@ -10,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +31,10 @@ LONGEST_MESSAGE = 20_000
 
 LONGEST_LINE = 16 << 20
 """Bytes. Far above any answer, since arrays never come this way, and far below what would hurt Slicer."""
+
+
+LONGEST_PIECE = 1 << 20
+"""Bytes that follow a :class:`Piece` at most."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +117,70 @@ class Failure(JsonRecord):
         return (kind if known else WorkerError)(self.message, setting=self.setting)  # type: ignore[misc]
 
 
-Message = Call | Cancel | Hello | Ready | Beat | Report | Answer | Failure
+@dataclass(frozen=True)
+class Want(JsonRecord):
+    """From the other machine: the package's files of this hash are not there; they are to be sent as they are."""
+
+    code: str
+
+
+@dataclass(frozen=True)
+class Seek(JsonRecord):
+    """To the other machine, before anything of a run is sent there: is this model there?
+
+    Attributes:
+        model: a :class:`CAMOverlayLib.contract.model.ModelSource`; none where the run needs no model.
+    """
+
+    run: str
+    model: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Found(JsonRecord):
+    """Whether it is; only what is not there needs to be sent."""
+
+    run: str
+    there: bool
+
+
+@dataclass(frozen=True)
+class Piece(JsonRecord):
+    """A piece of a file; its content follows the line.
+
+    Attributes:
+        run: to which it belongs.
+        file: name, with ``/`` between folders.
+        size: bytes that follow, compressed.
+        length: bytes of the whole file.
+        last: the file ends with it.
+    """
+
+    run: str
+    file: str
+    size: int
+    length: int
+    last: bool = False
+
+    def _problem(self) -> str:
+        if 0 <= self.size <= LONGEST_PIECE and self.length >= 0:
+            return ""
+        return f"it brings {self.size} bytes of {self.length}"
+
+
+@dataclass(frozen=True)
+class Taken(JsonRecord):
+    """So many bytes of pieces of a run have arrived."""
+
+    run: str
+    size: int
+
+
+Message = Call | Cancel | Hello | Ready | Beat | Report | Answer | Failure | Want | Seek | Found | Piece | Taken
 
 _TYPES: dict[str, type[JsonRecord]] = {
-    cls.__name__.lower(): cls for cls in (Call, Cancel, Hello, Ready, Beat, Report, Answer, Failure)
+    cls.__name__.lower(): cls
+    for cls in (Call, Cancel, Hello, Ready, Beat, Report, Answer, Failure, Want, Seek, Found, Piece, Taken)
 }
 
 
@@ -171,34 +239,92 @@ def excerpt(line: bytes, most: int = 80) -> str:
 
 
 class Lines:
-    """Cuts a stream that arrives in pieces into lines."""
+    """Cuts a stream that arrives in pieces into lines, and into runs of bytes between them where such are announced."""
 
     def __init__(self, longest: int = LONGEST_LINE) -> None:
         self._longest = longest
-        self._pieces: list[bytes] = []
-        self._waiting = 0
+        self._buffer = bytearray()
+        self._start = self._searched = 0  # where what was not given out begins, and up to where no line ends
+        self._wanted = 0
+
+    def expect(self, size: int) -> None:
+        """What comes next are so many bytes, more than none, whatever is in them."""
+        self._wanted = size
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Every line that is complete now, without its end; empty ones are left out.
+        """Every line that is complete now, without its end, and all bytes that were expected; empty lines are left out.
 
         Raises:
             ProtocolError: a line without end that is longer than any message.
         """
-        *whole, rest = data.split(b"\n")
-        for line in whole:
-            if line := (self._take() + line).strip():
-                yield line
-        if rest:
-            self._pieces.append(rest)
-            self._waiting += len(rest)
-        if self._waiting > self._longest:
+        self._buffer += data
+        while (item := self._next()) is not None:
+            if item:
+                yield item
+        del self._buffer[: self._start]
+        self._searched -= self._start
+        self._start = 0
+        if not self._wanted and len(self._buffer) > self._longest:
             beginning = excerpt(self._take())
             raise ProtocolError(f"{beginning!r} begins a line of more than {self._longest >> 20} MiB")
+
+    def _next(self) -> bytes | None:
+        """The next line or run of bytes, empty for an empty line; None where none is complete."""
+        if self._wanted:
+            end = self._start + self._wanted
+            if len(self._buffer) < end:
+                return None
+            item, self._wanted = bytes(self._buffer[self._start : end]), 0
+            self._start = self._searched = end
+            return item
+        end = self._buffer.find(b"\n", max(self._searched, self._start))
+        if end < 0:
+            self._searched = len(self._buffer)
+            return None
+        item = bytes(self._buffer[self._start : end]).strip()
+        self._start = self._searched = end + 1
+        return item
 
     def rest(self) -> bytes:
         """What came after the last end of a line."""
         return self._take().strip()
 
     def _take(self) -> bytes:
-        pieces, self._pieces, self._waiting = self._pieces, [], 0
-        return b"".join(pieces)
+        rest, self._buffer = bytes(self._buffer[self._start :]), bytearray()
+        self._start = self._searched = self._wanted = 0
+        return rest
+
+
+class Messages:
+    """A stream as messages, each with the bytes that follow it."""
+
+    def __init__(self) -> None:
+        self._lines = Lines()
+        self._piece: Piece | None = None
+
+    def feed(
+        self, data: bytes, understand: Callable[[bytes], Message | None] = decode
+    ) -> Iterator[tuple[Message, bytes]]:
+        """Every message that is complete now.
+
+        Args:
+            understand: a line as a message; None where it is to be left out.
+
+        Raises:
+            ProtocolError: as of :func:`decode` and :class:`Lines`.
+        """
+        for item in self._lines.feed(data):
+            if self._piece is not None:
+                piece, self._piece = self._piece, None
+                yield piece, item
+                continue
+            message = understand(item)
+            if isinstance(message, Piece) and message.size:
+                self._piece = message
+                self._lines.expect(message.size)
+            elif message is not None:
+                yield message, b""
+
+    def rest(self) -> bytes:
+        """What came after the last whole message."""
+        return self._lines.rest()

@@ -3,6 +3,9 @@ was killed.
 
 The main thread computes. One thread listens, so that a cancel and the end of Slicer are heard while torch is busy; one
 says every second that the process is alive. Run as ``python -m CAMOverlayLib.worker``.
+
+On another machine it is the same process; there it has a shelf for the files that come along, and :mod:`.remote.boot`
+starts it.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import threading
 import time
 import traceback
 import warnings
+from typing import Any
 
 from ..contract import errors
 from ..contract.errors import CAMOverlayError, Cancelled, DeviceError, WorkerError, causes, one_line, reason
@@ -36,28 +40,37 @@ from .protocol import (
     Call,
     Cancel,
     Failure,
+    Found,
     Hello,
-    Lines,
     Message,
+    Messages,
+    Piece,
     Ready,
     Report,
-    decode,
+    Seek,
+    Taken,
     encode,
 )
+from .remote.shelf import Shelf
 
 NEEDED = ("numpy", "torch", "monai", "nibabel")
 LONGEST_PROGRESS = 500
 """Characters of what a progress says; the name of a bundle's class may have megabytes."""
 BEAT = 1.0
 """Seconds between two signs of life."""
+FETCHING = "Fetching the result"
+DESERTED = 300.0
+"""Seconds without a word from another machine after which that is taken to be gone: it beats too, and a connection may
+break without a sign."""
 
 
-def main(hang_after: float = 60.0) -> int:
+def main(hang_after: float = 60.0, folder: str = "", cache: str = "") -> int:
     """Answer calls until the input is closed.
 
     Args:
         hang_after: seconds without a Python instruction anywhere in the process after which it ends itself, with
             every thread's place in the log. Slicer watches too, but may be gone.
+        folder, cache: of a :class:`Shelf`, where those who ask are on another machine.
     """
     requests, answers = claim_stdio()
     channel = Channel(answers)
@@ -67,7 +80,7 @@ def main(hang_after: float = 60.0) -> int:
         return 1
     lower_priority()
     processes.lead_a_group()
-    server = Server(channel, hang_after)
+    server = Server(channel, hang_after, Shelf(folder, cache) if folder else None)
     threading.Thread(target=server.listen, args=(requests,), daemon=True).start()
     threading.Thread(target=server.beat, daemon=True).start()
     versions = {name: version_of(name) for name in NEEDED}
@@ -157,6 +170,11 @@ class Channel:
         with self._lock:
             self._write(line)
 
+    def send_piece(self, piece: Piece, content: bytes) -> None:
+        """Send a piece of a file with what is in it."""
+        with self._lock:
+            self._write(encode(piece) + content)
+
     def beat(self) -> None:
         # Slicer may be too busy to read, and a long answer then waits in the middle: that is no reason to wait too.
         if self._lock.acquire(blocking=False):
@@ -175,15 +193,22 @@ class Channel:
 
 
 class Server:
-    """One process, one run at a time."""
+    """One process, one run at a time.
 
-    def __init__(self, channel: Channel, hang_after: float) -> None:
+    Args:
+        shelf: for files, where those who ask are on another machine.
+    """
+
+    def __init__(self, channel: Channel, hang_after: float, shelf: Shelf | None = None) -> None:
         self._channel = channel
         self._hang_after = hang_after
-        self._calls: queue.SimpleQueue[Call] = queue.SimpleQueue()
+        self._shelf = shelf
+        self._heard = time.monotonic()
+        self._calls: queue.SimpleQueue[Call | Seek] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
         self._folders: tuple[str, ...] = ()
         self._running = ""
+        self._asked: dict[str, Any] = {}
         self._stage = "import"
         self._reported = ("", 0.0)
 
@@ -208,17 +233,58 @@ class Server:
         self._channel.send(Ready())
         while True:
             call = self._calls.get()
-            if not operations.fits(call.payload):
-                # Not a word of this run was said, so Slicer's side asks a new process.
-                sys.stderr.flush()
-                os._exit(0)
-            self._running, self._stage = call.run, "import"
+            if isinstance(call, Seek):
+                self._seek(operations, call)
+                continue
+            self._running, self._stage, self._asked = call.run, "import", call.payload
             try:
-                value = self._operation(operations, call)(call.payload, self._report)
+                value = self._answer(operations, call)
+                self._clear(call.run)
                 self._channel.send(Answer(call.run, value))
             except BaseException as error:  # a bundle's code may raise anything, SystemExit too  # noqa: BLE001
+                self._clear(call.run)
                 self._channel.send(self._told(call.run, error))
             self._running = ""
+
+    def _clear(self, run: str) -> None:
+        if self._shelf is not None:
+            self._shelf.drop(run)
+
+    def _answer(self, operations, call: Call) -> dict[str, Any]:
+        """What comes out of a call; where it came from another machine, its files first."""
+        shelf = self._shelf
+        if shelf is None:
+            self._require_fit(operations, call.payload)
+            return self._operation(operations, call)(call.payload, self._report)
+        self._check()
+        payload = shelf.opened(call.run, call.payload)
+        self._require_fit(operations, payload)
+        value = self._operation(operations, call)(payload, self._report)
+        whole, files = shelf.results(call.run)
+        done = 0
+        for piece, content, count in files:
+            self._check()
+            self._channel.send_piece(piece, content)
+            done += count
+            self._report(Progress("fetch", 0.99, f"{FETCHING}: {done / 1e6:.0f} of {whole / 1e6:.0f} MB"))
+        return shelf.told(call.run, value, call.payload)
+
+    def _seek(self, operations, seek: Seek) -> None:
+        """Say whether a model is here; a process that may not run it ends before anything was sent for it."""
+        assert self._shelf is not None
+        there = self._shelf.has(seek.model)
+        if there:
+            self._require_fit(operations, self._shelf.opened_paths({"model": seek.model}))
+        elif operations.has_run({"model": seek.model}):
+            os._exit(0)  # one that is not here cannot be the one that has run
+        self._channel.send(Found(seek.run, there))
+
+    @staticmethod
+    def _require_fit(operations, payload: dict[str, Any]) -> None:
+        if not operations.fits(payload):
+            # Not a word of this run was said, so Slicer's side asks a new process.
+            sys.stderr.flush()
+            os._exit(0)
 
     def _operation(self, operations, call: Call):
         self._check()
@@ -237,7 +303,10 @@ class Server:
         if progress.stage == self._reported[0] and now - self._reported[1] < 0.05:
             return  # more than an eye can follow only makes Slicer work
         self._reported = (progress.stage, now)
-        progress = dataclasses.replace(progress, message=one_line(progress.message, LONGEST_PROGRESS))
+        message = one_line(progress.message, LONGEST_PROGRESS)
+        if self._shelf is not None:
+            message = self._shelf.told(self._running, message, self._asked)
+        progress = dataclasses.replace(progress, message=message)
         self._channel.send(Report(self._running, progress))
 
     def _told(self, run: str, error: BaseException) -> Failure:
@@ -249,6 +318,8 @@ class Server:
                 run, "WorkerError", f"The computation failed unexpectedly: {type(error).__name__}: {reason(second)}"
             )
         text = failure.message
+        if self._shelf is not None:
+            text = self._shelf.told(run, text, self._asked)
         if len(text) > LONGEST_MESSAGE:
             text = text[:LONGEST_MESSAGE] + f"… ({len(text)} characters)"
         return dataclasses.replace(failure, message=text)
@@ -256,14 +327,13 @@ class Server:
     def _failure(self, run: str, error: BaseException) -> Failure:
         if run in self._cancelled:  # wherever it was thrown, and whatever a library made of it
             return Failure(run, "Cancelled", "The run was cancelled; nothing was changed.")
-        stage = STAGES.get(self._stage, self._stage)
+        stage = STAGES.get(self._stage, FETCHING)
         if not isinstance(error, DeviceError) and (short := out_of_memory(error)) is not None:
             error = DeviceError(
                 f"Not enough memory ({stage}): {short}. Close other programs, or crop or resample the volume."
             )
         if isinstance(error, (CAMOverlayError, Cancelled)):
-            kind = next(c.__name__ for c in type(error).__mro__ if getattr(errors, c.__name__, None) is c)
-            return Failure(run, kind, str(error), getattr(error, "setting", ""))
+            return self._failure_of(run, error)
         try:
             lines = "".join(traceback.format_exception(type(error), error, error.__traceback__)).strip().splitlines()
         except Exception:  # its own text fails  # noqa: BLE001
@@ -277,29 +347,54 @@ class Server:
             + "\n".join(lines[-8:]),
         )
 
+    @staticmethod
+    def _failure_of(run: str, error: CAMOverlayError | Cancelled) -> Failure:
+        """One of the package's errors by its name."""
+        kind = next(c.__name__ for c in type(error).__mro__ if getattr(errors, c.__name__, None) is c)
+        return Failure(run, kind, str(error), getattr(error, "setting", ""))
+
     # Listening thread.
 
     def listen(self, fd: int) -> None:
-        lines = Lines()
+        messages = Messages()
         try:
             while data := os.read(fd, 1 << 16):
-                for message in map(decode, lines.feed(data)):
+                self._heard = time.monotonic()
+                for message, content in messages.feed(data):
                     if isinstance(message, Call):
                         self._folders = message.folders
                         self._calls.put(message)
                     elif isinstance(message, Cancel):
                         self._cancelled.add(message.run)
+                        if self._shelf is not None and message.run != self._running:
+                            self._shelf.drop(message.run)
+                    elif isinstance(message, Seek):
+                        self._calls.put(message)
+                    elif isinstance(message, Piece) and self._shelf is not None:
+                        self._take(self._shelf, message, content)
         except Exception:  # noqa: BLE001
             traceback.print_exc()
         finally:
             self._end()
 
+    def _take(self, shelf: Shelf, piece: Piece, content: bytes) -> None:
+        if piece.run in self._cancelled:
+            return
+        try:
+            shelf.take(piece, content)
+        except CAMOverlayError as error:
+            self._cancelled.add(piece.run)
+            self._channel.send(self._failure_of(piece.run, error))
+            return
+        self._channel.send(Taken(piece.run, piece.size))
+
     def _end(self) -> None:
         """Slicer has closed the stream or is no more: leave nothing behind, and do not wait for what is computing."""
         for _ in range(5):  # the main thread may be writing into the folder this very moment
-            for folder in self._folders:
+            folders = (*self._folders, self._shelf.folder) if self._shelf is not None else self._folders
+            for folder in folders:
                 shutil.rmtree(folder, ignore_errors=True)
-            if not any(os.path.exists(folder) for folder in self._folders):
+            if not any(os.path.exists(folder) for folder in folders):
                 break
         processes.end_group()
         os._exit(0)
@@ -310,6 +405,8 @@ class Server:
         while True:
             # Ends the process from C++, so also when a library holds the interpreter's lock for ever.
             faulthandler.dump_traceback_later(self._hang_after, exit=True)
+            if self._shelf is not None and time.monotonic() - self._heard > DESERTED:
+                self._end()
             self._channel.beat()
             time.sleep(BEAT)
 

@@ -177,6 +177,7 @@ class PipeTransport:
         # Bounded, so that a process that talks without end waits and does not fill the memory.
         self._events: queue.Queue[Callable[[], None]] = queue.Queue(maxsize=64)
         self._process: subprocess.Popen | None = None
+        self._writes: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()  # of the latest process
         self._ticking = False
         self._later: list[Callable[[], None]] = []
 
@@ -198,7 +199,8 @@ class PipeTransport:
             end = Exit(problem=error.strerror or str(error))
             self._events.put(lambda: listener.on_exit(end))  # there is room: nothing else is under way
             return
-        self._process = process
+        self._process, self._writes = process, queue.SimpleQueue()
+        threading.Thread(target=self._feed, args=(process, self._writes), daemon=True).start()
         threading.Thread(target=self._watch, args=(process, listener), daemon=True).start()
 
     @property
@@ -206,10 +208,7 @@ class PipeTransport:
         return self._process.pid if self._process else 0
 
     def write(self, data: bytes) -> None:
-        if self._process is None or self._process.stdin is None:
-            return
-        with suppress(OSError):  # it has ended, which is about to be told
-            self._process.stdin.write(data)
+        self._writes.put(data)
 
     def kill(self) -> None:
         if self._process is not None:
@@ -242,6 +241,16 @@ class PipeTransport:
         except queue.Empty:
             pass
 
+    @staticmethod
+    def _feed(process: subprocess.Popen, writes: queue.SimpleQueue[bytes | None]) -> None:
+        """Write what is to be written, for as long as that takes: a network may be slow, or stand still."""
+        assert process.stdin is not None
+        with suppress(OSError, ValueError):  # it has ended, which is about to be told
+            while (data := writes.get()) is not None:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[process.stdin.write(rest) :]
+
     def _watch(self, process: subprocess.Popen, listener: Listener) -> None:
         streams = ((process.stdout, listener.on_output), (process.stderr, listener.on_log))
         readers = [threading.Thread(target=self._read, args=(process, *s), daemon=True) for s in streams]
@@ -268,6 +277,7 @@ class PipeTransport:
             tell(data)
 
     def _end(self, process: subprocess.Popen, listener: Listener, end: Exit) -> None:
+        self._writes.put(None)
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 stream.close()

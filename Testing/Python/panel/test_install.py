@@ -218,6 +218,19 @@ def test_another_python_computes(host, demoVolume, cold, panel, tmp_path):
     assert "does not exist" in panel.ui.messageLabel.text
 
 
+def test_a_python_on_another_machine_is_said_to_be_one(host, panel):
+    from CAMOverlayLib.panel.dialogs.install import usesOwnPython
+
+    panel.ui.advancedBox.collapsed = False
+    host.type(panel.ui.pythonSelector, "ssh://me@gpu-box/opt/env")
+    assert panel.ui.environmentLabel.text == "/opt/env on gpu-box, through ssh: what is explained is sent there"
+    assert panel.logic.worker.python == "ssh://me@gpu-box/opt/env" and not usesOwnPython(panel.logic.worker.python)
+    host.type(panel.ui.pythonSelector, "ssh://gpu-box")
+    assert "says no place on gpu-box" in panel.ui.environmentLabel.text
+    host.type(panel.ui.pythonSelector, "")
+    assert "Slicer's own" in panel.ui.environmentLabel.text
+
+
 CONFLICT = """Collecting torch>=2.6
 ERROR: Cannot install torch because these package versions have conflicting dependencies.
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support import request
+from worker.helpers import gone, wrapper
+from worker.ssh_server import NoServer, SshServer
 from worker.zygote import Zygote
 
 from CAMOverlayLib.contract.request import Request
 from CAMOverlayLib.worker.client import Worker
 from CAMOverlayLib.worker.transport import PipeTransport
+
+PYTHON = sys.executable
+"""As it is before Slicer's side is the process's."""
 
 NETWORK = {"_target_": "scripts.faults.sleepy_network"}
 
@@ -92,3 +99,37 @@ def ask(export, tmp_path):
         return request(**({"volumes": (volume,), "folder": bundle, "output": folder} | options))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def the_server(tmp_path_factory):
+    try:
+        server = SshServer(tmp_path_factory.mktemp("ssh"))
+    except NoServer as problem:
+        pytest.skip(str(problem))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server(the_server, monkeypatch):
+    """An ssh server on the loopback address, which the user's ``ssh`` knows."""
+    monkeypatch.setenv("PATH", f"{the_server.bin}{os.pathsep}{os.environ['PATH']}")
+    yield the_server
+    assert gone(lambda: not the_server.left()), the_server.left()  # whatever happened, nothing is left over there
+
+
+@pytest.fixture(scope="session")
+def python(zygote, the_server):
+    """A Python over there whose worker starts at once; everything before the worker is the real thing."""
+    quick = f"import sys; sys.executable = '{zygote.python}'; "
+    lines = [f'[ "$1" = -c ] && exec "{PYTHON}" -c "{quick}$2"', f'exec "{zygote.python}" "$@"']
+    return wrapper(the_server.far / "python", *lines)
+
+
+@pytest.fixture
+def far(server, python):
+    """A warm worker over there."""
+    with Worker(server.url(python), transport=PipeTransport(), hang_after=20) as worker:
+        worker.call("versions", {}).wait(120)
+        yield worker

@@ -48,6 +48,16 @@ def vanishes(pid: int, seconds: float = 2.0) -> bool:
     return True
 
 
+def gone(condition, seconds: float = 10.0) -> bool:
+    """Whether a condition comes true within so many seconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def nothing_is_left(request: Request, pid: int) -> bool:
     return vanishes(pid) and not os.path.exists(request.output_folder)
 

@@ -52,6 +52,27 @@ def test_a_run_needs_nobody_who_waits(host, worker, fault_bundle, ask):
     assert told[0].prediction.classes and "write" in seen and not os.path.exists(request.output_folder)
 
 
+def test_on_another_machine(host, server, python, fault_bundle, ask, worker):
+    """There and back with nobody who waits, then a connection that is cut."""
+    from CAMOverlayLib.worker.client import Worker
+
+    far, told, stages = Worker(server.url(python)), [], []
+    here, there = ask(fault_bundle()), ask(fault_bundle())
+    own = worker.explain(here).wait(60)
+    far.explain(there, on_result=told.append, on_progress=lambda p: stages.append(p.stage))
+    host.wait(lambda: told, 60)
+    np.testing.assert_array_equal(np.load(told[0].heatmap.path), np.load(own.heatmap.path))
+    assert {"send", "fetch"} <= set(stages)
+    request = ask(fault_bundle({"what": "sleep", "value": 600}))
+    run = explain(far, request)
+    wait_for_stage(run, "preprocess")
+    pids = far.pid, far.hello.pid
+    server.cut()
+    fails(run, "The connection to 127.0.0.1 broke", "Preprocessing")
+    assert all(map(vanishes, pids)) and not os.path.exists(request.output_folder)
+    far.stop()
+
+
 def test_errors_and_the_log_arrive(host, worker, fault_bundle, ask):
     fails(
         explain(worker, ask(fault_bundle({"what": "print", "value": "hello-there"}, {"what": "exit", "value": 3}))),

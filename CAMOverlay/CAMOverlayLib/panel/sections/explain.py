@@ -9,9 +9,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ...contract.errors import WorkerError
 from ...contract.inspection import LayerInfo
 from ...contract.methods import CATALOGUE
 from ...worker.interpreter import own_python
+from ...worker.remote.place import place_of
 from ..bundle_state import BundleState
 from ..parameters import PanelParameters
 from .regions import PlaceRows
@@ -29,7 +31,7 @@ class ExplainSection:
         ui: the panel's widgets by name.
         onChosen: called when the user chose another class, place, layer, method or orientation of slices.
         onChanged: called when what can be asked about came or went.
-        onPythonChanged: called with the path of the Python that computes, empty for Slicer's own.
+        onPythonChanged: called with the Python that computes, empty for Slicer's own.
     """
 
     def __init__(
@@ -208,10 +210,22 @@ class ExplainSection:
         self._onPythonChanged(path)
 
     def _showPython(self, versions: dict[str, str] | None = None) -> None:
-        words = self.ui.pythonSelector.currentPath.strip() or _("Slicer's own: {path}").format(path=own_python())
+        words = self._pythonInWords(self.ui.pythonSelector.currentPath.strip())
         if versions:
             words += "\n" + ", ".join(f"{name} {version}" for name, version in versions.items())
         self.ui.environmentLabel.text = words
+
+    @staticmethod
+    def _pythonInWords(path: str) -> str:
+        try:
+            place = place_of(path)
+        except WorkerError as error:  # said while it is typed, and again by a run
+            return str(error)
+        if place is not None:
+            return _("{path} on {host}, through ssh: what is explained is sent there").format(
+                path=place.path, host=place.host
+            )
+        return path or _("Slicer's own: {path}").format(path=own_python())
 
     def showVersions(self, python: str, versions: dict[str, str]) -> None:
         """Say what the process that answered is made of."""
