@@ -224,10 +224,11 @@ def test_a_python_on_another_machine_is_said_to_be_one(host, panel):
     panel.ui.advancedBox.collapsed = False
     host.type(panel.ui.pythonSelector, "ssh://me@gpu-box/opt/env")
     assert panel.ui.environmentLabel.text == "/opt/env on gpu-box, through ssh: what is explained is sent there"
-    assert panel.logic.worker.python == "ssh://me@gpu-box/opt/env" and not usesOwnPython(panel.logic.worker.python)
+    assert slicer.app.userSettings().value("CAMOverlay/Python") == "ssh://me@gpu-box/opt/env"
+    assert not usesOwnPython("ssh://me@gpu-box/opt/env")
     host.type(panel.ui.pythonSelector, "ssh://gpu-box")
     assert "says no place on gpu-box" in panel.ui.environmentLabel.text
-    host.type(panel.ui.pythonSelector, "")
+    panel.ui.pythonSelector.currentPath = ""
     assert "Slicer's own" in panel.ui.environmentLabel.text
 
 
