@@ -787,7 +787,7 @@ DOORS: dict[str, Door] = {
     "volume": Door(volume_file),
     "image": Door(image),
     "mask": Door(mask),
-    "dicom": Door(dicom),
+    "dicom": Door(dicom, reserves=True),
     "protocol": Door(messages, (protocol.ProtocolError,)),
     "encoding": Door(encoding, (ValueError, TypeError)),
     "records": Door(records, (*OWN, json_records.SpoiltRecord)),

@@ -76,7 +76,19 @@ def names_the_patient(data):
 
 def test_a_folder_of_slices_is_explained_and_only_dicom_objects_name_the_patient(bundle, tmp_path, capfd):
     write_series(tmp_path / "series", "tilted", stored=stored())
-    assert run(tmp_path / "series", bundle, tmp_path, "--dicom", tmp_path / "objects", "--dicom-picture") == 0
+    assert (
+        run(
+            tmp_path / "series",
+            bundle,
+            tmp_path,
+            "--dicom",
+            tmp_path / "objects",
+            "--dicom-picture",
+            "--also",
+            "prediction",
+        )
+        == 0
+    )
     printed, complained = capfd.readouterr()
     assert (
         "dicom        " in printed
@@ -84,7 +96,9 @@ def test_a_folder_of_slices_is_explained_and_only_dicom_objects_name_the_patient
         and "read back, every frame within 0.0" in printed
     )
     assert names_the_patient((printed + complained).encode()) == []
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        [*FILES, "report.html", "prediction.nii.gz"]
+    )
     for path in (tmp_path / "out").iterdir():
         for data in everything_in(path):
             assert names_the_patient(data) == [], path
@@ -97,7 +111,14 @@ def test_a_folder_of_slices_is_explained_and_only_dicom_objects_name_the_patient
     assert heatmap.shape == SHAPE and report["inputs"] == ["CT 3"]
 
     written = sorted(path.name for path in (tmp_path / "objects").iterdir())
-    assert {"heatmap.dcm", "picture.dcm"} <= set(written) <= {"heatmap.dcm", "hot-spots.dcm", "picture.dcm"}
+    always = {"heatmap.dcm", "picture.dcm", "prediction.dcm"}
+    assert always <= set(written) <= {*always, "hot-spots.dcm"}
+    said = pydicom.dcmread(tmp_path / "objects/prediction.dcm")
+    predicted = np.asarray(nibabel.load(tmp_path / "out/prediction.nii.gz").dataobj)
+    assert [one.SegmentLabel for one in said.SegmentSequence] == [
+        report["prediction"]["classes"][n] for n in np.unique(predicted) if n
+    ]
+    assert np.count_nonzero(said.pixel_array) == np.count_nonzero(predicted) > 0
     dataset = pydicom.dcmread(tmp_path / "objects/heatmap.dcm")
     assert dataset.PatientName == PATIENT["PatientName"]
     assert content_hash(bundle) in str(dataset)

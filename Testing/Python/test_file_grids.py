@@ -85,6 +85,52 @@ def test_the_command_line_and_python_mean_the_same_voxel(make_bundle, tmp_path, 
     np.testing.assert_allclose(report["heatmap"]["affine"], heatmap.affine, atol=1e-6)
 
 
+def test_what_else_is_asked_of_every_voxel_lies_on_the_files_grid_too(make_bundle, tmp_path, capfd):
+    """Of a left-handed file, whose node counts K from the other end: the files as Python has them, the nodes turned."""
+    import slicer
+    import torch
+
+    from CAMOverlayLib import explain
+    from CAMOverlayLib.cli.main import main
+    from CAMOverlayLib.scene.io.volumes import voxelsOf
+    from CAMOverlayLib.scene.overlay import further
+
+    path, out = write(tmp_path / "head.nii.gz", oriented("LAS")), tmp_path / "out"
+    bundle = make_bundle(network=SEGMENTER, chain=CHAIN)
+    asked = ["explain", str(path), "--bundle", str(bundle), "--output", str(out), "--trust", "--checks", "none"]
+    assert main([*asked, "--also", "prediction,probability", "--also", "entropy", "--target", "1"]) == 0
+    loaded, names = read_bundle(bundle, trust=True), ("prediction", "entropy", "probability")
+    found = explain(
+        loaded.network(torch.device("cpu")), loaded.preprocessing(), str(path), target=1, checks="none", also=names
+    )
+    report = json.loads((out / "report.json").read_text())
+    assert [one["file"]["path"] for one in report["further"]] == [f"{name}.nii.gz" for name in names]
+    assert {path.name for path in out.iterdir()} >= {f"{name}.nii.gz" for name in names}
+    overlayNode = next(n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if further.nodes(n))
+    for name in names:
+        image = nibabel.load(out / f"{name}.nii.gz")
+        np.testing.assert_allclose(image.affine, nibabel.load(path).affine, atol=1e-6)
+        voxels, wanted = np.asarray(image.dataobj), np.asarray(found.further[name].dataobj)
+        assert voxels.dtype == wanted.dtype
+        np.testing.assert_allclose(voxels, wanted, atol=1e-6)
+        node = further.nodes(overlayNode)[name]
+        if name != "prediction":
+            np.testing.assert_array_equal(voxelsOf(node)[:, :, ::-1], voxels)
+        else:
+            assert node.GetSegmentation().GetNumberOfSegments() == len(np.unique(voxels[voxels > 0]))
+    assert "also         prediction:" in capfd.readouterr().out
+
+
+def test_a_wrong_name_beside_the_heatmap_is_one_line(make_bundle, tmp_path, capfd):
+    from CAMOverlayLib.cli.main import main
+
+    path = write(tmp_path / "head.nii.gz", oriented("RAS"))
+    asked = ["explain", str(path), "--bundle", str(tmp_path), "--output", str(tmp_path / "out"), "--trust"]
+    assert main([*asked, "--also", "segmentation"]) == 2
+    assert "no 'segmentation' to compute beside the heatmap; choose from prediction, prob" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_scenes_node_holds_the_same_in_its_own_voxels(make_bundle, tmp_path):
     from CAMOverlayLib.cli.file_grids import OnFileGrids
     from CAMOverlayLib.logic import OverlayLogic, computeHere

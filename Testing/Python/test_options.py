@@ -92,3 +92,25 @@ def test_numbers_of_the_command_line_are_numbers(monkeypatch):
     parser = argparse.ArgumentParser()
     options.add_options(parser)
     assert parser.parse_args(["--share", "0.25"]).share == 0.25
+
+
+def test_what_else_is_wanted_in_one_text_or_several_at_every_door():
+    from CAMOverlayLib.contract.errors import MethodError
+
+    assert parsed("--also", "entropy,prediction", "--also", "probability")["also"] == (
+        "entropy,prediction",
+        "probability",
+    )
+    for given in (
+        "entropy, prediction,probability",
+        ["entropy,prediction", "probability"],
+        ("probability", "entropy", "prediction"),
+    ):
+        assert Options(also=given).wanted == ("prediction", "probability", "entropy")
+    assert Options(also=None).wanted == Options(also="").wanted == ()
+    assert Options(also="probability,prediction?").wanted == ("prediction?", "probability")
+    saved = Options(also="entropy,entropy")
+    assert Options.from_json(saved.to_json()) == saved and saved.also == ("entropy",)
+    for wrong in ("heat", 3, ["entropy", None]):
+        with pytest.raises(MethodError, match="to compute beside the heatmap; choose from prediction"):
+            _ = Options(also=wrong).wanted

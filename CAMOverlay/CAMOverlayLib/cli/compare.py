@@ -51,6 +51,12 @@ def add_compare(commands: Any) -> None:
     )
     parser.add_argument("--trust", action="store_true", help=TRUST_HELP)
     parser.add_argument("--config", action="append", metavar="NAME", help="as of explain; of every model that is given")
+    _add_choices(parser)
+    add_options(parser)
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
+    """What is compared, and by what measure."""
     what = parser.add_argument_group("what is compared: one of these, or several models")
     for name, words in (
         ("targets", "classes, each as --target of explain"),
@@ -79,7 +85,6 @@ def add_compare(commands: Any) -> None:
         metavar="SHARE",
         help="share of what was seen that is the hottest of a map; agreement counts them (default: %(default)s)",
     )
-    add_options(parser)
 
 
 def run_compare(options: argparse.Namespace) -> None:
@@ -213,7 +218,7 @@ def _write(folder: Path, comparison: Any, each: _EachOnFileGrids, volume: Any, o
         "difference": None,
         "agreement": None,
     }
-    derived = []
+    derived = []  # what is drawn below the maps
     if len(nodes) == 2:
         node = difference.showDifference(*nodes, by=options.difference, opacity=None)
         told["difference"] = {**(difference.saidOf(node) or {}), "file": "difference.nii.gz"}
@@ -228,9 +233,8 @@ def _write(folder: Path, comparison: Any, each: _EachOnFileGrids, volume: Any, o
     _montage(folder / "montage.png", comparison, results, volume, derived)
     overlay.jumpToPeak(comparison.overlayNode)
     core.saveScene(folder / "scene.mrb")
-    (folder / "compare.json").write_text(
-        json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-    )
+    words = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / "compare.json").write_text(words + "\n", encoding="utf-8")
     return told
 
 

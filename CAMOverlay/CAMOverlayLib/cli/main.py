@@ -151,15 +151,12 @@ def explain_files(
     paths = [os.path.expanduser(path) for path in paths]
     dicom: DicomOutput = options.get("dicom_output") or DicomOutput({})
     outputs = [*_outputs(output, options), *dicom.outputs]
-    names = {"target", *(one.name for one in dataclasses.fields(Options))} - {"intermediates_folder"}
-    settings = {name: value for name, value in options.items() if name in names}
     with finished_folders(outputs, _inputs(paths, options)) as folders, ProgressLine() as show:
         folder = folders[0]
         intermediates_folder = folders[1] if options.get("intermediates_folder") else None
         show(Progress("slicer", 0.0, "Starting Slicer's core"))
         with _timed(timings, "slicer"):
             from ..logic import OverlayLogic, computeHere
-            from ..reading.hot_spots import findings_csv
             from ..scene import core
             from .file_grids import OnFileGrids
 
@@ -177,7 +174,7 @@ def explain_files(
                 configs=model.configs,
                 channels=nodes[1:],
                 intermediates_folder=intermediates_folder,
-                **settings,
+                **_settings(options),
                 report=show,
             )
         assert there.result is not None  # process() has just asked for it
@@ -187,15 +184,27 @@ def explain_files(
         with _timed(timings, "report"):
             shown = taken_away.shown_in_file(there.grid, nodes[0], node)
             taken_away.write_away(folder, there.result, shown, options.get("report", "viewer"), options.get("save", ()))
-        result = _with_all_timings(there.result, timings | {"heatmap file": there.seconds})
-        (folder / "report.json").write_text(taken_away.report_json(result), encoding="utf-8")
-        (folder / "findings.csv").write_text(findings_csv(result.findings), encoding="utf-8")
+        return _write_tables(folder, _with_all_timings(there.result, timings | {"heatmap file": there.seconds}))
+
+
+def _settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Of everything that was said what :meth:`OverlayLogic.process` takes as options."""
+    names = {"target", *(one.name for one in dataclasses.fields(Options))} - {"intermediates_folder"}
+    return {name: value for name, value in options.items() if name in names}
+
+
+def _write_tables(folder: Path, result: Result) -> Result:
+    from ..reading.hot_spots import findings_csv
+
+    (folder / "report.json").write_text(taken_away.report_json(result), encoding="utf-8")
+    (folder / "findings.csv").write_text(findings_csv(result.findings), encoding="utf-8")
     return result
 
 
 def _outputs(output: Path, options: dict[str, Any]) -> list[Output]:
     """The folders to fill: the results', and that of every step's volume where one was named."""
-    outputs = [Output(output, (*FILES, *taken_away.FILES))]
+    also = [f"{name.removesuffix('?')}.nii.gz" for name in Options(also=options.get("also") or ()).wanted]
+    outputs = [Output(output, (*FILES, *also, *taken_away.FILES))]
     if options.get("intermediates_folder"):
         outputs.append(Output(Path(absolute(options["intermediates_folder"])), INTERMEDIATES))
     return outputs

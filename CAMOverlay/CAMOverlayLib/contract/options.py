@@ -54,7 +54,8 @@ class Options(JsonRecord):
         checks: whether the map can be believed: ``none`` asks nothing, ``quick`` two things at most half as dear as
             the map, ``full`` all four, which also leaves the map of the deviation.
         also: what else of :data:`ALSO` is wanted of every voxel, from the same run; names, or several in one text with
-            commas between them.
+            commas between them. Of a name with a question mark behind it nothing is said where this network cannot give
+            it.
         intermediates_folder: existing folder for every step's intermediate volume, forward and backward, or None.
     """
 
@@ -133,14 +134,15 @@ class Options(JsonRecord):
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """What else is wanted, in the order of :data:`ALSO`. Raises MethodError where one is unknown."""
+        """What else is wanted, in the order of :data:`ALSO`, with question marks where they were given. Raises
+        MethodError where one is unknown."""
         also = self.also if isinstance(self.also, tuple) else (self.also,)
-        if unknown := [name for name in also if name not in ALSO]:
+        if unknown := [name for name in also if str(name).removesuffix("?") not in ALSO]:
             raise MethodError(
                 f"There is no '{str(unknown[0])[:60]}' to compute beside the heatmap; choose from {', '.join(ALSO)}.",
                 setting="also",
             )
-        return tuple(name for name in ALSO if name in also)
+        return tuple(name if name in also else f"{name}?" for name in ALSO if name in also or f"{name}?" in also)
 
     @property
     def nearest(self) -> bool:

@@ -28,6 +28,8 @@ class Provenance(JsonRecord):
         volumes: the image file of each input by its absolute path; empty where it has none, or was changed since.
         mask_node, segment, label: name of the node of the scene that the target's mask came from, the segment's ID and
             the label's value.
+        structure_nodes: names of the nodes of the scene whose structures the heat was compared with; ``options`` names
+            the files alone.
     """
 
     door: str = ""
@@ -40,6 +42,7 @@ class Provenance(JsonRecord):
     mask_node: str = ""
     segment: str = ""
     label: int | None = None
+    structure_nodes: tuple[str, ...] = ()
 
     def _problem(self) -> str:
         return "" if self.door in DOORS else f"the door is {self.door[:40]!r}"

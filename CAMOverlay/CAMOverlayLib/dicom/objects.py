@@ -173,7 +173,8 @@ def write_picture(series: Series, pixels: np.ndarray, account: Account, file: Pa
             made.SecondaryCaptureDeviceSoftwareVersions = [__version__]
             del made.PatientOrientation  # several slices in one picture have none in common
             made.PatientOrientation = None
-            made.BurnedInAnnotation, made.ImageType = "NO", ["DERIVED", "SECONDARY"]
+            made.BurnedInAnnotation, made.ConversionType = "NO", "WSD"
+            made.ImageType = ["DERIVED", "SECONDARY"]
             made.DerivationDescription = account.sentence("Picture of a heatmap")
             made.SourceImageSequence = _references(source_images)
             return made

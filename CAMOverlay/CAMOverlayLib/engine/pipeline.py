@@ -95,7 +95,6 @@ def explain_model(
     method, nearest, also = find_method(request.method), request.nearest, request.wanted
     masks: dict = {}
     check_early(request.target, model.info.classes, volumes[0].array.shape[:3], masks)
-
     with clock.stage("preprocess") as step:
         asked = check_asked(request, volumes[0].grid)
         inputs = cache.inputs(model, volumes, request, step, examine)
@@ -131,12 +130,11 @@ def explain_model(
         array = save_array(heatmap.array, volume.affine, volume.name, folder / "heatmap.npy")
         further = save_further(said.volumes, volume, folder)
         hottest = inputs.piece_at(heatmap.peak) if heatmap.peak is not None else 0
-        if request.intermediates_folder is not None and values[hottest] is not None:
-            steps_folder = Path(request.intermediates_folder)
-            save_intermediates(values[hottest], inputs.traces[hottest], plans[hottest], steps_folder, strides)
-    computed = (explained, maps, magnitude, heatmap, hottest, found, channels, checks, occluded, further)
-    told = Told(model, volumes, method, inputs, plans, *computed)
-    return tell(told, array, (*notes, *said.warnings), clock.seconds, request)
+        save_intermediates(
+            values[hottest], inputs.traces[hottest], plans[hottest], request.intermediates_folder, strides
+        )
+    what = (inputs, plans, explained, maps, magnitude, heatmap, hottest, found, channels, checks, occluded, further)
+    return tell(Told(model, volumes, method, *what), array, (*notes, *said.warnings), clock.seconds, request)
 
 
 def _infer(

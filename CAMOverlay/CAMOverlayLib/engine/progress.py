@@ -68,3 +68,8 @@ def sub_progress(step: Step, number: int, count: int, what: str = "picture") -> 
     return lambda done, of, words: step(
         number * max(1, of) + done, count * max(1, of), f"{what} {number + 1} of {count}"
     )
+
+
+def share_of(step: Step, number: int, count: int) -> Step:
+    """Progress of one stretch among several, which goes on in its own words."""
+    return lambda done, of, words: step(number * max(1, of) + done, count * max(1, of), words)

@@ -37,6 +37,7 @@ from .sections.display import DisplaySection
 from .sections.explain import ExplainSection
 from .sections.findings import FindingsSection
 from .sections.inputs import InputsSection
+from .sections.maps import MapsSection
 from .sections.progress import ProgressSection
 from .sections.results import ResultSection
 from .sections.take_away import TakeAwaySection
@@ -73,6 +74,7 @@ class Panel(VTKObservationMixin):
             ui, lambda: self.parameters and self.parameters.overlayVolume, self.progress.say
         )
         self.display = DisplaySection(ui, self.progress.say)
+        self.maps = MapsSection(ui, self.progress.say, self._onMissingMap, self.display.refresh)
         self.findings = FindingsSection(ui, self.progress.say, self.display.refresh)
         self.dicom = DicomRow(ui, self.progress.say, lambda: self.findings.threshold)
         self.compare = CompareSection(ui, self.explain, self.progress.say, self._onCompare, self._update)
@@ -94,7 +96,8 @@ class Panel(VTKObservationMixin):
             if self.hasObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update):
                 self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self.parameters = parameters
-        for section in (self.inputs, self.explain, self.display, self.findings, self.compare, self.cohort):
+        sections = (self.inputs, self.explain, self.display, self.maps, self.findings, self.compare, self.cohort)
+        for section in sections:
             section.setParameters(parameters)
         if parameters is not None:
             self._guiTag = parameters.connectGui(self.ui)
@@ -126,6 +129,7 @@ class Panel(VTKObservationMixin):
         self.zoo.stop()
         self.setParameters(None)
         self.display.setOverlay(None)
+        self.maps.setOverlay(None)
         self.findings.setOverlay(None)
         self.compare.setOverlay(None)
         self.removeObservers()
@@ -137,6 +141,7 @@ class Panel(VTKObservationMixin):
         self.setParameters(None)
         self.dicom.setOverlay(None)
         self.display.setOverlay(None)
+        self.maps.setOverlay(None)
         self.findings.setOverlay(None)
         self.compare.setOverlay(None)
         self.runs.forget()
@@ -152,6 +157,7 @@ class Panel(VTKObservationMixin):
             self.results.show(overlay.resultOf(node) if overlay.isOverlay(node) else None)
             self.display.applyOpacity()  # first: a new overlay tells the parameter what the views show, not the reverse
             self.display.setOverlay(node)
+            self.maps.setOverlay(node)
             self.findings.setOverlay(node)
             self.dicom.setOverlay(node)
             self.compare.setOverlay(node)
@@ -320,6 +326,7 @@ class Panel(VTKObservationMixin):
             self._opensFalls = False
             plots.openChart(plots.showStructureFalls(node))
         self.display.renewFieldOfView()
+        self.maps.arrived(node)
         self.display.refresh()  # another result on the same overlay may have a deviation, or none
         heat_view.bringHeatIntoView(node)  # another class or method may have its heat elsewhere
         hello = self.logic.worker.hello
@@ -365,6 +372,14 @@ class Panel(VTKObservationMixin):
         self._updateApply()
         if self.parameters is not None and self.parameters.follow and self.logic.worker.ready:
             self.runs.follow()  # the worker cancels a run before for this one
+
+    def _onMissingMap(self) -> None:
+        """A map was asked for that this result has not: the same once more, with it."""
+        if self.busy:
+            self.progress.say(_("Wait until the computation is done, or cancel it."))
+        else:
+            self.inputs.flush()
+            self.apply()
 
     def _explainClass(self, index: int) -> None:
         row = self.ui.targetSelector.findData(str(index))
@@ -479,6 +494,7 @@ class _Computation:
             "method": parameters.method,
             "device": parameters.device,
             "checks": panel.checks(),
+            "also": panel.maps.wanted(),
             **panel.structures(),
             "trustedHash": trustedHash,
             "opacity": parameters.opacity,

@@ -34,6 +34,8 @@ class PanelParameters:
         layer: name of the layer, empty for the automatic choice.
         slices: orientation in which a 2-D network gets the volume, empty for the automatic choice.
         follow: explain again when something of this is chosen anew.
+        shownMap: name of the map that is shown in the place of the heat, empty for the heat.
+        outline: outline the prediction of a segmentation network.
         hotKind, hotValue: from where on heat counts as hot; see ``contract.findings.Threshold``.
     """
 
@@ -47,6 +49,8 @@ class PanelParameters:
     pointPart: str
     layer: str
     slices: str
+    shownMap: str
+    outline: bool = True
     method: str = "gradcam"
     device: str = "auto"
     follow: bool = True

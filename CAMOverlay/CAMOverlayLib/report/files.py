@@ -7,18 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..contract.request import Result
-from .drawing import as_png, montage
+from .drawing import SIDE, as_png, montage
 from .nrrd import write_nrrd
 from .plots import channels_svg, plots_of
 from .shown import Shown
-from .slices import pictured, slices_through
+from .slices import MOST_SPOTS, pictured, slices_through
 from .tables import TABLES
 
 
-def montage_of(result: Result, shown: Shown, side: int = 480) -> bytes:
-    """The slices through every pictured hot spot, as PNG; a row each."""
+def montage_of(result: Result, shown: Shown, side: int = SIDE, most: int = MOST_SPOTS) -> bytes:
+    """The slices through the hottest spots, so many of them, as PNG; a row each."""
     rows = []
-    for spot in pictured(shown, result.findings, result.peak):
+    for spot in pictured(shown, result.findings, result.peak)[:most]:
         words = "No heat anywhere" if spot is None else f"Hot spot {spot.region}: peak {spot.maximum:.2f}"
         rows.append((words, slices_through(shown, spot.peak if spot else None)))
     return as_png(montage(rows, shown, side))

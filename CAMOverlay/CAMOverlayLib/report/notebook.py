@@ -16,6 +16,9 @@ from .viewer import PACKAGE, share_of, small
 SIDE = 300
 """Longer side of a slice in a notebook, in pixels."""
 
+MOST = 2
+"""Hot spots; the page has more."""
+
 INSTALL = f"The viewer needs the package {PACKAGE}: pip install {PACKAGE}"
 
 
@@ -31,7 +34,7 @@ def html_of(result: Result, shown: Shown) -> Markup:
         ("Alignment", result.placement.words),
         *(("Warning", one) for one in result.warnings),
     ]
-    picture = base64.b64encode(montage_of(result, shown, SIDE)).decode()
+    picture = base64.b64encode(montage_of(result, shown, SIDE, MOST)).decode()
     alt = f"Slices through the hot spots of the evidence for {result.target.name}, heat over the image."
     image = el("img", src=f"data:image/png;base64,{picture}", alt=alt)
     return el("div", image, listed(words), el("p", "obj.view() scrolls through it, obj.report(file) writes the page."))

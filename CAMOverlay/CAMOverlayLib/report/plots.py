@@ -55,6 +55,7 @@ def plots_of(check: Check, alone: bool = False) -> dict[str, str]:
 
 def curves_svg(title: str, x: Sequence[float], curves: Mapping[str, Sequence[float]], alone: bool = False) -> str:
     """Curves over one axis, with a legend below; the first is the map's own and drawn on top."""
+    x, curves = _drawable(x), {name: _drawable(values) for name, values in curves.items()}
     across, bounds = _bounds(x, curves)
     high = HEIGHT + LINE * len(curves)
     parts = [_axes(across, bounds)]
@@ -67,6 +68,11 @@ def curves_svg(title: str, x: Sequence[float], curves: Mapping[str, Sequence[flo
         parts.append(f'<polyline {look} points="{points}"/><path {look} d="M{LEFT} {y}h34"/>')
         parts.append(f'<text x="{LEFT + 44}" y="{y + 4}">{escape(name)}</text>')
     return _svg(title, high, "".join(parts), alone)
+
+
+def _drawable(values: Sequence[float]) -> list[float]:
+    """Numbers that a plot can be as high as; a result that came with a scene may hold any."""
+    return [min(max(float(value), -1e12), 1e12) for value in values[:MOST_POINTS]]
 
 
 def channels_svg(channels: Mapping[str, float], alone: bool = False) -> str:

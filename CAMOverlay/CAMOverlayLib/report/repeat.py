@@ -18,7 +18,7 @@ from ..contract.geometry import Grid
 from ..contract.model import shown
 from ..contract.options import Options, option_fields
 from ..contract.request import Result
-from ..contract.target import StructureFile, TargetSpec, VolumeFile
+from ..contract.target import StructureFile, TargetSpec
 
 PROGRAM = "cam-overlay"
 
@@ -57,7 +57,10 @@ def as_python(result: Result, nodes: Sequence[str] = ()) -> str:
     arguments = [volumes[0], model, *_trust_in_python(result)]
     arguments += [f"channels=[{', '.join(volumes[1:])}]"] if volumes[1:] else []
     arguments += [f"target={target}"] if target != "None" else []
-    arguments += [*extra, *(f"{name}={value}" for name, value in _options_in_python(asked.options))]
+    of_nodes = [
+        f"slicer.util.getNode({name!r})" if nodes else repr(_structures_file(name)) for name in asked.structure_nodes
+    ]
+    arguments += [*extra, *(f"{name}={value}" for name, value in _options_in_python(asked.options, of_nodes))]
     call = ["overlay = logic.process(", *(f"    {argument}," for argument in arguments), ")"]
     blank = [""] if imports else []
     return "\n".join([*_head(result), *needed, *imports, *blank, *lines, *call]) + "\n"
@@ -80,6 +83,7 @@ def as_command(result: Result, windows: bool = os.name == "nt") -> str:
         said += [word for one in asked.model.configs for word in _flag("--config", one)]
     if (target := _target_in_words(result)) is not None:
         said += _flag("--target", target)
+    said += [word for name in asked.structure_nodes for word in _flag("--structures", _structures_file(name))]
     said += [*_options_in_words(asked.options), "--output", "explained"]
     needed = _needed(result, (), for_command=True)
     return "\n".join([*_head(result), *needed, _wrapped(said, windows)]) + "\n"
@@ -113,19 +117,27 @@ def _needed(result: Result, nodes: Sequence[str], for_command: bool = False) -> 
         ]
     if for_command and asked.mask_node:
         lines.append(f"# First save what was asked about, of {shown(repr(asked.mask_node))}, as {_mask_file(result)}")
-    if any(isinstance(StructureFile.of(one).file, VolumeFile) for one in asked.options.structures):
-        lines.append("# Structures that came out of a scene are left out: nothing of the heatmap hangs on them")
+    if not nodes:
+        lines += [
+            f"# First save the structures of {shown(repr(name))} as the label map {_structures_file(name)}"
+            for name in asked.structure_nodes
+        ]
     return lines
 
 
 def _volume_files(result: Result) -> list[str]:
     """The file of each input; of one without a file the name under which it should be saved."""
-    known = [*result.provenance.volumes, *[""] * len(result.inputs)]
-    return [path or f"{_plain(name)}.nii.gz" for name, path in zip(result.inputs, known)]
+    names = result.inputs or ("volume",)
+    known = [*result.provenance.volumes, *[""] * len(names)]
+    return [path or f"{_plain(name)}.nii.gz" for name, path in zip(names, known)]
 
 
 def _mask_file(result: Result) -> str:
     return f"{_plain(result.provenance.mask_node)}-mask.nii.gz"
+
+
+def _structures_file(name: str) -> str:
+    return f"{_plain(name)}-structures.nii.gz"
 
 
 def _plain(name: str) -> str:
@@ -190,21 +202,23 @@ def _spec(target: Any) -> str:
     return "TargetSpec(" + ", ".join(f"{name}={value!r}" for name, value in given if value is not None) + ")"
 
 
-def _options_in_python(options: Options) -> Iterable[tuple[str, str]]:
+def _options_in_python(options: Options, of_nodes: Sequence[str] = ()) -> Iterable[tuple[str, str]]:
+    """
+    Args:
+        of_nodes: code for the structures that came out of a scene.
+    """
+    structures = [*of_nodes, *map(repr, map(_structure, options.structures))]
+    if structures:
+        yield "structures", f"[{', '.join(structures)}]"
     for one, value in _chosen(options):
-        if one.name == "structures":
-            value = [words for words in map(_structure, value) if words]
-            if not value:
-                continue
-        yield one.name, repr(value)
+        if one.name != "structures":
+            yield one.name, repr(value)
 
 
 def _structure(one: Any) -> str:
-    """A structure's file with its names, as it is typed; empty where it came out of a scene."""
+    """A structure's file with its names, as it is typed."""
     given = StructureFile.of(one)
-    if isinstance(given.file, VolumeFile):
-        return ""
-    return f"{','.join(given.names)}={given.file}" if given.names else given.file
+    return f"{','.join(given.names)}={given.file}" if given.names else str(given.file)
 
 
 def _in_memory(result: Result) -> str:
@@ -264,7 +278,8 @@ def _options_in_words(options: Options) -> list[str]:
         if isinstance(value, bool):
             words.append(flag)
         elif isinstance(value, tuple):
-            words += [word for inner in map(_structure, value) if inner for word in _flag(flag, inner)]
+            typed = map(_structure, value) if one.name == "structures" else map(str, value)
+            words += [word for inner in typed for word in _flag(flag, inner)]
         else:
             words += _flag(flag, str(value))
     return words

@@ -51,13 +51,21 @@ class Slice:
 
 
 def pictured(shown: Shown, findings: Sequence[HotSpot], peak: tuple[int, int, int] | None) -> list[HotSpot | None]:
-    """The hot spots that are pictured; where there is heat but no hot spot its peak, and None where there is none."""
-    if findings:
-        return list(findings[:MOST_SPOTS])
-    if peak is None:
+    """The hot spots that are pictured; where there is heat but no hot spot its peak, and None where there is none.
+
+    A result that came with a scene may name voxels that the volume does not have: those are left out.
+    """
+    inside = [spot for spot in findings if _has(shown, spot.peak)]
+    if inside:
+        return list(inside[:MOST_SPOTS])
+    if peak is None or not _has(shown, peak):
         return [None]
     heat = float(shown.heat[peak])
     return [HotSpot(1, peak, shown.grid.to_ras(peak), 0.0, heat, heat, 0.0)]
+
+
+def _has(shown: Shown, voxel: Sequence[int]) -> bool:
+    return all(0 <= v < n for v, n in zip(voxel, shown.heat.shape, strict=True))
 
 
 def slices_through(shown: Shown, voxel: tuple[int, int, int] | None) -> list[Slice]:

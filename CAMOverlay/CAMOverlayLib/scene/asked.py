@@ -14,7 +14,8 @@ from typing import Any
 import slicer
 
 from ..contract.request import Result
-from ..contract.target import TargetSpec, VolumeFile
+from ..contract.target import StructureFile, TargetSpec, VolumeFile
+from .structure_files import nodesIn
 
 
 def withNodes(result: Result, nodes: Sequence[slicer.vtkMRMLVolumeNode], settings: Mapping[str, Any]) -> Result:
@@ -39,8 +40,15 @@ def withNodes(result: Result, nodes: Sequence[slicer.vtkMRMLVolumeNode], setting
         mask_node=mask.GetName() if named else "",
         segment=str(settings.get("segment") or "") if named else "",
         label=settings.get("label") if named else None,
+        options=replace(asked.options, structures=_files(asked.options.structures)),
+        structure_nodes=tuple(node.GetName() for node in nodesIn(settings.get("structures"))),
     )
     return replace(result, provenance=asked)
+
+
+def _files(structures: Sequence[StructureFile | str]) -> tuple[StructureFile | str, ...]:
+    """Those that are files of the user's: masks of nodes lay in the run's folder."""
+    return tuple(one for one in structures if not isinstance(StructureFile.of(one).file, VolumeFile))
 
 
 def fileOf(node: slicer.vtkMRMLVolumeNode) -> str:

@@ -26,10 +26,12 @@ from ..dicom.deliver import Findings, Regions, deliver
 from ..dicom.read_back import Placed
 from .figure import picture
 from .findings.search import HotRegions, heatOf, hotRegions
+from .findings.structures import eachMask
 from .io import dicom
 from .io.volumes import voxelsOf
-from .overlay import colormaps
+from .overlay import colormaps, further
 from .overlay.node import ensureDisplay, inputVolumeOf, resultOf
+from .target_regions import segmentsOf
 
 Report = Callable[[float, str], None]
 
@@ -86,7 +88,8 @@ def takeOut(
 
     Args:
         threshold: from where on heat is a hot spot; None takes that of the explanation.
-        prediction: what the network said, as a label map on the volume's grid with names and colours.
+        prediction: what the network said, as a label map on the volume's grid with names and colours; None takes the
+            overlay's own segmentation of it, as it is in the scene now.
         withPicture: a picture too.
 
     Raises:
@@ -107,7 +110,7 @@ def takeOut(
         voxelsOf(overlayNode),
         Account.of(result),
         _hotSpots(regions, overlayNode),
-        prediction,
+        prediction or _prediction(overlayNode, result),
         picture=_picture(volume, overlayNode, result) if withPicture else None,
     )
     return TakenOut(files, findings, (volume.GetImageData(), overlayNode.GetImageData()))
@@ -126,6 +129,24 @@ def _hotSpots(regions: HotRegions, overlayNode: slicer.vtkMRMLScalarVolumeNode) 
         {spot.region: f"hot {spot.region} {spot.structure}".strip() for spot in regions.spots},
         {region: tuple(map(float, colors[row][:3])) for region, row in entry.items()},
     )
+
+
+def _prediction(overlayNode: slicer.vtkMRMLScalarVolumeNode, result: Result) -> Regions | None:
+    """The overlay's predicted segmentation; None where there is none, or its classes share voxels, which a label map
+    cannot say."""
+    node = further.nodes(overlayNode).get("prediction")
+    if node is None or any(one.overlapping for one in result.further if one.name == "prediction"):
+        return None
+    segmentation = node.GetSegmentation()
+    labels = np.zeros(overlayNode.GetImageData().GetDimensions(), np.uint8)
+    names, colors = {}, {}
+    identifiers = {name: identifier for identifier, name in segmentsOf(node)}
+    for name, mask in eachMask(node, overlayNode):
+        number = len(names) + 1
+        labels[mask], names[number] = number, name
+        if name in identifiers:
+            colors[number] = segmentation.GetSegment(identifiers[name]).GetColor()
+    return Regions(labels, names, colors)
 
 
 def _picture(volume: slicer.vtkMRMLVolumeNode, overlayNode: slicer.vtkMRMLVolumeNode, result: Result) -> np.ndarray:

@@ -12,7 +12,8 @@ import pytest
 import torch
 from geometries import GEOMETRIES, blob
 from Oracles.nnunet.cases import BY_NAME, CASES, answer, real_answer, real_input
-from support import SHARED
+from scipy import ndimage
+from support import SHARED, SLOW
 
 from CAMOverlayLib.contract.errors import BundleError, CAMOverlayError, PreprocessingError, WeightsError
 from CAMOverlayLib.contract.model import ModelSource
@@ -151,6 +152,34 @@ def test_a_map_lies_on_the_volume_and_its_place_is_verified(name, export, tmp_pa
     assert "windows of" in result.applied and ("2 networks averaged" in result.applied) == (name == "two_folds")
     assert result.prediction.activation == ("sigmoid" if name == "regions" else "softmax")
     assert result.bundle_name == case.dataset
+
+
+@pytest.mark.parametrize(
+    "name", ["anisotropic_ct", "two_folds", *map(SLOW, ["isotropic_mr", "slices_2d", "two_channels"])]
+)
+def test_the_prediction_comes_from_interpolated_probabilities(name, export, tmp_path):
+    """On the file's own grid, computed once more from the scores: windows, folds and the coarse axis included. nnU-Net
+    itself interpolates scores, along a coarse axis to the nearest, and its labels of these networks of random weights,
+    which have edges everywhere, are others in some voxels."""
+    case = BY_NAME[name]
+    images = [nibabel.load(file) for file in case.input_files]
+    volumes = tuple(export(np.asarray(one.dataobj), one.affine, f"channel {n}") for n, one in enumerate(images))
+    source = ModelSource(str(case.model), configs=words(case))
+    result = explain(Request(volumes, source, str(tmp_path), also="prediction,disagreement?", checks="none"))
+    maps = {one.name: np.load(one.file.path) for one in result.further}
+    model = evaluated(case)
+    trace = trace_preprocessing(model.chain, list(case.input_files))
+    probabilities = logits(model, trace.image).softmax(0).double().numpy()
+    mapping = trace.input_grid.index_from(trace.volume_grid)
+    index = np.stack(np.meshgrid(*map(np.arange, trace.volume_grid.shape), indexing="ij"))
+    at = np.tensordot(mapping[:3, :3], index, 1) + mapping[:3, 3, None, None, None]
+    placed = np.stack([ndimage.map_coordinates(one, at, order=1, mode="nearest") for one in probabilities])
+    wanted = placed.argmax(0) * field_of_view(trace).mask()
+    assert (maps["prediction"] == wanted).mean() > 0.9998
+    print(f"{name}: {(maps['prediction'] != answer(case).labels).mean():.2%} of the labels are not nnU-Net's")
+    many = len(case.folds) > 1
+    if many:
+        assert "over 2 networks of one training" in result.further[1].words and maps["disagreement"].max() > 0
 
 
 def test_another_class_comes_from_memory(export, tmp_path):

@@ -10,6 +10,7 @@ import torch
 import yaml
 from geometries import GEOMETRIES, blob
 from monai.bundle import ConfigParser
+from monai.data import MetaTensor
 from support import SHARED, SMALL_NETWORK, USUAL_CHAIN, read_bundle, request
 
 from CAMOverlayLib.contract.errors import BundleError
@@ -363,3 +364,50 @@ def test_the_shared_bundles_as_they_are_on_the_shared_volumes(tmp_path, name, vo
     count = 4 if name.startswith("brats") else 1
     result, _ = explained(folder, [volume_file(volume, tmp_path)] * count, tmp_path)
     print(f"{name} on {volume}: {result.applied or 'whole'}, {sum(result.timings.values()):.0f} s")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["spleen_ct_segmentation", "brats_mri_segmentation"])
+def test_prediction_and_probability_are_those_of_the_bundles_own_postprocessing(tmp_path, name):
+    """The bundle as it is, but for its weights and the size of its window: its own preprocessing, inferer and
+    postprocessing (Activationsd, linear Invertd, AsDiscreted) against what is explained beside the heatmap."""
+    folder, spleen = real(name, tmp_path), name.startswith("spleen")
+    config = json.loads((folder / "configs/inference.json").read_text())
+    config["inferer"]["roi_size"] = [64, 64, 64] if spleen else [32, 32, 32]
+    config["output_dir"] = str(tmp_path)
+    (folder / "configs/inference.json").write_text(json.dumps(config))
+    block = (
+        (slice(60, 188), slice(60, 188), slice(0, 120)) if spleen else (slice(60, 124), slice(60, 124), slice(50, 98))
+    )
+    volume, count = "CT_AVM" if spleen else "MR_Gd", 1 if spleen else 4
+    image = nibabel.load(SHARED / "data" / f"{volume}.nii.gz").slicer[block]
+    nibabel.save(image, tmp_path / "image.nii")
+    parser = ConfigParser()
+    parser.read_config(str(folder / "configs/inference.json"))
+    parser["bundle_root"] = str(folder)
+    network = parser.get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(folder / "models/model.pt"))
+    preprocessing, inferer = parser.get_parsed_content("preprocessing"), parser.get_parsed_content("inferer")
+    data = preprocessing({"image": str(tmp_path / "image.nii") if spleen else [str(tmp_path / "image.nii")] * 4})
+    with torch.no_grad():
+        data["pred"] = MetaTensor(inferer(data["image"].as_tensor()[None].float(), network)[0])
+    activate, invert, decide = parser.get_parsed_content("postprocessing").transforms[:3]
+    probabilities = invert(activate(data))["pred"].numpy()
+    labels = decide({"pred": MetaTensor(probabilities)})["pred"].numpy()
+    target = 1
+    result, _ = explained(
+        folder,
+        [volume_file(volume, tmp_path, block)] * count,
+        tmp_path,
+        target=target,
+        also="prediction,probability",
+        checks="none",
+    )
+    maps = {one.name: np.load(one.file.path) for one in result.further}
+    apart = np.abs(maps["probability"] - probabilities[target])
+    mine = maps["prediction"] if spleen else np.stack([maps["prediction"] >> n & 1 for n in range(3)])
+    same = (mine == (labels[0] if spleen else labels)).mean()
+    print(
+        f"{name}: probability {apart.mean():.1e} apart on average, {apart.max():.1e} at most; labels alike {same:.4%}"
+    )
+    assert apart.max() < 2e-3 and same > 0.999

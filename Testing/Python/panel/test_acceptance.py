@@ -317,7 +317,16 @@ def test_everything_has_a_tooltip_and_can_be_reached_by_keyboard(host, demoVolum
         n
         for n in controls
         if n
-        in ("inputsButton", "explainButton", "outputButton", "resultButton", "findingsButton", "displayButton", *folded)
+        in (
+            "inputsButton",
+            "explainButton",
+            "outputButton",
+            "resultButton",
+            "findingsButton",
+            "compareButton",
+            "displayButton",
+            *folded,
+        )
     }
     assert len(controls) > 25
     assert not [name for name in controls.keys() - headings if not getattr(panel.ui, name).toolTip]

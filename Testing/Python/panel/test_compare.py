@@ -85,6 +85,7 @@ def test_explain_browse_subtract_agree_scale_and_side_by_side(host, compared):
     for name in ("Red", "Green", "Yellow"):
         one, other = views[name], views[f"{name}+"]
         assert one.GetSliceOffset() == pytest.approx(other.GetSliceOffset())
+        assert other.GetUVWExtents()[:2] == pytest.approx(other.GetFieldOfView()[:2])
         assert one.GetFieldOfView()[0] / one.GetDimensions()[0] == pytest.approx(
             other.GetFieldOfView()[0] / other.GetDimensions()[0]
         )

@@ -232,6 +232,7 @@ def test_which_structure_mattered_is_asked_in_the_networks_process_and_plotted(h
     """The lesion's segment takes the answer away, another one of its size does not; what was asked before stays."""
     import slicer
 
+    from CAMOverlayLib.scene.findings import structures as scene_structures
     from CAMOverlayLib.scene.io.volumes import affineFromNode
     from CAMOverlayLib.scene.overlay import node as overlay
 
@@ -260,6 +261,11 @@ def test_which_structure_mattered_is_asked_in_the_networks_process_and_plotted(h
     host.wait(lambda: not panel.panel.findings.structures.busy and panel.ui.structuresTable.rowCount == 2, 20)
     assert [panel.ui.structuresTable.item(n, 4).text() for n in (0, 1)] == [f"{one.drop:.2f}" for one in (lesion, far)]
     (chart,) = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+    table = scene_structures.tableOf(panel.overlay)  # what the panel measures is what the network's process measures
+    for row, one in enumerate(overlay.resultOf(panel.overlay).structures):
+        for name in ("p_value", "share", "enrichment"):
+            column = table.GetTable().GetColumnByName(name)
+            assert column.GetValue(row) == pytest.approx(getattr(one, name), rel=1e-6)
     selection = slicer.app.applicationLogic().GetSelectionNode()
     assert selection.GetActivePlotChartID() == chart.GetID() and panel.ui.fallsButton.enabled
     host.click(panel.ui.applyButton)  # once more, without: the same map

@@ -243,6 +243,22 @@ def test_a_map_without_heat_is_pictured_through_the_middle(result, shown):
     assert "No heat anywhere" in page.text and len(page.of("img")) == 3 + 1
 
 
+def test_a_result_that_came_with_a_scene_may_say_anything(result, shown):
+    far = replace(result.findings[0], peak=(99, -1, 5))
+    odd = replace(
+        result,
+        findings=(far,),
+        peak=(3, 99, 4),
+        inputs=(),
+        activation_spacing=(),
+        steps=(),
+        checks=(Check("answer", "strange", "", {}, {"x": (), "a": (1e308, -1e308), "b c": (), "b d": (1.0,) * 1000}),),
+        provenance=Provenance(),
+    )
+    page = Page(write_page(odd, shown, with_viewer=False))
+    assert "No heat anywhere" in page.text and "? strange" in page.text and len(page.of("svg")) == 3
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_words_stand_out_from_the_paper(theme):
     """WCAG 2.2, 1.4.3: a ratio of 4.5 at least."""

@@ -149,6 +149,7 @@ def test_an_overlay_in_the_scene_says_how_with_nodes_and_without(make_bundle, vo
     mask.SetAndObserveImageData(loaded.GetImageData())
     mask.CopyOrientation(loaded)
     options = {"trust": True, "channels": nodes[1:], "checks": "none", "method": "layercam"}
+    options |= {"structures": [mask], "occludeStructures": True}
     node = OverlayLogic().process(nodes[0], bundle, target="lesion", minus=0, mask=mask, label=1, **options)
     first, result = np.array(voxelsOf(node)), resultOf(node)
     assert result.provenance.volumes == tuple(map(str, volumes[:2]))
@@ -158,6 +159,9 @@ def test_an_overlay_in_the_scene_says_how_with_nodes_and_without(make_bundle, vo
     np.testing.assert_array_equal(executed(in_scene), first)
     command = as_command(result)
     assert "# First save what was asked about, of \"what 'was' drawn\", as what_was_drawn-mask.nii.gz" in command
+    assert result.provenance.structure_nodes == ("what 'was' drawn",) and not result.provenance.options.structures
+    assert "as the label map what_was_drawn-structures.nii.gz" in command and len(result.occluded) == 1
+    (tmp_path / "what_was_drawn-structures.nii.gz").write_bytes(volumes[2].read_bytes())
     (tmp_path / "what_was_drawn-mask.nii.gz").write_bytes(volumes[2].read_bytes())
     np.testing.assert_array_equal(run(words_of(command), monkeypatch, tmp_path), first)
     # What is no longer in its file is not said to be.

@@ -13,10 +13,11 @@ from CAMOverlayLib.contract.errors import PlacementError
 from CAMOverlayLib.contract.request import FurtherVolume
 from CAMOverlayLib.scene import core
 from CAMOverlayLib.scene.io.volumes import affineFromNode, voxelsOf
-from CAMOverlayLib.scene.overlay import colormaps, further
+from CAMOverlayLib.scene.overlay import colormaps, further, shown
 from CAMOverlayLib.scene.overlay import node as overlay
 
 from .helpers import GEOMETRIES, makeHeatmap, makeResult, makeVolume, nodeIDs, putUnderTransform, rotation
+from .test_findings import segmentVoxels
 
 SHAPE = (9, 8, 7)
 
@@ -130,3 +131,144 @@ def test_the_views_show_one_of_them_or_the_heat(explained):
     further.toForeground(node, "probability")
     further.toForeground(node, "")
     assert foregrounds() == {node.GetID()}
+
+
+# The prediction ------------------------------------------------------------------------------------------------------
+
+NAMES = ("background", "liver", "spleen", "left kidney")
+
+
+def predicted(volume, folder, labels, overlapping=False, dtype=np.uint8, names=NAMES, seed=0):
+    matrix = affineFromNode(volume)
+    file = makeHeatmap(folder, labels, matrix, "prediction")
+    np.save(file.path, np.asfortranarray(labels.astype(dtype)))
+    said = FurtherVolume("prediction", file, "words", float(labels.max()), names, overlapping)
+    heat = np.random.default_rng(seed).random(labels.shape)
+    return makeResult(makeHeatmap(folder, heat, matrix), further=(said,))
+
+
+def segmentsOf(segmentation, volume) -> dict[str, np.ndarray]:
+    """By segment name its mask on the volume's grid."""
+    inner = segmentation.GetSegmentation()
+    keys = [inner.GetNthSegmentID(n) for n in range(inner.GetNumberOfSegments())]
+    return {inner.GetSegment(key).GetName(): segmentVoxels(segmentation, volume, key) for key in keys}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_prediction_is_a_segmentation_with_the_classes_names_outlined(explained, tmp_path, dtype):
+    volume, _ = explained
+    labels = np.zeros(SHAPE, int)
+    labels[1:4, 2:5, 1:6], labels[5:8, 1:4, 2:4] = 1, 3
+    node = overlay.addOverlay(predicted(volume, tmp_path, labels, dtype=dtype), volume)
+    segmentation = further.nodes(node)["prediction"]
+    assert segmentation.GetTransformNodeID() == volume.GetTransformNodeID()
+    found = segmentsOf(segmentation, volume)
+    assert set(found) == {"liver", "left kidney"}, "what is predicted nowhere has no segment"
+    np.testing.assert_array_equal(found["liver"], labels == 1)
+    np.testing.assert_array_equal(found["left kidney"], labels == 3)
+    display = segmentation.GetDisplayNode()
+    assert display.GetVisibility() and display.GetVisibility2DOutline() and not display.GetVisibility2DFill()
+    colors = {segmentation.GetSegmentation().GetSegment(key).GetColor() for key in ("class_1", "class_3")}
+    assert len(colors) == 2 and all(max(color) - min(color) > 0.5 for color in colors)
+    images = [
+        segmentation.GetSegmentation().GetSegment(key).GetRepresentation("Binary labelmap")
+        for key in ("class_1", "class_3")
+    ]
+    assert images[0] is images[1], "one label map, however many classes"
+
+
+def test_segments_have_slicers_generic_colours_where_it_has_them(explained, tmp_path):
+    volume, _ = explained
+    table = slicer.vtkMRMLColorTableNode()
+    table.SetTypeToUser()
+    table.SetNumberOfColors(3)
+    table.SetColor(1, "tissue", 0.5, 0.68, 0.5)
+    table.SetSingletonTag("FileGenericColors.txt")
+    slicer.mrmlScene.AddNode(table)
+    node = overlay.addOverlay(predicted(volume, tmp_path, np.ones(SHAPE, int)), volume)
+    segment = further.nodes(node)["prediction"].GetSegmentation().GetSegment("class_1")
+    assert segment.GetColor() == pytest.approx((0.5, 0.68, 0.5), abs=1 / 255)
+
+
+def test_classes_that_share_voxels_are_segments_of_their_own(explained, tmp_path):
+    volume, _ = explained
+    masks = np.random.default_rng(1).random((4, *SHAPE)) > 0.6
+    masks[2] = False
+    labels = sum(mask.astype(int) << n for n, mask in enumerate(masks))
+    node = overlay.addOverlay(predicted(volume, tmp_path, labels, overlapping=True), volume)
+    found = segmentsOf(further.nodes(node)["prediction"], volume)
+    assert set(found) == {"background", "liver", "left kidney"}
+    for n in (0, 1, 3):
+        np.testing.assert_array_equal(found[NAMES[n]], masks[n])
+
+
+def test_another_prediction_takes_its_place_and_what_the_user_chose_stays(explained, tmp_path):
+    volume, _ = explained
+    labels = np.zeros(SHAPE, int)
+    labels[1:4], labels[6:] = 1, 2
+    node = overlay.addOverlay(predicted(volume, tmp_path, labels), volume)
+    segmentation = further.nodes(node)["prediction"]
+    segmentation.GetSegmentation().GetSegment("class_1").SetColor(1, 0, 1)
+    segmentation.GetDisplayNode().SetSegmentVisibility("class_1", False)
+    segmentation.GetDisplayNode().SetVisibility(False)
+    again = np.zeros(SHAPE, int)
+    again[2:5, 3:], again[7:, :2] = 1, 3
+    overlay.addOverlay(predicted(volume, tmp_path, again), volume, node)
+    assert further.nodes(node)["prediction"] is segmentation
+    found = segmentsOf(segmentation, volume)
+    assert set(found) == {"liver", "left kidney"}
+    np.testing.assert_array_equal(found["liver"], again == 1)
+    assert segmentation.GetSegmentation().GetSegment("class_1").GetColor() == (1, 0, 1)
+    display = segmentation.GetDisplayNode()
+    assert not display.GetSegmentVisibility("class_1") and display.GetSegmentVisibility("class_3")
+    assert not display.GetVisibility()
+    nothing = predicted(volume, tmp_path, np.zeros(SHAPE, int))
+    overlay.addOverlay(nothing, volume, node)
+    assert segmentsOf(segmentation, volume) == {}
+
+
+def test_a_saved_prediction_is_the_same(explained, tmp_path):
+    volume, _ = explained
+    labels = np.random.default_rng(4).integers(0, 4, SHAPE)
+    node = overlay.addOverlay(predicted(volume, tmp_path, labels), volume)
+    identifier, name = node.GetID(), volume.GetName()
+    core.saveScene(tmp_path / "scene.mrb")
+    core.loadScene(tmp_path / "scene.mrb")
+    node, volume = slicer.mrmlScene.GetNodeByID(identifier), slicer.util.getNode(name)
+    found = segmentsOf(further.nodes(node)["prediction"], volume)
+    for n in (1, 2, 3):
+        np.testing.assert_array_equal(found[NAMES[n]], labels == n)
+    assert not further.nodes(node)["prediction"].GetDisplayNode().GetVisibility2DFill()
+
+
+@pytest.mark.parametrize("wrong", ["label", "type", "shape"])
+def test_a_spoilt_prediction_changes_nothing(explained, tmp_path, wrong):
+    volume, _ = explained
+    labels = np.zeros((3, 4, 5) if wrong == "shape" else SHAPE, int)
+    labels[0, 0, 0] = 4 if wrong == "label" else 1
+    result = predicted(volume, tmp_path, labels, dtype=np.float32 if wrong == "type" else np.uint8)
+    result = replace(result, heatmap=makeHeatmap(tmp_path, np.zeros(SHAPE), affineFromNode(volume), "heat"))
+    before = nodeIDs()
+    with pytest.raises(PlacementError, match="map 'prediction'"):
+        overlay.addOverlay(result, volume)
+    assert nodeIDs() == before
+
+
+def test_the_legend_goes_with_the_map_that_is_shown(explained):
+    volume, make = explained
+    node = overlay.addOverlay(make("probability", "entropy", highest=0.5), volume)
+    logic = slicer.vtkSlicerColorLogic
+    shown.showLegend(node)
+    assert shown.showMap(node, "probability") and shown.legendShown(node) and not overlay.legendShown(node)
+    legend = logic.GetColorLegendDisplayNode(further.nodes(node)["probability"])
+    assert legend.GetTitleText() == "probability\nlesion" and legend.GetLabelFormat() == "%.2f"
+    assert shown.showMap(node, "entropy")
+    assert not legend.GetVisibility()
+    assert logic.GetColorLegendDisplayNode(further.nodes(node)["entropy"]).GetTitleText() == "entropy\nbits"
+    assert not shown.showMap(node, "nothing") and further.foregroundOf(node) == "entropy"
+    before = set(nodeIDs())
+    overlay.addOverlay(make(), volume, node)
+    gone = before - set(nodeIDs())
+    assert len(gone) == 6, "two volumes, their displays and their legends"
+    assert set(nodeIDs()) - before == set()
+    assert shown.showMap(node, "") and shown.shownMap(node) is node

@@ -1,6 +1,8 @@
-"""Many maps of one grid at the voxels of another, block by block, as :func:`.resample.resample` does it for one.
+"""Many maps of one grid at the voxels of another, block by block.
 
-What is held at a time is one block of all maps, however many there are and however large the grids.
+What is held at a time is one block of all maps, however many there are and however large the grids. A voxel has the
+value at its centre, however large it is, as MONAI's ``Invertd`` has it; :func:`.resample.resample` averages over voxels
+that are larger than the values' own.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from torch.nn.functional import grid_sample
 
 from ...contract.field_of_view import Region
 from ...contract.geometry import Grid
-from .resample import aligned_axes, averaging_matrix, interpolation_matrix
+from .resample import aligned_axes, interpolation_matrix
 
 BLOCK_VALUES = 2**24
 """Values of all maps in a block at most, on either grid: 64 MiB."""
@@ -35,13 +37,13 @@ class Block:
     Attributes:
         place: where it is.
         numbers: which maps have values there.
-        values: of these maps, N×i×j×k, float32; 0 outside the region.
+        values: of these maps, N×i×j×k, float32, on the CPU; 0 outside the region.
         number, count: of this block, and of all.
     """
 
     place: Place
     numbers: Sequence[int]
-    values: np.ndarray
+    values: Tensor
     number: int
     count: int
 
@@ -57,7 +59,7 @@ def blocks(maps: Tensor, source: Grid, target: Grid, region: Region, prepare: Pr
     mapping = source.index_from(target)
     places = list(_places(region.box, _side(maps.shape[0], mapping)))
     for number, place in enumerate(places):
-        inside = np.stack([region.slice(k)[place[0], place[1]] for k in range(place[2].start, place[2].stop)], -1)
+        inside = _inside(region, place)
         if not inside.any():
             continue
         box = _box_under(place, mapping, source.shape)
@@ -65,7 +67,18 @@ def blocks(maps: Tensor, source: Grid, target: Grid, region: Region, prepare: Pr
         here = mapping.copy()  # from the block's own first voxel to the box's
         here[:3, 3] += mapping[:3, :3] @ [one.start for one in place] - [one.start for one in box]
         values = _sampled(kept, here, tuple(one.stop - one.start for one in place))
-        yield Block(place, numbers, values * inside, number, len(places))
+        yield Block(place, numbers, values if inside.all() else values * torch.from_numpy(inside), number, len(places))
+
+
+def _inside(region: Region, place: Place) -> np.ndarray:
+    """bool, i×j×k: which voxels of a block belong to the region."""
+    i, j, k = (along[one] for along, one in zip(region.axes, place, strict=True))
+    inside = i[:, None, None] & j[:, None] & k
+    for slab in region.oblique:
+        i, j, k = (n * np.arange(one.start, one.stop) for n, one in zip(slab.normal, place, strict=True))
+        position = i[:, None, None] + (j[:, None] + k)
+        inside &= (position >= slab.low) & (position <= slab.high)
+    return inside
 
 
 def _side(count: int, mapping: np.ndarray) -> int:
@@ -84,33 +97,23 @@ def _box_under(place: Place, mapping: np.ndarray, shape: Sequence[int]) -> Place
     """The part of the source grid that the values of a block are made of."""
     ends = [(one.start, one.stop - 1) for one in place]
     corners = np.array([[*corner, 1] for corner in itertools.product(*ends)]) @ mapping[:3].T
-    reach = np.ceil(_widths(mapping) / 2) + 1  # an average reaches as far, and an interpolation one further
-    low = np.clip(np.floor(corners.min(0) - reach), 0, np.array(shape) - 1).astype(int)
-    high = np.clip(np.ceil(corners.max(0) + reach), 0, np.array(shape) - 1).astype(int) + 1
+    low = np.clip(np.floor(corners.min(0)) - 1, 0, np.array(shape) - 1).astype(int)  # one more, for rounding
+    high = np.clip(np.ceil(corners.max(0)) + 1, 0, np.array(shape) - 1).astype(int) + 1
     i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     return i, j, k
 
 
-def _widths(mapping: np.ndarray) -> np.ndarray:
-    """How many values of the source a voxel of the target covers along each axis."""
-    return np.linalg.norm(mapping[:3, :3], axis=1)
-
-
-def _sampled(maps: Tensor, mapping: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """N×i×j×k at the voxels of a block: averaged where a voxel is larger than a value's, and interpolated."""
+def _sampled(maps: Tensor, mapping: np.ndarray, shape: Sequence[int]) -> Tensor:
+    """N×i×j×k at the voxels of a block."""
     if not len(maps):
-        return np.zeros((0, *shape), np.float32)
-    averages = [averaging_matrix(n, w) for n, w in zip(maps.shape[1:], _widths(mapping).tolist(), strict=True)]
+        return torch.zeros(0, *shape)
     axes = aligned_axes(mapping)
     if axes is None:
-        for axis, weights in enumerate(averages):
-            maps = maps if weights is None else _along(weights, maps, axis)
         return _obliquely(maps, mapping, shape)
     for axis, along in enumerate(axes):
         position = mapping[along, axis] * np.arange(shape[axis]) + mapping[along, 3]
-        weights, average = interpolation_matrix(position, maps.shape[1 + along], False), averages[along]
-        maps = _along(weights if average is None else weights @ average, maps, along)
-    return maps.permute(0, *(1 + along for along in axes)).cpu().numpy()
+        maps = _along(interpolation_matrix(position, maps.shape[1 + along], False), maps, along)
+    return maps.permute(0, *(1 + along for along in axes)).cpu()
 
 
 def _along(weights: np.ndarray, maps: Tensor, axis: int) -> Tensor:
@@ -118,11 +121,11 @@ def _along(weights: np.ndarray, maps: Tensor, axis: int) -> Tensor:
     return torch.movedim(product, -1, 1 + axis)
 
 
-def _obliquely(maps: Tensor, mapping: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+def _obliquely(maps: Tensor, mapping: np.ndarray, shape: Sequence[int]) -> Tensor:
     # grid_sample counts from edge to edge, −1 to 1, and names the last axis first.
     scale = 2 / np.array(maps.shape[1:])
     index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
     position = (index @ mapping[:3, :3].T + mapping[:3, 3] + 0.5) * scale - 1
     grid = torch.from_numpy(position[None, ..., ::-1].astype(np.float32)).to(maps)
     found = grid_sample(maps[None], grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return found[0].cpu().numpy()
+    return found[0].cpu()

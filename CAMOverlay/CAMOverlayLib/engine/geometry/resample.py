@@ -61,26 +61,20 @@ def _averaged(heat: Tensor, widths: np.ndarray) -> Tensor:
     """The map as moving averages over so many activations along each axis, edge values going on beyond the edge; as it
     is along an axis where that is one or less."""
     for axis, width in enumerate(widths):
-        weights = averaging_matrix(heat.shape[axis], float(width))
-        if weights is not None:
-            heat = torch.movedim(
-                torch.tensordot(torch.from_numpy(weights), heat.detach().float().cpu(), ([1], [axis])), 0, axis
-            )
+        count = heat.shape[axis]
+        if width <= 1 + 1e-6 or count == 1:
+            continue
+        reach = int(np.ceil(width / 2))
+        offset = np.arange(-reach, reach + 1)
+        share = np.clip(np.minimum(offset + 0.5, width / 2) - np.maximum(offset - 0.5, -width / 2), 0, None) / width
+        weights = np.zeros((count, count), np.float32)
+        rows = np.arange(count)
+        for n, s in zip(offset, share, strict=True):
+            np.add.at(weights, (rows, np.clip(rows + n, 0, count - 1)), s)
+        heat = torch.movedim(
+            torch.tensordot(torch.from_numpy(weights), heat.detach().float().cpu(), ([1], [axis])), 0, axis
+        )
     return heat
-
-
-def averaging_matrix(count: int, width: float) -> np.ndarray | None:
-    """count×count, float32: the weights of a moving average over so many values, edge values going on beyond the edge;
-    None where there is nothing to average."""
-    if width <= 1 + 1e-6 or count == 1:
-        return None
-    reach = int(np.ceil(width / 2))
-    offset = np.arange(-reach, reach + 1)
-    share = np.clip(np.minimum(offset + 0.5, width / 2) - np.maximum(offset - 0.5, -width / 2), 0, None) / width
-    weights, rows = np.zeros((count, count), np.float32), np.arange(count)
-    for n, s in zip(offset, share, strict=True):
-        np.add.at(weights, (rows, np.clip(rows + n, 0, count - 1)), s)
-    return weights
 
 
 def aligned_axes(mapping: np.ndarray) -> tuple[int, ...] | None:

@@ -24,19 +24,27 @@ OURS = re.compile(r"(forward|backward)-\d{2,}-\w+\.nii\.gz")
 
 
 def save_intermediates(
-    heat: Tensor, trace: PreprocessingTrace, plan: InversionPlan, folder: Path, steps: tuple[float, ...] | None = None
+    heat: Tensor | None,
+    trace: PreprocessingTrace,
+    plan: InversionPlan,
+    folder: Path | str | None,
+    steps: tuple[float, ...] | None = None,
 ) -> None:
     """Write ``forward-NN-Name.nii.gz``, the image after step NN, and ``backward-NN-Name.nii.gz``, the heatmap on that
     step's grid on its way back.
 
     Args:
-        heat: spatial shape of the activation grid.
-        trail: run with ``keep_images``.
+        heat: spatial shape of the activation grid; where there is none, nothing is written.
+        trace: run with ``keep_images``.
+        folder: existing; None writes nothing.
         steps: see :func:`.inverse.activation_grid`.
 
     Raises:
         OutputError: a file cannot be written.
     """
+    if heat is None or folder is None:
+        return
+    folder = Path(folder)
     _clear(folder)
     for number, (image, grid) in enumerate(zip(trace.images, trace.grids, strict=True)):
         values = trace.as_3d(image) if trace.is_2d else image.as_tensor()

@@ -13,7 +13,7 @@ from ..further import FurtherArray
 from ..inference import Explained
 from ..methods import Method
 from ..preprocessing.inputs import NetworkInputs
-from ..progress import Step, sub_progress
+from ..progress import Step, share_of
 from ..restore.plan import InversionPlan
 from .disagreement import disagreement_volumes
 from .prediction import voxelwise_volumes
@@ -42,7 +42,7 @@ def what_was_said(
     """The maps that are wanted; of what this network cannot give, a sentence.
 
     Args:
-        wanted: of :data:`CAMOverlayLib.contract.options.ALSO`.
+        wanted: of :data:`CAMOverlayLib.contract.options.ALSO`; of one with a question mark there is no sentence.
         amp: run the network in mixed precision, where it is run again.
 
     Raises:
@@ -50,17 +50,16 @@ def what_was_said(
     """
     said = Said()
     subject = Subject(model, inputs, plans, explained, method, amp)
-    of_voxels = [name for name in wanted if name != "disagreement"]
-    if of_voxels and (problem := subject.no_voxels(of_voxels)):
-        said.warnings.append(problem)
-        of_voxels = []
-    if of_voxels and (problem := subject.too_many(of_voxels)):
-        said.warnings.append(problem)
-        of_voxels = [name for name in of_voxels if name != "prediction"]
+    names = [name.removesuffix("?") for name in wanted]
+    of_voxels = [name for name in names if name != "disagreement"]
+    for find_problem in (subject.no_voxels, subject.too_many):
+        refused, problem = find_problem(of_voxels)
+        of_voxels = [name for name in of_voxels if name not in refused]
+        said.warnings += [problem] if set(refused) & set(wanted) else []
     makers = [maker for maker in (voxelwise_volumes, explained_volumes) if of_voxels]
-    makers += [disagreement_volumes] if "disagreement" in wanted else []
+    makers += [disagreement_volumes] if "disagreement" in names else []
     for number, maker in enumerate(makers):
-        volumes, warnings = maker(subject, of_voxels, sub_progress(step, number, len(makers), "map"))
+        volumes, warnings = maker(subject, of_voxels, share_of(step, number, len(makers)))
         said.volumes += volumes
         said.warnings += warnings
     return said

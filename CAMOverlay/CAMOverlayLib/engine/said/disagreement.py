@@ -15,9 +15,10 @@ from torch import Tensor
 
 from ..further import FurtherArray
 from ..network.running import running
-from ..progress import Step, sub_progress
+from ..progress import Step, share_of
 from ..target.prediction import is_map
 from .opinions import PASSES, Opinions, opinions
+from .placing import interpolated
 from .probability import class_probability
 from .subject import Made, Subject
 
@@ -61,7 +62,7 @@ class Gathered:
 
 def disagreement_volumes(subject: Subject, wanted: Sequence[str], step: Step, passes: int = PASSES) -> Made:
     """Deviations of the probability of the explained class and of the heatmap; why not, where there is one opinion."""
-    asking, placing = sub_progress(step, 0, 2, "part"), sub_progress(step, 1, 2, "part")
+    asking, placing = share_of(step, 0, 2), share_of(step, 1, 2)
     with running(subject.model.network, subject.amp, "Asking for other opinions"):
         found = opinions(subject, asking, passes)
         if not found.words:
@@ -106,7 +107,7 @@ def _of_probability(subject: Subject, gathered: Gathered, words: str, step: Step
             "This network gives one answer, not one of every voxel, so its disagreement about it is a number: "
             f"'{subject.class_name}' {mean:.1%} ± {deviation:.1%} over {words}."
         ]
-    array = subject.on_volume([one.deviation() for one in spreads], step)
+    array = interpolated(subject, [one.deviation() for one in spreads], step)
     what = f"standard deviation of the probability of '{subject.class_name}' over {words}"
     return [FurtherArray("disagreement", array, what, _highest(spreads[0].count))], []
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 from ..geometry.resample import to_input_grid
 from ..inference import AttributionMap, EnsembleInference, Inference, apply
 from ..preprocessing.random_state import generators_restored
-from ..progress import Step, sub_progress
+from ..progress import Step, share_of, sub_progress
 from ..target.objective import Objective
 from ..target.prediction import is_map
 from .subject import Subject
@@ -77,12 +77,12 @@ def opinions(subject: Subject, step: Step, passes: int = PASSES) -> Opinions:
     if layers:
         words = f"{passes} passes with the network's dropout ({len(layers)} layer{'s' * (len(layers) > 1)}) switched on"
         return Opinions(words, passes, _with_dropout(subject, layers, passes, step))
-    axes, found = mirror_axes(subject, sub_progress(step, 0, 2, "part"))
+    axes, found = mirror_axes(subject, share_of(step, 0, 2))
     if not axes:
         return Opinions("", 1, iter(()), f"there is one network, it has no dropout, and it {found}")
     flips = [f for count in range(len(axes) + 1) for f in itertools.combinations(axes, count)]
     words = f"the image plain and mirrored along {_listed(axes)} in all {len(flips) - 1} ways ({found})"
-    return Opinions(words, len(flips), _mirrored(subject, flips, sub_progress(step, 1, 2, "part")))
+    return Opinions(words, len(flips), _mirrored(subject, flips, share_of(step, 1, 2)))
 
 
 def _of_members(subject: Subject) -> Opinions:
@@ -192,6 +192,7 @@ def _asked(subject: Subject, step: Step, flip: tuple[int, ...] | None = None) ->
     layers, long, axes = subject.explained.layers, subject.method.info.long, [2 + axis for axis in flip or ()]
     for number, (before, objective) in enumerate(pieces):
         progress = sub_progress(step, number, len(pieces))
+        progress(0, 1, "the network once more")
         one = _inference(subject, before.image.flip(axes) if axes else before.image)
         output = one.predict(layers if objective and not long else (), progress).detach()
         outputs.append(output.flip(axes) if axes and is_map(output) else output)

@@ -25,7 +25,7 @@ from ..restore.plan import InversionPlan
 from ..restore.transforms import place_by_operations
 from .probability import class_probability
 from .subject import Made, Subject
-from .tally import Tally, label_type
+from .tally import Tally, decided, entropy_of, label_type
 
 NEGLIGIBLE = 1e-7
 """A probability that is nowhere higher adds less than 0.001 bits to an entropy, of a thousand classes."""
@@ -41,14 +41,15 @@ def voxelwise_volumes(subject: Subject, wanted: Sequence[str], step: Step) -> Ma
     grid, count = subject.inputs.grid, len(subject.explained.prediction.classes)
     whole = np.zeros(grid.shape, label_type(count, subject.sigmoid), order="F")
     undecided = np.zeros(grid.shape, np.float32, order="F") if entropy else None
-    targets = [
-        one if (stack := subject.inputs.stack) is None or one is None else stack.view(one) for one in (whole, undecided)
-    ]
-    pieces = list(zip(subject.answers, subject.inputs.traces, subject.plans, strict=True))
-    for number, (output, trace, plan) in enumerate(pieces):
-        slices = slice(None) if subject.inputs.stack is None else slice(number, number + 1)
-        views = [None if one is None else one[:, :, slices] for one in targets]
-        _fill(views, output, trace, plan, subject.sigmoid, sub_progress(step, number, len(pieces)))
+    labelled = subject.views(whole)
+    uncertain = [None for _ in labelled] if undecided is None else subject.views(undecided)
+    for number, views in enumerate(zip(labelled, uncertain, strict=True)):
+        trace, plan, progress = (
+            subject.inputs.traces[number],
+            subject.plans[number],
+            sub_progress(step, number, len(labelled)),
+        )
+        _fill(views, subject.answers[number], trace, plan, subject.sigmoid, progress)
     made = [_prediction(subject, whole)] if labels else []
     return ([*made, _entropy(subject, undecided)] if undecided is not None else made), []
 
@@ -70,7 +71,9 @@ def _fill(
             step(index, count, f"class {index + 1} of {count}")
             values = class_probability(scores, index, sigmoid)
             tally.take(index, place_by_operations(values, trace, False, plan.affine_holds).array)
-        _put(tally, views, (slice(None),) * 3)
+        for view, found in zip(views, (tally.labels, tally.entropy), strict=True):
+            if view is not None and found is not None:
+                view[:] = found
         return
     source = activation_grid(as_3d(tuple(scores.shape[2:])), trace.input_grid)
     least = 0.5 if sigmoid else NEGLIGIBLE if entropy else (1 - 1e-4) / count  # the winner of K has 1 / K or more
@@ -82,16 +85,11 @@ def _fill(
 
     for block in blocks(scores[0], source, trace.volume_grid, field_of_view(trace), prepare):
         step(block.number, block.count, f"block {block.number + 1} of {block.count}")
-        tally = Tally(block.values.shape[1:], count, sigmoid, entropy)
-        for index, values in zip(block.numbers, block.values, strict=True):
-            tally.take(index, values)
-        _put(tally, views, block.place)
-
-
-def _put(tally: Tally, views: Sequence[np.ndarray | None], place: tuple[slice, slice, slice]) -> None:
-    for view, found in zip(views, (tally.labels, tally.entropy), strict=True):
-        if view is not None and found is not None:
-            view[place] = found
+        labels, uncertain = views
+        assert labels is not None
+        labels[block.place] = decided(block.numbers, block.values, labels.dtype, sigmoid)
+        if uncertain is not None:
+            uncertain[block.place] = entropy_of(block.values)
 
 
 def _prediction(subject: Subject, labels: np.ndarray) -> FurtherArray:

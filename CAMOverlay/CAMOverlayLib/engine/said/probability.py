@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..further import FurtherArray
 from ..progress import Step
+from .placing import interpolated
 from .subject import Made, Subject
 
 
@@ -19,7 +20,7 @@ def explained_volumes(subject: Subject, wanted: Sequence[str], step: Step) -> Ma
     if "probability" not in wanted and not entropy:
         return [], []
     maps = [class_probability(one, subject.index, subject.sigmoid) for one in subject.answers]
-    array, made = subject.on_volume(maps, step), []
+    array, made = interpolated(subject, maps, step), []
     if "probability" in wanted:
         activation = subject.explained.prediction.activation
         words = f"probability of '{subject.class_name}' in every voxel, by {activation}"

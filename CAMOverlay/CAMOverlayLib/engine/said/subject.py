@@ -69,31 +69,38 @@ class Subject:
         """The network's output of each piece: 1×K×spatial, without a graph."""
         return [output.detach() for output in self.explained.outputs]
 
-    def no_voxels(self, names: Sequence[str]) -> str:
-        """Why there is none of these maps, in a sentence; empty where there can be."""
+    def no_voxels(self, names: Sequence[str]) -> tuple[Sequence[str], str]:
+        """Which of these maps there cannot be, as the network says nothing of voxels; and that in a sentence."""
         listed = ", ".join(names)
         if self.is_regression:
-            return (
-                f"The outputs of this network are numbers, not probabilities of classes: there is no {listed} to show."
-            )
+            return names, f"The outputs of this network are numbers, not probabilities of classes: no {listed} to show."
         if not self.is_voxelwise:
             whole = "picture" if self.inputs.stack else "volume"
-            return f"This network gives one answer for the whole {whole}, not one of every voxel: no {listed} to show."
-        return ""
+            words = f"This network gives one answer for the whole {whole}, not one of every voxel: no {listed} to show."
+            return names, words
+        return (), ""
 
-    def too_many(self, names: Sequence[str]) -> str:
-        """Why there is no prediction, in a sentence; empty where there can be one."""
+    def too_many(self, names: Sequence[str]) -> tuple[Sequence[str], str]:
+        """The same for classes that may share voxels, and are too many for a label map."""
         count = len(self.explained.prediction.classes)
         if "prediction" not in names or not self.sigmoid or count <= MOST_BITS:
-            return ""
-        return (
+            return (), ""
+        return ("prediction",), (
             f"This network has {count} classes that may share voxels, and a label map holds {MOST_BITS} of such: no "
             "prediction to show. Ask for the probability of one class."
         )
 
+    def views(self, array: np.ndarray) -> list[np.ndarray]:
+        """An array on the volume's grid as the pieces have it, I×J×K or I×J×1: writing to them writes there."""
+        stack = self.inputs.stack
+        if stack is None:
+            return [array]
+        turned = stack.view(array)
+        return [turned[:, :, n : n + 1] for n in range(turned.shape[2])]
+
     def on_volume(
         self, maps: Sequence[Tensor | None], step: Step, steps: tuple[float, ...] | None = None
     ) -> np.ndarray:
-        """Maps of all pieces (spatial) on the volume."""
+        """Maps of all pieces (spatial), placed as the heatmap is."""
         thick = [one[..., None] if one is not None and one.ndim == 2 else one for one in maps]
         return on_volume(self.inputs, self.plans, thick, step, steps=steps)

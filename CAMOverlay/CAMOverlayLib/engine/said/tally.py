@@ -1,10 +1,13 @@
-"""Classes counted one after the other: which one is the most probable so far, and how undecided they are."""
+"""Which class is the most probable, and how undecided they are: of all classes at once, or one after the other."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 
 class Tally:
@@ -40,6 +43,28 @@ class Tally:
         np.maximum(self._best, probability, out=self._best)
         if self.entropy is not None:
             self.entropy -= probability * np.log2(np.maximum(probability, np.float32(1e-30)))
+
+
+def decided(numbers: Sequence[int], values: Tensor, dtype: np.dtype, sigmoid: bool) -> np.ndarray:
+    """Labels as of a :class:`Tally`, of all classes at once that count somewhere.
+
+    Args:
+        numbers: of these classes, ascending.
+        values: their probabilities, N×i×j×k.
+    """
+    if not len(numbers):
+        return np.zeros(values.shape[1:], dtype)
+    if sigmoid:
+        bits = [np.where(one.numpy() > 0.5, dtype.type(1 << n), dtype.type(0)) for n, one in zip(numbers, values)]
+        return np.bitwise_or.reduce(bits)
+    best, place = values.max(0)
+    found = np.asarray(numbers)[place.numpy()]
+    return np.where(best.numpy() > 0, found, 0).astype(dtype)
+
+
+def entropy_of(values: Tensor) -> np.ndarray:
+    """Bits, of a choice among N: probabilities N×i×j×k."""
+    return torch.special.entr(values).sum(0).div_(math.log(2)).numpy()
 
 
 def label_type(count: int, sigmoid: bool) -> np.dtype:

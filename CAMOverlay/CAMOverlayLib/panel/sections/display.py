@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from ...contract.errors import CAMOverlayError
-from ...scene.overlay import colormaps, faded, field_of_view_segmentation, further, rendering
+from ...scene.overlay import colormaps, faded, field_of_view_segmentation, further, rendering, shown
 from ...scene.overlay import node as overlay
 from ..parameters import PanelParameters
 
@@ -84,9 +84,10 @@ class DisplaySection(VTKObservationMixin):
             return
         self._filling = True
         try:
-            self.ui.colorSelector.setCurrentNode(overlay.ensureDisplay(node).GetColorNode())
+            self.ui.colorSelector.setCurrentNode(shown.shownMap(node).GetDisplayNode().GetColorNode())
             self.ui.thresholdRange.setValues(*overlay.thresholdOf(node))
-            self.ui.legendBox.checked = overlay.legendShown(node)
+            self.ui.legendBox.checked = shown.legendShown(node)
+            self.ui.thresholdRange.enabled = shown.shownMap(node) is node  # what it hides is heat
             composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
             self.ui.linkBox.checked = bool(composites) and all(c.GetLinkedControl() for c in composites)
             self.ui.renderingBox.checked = rendering.shown(node)
@@ -94,20 +95,22 @@ class DisplaySection(VTKObservationMixin):
             self.ui.fadeBox.enabled = faded.canFade(node)
             self.ui.fadeBox.checked = faded.faded(node)
             faded.follow(node)  # what other modules changed
-            ours = {one.GetID() for one in (node, *further.nodes(node).values())}
-            shown = [c for c in composites if c.GetForegroundVolumeID() in ours]
+            ours = further.identifiers(node)
+            views = [c for c in composites if c.GetForegroundVolumeID() in ours]
             if (
-                shown
+                views
                 and self._parameters is not None
-                and abs(shown[0].GetForegroundOpacity() - self._parameters.opacity) > 1e-3
+                and abs(views[0].GetForegroundOpacity() - self._parameters.opacity) > 1e-3
             ):
-                self._parameters.opacity = shown[0].GetForegroundOpacity()
+                self._parameters.opacity = views[0].GetForegroundOpacity()
         finally:
             self._filling = False
 
     def _onColor(self, node: Any = None) -> None:
         if not self._filling and self._overlay is not None and self.ui.colorSelector.currentNode() is not None:
-            overlay.setColorMap(self._overlay, self.ui.colorSelector.currentNode())
+            shown.shownMap(self._overlay).GetDisplayNode().SetAndObserveColorNodeID(
+                self.ui.colorSelector.currentNode().GetID()
+            )
             rendering.update(self._overlay)
 
     def _onThreshold(self, lower: float = 0.0, upper: float = 1.0) -> None:
@@ -117,20 +120,20 @@ class DisplaySection(VTKObservationMixin):
             )
             rendering.update(self._overlay)
 
-    def _onLegend(self, shown: bool = False) -> None:
+    def _onLegend(self, checked: bool = False) -> None:
         if not self._filling and self._overlay is not None:
-            overlay.showLegend(self._overlay, self.ui.legendBox.checked)
+            shown.showLegend(self._overlay, self.ui.legendBox.checked)
 
     def _onLink(self, linked: bool = False) -> None:
         if not self._filling:
             for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
                 composite.SetLinkedControl(self.ui.linkBox.checked)
 
-    def _onRendering(self, shown: bool = False) -> None:
+    def _onRendering(self, checked: bool = False) -> None:
         if not self._filling and self._overlay is not None:
             rendering.show(self._overlay, self.ui.renderingBox.checked)
 
-    def _onField(self, shown: bool = False) -> None:
+    def _onField(self, checked: bool = False) -> None:
         if self._filling or self._overlay is None:
             return
         try:

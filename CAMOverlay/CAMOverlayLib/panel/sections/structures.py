@@ -14,10 +14,12 @@ from ...contract.errors import CAMOverlayError, TargetError
 from ...contract.findings import StructureFall, StructureFigures
 from ...contract.request import Result
 from ...reading.anatomy import MapOnGrid, figures_in
+from ...reading.body import body_of
 from ...reading.structures import Structure
 from ...scene.findings import plots
 from ...scene.findings import structures as scene
 from ...scene.findings.search import heatOf, seenBy
+from ...scene.io.volumes import voxelsOf
 from ...scene.overlay import node as overlay
 from ...scene.structure_files import StructuresOf, eachStructure, isOccluded
 from ..background import Background
@@ -156,10 +158,15 @@ class StructureRows:
             qt.QTimer.singleShot(0, lambda: self._step(steps, masks, state))
 
     def _measure(self, masks: list[tuple[str, np.ndarray]]) -> None:
-        heat = heatOf(self._overlay)
+        heat, volume = heatOf(self._overlay), overlay.inputVolumeOf(self._overlay)
+        image = volume.GetImageData() if volume is not None else None  # holds the voxels, whatever the scene does
+        anatomy = voxelsOf(volume) if image is not None else None
 
         def work() -> list[StructureFigures]:
-            found = MapOnGrid(heat.voxels, heat.grid, seenBy(heat))
+            seen = seenBy(heat)
+            whole = anatomy is not None and anatomy.shape[:3] == heat.voxels.shape
+            body = body_of(anatomy, seen) if whole and image is not None else None
+            found = MapOnGrid(heat.voxels, heat.grid, seen, body)
             return [one for name, mask in masks if (one := _figures(found, name, mask)) is not None]
 
         self._job = Background(work, self._onMeasured)

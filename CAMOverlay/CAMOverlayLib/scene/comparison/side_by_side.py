@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 
 import slicer
 import slicer.util
-import vtk
 
 from ...contract.errors import ComparisonError
 from ..overlay import node as overlay
@@ -71,17 +70,16 @@ def showSideBySide(first: Any, second: Any, opacity: float = overlay.OPACITY) ->
     layout = _layoutNode()
     if not isSideBySide():
         layout.SetAttribute(BEFORE, json.dumps(_state(layout)))
-    _stopFollowing()
     for composite in _all("vtkMRMLSliceCompositeNode"):
         composite.SetLinkedControl(False)  # or the overlay of one row would go to the other
     layout.SetViewArrangement(_arrangement(layout))
+    _letViewsGrow()
     upper, lower = _rows(layout)
     for row, node in ((upper, first), (lower, second)):
         for composite in row.composites:
             _show(composite, source, node, opacity)
     for there, here in zip(lower.slices, upper.slices, strict=True):
         _follow(there, here)
-        _followResizing(there, here)
     for composite in (*upper.composites, *lower.composites):
         composite.SetLinkedControl(True)
         composite.SetHotLinkedControl(True)  # while the mouse moves, not only when it lets go
@@ -103,7 +101,6 @@ def endSideBySide() -> None:
     if not text:
         return
     layout.RemoveAttribute(BEFORE)
-    _stopFollowing()
     try:
         state = json.loads(text)
         arrangement, views, composites = int(state["layout"]), dict(state["views"]), dict(state["composites"])
@@ -177,32 +174,19 @@ def _follow(view: Any, like: Any) -> None:
     across, up, _ = view.GetDimensions()
     if columns > 0 and rows > 0:
         view.SetFieldOfView(width / columns * across, height / rows * up, depth)
+        if view.GetSliceResolutionMode() == slicer.vtkMRMLSliceNode.SliceResolutionMatch2DView:
+            view.SetUVWExtents(view.GetFieldOfView())
     view.SetXYZOrigin(like.GetXYZOrigin())
     view.UpdateMatrices()
     view.EndModify(unfinished)
 
 
-_resizing: list[tuple[Any, Any]] = []
-"""Views that are watched for another size, and the tags by which."""
-
-
-def _stopFollowing() -> None:
-    while _resizing:
-        view, tag = _resizing.pop()
-        view.RemoveObserver(tag)
-
-
-def _followResizing(view: Any, like: Any) -> None:
-    """Let a view show as much as another one when it gets its size, which comes later than the layout, and on the way
-    there goes through sizes in which Slicer loses the scale."""
-    known = [view.GetDimensions()]
-
-    def onModified(caller: Any, event: Any) -> None:
-        if caller.GetDimensions() != known[0]:
-            known[0] = caller.GetDimensions()  # first: what follows modifies the view again
-            _follow(caller, like)
-
-    _resizing.append((view, view.AddObserver(vtk.vtkCommand.ModifiedEvent, onModified)))
+def _letViewsGrow() -> None:
+    """Let new views get their size, which comes with the event loop: on the way there they go through sizes in which
+    Slicer loses the scale."""
+    application = getattr(slicer, "app", None)
+    if application is not None:
+        application.processEvents()
 
 
 # Layouts -------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ from ..core import checkVoxels
 from ..io.volumes import indexFromWorld, worldFromIJK
 from ..overlay import colormaps
 from ..overlay.node import OPACITY, ensureDisplay, peakVoxel, peakWorld, resultOf, thresholdOf
-from .canvas import Canvas, fitText
+from . import outlines
+from .canvas import Canvas, fitText, textWidth
 from .slices import AXES, Plane, Slice, SliceRenderer, isPhoto, planesOf
 
 PAGE, PANEL = (0.075, 0.082, 0.094), (0.0, 0.0, 0.0)
@@ -186,7 +187,8 @@ def drawPicture(
     width = max(content, MINIMUM_WIDTH) + 2 * MARGIN
 
     top = MARGIN + 84 + 26  # heading, and the captions of the panels
-    height = top + panelHeight + 24 + 28 * len(footer) + MARGIN - 8
+    segments = outlines.predicted(overlayNode)
+    height = top + panelHeight + 24 + 28 * (len(footer) + bool(segments)) + MARGIN - 8
     page = Canvas(width, height, PAGE)
     text = width - 2 * MARGIN
     page.text(MARGIN, MARGIN, fitText(title, TITLE, text, True), TITLE, WHITE, bold=True)
@@ -195,6 +197,7 @@ def drawPicture(
     x = MARGIN + (width - 2 * MARGIN - content) // 2
     for number, plane in enumerate(planes):
         rendered = renderer.render(plane, peak, scale)
+        outlines.draw(rendered, inputVolume, segments)
         _outline(rendered, inputVolume, overlayNode)
         words = caption(plane, inputVolume, peak)
         box = (x, top, widths[number], panelHeight)
@@ -207,7 +210,18 @@ def drawPicture(
 
     for number, line in enumerate(footer):
         page.text(MARGIN, top + panelHeight + 24 + 28 * number, fitText(line, LABEL, text), LABEL, SOFT)
+    if segments:
+        _namesOf(page, outlines.names(segments), top + panelHeight + 24 + 28 * len(footer), text)
     return page
+
+
+def _namesOf(page: Canvas, named: Sequence[outlines.Named], y: float, width: float) -> None:
+    """A line that says what is outlined, each name in its colour."""
+    x = float(MARGIN)
+    for words, color in (("Outlined: the prediction of", SOFT), *named):
+        words = fitText(words, LABEL, MARGIN + width - x)
+        page.text(x, y, words, LABEL, color)
+        x += textWidth(words, LABEL) + 16
 
 
 def seesSlices(result: Result | None) -> bool:

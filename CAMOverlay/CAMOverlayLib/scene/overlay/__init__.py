@@ -26,6 +26,8 @@ _CONSOLE = {
     ),
     **dict.fromkeys(("canFade", "fadeUnstable", "faded"), "faded"),
     "showFieldOfView": "field_of_view_segmentation",
+    "showMap": "shown",
+    "showPrediction": "shown",
 }
 """Where each lies; loaded when it is asked for, so that this package costs nothing."""
 

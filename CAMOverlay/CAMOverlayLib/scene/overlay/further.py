@@ -28,6 +28,11 @@ ROLE = "CAMOverlay.Further."
 KIND = "CAMOverlay.Further"
 """Attribute of such a node: the name of what it shows."""
 
+OF_CLASS = "CAMOverlay.FurtherOf"
+"""Attribute of such a node: the class that it is about, where it is about one."""
+
+UNITS = {"entropy": "bits"}
+
 COLORS = {"probability": "leaf", "entropy": "plum"}
 """Of what is told by name; anything else has those of a deviation."""
 
@@ -66,9 +71,16 @@ def read(result: Result, inputVolume: slicer.vtkMRMLScalarVolumeNode) -> Pieces[
 
 
 def put(
-    overlayNode: slicer.vtkMRMLScalarVolumeNode, inputVolume: slicer.vtkMRMLScalarVolumeNode, images: Images
+    overlayNode: slicer.vtkMRMLScalarVolumeNode,
+    inputVolume: slicer.vtkMRMLScalarVolumeNode,
+    images: Images,
+    className: str = "",
 ) -> None:
-    """Make these images what hangs on the overlay: nodes that are there are renewed, those of nothing here go."""
+    """Make these images what hangs on the overlay: nodes that are there are renewed, those of nothing here go.
+
+    Args:
+        className: of the class that is explained.
+    """
     scene, there = overlayNode.GetScene(), nodes(overlayNode)
     for one in images:
         name: str | None = f"{overlayNode.GetName()} - {one.said.name}"
@@ -85,11 +97,15 @@ def put(
         if name is not None:
             node.SetAttribute("CAMOverlay.Name", name)
         node.SetAttribute(KIND, one.said.name)
+        node.SetAttribute(OF_CLASS, "" if one.said.name in UNITS or one.said.classes else className)
         node.SetDescription(one.said.words)
         overlayNode.SetNodeReferenceID(ROLE + one.said.name, node.GetID())
+    if foregroundOf(overlayNode) in there:
+        toForeground(overlayNode, "")  # first: the views would make a new display for what has lost its own
     for name, node in there.items():
         overlayNode.RemoveNodeReferenceIDs(ROLE + name)
-        for part in (node.GetDisplayNode(), node.GetStorageNode(), node):
+        displays = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]  # the legend's too
+        for part in (*displays, node.GetStorageNode(), node):
             if part is not None:
                 scene.RemoveNode(part)
 
@@ -106,6 +122,17 @@ def isFurther(node: Any) -> bool:
     return bool(node is not None and node.GetAttribute(KIND))
 
 
+def identifiers(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> set[str]:
+    """IDs of the overlay and of all that hangs on it."""
+    return {overlayNode.GetID(), *(node.GetID() for node in nodes(overlayNode).values())}
+
+
+def legendLines(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, ...]:
+    """What it shows, in two short lines; of which class where it is of one."""
+    name = node.GetAttribute(KIND) or ""
+    return (name.replace("_", " "), node.GetAttribute(OF_CLASS) or UNITS.get(name, ""))
+
+
 def foregroundOf(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> str:
     """Which of them the slice views show in the place of the heatmap, by name; empty where none."""
     shown = {composite.GetForegroundVolumeID() for composite in _composites(overlayNode)}
@@ -114,9 +141,7 @@ def foregroundOf(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> str:
 
 def toForeground(overlayNode: slicer.vtkMRMLScalarVolumeNode, name: str) -> None:
     """Show one of them in the slice views that show the overlay, or the heatmap again for a name that is none."""
-    there = nodes(overlayNode)
-    ours = {overlayNode.GetID(), *(node.GetID() for node in there.values())}
-    wanted = there.get(name, overlayNode)
+    ours, wanted = identifiers(overlayNode), nodes(overlayNode).get(name, overlayNode)
     if not wanted.IsA("vtkMRMLScalarVolumeNode"):
         wanted = overlayNode
     for composite in _composites(overlayNode):

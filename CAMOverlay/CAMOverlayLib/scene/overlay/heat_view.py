@@ -9,6 +9,7 @@ import slicer
 import slicer.util
 import vtk
 
+from . import further
 from . import node as overlay
 
 MOST = 384
@@ -54,14 +55,11 @@ def _lowest(overlayNode: Any) -> float:
 
 def _views(overlayNode: Any) -> list[Any]:
     """The slice nodes whose view shows the overlay; those of the layout, where there is one."""
-    scene, found = overlayNode.GetScene(), []
+    scene, found, ours = overlayNode.GetScene(), [], further.identifiers(overlayNode)
     composites = {c.GetLayoutName(): c for c in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene)}
     for view in slicer.util.getNodesByClass("vtkMRMLSliceNode", scene):
         composite = composites.get(view.GetLayoutName())
-        if composite is not None and overlayNode.GetID() in (
-            composite.GetForegroundVolumeID(),
-            composite.GetBackgroundVolumeID(),
-        ):
+        if composite is not None and ours & {composite.GetForegroundVolumeID(), composite.GetBackgroundVolumeID()}:
             found.append(view)
     mapped = [view for view in found if view.IsMappedInLayout()]
     return mapped or found

@@ -95,7 +95,7 @@ def addOverlay(
     if name is not None:
         node.SetAttribute("CAMOverlay.Name", node.GetName())
     ensureDisplay(node)
-    further.put(node, inputVolume, also)
+    further.put(node, inputVolume, also, result.target.name)
     if shown == faded.NAME:
         faded.renew(node, make=True)  # it went with the result that it was made of
     if opacity is not None:
@@ -268,7 +268,8 @@ def showLegend(
     if legend is None:
         if not visible:
             return None
-        ensureDisplay(overlayNode)
+        if not further.isFurther(overlayNode):
+            ensureDisplay(overlayNode)
         legend = logic.AddDefaultColorLegendDisplayNode(overlayNode)
         if legend is None:
             return None
@@ -313,6 +314,8 @@ def legendShown(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> bool:
 def _legendTitle(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> str:
     """The class, and how coarse the map really is, since a smooth overlay hides the size of one activation; of a map
     that was compared what its scale ends at. Short lines: the full sizes stand in the panel."""
+    if further.isFurther(overlayNode):
+        return "\n".join(shortened(line, LEGEND_WIDTH) for line in further.legendLines(overlayNode))
     result = resultOf(overlayNode)
     if result is None:
         return "Heatmap"
@@ -361,7 +364,7 @@ def showOverlay(
 
 def setOpacity(overlayNode: slicer.vtkMRMLScalarVolumeNode, opacity: float) -> None:
     """Change the opacity in the slice views that show this overlay, or what hangs on it, as foreground."""
-    ours = {one.GetID() for one in (overlayNode, *further.nodes(overlayNode).values())}
+    ours = further.identifiers(overlayNode)
     for composite in _composites(overlayNode.GetScene()):
         if composite.GetForegroundVolumeID() in ours:
             composite.SetForegroundOpacity(opacity)

@@ -1,7 +1,8 @@
-"""The predicted segmentation as a segmentation node: names of classes, Slicer's label colours, outlined in slices."""
+"""The predicted segmentation as a segmentation node: names of classes, Slicer's generic colours, outlined in slices."""
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,8 @@ from ...contract.request import FurtherVolume
 from ..io.labelmaps import orientedLabelmap
 from ..io.volumes import affineFromNode, requireShape
 
-COLORS = "vtkMRMLColorTableNodeLabels"
-"""Slicer's own table for label maps: entry n is the colour of label n."""
+COLORS = "vtkMRMLColorTableNodeFileGenericColors.txt"
+"""Slicer's generic colours: entry n is that of label n. A core without Slicer's files has not got them."""
 
 OUTLINE = 1.0
 FILL = 0.35
@@ -151,10 +152,12 @@ def _segments(
 
 
 def _color(table: Any, label: int) -> tuple[float, float, float]:
+    """Slicer's generic colour of a label; where there are none, hues a golden section apart, which begin far from the
+    colours of the heat."""
     rgba = [0.0, 0.0, 0.0, 1.0]
-    if table is None or not table.GetColor(label % table.GetNumberOfColors(), rgba):
-        return (0.5, 0.5, 0.5)
-    return (rgba[0], rgba[1], rgba[2])
+    if table is not None and table.GetColor(label % table.GetNumberOfColors(), rgba):
+        return (rgba[0], rgba[1], rgba[2])
+    return colorsys.hsv_to_rgb((0.5 + 0.381966 * (label - 1)) % 1.0, 0.7, 1.0)
 
 
 def _style(display: slicer.vtkMRMLSegmentationDisplayNode) -> None:
