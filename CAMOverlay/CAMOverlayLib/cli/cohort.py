@@ -15,6 +15,7 @@ from typing import Any
 
 from ..cohort.cases import Case, cases_of
 from ..cohort.checks import disk_for
+from ..cohort.page import require_readable, write_cohort_page
 from ..cohort.plan import FILE, KINDS, InTheUsersWords, Plan, options_of, planned, require_same
 from ..cohort.run import Cohort, Tally, looked_at, opened, run
 from ..cohort.workers import Here, OnDask, Workers, of_scheduler, of_this_machine
@@ -56,6 +57,17 @@ def add_cohort(commands: Any) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="check list, model and files, and compute nothing")
     parser.add_argument("--anew", action="store_true", help="remove the cohort that lies in the output folder first")
+    page = parser.add_argument_group("the page, cohort.html")
+    page.add_argument(
+        "--template",
+        metavar="FILE",
+        help="show mean maps on this image; the column to_template says how a volume lies on it",
+    )
+    page.add_argument(
+        "--segmentations",
+        metavar="COLUMN|DIR",
+        help="label map of each case: mean share and enrichment per class and structure",
+    )
     add_model_options(parser)
     parser.add_argument("--target", metavar="TARGET", help="as of explain; of cases whose row does not say it")
     add_options(parser)
@@ -78,8 +90,14 @@ def run_cohort(options: argparse.Namespace) -> None:
         if options.dry_run:
             _look(plan, cases, options)
             return
+        require_readable(options.template)
         with opened(plan, cases, options.anew) as cohort:
             tally = _run(cohort, options)
+            write_cohort_page(
+                cohort.plan.output,
+                template=absolute(options.template) if options.template else None,
+                segmentations=_column_or_folder(options.segmentations),
+            )
             failed = _summarise(cohort, tally)
     if failed:
         raise CohortError(
@@ -102,6 +120,11 @@ def _asked(options: argparse.Namespace, model: GivenModel) -> tuple[Plan, tuple[
     chosen = options_of(vars(options))
     plan = planned(output, model.source, options=chosen, target=options.target, keep=options.keep, told=told)
     return plan, cases
+
+
+def _column_or_folder(words: str | None) -> str | None:
+    """A folder by its absolute path; all else is the name of a column."""
+    return absolute(words) if words and os.path.isdir(os.path.expanduser(words)) else words
 
 
 @contextmanager
@@ -181,7 +204,7 @@ def _summarise(cohort: Cohort, tally: Tally) -> int:
             print(f"failed       {one['id']}: {one['error']}")
         if len(wrong) > 3:
             print(f"             and {len(wrong) - 3} more")
-    print(f"written      {cohort.plan.output}: cohort.csv, {FILE}, cases/")
+    print(f"written      {cohort.plan.output}: cohort.html, cohort.csv, {FILE}, cases/")
     return failed
 
 

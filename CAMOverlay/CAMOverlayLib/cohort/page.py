@@ -66,6 +66,12 @@ def write_cohort_page(
     return save_text(folder / PAGE, _page(folder, found, onto, seed))
 
 
+def require_readable(template: str | Path | None) -> None:
+    """Raise VolumeError where a template cannot be read: before hours are spent, and not after."""
+    if template is not None:
+        Template.read(Path(template).expanduser())
+
+
 def _page(folder: Path, found: Gathered, template: Template | None, seed: int) -> str:
     account = read_account(folder)
     parts = [

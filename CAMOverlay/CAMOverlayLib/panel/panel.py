@@ -96,7 +96,8 @@ class Panel(VTKObservationMixin):
             if self.hasObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update):
                 self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
         self.parameters = parameters
-        for section in (self.inputs, self.explain, self.display, self.maps, self.findings, self.compare, self.cohort):
+        sections = (self.inputs, self.explain, self.display, self.maps, self.findings, self.compare, self.cohort)
+        for section in sections:
             section.setParameters(parameters)
         if parameters is not None:
             self._guiTag = parameters.connectGui(self.ui)
