@@ -210,6 +210,25 @@ def test_the_table_tells_of_each_case_what_its_report_does(data, done):
     assert len(table) == 4 and set(table["label"]) == {"healthy", "lesion"}
 
 
+def test_the_same_command_has_nothing_to_compute_and_writes_the_page(data, done, capfd):
+    output, table = done
+    words = [
+        "cohort",
+        data / "list.csv",
+        "--model",
+        data / "bundle",
+        "--trust",
+        "--output",
+        output,
+        "--segmentations",
+        "mask",
+    ]
+    assert main([*map(str, words), "--keep", "heatmap", "--checks", "none"]) == 0
+    assert "0 to compute" in capfd.readouterr().out
+    page = (output / "cohort.html").read_text(encoding="utf-8")
+    assert all(name in page for name in table["id"]) and "healthy" in page
+
+
 def test_a_second_run_computes_what_is_missing_changed_or_failed(data, done, tmp_path):
     source, _ = done
     output = tmp_path / "out"
