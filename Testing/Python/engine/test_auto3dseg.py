@@ -382,7 +382,8 @@ def test_explained_without_trust_on_the_volumes_own_grid(make, export, tmp_path,
         assert 0 < inside.sum() < inside.size
 
 
-@pytest.mark.parametrize("layout", ["file", SLOW("fold")])
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["file", "fold"])
 def test_placed_and_verified_on_real_volumes(make, export, tmp_path, real_volume, layout):
     image = nibabel.load(real_volume)
     affine = image.affine @ np.diag([2.0, 2.0, 2.0, 1.0])  # a coarser copy: a minute less

@@ -381,6 +381,7 @@ def gathered(net, preprocessing, source, passes=20, **model):
     return (*kept[0], result)
 
 
+@pytest.mark.slow
 def test_dropout_agrees_with_two_hundred_independent_passes():
     source, net = volume(GEOMETRIES["LPS"], (16, 16, 12)), network(dropout=0.3)
     found, spread, _ = gathered(net, chain(), source, passes=200)
@@ -498,6 +499,7 @@ def test_the_networks_of_an_ensemble_have_given_their_opinions_by_the_time(tmp_p
     assert all("over 3 networks of one training" in one.words for one in found.result.further[1:])
 
 
+@pytest.mark.slow
 def test_one_opinion_is_no_disagreement_and_a_number_is_no_map():
     source = volume(GEOMETRIES["LPS"], (16, 14, 12))
     found, maps = said(network(), chain(), source, "disagreement", target=1)

@@ -127,6 +127,7 @@ def test_command_and_python_of_a_bundle_give_the_same_heatmap(make_bundle, volum
     assert html.escape(report["repeat"]["command"]) in page and html.escape(report["repeat"]["python"]) in page
 
 
+@pytest.mark.slow
 def test_command_and_python_of_a_network_without_a_bundle(volumes, tmp_path, monkeypatch):
     arguments = '{"spatial_dims": 3, "in_channels": 1, "out_channels": 2, "init_features": 8, "block_config": [2]}'
     given = ["explain", str(volumes[0]), "--network", "DenseNet", "--network-args", arguments, "--random-weights"]

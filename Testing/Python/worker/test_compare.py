@@ -87,6 +87,7 @@ def _counted(function, calls):
     return counted
 
 
+@pytest.mark.slow
 def test_two_models_by_the_same_call(logic, volume, fault_bundle):
     first, second = fault_bundle(), fault_bundle({"what": "sleep", "value": 0.0})
     comparison = logic.compare(volume, models=[first, second], target=1, **QUIET)
@@ -116,6 +117,7 @@ def test_what_cannot_be_explained_is_a_sentence_beside_the_others(logic, volume,
 
 
 @pytest.mark.parametrize("there", [True, False])
+@pytest.mark.slow
 def test_where_none_can_be_explained_the_first_reason_is_raised(logic, volume, fault_bundle, there):
     logic, before = logic if there else OverlayLogic(), nodeIDs()
     with pytest.raises(TargetError, match="'x'"):
@@ -141,6 +143,7 @@ def test_cancelled_in_the_second_explanation_it_leaves_the_scene_as_it_was(logic
     assert len(again.names) == 2
 
 
+@pytest.mark.slow
 def test_another_run_ends_it_and_raising_from_progress_does(logic, volume, fault_bundle):
     bundle = fault_bundle({"what": "sleep", "value": 0.2})
     run = logic.startComparison(volume, bundle, targets=[0, 1], **QUIET)
@@ -167,6 +170,7 @@ def _waitForStage(logic, run, stage):
         logic.worker.pump(0.01)
 
 
+@pytest.mark.slow
 def test_a_volume_that_is_edited_meanwhile_gets_nothing(logic, volume, fault_bundle):
     bundle = fault_bundle()
     before = nodeIDs()

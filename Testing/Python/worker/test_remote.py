@@ -267,6 +267,7 @@ def test_a_real_start_over_there_where_nothing_of_this_package_lies(server, full
     assert model == content_hash(Path(there.model.path)) == result.provenance.content_hash
 
 
+@pytest.mark.slow
 def test_the_commands_computation(server, python, ask, fault_bundle):
     """What ``--python`` names: this process, another Python, and one on another machine, whose process is gone then."""
     from CAMOverlayLib.cli.computation import computation
@@ -332,6 +333,7 @@ def test_another_model_gets_another_process_unasked(far, ask, fault_bundle):
     assert far.pid != pid
 
 
+@pytest.mark.slow
 def test_trust_is_in_a_content_there_as_here(far, server, ask, fault_bundle):
     bundle = fault_bundle()
     trusted = content_hash(bundle)
@@ -358,6 +360,7 @@ def test_links_become_files_and_trust_follows_the_content(far, ask, fault_bundle
     assert result.bundle == str(bundle)
 
 
+@pytest.mark.slow
 def test_a_model_that_lies_there_is_used_where_it_lies(far, server, ask, fault_bundle):
     there = server.far / "models" / "mine"
     shutil.copytree(fault_bundle(), there, dirs_exist_ok=True)
@@ -454,6 +457,7 @@ def test_cut_between_two_runs_is_mended_unasked(far, server, ask, fault_bundle):
     explain(far, ask(bundle)).wait(60)
 
 
+@pytest.mark.slow
 def test_cut_at_the_start(server, python):
     with Worker(server.url(wrapper(server.far / "slow", "sleep 30")), transport=PipeTransport()) as worker:
         run = worker.call("versions", {})
@@ -465,6 +469,7 @@ def test_cut_at_the_start(server, python):
         fails(run, "There is no connection to 127.0.0.1", "closed", "Try 'ssh -p")
 
 
+@pytest.mark.slow
 def test_killed_over_there(far, server, ask, fault_bundle):
     """As systems do when memory runs out: the process that waits for it removes what it had."""
     run = explain(far, ask(fault_bundle({"what": "sleep", "value": FOR_EVER})))
@@ -474,6 +479,7 @@ def test_killed_over_there(far, server, ask, fault_bundle):
     assert gone(lambda: not server.left())
 
 
+@pytest.mark.slow
 def test_the_user_ends_and_nothing_stays(far, server, large):
     run = explain(far, large)
     wait_for_stage(run, "send")
@@ -501,6 +507,7 @@ def test_what_a_power_cut_left_goes_with_the_next_connection(server, python):
     other.rmdir()
 
 
+@pytest.mark.slow
 def test_no_room_over_there(far, server, large):
     """The run fails with the reason of the far side, and the process stays."""
     (folder,) = server.left()
@@ -556,6 +563,7 @@ def test_a_host_key_that_is_another_one_is_refused(server, python):
         server.know("host")
 
 
+@pytest.mark.slow
 def test_a_host_that_is_not_known_is_refused(server, python):
     server.known.write_text("")
     try:
@@ -565,6 +573,7 @@ def test_a_host_that_is_not_known_is_refused(server, python):
         server.know("host")
 
 
+@pytest.mark.slow
 def test_a_login_that_is_refused(server, python):
     (server.folder / "authorized").rename(server.folder / "kept")
     shutil.copy(server.folder / "other.pub", server.folder / "authorized")
@@ -578,6 +587,7 @@ def test_a_login_that_is_refused(server, python):
             server.cut()
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_not_there(server):
     asked(server, "ssh://127.0.0.1:1/opt/env", "127.0.0.1 cannot be reached", "Connection refused")
     asked(server, "ssh://no-such-machine.invalid/opt/env", "There is no machine 'no-such-machine.invalid'")
@@ -590,10 +600,12 @@ def test_an_environment_that_is_not_there(server):
     asked(server, server.url(f"/no/{name}"), f"There is no '/no/{name}' on 127.0.0.1")
 
 
+@pytest.mark.slow
 def test_something_that_is_no_python(server):
     asked(server, server.url("/bin/ls"), "ended with exit code 2 before it answered; it may be no Python")
 
 
+@pytest.mark.slow
 def test_packages_that_are_missing_there(server, tmp_path):
     venv.create(tmp_path / "bare", symlinks=True, with_pip=False)
     python = tmp_path / "bare" / "bin" / "python"
@@ -601,6 +613,7 @@ def test_packages_that_are_missing_there(server, tmp_path):
           f"'{python} -m pip install")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_name_of_the_users_own_configuration(server):
     asked(server, "ssh://gpu-box/no/such/env", "There is no '/no/such/env' on gpu-box")
 
