@@ -409,6 +409,7 @@ def test_help_needs_neither_torch_nor_slicer():
 @pytest.mark.parametrize(
     "real_volume", [*map(SLOW, real_volumes()[:-1]), *(real_volumes()[-1:] or [None])], indirect=True
 )
+@pytest.mark.slow
 def test_real_volumes_end_to_end(real_volume, make_bundle, tmp_path):
     run = cam_overlay(
         "explain", real_volume, "--bundle", make_bundle(), "--output", tmp_path / "out", "--trust", "--target", "1"

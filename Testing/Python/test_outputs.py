@@ -116,7 +116,7 @@ def test_files_of_all_folders_move_together_or_not_at_all(tmp_path, monkeypatch)
 
 @pytest.mark.skipif(os.name == "nt", reason="no such signals")
 @pytest.mark.parametrize(
-    ("number", "stage"), [(signal.SIGTERM, "Preprocessing"), (signal.SIGHUP, "Running the network")]
+    ("number", "stage"), [(signal.SIGTERM, "Preprocessing"), SLOW(signal.SIGHUP, "Running the network")]
 )
 def test_a_signal_cleans_up(make_bundle, tmp_path, head, number, stage):
     (tmp_path / "out").mkdir()
@@ -201,7 +201,7 @@ def test_code_of_a_model_that_ends_the_program_is_an_error(make_bundle, tmp_path
     assert "ended the program" in lines[0]
 
 
-@pytest.mark.parametrize("encoding", ["ascii", SLOW("cp437"), SLOW("shift_jis"), "cp1252"])
+@pytest.mark.parametrize("encoding", ["ascii", SLOW("cp437"), SLOW("shift_jis"), SLOW("cp1252")])
 def test_any_encoding_of_the_terminal(make_bundle, encoding):
     bundle = make_bundle(classes=("gesund", "Läsion 脳", "√"))
     run = subprocess.run(

@@ -182,6 +182,7 @@ def test_stopping_writes_nothing(folder, tmp_path):
     assert not (tmp_path / "cohort.html").exists()
 
 
+@pytest.mark.slow
 def test_a_large_table_is_bounded_and_keeps_what_matters(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "MOST_ROWS", 30)
     states, said = {77: "failed"}, {88: "z"}

@@ -161,7 +161,7 @@ def test_exceptions_that_end_other_programs_do_not_end_this_one(worker, fault_bu
     explain(worker, ask(fault_bundle())).wait(60)
 
 
-@pytest.mark.parametrize("what", ["allocate", "allocate in torch"])
+@pytest.mark.parametrize("what", ["allocate", pytest.param("allocate in torch", marks=pytest.mark.slow)])
 def test_out_of_memory(fault_bundle, ask, tmp_path, what):
     """The address space is limited to a little more than the libraries take."""
     python = wrapper(tmp_path / "python", "ulimit -v 6000000", f'exec "{sys.executable}" "$@"')
