@@ -116,7 +116,8 @@ def test_files_of_all_folders_move_together_or_not_at_all(tmp_path, monkeypatch)
 
 @pytest.mark.skipif(os.name == "nt", reason="no such signals")
 @pytest.mark.parametrize(
-    ("number", "stage"), [(signal.SIGTERM, "Preprocessing"), SLOW(signal.SIGHUP, "Running the network")]
+    ("number", "stage"),
+    [(signal.SIGTERM, "Preprocessing"), pytest.param(signal.SIGHUP, "Running the network", marks=pytest.mark.slow)],
 )
 def test_a_signal_cleans_up(make_bundle, tmp_path, head, number, stage):
     (tmp_path / "out").mkdir()
