@@ -455,7 +455,7 @@ def image(odd: Odd, folder: Path) -> None:
         source = (_array(odd), _affine(odd))
     elif odd.chance(0.05):
         source = odd.choice((odd.value(), odd.text(), str(folder), folder / "nothing.nii"))
-    direct._read(source, 0)
+    direct.read_source(source, 0)
 
 
 def dicom(odd: Odd, folder: Path) -> None:

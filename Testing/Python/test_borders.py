@@ -82,7 +82,8 @@ def test_many_volumes_need_no_slicer_and_no_command(path):
 
 
 def test_many_volumes_load_the_libraries_only_where_they_are_computed():
-    modules = [f"CAMOverlayLib.cohort.{path.stem}" for path in files("cohort") if path.stem != "__init__"]
+    paths = [path.relative_to(LIBRARY).with_suffix("") for path in files("cohort") if path.stem != "__init__"]
+    modules = [".".join(("CAMOverlayLib", *path.parts)) for path in paths]
     assert not loadedBy(*modules) & (SLICER | COMPUTATION | {"dask", "distributed", "pandas", "psutil"})
 
 

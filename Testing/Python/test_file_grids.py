@@ -92,9 +92,12 @@ def test_what_else_is_asked_of_every_voxel_lies_on_the_files_grid_too(make_bundl
 
     from CAMOverlayLib import explain
     from CAMOverlayLib.cli.main import main
+    from CAMOverlayLib.scene import core
     from CAMOverlayLib.scene.io.volumes import voxelsOf
     from CAMOverlayLib.scene.overlay import further
 
+    core.ensureScene()
+    slicer.mrmlScene.Clear(0)  # of the overlays of tests before
     path, out = write(tmp_path / "head.nii.gz", oriented("LAS")), tmp_path / "out"
     bundle = make_bundle(network=SEGMENTER, chain=CHAIN)
     asked = ["explain", str(path), "--bundle", str(bundle), "--output", str(out), "--trust", "--checks", "none"]

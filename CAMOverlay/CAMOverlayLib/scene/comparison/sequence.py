@@ -101,6 +101,9 @@ class Comparison:
             ComparisonError: there is no such item.
         """
         self.browserNode.SetSelectedItemNumber(self._number(name))
+        logic = _logic()
+        if logic is not None:  # at once, also where it does not hear of this browser
+            logic.UpdateProxyNodesFromSequences(self.browserNode)
 
     def node(self, name: str) -> slicer.vtkMRMLScalarVolumeNode:
         """An item as an overlay that lives in the sequence; raises ComparisonError where there is none of the name."""
