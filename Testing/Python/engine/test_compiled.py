@@ -49,7 +49,7 @@ def ask(export, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("kind", ["ts", "pt2"])
+@pytest.mark.parametrize("kind", [pytest.param("ts", marks=pytest.mark.slow), "pt2"])
 def test_methods_that_look_from_outside_give_the_same_as_for_the_code(bundles, ask, kind, monkeypatch):
     from CAMOverlayLib.engine.methods import integratedgradients, occlusion, smoothgrad
 
