@@ -324,6 +324,7 @@ def test_everything_has_a_tooltip_and_can_be_reached_by_keyboard(host, demoVolum
             "resultButton",
             "findingsButton",
             "compareButton",
+            "cohortButton",
             "displayButton",
             *folded,
         )
