@@ -202,6 +202,6 @@ def _require_shapes(maps: Sequence[np.ndarray]) -> None:
 
 
 def _mean_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1; equal values share the mean of theirs. (``scipy.stats`` takes a second of Slicer's time to import.)"""
+    """Ranks from 1; equal values share the mean of theirs. (To import ``scipy.stats`` takes a second in Slicer.)"""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[inverse.ravel()])
