@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -250,15 +249,7 @@ class ComparisonRun:
             CAMOverlayError: why it failed; ``Cancelled`` if it was cancelled. What ``onProgress`` raised.
             TimeoutError: it goes on after so many seconds.
         """
-        until = None if timeout is None else time.monotonic() + timeout
-        try:
-            while not self.ended:
-                if until is not None and time.monotonic() > until:
-                    raise TimeoutError(f"The comparison has not ended within {timeout:g} s.")
-                self._worker.pump(0.02)
-        except KeyboardInterrupt:
-            self._worker.stop()
-            raise
+        self._worker.wait_for(self, "comparison", timeout)
         if self.error is not None:
             raise self.error
         return self.value

@@ -174,7 +174,7 @@ def _ranks(heat: np.ndarray, seen: np.ndarray | None, total: int) -> np.ndarray:
     step = -(-total // MOST_RANKED)
     while step > 1 and any(np.gcd(step, size) > 1 for size in heat.shape):
         step += 1
-    ranks = _mean_ranks(values[::step])
+    ranks = mean_ranks(values[::step])
     ranks -= ranks.mean()
     length = np.sqrt(np.dot(ranks, ranks))
     return ranks / length if length > 0 else ranks
@@ -201,7 +201,7 @@ def _require_shapes(maps: Sequence[np.ndarray]) -> None:
         )
 
 
-def _mean_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1; equal values share the mean of theirs. (To import ``scipy.stats`` takes a second in Slicer.)"""
+def mean_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1 of N values; those that are equal share the mean of theirs. (``scipy.stats`` is slow to import.)"""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[inverse.ravel()])

@@ -118,15 +118,7 @@ class Run:
             CAMOverlayError: why it failed; ``Cancelled`` if it was cancelled. What ``on_progress`` raised.
             TimeoutError: it goes on after so many seconds.
         """
-        until = None if timeout is None else time.monotonic() + timeout
-        try:
-            while not self.ended:
-                if until is not None and time.monotonic() > until:
-                    raise TimeoutError(f"The run has not ended within {timeout:g} s.")
-                self._worker._transport.pump(0.02)
-        except KeyboardInterrupt:
-            self._worker.stop()
-            raise
+        self._worker.wait_for(self, "run", timeout)
         if self.error is not None:
             raise self.error
         return self.value
@@ -315,6 +307,22 @@ class Worker:
     def later(self, function: Callable[[], None]) -> None:
         """Call a function when the event loop has turned."""
         self._transport.later(function)
+
+    def wait_for(self, run: Any, what: str, timeout: float | None) -> None:
+        """Let the process be heard, and Slicer live, until something that it works on has ended: ``run.ended``.
+
+        Raises:
+            TimeoutError: it, called ``what``, goes on after so many seconds.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        try:
+            while not run.ended:
+                if until is not None and time.monotonic() > until:
+                    raise TimeoutError(f"The {what} has not ended within {timeout:g} s.")
+                self.pump(0.02)
+        except KeyboardInterrupt:
+            self.stop()
+            raise
 
     def pump(self, seconds: float) -> None:
         """Let the process be heard, and Slicer live, for about as long."""

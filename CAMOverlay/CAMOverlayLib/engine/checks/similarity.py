@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...reading.comparison import mean_ranks
+
 Array = NDArray[np.float64]
 
 SEED = 20210
@@ -31,15 +33,9 @@ BLIND = 0.8
 """Where the random pairs reach up to here, hardly any two maps of this image could be told to be alike."""
 
 
-def ranks(values: Array) -> Array:
-    """Ranks from 1 of N values, those that are equal share the mean of theirs."""
-    _, inverse, counts = np.unique(values.ravel(), return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse.ravel()]
-
-
 def spearman(one: Array, other: Array) -> float:
     """Rank correlation of two maps of one shape; 0 where one of them is the same everywhere."""
-    a, b = ranks(one), ranks(other)
+    a, b = mean_ranks(one.ravel()), mean_ranks(other.ravel())
     a, b = a - a.mean(), b - b.mean()
     scale = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / scale if scale > 0 else 0.0
