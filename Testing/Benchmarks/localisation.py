@@ -45,7 +45,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / 
 from Benchmarks.localisation_controls import CONTROLS, RANDOM, untrained
 from Benchmarks.localisation_metrics import score
 from Benchmarks.localisation_networks import RECIPES, accuracy, make, train
-from Benchmarks.localisation_pairs import Owned, measure_pairs, of_pairs, report_pairs
+from Benchmarks.localisation_pairs import Maps, Owned, asked_methods, measure_pairs, of_pairs, report_pairs
 from Benchmarks.localisation_recipes import recipes
 from Benchmarks.localisation_report import LEAST_ACCURACY, Measured, as_json, as_markdown, report
 from Benchmarks.localisation_volumes import Volume, chain, inputs, read, read_pairs
@@ -65,6 +65,7 @@ TRAINING_SEEDS = range(20_000, 20_200)
 CHECKING_SEEDS = range(21_000, 21_030)
 CHOOSING_SEEDS = range(5_000, 5_012)
 REPORTING_SEEDS = range(23_000, 23_020)
+CHOOSING_PAIR_SEEDS = range(26_200, 26_206)
 PAIR_SEEDS = range(24_000, 24_008)
 DEMO_PAIR_SEEDS = range(25_000, 25_020)
 DEMO_LESION_MM = (7.0, 12.0)
@@ -82,9 +83,6 @@ HEADS_OF |= dict.fromkeys(("hirescam", "layercam", "gradcampp", "xgradcam", "fin
 how many volumes stands in every row."""
 
 PEER = "MONAI GradCAM + inverse"
-
-Maps = Mapping[str, tuple[tuple[str, ...], Callable[[Case], Tensor]]]
-"""By name: the layers that a map needs, and the map."""
 
 
 def main() -> None:
@@ -160,8 +158,8 @@ def job(name: str, seed: int, folder: Path, choose: bool, kept: Path | None) -> 
     if found.left_out:
         return found
     measure(network, volumes(name, choose), found, controls(name, seed, folder, network, choose), choose)
-    if not choose and RECIPES[name].task == "lesions":
-        found.pairs = measure_pairs(network, pairs())
+    if RECIPES[name].task == "lesions":
+        found.pairs = measure_pairs(network, pairs(choose), recipes if choose else asked_methods)
     return found
 
 
@@ -176,8 +174,8 @@ def _volumes(task: str, choose: bool) -> list[Volume]:
 
 
 @cache
-def pairs() -> list[Volume]:
-    return list(read_pairs(PAIR_SEEDS, chain()))
+def pairs(choose: bool) -> list[Volume]:
+    return list(read_pairs(CHOOSING_PAIR_SEEDS if choose else PAIR_SEEDS, chain()))
 
 
 def demo_pairs() -> Owned:

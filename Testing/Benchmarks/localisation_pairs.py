@@ -6,21 +6,24 @@ The networks never saw two at once, and what they predict does not matter here: 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from Benchmarks.localisation_networks import CLASSES
 from Benchmarks.localisation_volumes import Volume
 from CAMOverlayLib.engine.methods import METHODS, Case
 from CAMOverlayLib.engine.network.forward import forward_to_layers
-from CAMOverlayLib.engine.network.layers import list_layers
+from CAMOverlayLib.engine.network.layers import LayerTable, list_layers
 from CAMOverlayLib.engine.restore.affine import place_by_affine
 from CAMOverlayLib.engine.target.objective import build_objective
 from CAMOverlayLib.engine.target.prediction import predict
 
 ASKED = ("gradcam", "refined", "refinecam")
+
+Maps = Mapping[str, tuple[tuple[str, ...], Callable[[Case], Tensor]]]
+"""By name: the layers that a map needs, and the map."""
 
 Owned = dict[str, dict[str, list[float]]]
 """By method's title and class: of the heat in both lesions, the share in its own, a volume each."""
@@ -28,23 +31,32 @@ Owned = dict[str, dict[str, list[float]]]
 ENOUGH = 0.95
 
 
-def measure_pairs(network: nn.Module, volumes: Sequence[Volume]) -> Owned:
+def asked_methods(table: LayerTable) -> Maps:
+    """The methods that are asked about both lesions."""
+    return {
+        METHODS[name].title: (METHODS[name].layers(table, table.find(None)), METHODS[name].compute) for name in ASKED
+    }
+
+
+def measure_pairs(
+    network: nn.Module, volumes: Sequence[Volume], maps: Callable[[LayerTable], Maps] = asked_methods
+) -> Owned:
     """Explain both classes of every volume."""
     table = list_layers(network, volumes[0].image[None], receptive=False)
+    asked = maps(table)
+    every = sorted({name for names, _ in asked.values() for name in names})
     found: Owned = {}
     for volume in volumes:
         assert volume.other is not None
         (other,) = {1, 2} - {volume.label}
-        for name in ASKED:
-            method = METHODS[name]
-            layers = method.layers(table, table.find(None))
-            forward = forward_to_layers(network, volume.image[None], layers)
-            prediction = predict(forward.output, tuple(CLASSES), False)
-            for label, own, rest in ((volume.label, volume.truth, volume.other), (other, volume.other, volume.truth)):
-                objective = build_objective(forward.output, label, prediction)
+        forward = forward_to_layers(network, volume.image[None], every)
+        prediction = predict(forward.output, tuple(CLASSES), False)
+        for label, own, rest in ((volume.label, volume.truth, volume.other), (other, volume.other, volume.truth)):
+            objective = build_objective(forward.output, label, prediction)
+            for title, (layers, compute) in asked.items():
                 case = Case(network, volume.image[None], forward, layers, prediction, objective)
-                placed = place_by_affine(method.compute(case).detach().float(), volume.trace).array
-                kinds = found.setdefault(method.title, {})
+                placed = place_by_affine(compute(case).detach().float(), volume.trace).array
+                kinds = found.setdefault(title, {})
                 kinds.setdefault(list(CLASSES)[label], []).append(share_of_own(placed, own.mask, rest.mask))
     return found
 

@@ -63,6 +63,8 @@ def recipes(table: LayerTable) -> dict[str, tuple[tuple[str, ...], Callable[[Cas
         "… and input, not the last two": product(_standing, _averaged, without=2),
         "… and input, geometric mean": product(_standing, _averaged, power=1 / len(layers)),
         "HiResCAM and input": product(hires_cam, _averaged),
+        "HiResCAM of what stands out and input": product(_hires_standing, _averaged),
+        "HiResCAM of what stands out and input, with its sign": product(_hires_standing, _signed),
         "… and input, no layer below 0.03": product(_standing, _averaged, floor=0.03),
         "… and input, no layer below 0.1": product(_standing, _averaged, floor=0.1),
         "… and input, no layer below 0.3": product(_standing, _averaged, floor=0.3),
@@ -80,6 +82,10 @@ def _at(name: str, weigh: Weigh) -> Callable[[Case], Tensor]:
 
 def _standing(activation: Tensor, gradient: Tensor) -> Tensor:
     return layer_cam(standing_out(activation), gradient)
+
+
+def _hires_standing(activation: Tensor, gradient: Tensor) -> Tensor:
+    return hires_cam(standing_out(activation), gradient)
 
 
 def _size(activation: Tensor, gradient: Tensor) -> Tensor:

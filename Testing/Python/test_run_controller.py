@@ -18,6 +18,7 @@ class UnderWay:
     callbacks: tuple
     hash: str = ""
     cancelled: bool = False
+    checked: bool = True
 
     def cancel(self):
         self.cancelled = True
@@ -32,6 +33,7 @@ class Face:
     bundle: str = "bundle"
     trouble: str = ""
     layers: bool = False
+    first: bool = False
 
     def problem(self):
         return self.trouble
@@ -44,6 +46,9 @@ class Face:
 
     def wantsLayers(self):
         return self.layers
+
+    def showsFirst(self):
+        return self.first
 
     def words(self, error):
         return str(error)
@@ -83,10 +88,10 @@ class Computation:
     def __init__(self):
         self.runs, self.listings, self.refuse = [], [], None
 
-    def explain(self, trustedHash, onProgress, onResult, onError):
+    def explain(self, trustedHash, onProgress, onResult, onError, checked=True):
         if self.refuse:
             raise self.refuse
-        self.runs.append(UnderWay((onProgress, onResult, onError), trustedHash))
+        self.runs.append(UnderWay((onProgress, onResult, onError), trustedHash, checked=checked))
         return self.runs[-1]
 
     def layers(self, folder, trustedHash, onResult, onError):
@@ -129,6 +134,36 @@ def test_another_bundle_chosen_while_the_question_was_open(parts):
     runs.apply()
     gate.done()
     assert not computation.runs and not runs.busy and face.told("finish") == [("finish", "another bundle")]
+
+
+def test_what_is_followed_is_shown_first_and_checked_then(parts):
+    runs, face, gate, computation = parts
+    face.first = True
+    runs.apply()
+    gate.done()
+    computation.runs[0].callbacks[1]("applied")
+    assert computation.runs[0].checked and not runs.busy
+    face.chosen = "class 2"
+    runs.follow()
+    gate.done()
+    computation.runs[1].callbacks[1]("shown")
+    assert not computation.runs[1].checked and runs.busy, "it is on the screen, and will be checked"
+    gate.done()
+    computation.runs[2].callbacks[1]("checked")
+    assert computation.runs[2].checked and not runs.busy
+    assert [what[1] for what in face.told("show")] == ["applied", "shown", "checked"]
+    assert face.told("finish") == [("finish", "")] * 2
+    # Who goes on browsing waits for no check.
+    for number in (3, 4):
+        face.chosen = f"class {number}"
+        runs.follow()
+        gate.done()
+        computation.runs[-1].callbacks[1](f"shown {number}")
+    gate.done()
+    assert [run.checked for run in computation.runs[3:]] == [False, False, True]
+    computation.runs[-1].callbacks[2](Cancelled())
+    assert not runs.busy and face.told("finish")[-1] == ("finish", "cancelled")
+    assert runs.explained == ("volume", "bundle", "class 4"), "what is shown stays"
 
 
 def test_a_run_that_was_superseded_is_heard_no_more(parts):

@@ -15,6 +15,7 @@ from slicer.util import VTKObservationMixin
 
 from ..contract.errors import UntrustedBundleError
 from ..contract.inspection import Inspection
+from ..contract.methods import CATALOGUE
 from ..contract.model import ModelSource
 from ..contract.request import Progress
 from ..logic import OverlayLogic
@@ -285,6 +286,10 @@ class Panel(VTKObservationMixin):
         what = (chosen.target, chosen.minus, self.explain.places.key(), chosen.layer, chosen.method, chosen.slices)
         return (node.GetID() if node else "", chosen.bundleFolder, *what)
 
+    def showsFirst(self) -> bool:
+        """A method of one pass, whose checks take longer than itself, is; of long ones nothing is checked at once."""
+        return self.parameters is not None and not CATALOGUE[self.parameters.method].long
+
     def checking(self) -> None:
         self.progress.start(_("Checking the bundle"))
 
@@ -481,7 +486,7 @@ class _Computation:
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
 
-    def explain(self, trustedHash: str, onProgress: Any, onResult: Any, onError: Any) -> Any:
+    def explain(self, trustedHash: str, onProgress: Any, onResult: Any, onError: Any, checked: bool = True) -> Any:
         parameters, panel = self._panel.parameters, self._panel
         assert parameters is not None
         asked = {
@@ -493,7 +498,7 @@ class _Computation:
             "layer": parameters.layer or None,
             "method": parameters.method,
             "device": parameters.device,
-            "checks": panel.checks(),
+            "checks": panel.checks() if checked else "none",
             "also": panel.maps.wanted(),
             **panel.structures(),
             "trustedHash": trustedHash,

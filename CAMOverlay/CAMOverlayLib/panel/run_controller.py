@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,6 +45,9 @@ class Face(Protocol):
 
     def wanted(self) -> tuple:
         """What a run would explain: with the same answer twice there is nothing to compute."""
+
+    def showsFirst(self) -> bool:
+        """Whether a map that is followed is shown before it is checked, which takes longer than the map."""
 
     def checking(self) -> None:
         """A run was asked for; the bundle is being read."""
@@ -110,8 +114,10 @@ class Computation(Protocol):
         onProgress: Callable[[Progress], None],
         onResult: Callable[[Any], None],
         onError: Callable[[BaseException], None],
+        checked: bool = True,
     ) -> Cancellable:
-        """Begin to explain what is chosen. Raises CAMOverlayError where that cannot begin."""
+        """Begin to explain what is chosen, with the checks of the map or without. Raises CAMOverlayError where that
+        cannot begin."""
 
     def layers(
         self,
@@ -169,12 +175,16 @@ class RunController:
             self._withTrust(self._explain)
 
     def follow(self) -> None:
-        """Something else was chosen: show it, unless that is what is shown. A run before is superseded."""
+        """Something else was chosen: show it, unless that is what is shown. A run before is superseded.
+
+        The map comes at once and is checked after that, by the same run once more: who browses classes waits for no
+        check, and where nothing else is chosen the answer is there as after any other run.
+        """
         if self._face.problem() or self.explained is None:
             return
         wanted = self._face.wanted()
         if self.explained[:2] == wanted[:2] and self.explained != wanted:
-            self._withTrust(self._explain)
+            self._withTrust(partial(self._explain, checked=not self._face.showsFirst()))
 
     def cancel(self) -> None:
         """End what is under way; nothing is changed."""
@@ -280,7 +290,7 @@ class RunController:
 
     # The run.
 
-    def _explain(self, trustedHash: str) -> None:
+    def _explain(self, trustedHash: str, checked: bool = True) -> None:
         if self._face.problem():
             self._notStarted(self._face.problem())  # the scene changed while a question was open
             return
@@ -297,8 +307,9 @@ class RunController:
             run = self._computation.explain(
                 trustedHash,
                 lambda progress: self._face.report(progress) if current() else None,
-                lambda node: self._onResult(node, wanted) if current() else None,
+                lambda node: self._onResult(node, wanted, checked) if current() else None,
                 lambda error: self._onError(error) if current() else None,
+                checked,
             )
         except CAMOverlayError as error:
             if current():
@@ -309,12 +320,16 @@ class RunController:
             self.run = run
         self._face.changed()
 
-    def _onResult(self, node: Any, wanted: tuple) -> None:
+    def _onResult(self, node: Any, wanted: tuple, checked: bool = True) -> None:
         self.run = self._ticket = None
         self.explained = wanted
         self._face.show(node, wanted)
         if self.preparing:  # the next run is already on its way
             self._face.refresh()
+            return
+        if not checked and not self._face.problem() and self._face.wanted() == wanted:
+            self._face.refresh()
+            self._withTrust(self._explain)
             return
         self._face.finish("")
         if self._face.wantsLayers():

@@ -70,7 +70,12 @@ def test_another_class_is_followed_and_computed_once(host, demoVolume, demoCopy,
     node, before = panel.overlay, slicer.util.arrayFromVolume(panel.overlay).copy()
     host.choose(panel.ui.targetSelector, "dark lesion")
     assert panel.panel.busy, "the class is followed"
+    host.wait(lambda: overlays.resultOf(node).target.name == "dark lesion")
+    shown = slicer.util.arrayFromVolume(node).copy()
+    assert panel.panel.busy and not overlays.resultOf(node).checks, "it is on the screen, and is being checked"
     panel.finish()
+    assert [check.name for check in overlays.resultOf(node).checks] == ["class", "network"]
+    assert np.array_equal(slicer.util.arrayFromVolume(node), shown)
     assert panel.overlay is node and node.GetName() == "Brain - dark lesion - stage4"
     assert overlays.resultOf(node).target.name == "dark lesion"
     assert not np.array_equal(slicer.util.arrayFromVolume(node), before)
