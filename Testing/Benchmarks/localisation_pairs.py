@@ -87,7 +87,7 @@ def report_pairs(title: str, found: Owned) -> None:
         for kind, shares in kinds.items():
             s = summary(shares)
             cells.append(f"{kind:14s} {s['mean']:6.1%} {s['median']:6.1%} {s['enough']:5.0%} of {s['volumes']:3d}")
-        print(f"  {name:44s}" + "    ".join(cells))
+        print(f"  {name:54s}" + "    ".join(cells))
 
 
 def merged(all_of_them: Sequence[Owned]) -> Owned:

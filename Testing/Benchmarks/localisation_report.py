@@ -82,13 +82,13 @@ def report_gains(measured: Sequence[Measured]) -> None:
 
 def report_maps(members: Sequence[Measured]) -> None:
     kinds = [name for name, kind in RECIPES[members[0].name].classes.items() if kind]
-    print(f"  {'':44s}{'':>6s}" + f"{'all':^56s}" + "".join(f"{k:^34s}" for k in kinds))
+    print(f"  {'':54s}{'':>6s}" + f"{'all':^56s}" + "".join(f"{k:^34s}" for k in kinds))
     most_first = sorted(members, key=lambda one: -len(one.scores))  # a deep network has maps of more stages
     for name in dict.fromkeys(name for one in most_first for name in one.scores):
         cells = [where(pooled(members, name, wanted)) for wanted in (kinds, *([k] for k in kinds))]
         s = summary(pooled(members, name, kinds))
         cells[0] += f"  {s['VxAP']:6.1%} {s['MaxF1']:6.1%} {s['Max3DBoxAcc']:5.0%}"
-        print(f"  {name:44s}{s['volumes']:6d}  " + "      ".join(cells))
+        print(f"  {name:54s}{s['volumes']:6d}  " + "      ".join(cells))
 
 
 def where(scores: Sequence[Score]) -> str:
@@ -150,6 +150,7 @@ def as_markdown(found: Sequence[Measured]) -> str:
 
 def _table(title: str, members: Sequence[Measured], wanted: Sequence[str] = ()) -> list[str]:
     names = wanted or tuple(dict.fromkeys(name for one in members for name in one.scores))
+    names = [name for name in names if pooled(members, name)]
     head = [f"| {title} | volumes | median | hits | heat inside | VxAP | MaxF1 | Max3DBoxAcc |", "|---" * 8 + "|"]
     return [*head, *(_row(name, summary(pooled(members, name))) for name in names), ""]
 

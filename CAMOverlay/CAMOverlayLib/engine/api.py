@@ -30,6 +30,7 @@ from ..contract.records import absolute
 from ..contract.request import Progress, Request, Result
 from ..contract.target import TargetSpec, VolumeFile
 from ..contract.whole_files import save_text
+from ..report.further_maps import FurtherMap
 from ..report.notebook import html_of, widget_of
 from ..report.page import write_page
 from ..report.shown import Shown
@@ -83,8 +84,12 @@ class Explanation:
     @property
     def shown(self) -> Shown:
         """Volume and heatmap as the pictures take them."""
-        heat = np.asarray(self.heatmap.dataobj)
-        return Shown(self.volume.name, self.volume.array, heat, np.asarray(self.volume.affine, dtype=float))
+        heat, affine = np.asarray(self.heatmap.dataobj), np.asarray(self.volume.affine, dtype=float)
+        found = []
+        for said in self.result.further:
+            values = np.asarray(self.further[said.name].dataobj)
+            found.append((FurtherMap.of_labels if said.classes else FurtherMap.on_scale)(said, values))
+        return Shown(self.volume.name, self.volume.array, heat, affine, further=tuple(found))
 
     def _repr_html_(self) -> str:
         return str(html_of(self.result, self.shown))

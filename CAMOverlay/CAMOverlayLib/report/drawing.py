@@ -33,7 +33,8 @@ def draw_slice(one: Slice, shown: Shown, scale: float) -> Image.Image:
     size = max(round(columns * one.spacing[1] * scale), 1), max(round(rows * one.spacing[0] * scale), 1)
     grey = Image.fromarray(one.grey).convert("RGB").resize(size, _filter(size, columns))
     picture = np.asarray(grey, np.float32)
-    heat = np.asarray(Image.fromarray(one.heat).resize(size, _filter(size, columns)))
+    between = Image.Resampling.NEAREST if shown.stepped else _filter(size, columns)
+    heat = np.asarray(Image.fromarray(one.heat).resize(size, between))
     low, high_end = shown.shown
     colors = shown.colors[np.clip((heat * len(shown.colors)).astype(int), 0, len(shown.colors) - 1)] * 255
     alpha = np.where((heat >= low) & (heat <= max(high_end, 1.001)) & (heat > 0), shown.opacity, 0.0)[..., None]

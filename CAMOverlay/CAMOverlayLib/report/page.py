@@ -25,6 +25,7 @@ from ..contract.target import TargetSpec
 from . import viewer
 from .document import document, image_of, read_file
 from .drawing import as_jpeg, draw_slice, scale_of
+from .further_maps import LEAST, FurtherMap
 from .markup import Markup, clean, el, listed, markup, table
 from .plots import CAPTIONS, channels_svg, plots_of
 from .repeat import as_command, as_python
@@ -71,7 +72,7 @@ def write_page(result: Result, shown: Shown, with_viewer: bool = True) -> str:
         _findings(result),
         _channels(result),
         _checks(result.checks),
-        _further(result),
+        _further(result, shown, spots[0]),
         _alignment(result),
         _steps(result.steps),
         _provenance(result, bundle),
@@ -195,12 +196,16 @@ def _color_bar(shown: Shown) -> Markup:
     colors = shown.colors[np.minimum((values * len(shown.colors)).astype(int), len(shown.colors) - 1)]
     hidden = values < shown.shown[0]
     alpha = np.where(hidden, 0.0, 1.0)[:, None]
-    strip = (np.concatenate([colors, alpha], 1) * 255).astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(np.repeat(strip[None], 14, axis=0)).save(file, "PNG")
     words = f"Heat from 0 to 1; below {shown.shown[0]:.2g} it is not drawn"
-    picture = image_of(file.getvalue(), "png", f"Colour bar. {words}.", (256, 14))
+    picture = _strip((np.concatenate([colors, alpha], 1) * 255).astype(np.uint8), f"Colour bar. {words}.")
     return el("div", el("span", "0"), picture, el("span", f"1 · {words}"), class_="bar")
+
+
+def _strip(colors: np.ndarray, words: str) -> Markup:
+    """A colour bar of N×4 bytes."""
+    file = io.BytesIO()
+    Image.fromarray(np.repeat(colors[None], 14, axis=0)).save(file, "PNG")
+    return image_of(file.getvalue(), "png", words, (len(colors), 14))
 
 
 def _viewer(shown: Shown, spots: list[Any], bundle: viewer.Bundle) -> tuple[Markup, list[Markup], list[str]]:
@@ -325,12 +330,55 @@ def _checks(checks: Iterable[Check]) -> Markup | None:
     return el("section", el("h2", "Can it be believed?"), *parts) if parts else None
 
 
-def _further(result: Result) -> Markup | None:
+def _further(result: Result, shown: Shown, spot: Any) -> Markup | None:
+    """What else the run says of every voxel, with the slices through the first hot spot."""
     if not result.further:
         return None
     rows = ((one.name, one.words, ", ".join(one.classes[:MOST_CLASSES]) or "–") for one in result.further)
     inside = table(("File", "What it shows", "Classes"), rows, "What else the same run said of every voxel")
-    return el("section", el("h2", "Further volumes"), inside)
+    through = spot.peak if spot else None
+    drawn = [part for one in shown.further for part in _further_pictures(one, shown, through)]
+    return el("section", el("h2", "Further volumes"), inside, *drawn)
+
+
+def _further_pictures(one: FurtherMap, shown: Shown, through: tuple[int, int, int] | None) -> list[Markup]:
+    over = one.over(shown)
+    slices = slices_through(over, through)
+    scale, name = scale_of(slices), one.name.replace("_", " ")
+    figures = []
+    for cut in slices:
+        image = draw_slice(cut, over, scale)
+        alt = f"{cut.plane} slice with the {name} over the image. {cut.caption}."
+        figures.append(el("figure", image_of(as_jpeg(image), "jpeg", alt, image.size), el("figcaption", cut.caption)))
+    legend = _classes_seen(one, slices) if one.classes else _scale_bar(one)
+    return [el("h3", name[:1].upper() + name[1:]), el("div", *figures, class_="row"), legend]
+
+
+def _classes_seen(one: FurtherMap, slices: list[Slice]) -> Markup:
+    """The classes that are in the pictures, each with its colour."""
+    count = len(one.classes)
+    seen = sorted({int(n * count) for cut in slices for n in np.unique(cut.heat) if n > 0})
+    parts = []
+    for number in seen[:MOST_CLASSES]:
+        color = tuple(round(255 * part) for part in one.colors[number])
+        file = io.BytesIO()
+        Image.new("RGB", (14, 14), color).save(file, "PNG")
+        parts.append(el("span", image_of(file.getvalue(), "png", "", (14, 14)), f" {one.classes[number]}"))
+    return el("div", *(parts or [el("span", "None of the classes is in these slices.")]), class_="classes")
+
+
+def _scale_bar(one: FurtherMap) -> Markup:
+    values = (np.arange(256) + 0.5) / 256
+    strip = (one.colors[(values * len(one.colors)).astype(int)] * 255).astype(np.uint8)
+    alpha = np.where(values < LEAST, 0, 255).astype(np.uint8)
+    words = f"Colour bar from 0 to {one.highest:.3g}."
+    return el(
+        "div",
+        el("span", "0"),
+        _strip(np.concatenate([strip, alpha[:, None]], 1), words),
+        el("span", f"{one.highest:.3g} · nothing is drawn below {LEAST * one.highest:.2g}"),
+        class_="bar",
+    )
 
 
 # How it came about --------------------------------------------------------------------------------------------------

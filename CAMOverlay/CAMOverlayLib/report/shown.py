@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..contract.geometry import Grid
+
+if TYPE_CHECKING:
+    from .further_maps import FurtherMap
 
 THRESHOLD = 0.15
 """Heat below which nothing is drawn, where nobody chose another: low values would veil most of the anatomy."""
@@ -20,9 +24,9 @@ SAMPLES = 2_000_000
 
 
 @cache
-def _heat_colors() -> np.ndarray:
-    """The overlay's default colours, 256×3 in [0, 1], from the table that Slicer reads."""
-    table = Path(__file__).parents[1] / "scene" / "overlay" / "colors" / "heat.ctbl"
+def color_table(name: str = "heat") -> np.ndarray:
+    """Colours of the overlay's, 256×3 in [0, 1], from the table that Slicer reads."""
+    table = Path(__file__).parents[1] / "scene" / "overlay" / "colors" / f"{name}.ctbl"
     rows = [line.split() for line in table.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
     return np.array([[int(part) / 255 for part in row[-4:-1]] for row in rows])
 
@@ -40,6 +44,8 @@ class Shown:
         colors: N×3 in [0, 1], of heat from 0 to 1.
         shown: heat outside of this range is transparent.
         photo: a picture of no patient, as far as its geometry says: drawn as it is, in pixels.
+        stepped: heat is one of so many steps, and nothing lies between two of them.
+        further: what else is known of every voxel; pictured after the heat.
     """
 
     name: str
@@ -47,10 +53,12 @@ class Shown:
     heat: np.ndarray
     affine: np.ndarray
     window: tuple[float, float] | None = None
-    colors: np.ndarray = field(default_factory=_heat_colors)
+    colors: np.ndarray = field(default_factory=color_table)
     shown: tuple[float, float] = (THRESHOLD, 1.0)
     opacity: float = OPACITY
     photo: bool = False
+    stepped: bool = False
+    further: tuple[FurtherMap, ...] = ()
 
     @property
     def grid(self) -> Grid:

@@ -11,7 +11,10 @@ import slicer.util
 
 from CAMOverlayLib.contract.errors import PlacementError
 from CAMOverlayLib.contract.request import FurtherVolume
+from CAMOverlayLib.report.page import write_page
 from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene.figure.further_maps import furtherMapsOf
+from CAMOverlayLib.scene.figure.report import shownOf
 from CAMOverlayLib.scene.io.volumes import affineFromNode, voxelsOf
 from CAMOverlayLib.scene.overlay import colormaps, further, shown
 from CAMOverlayLib.scene.overlay import node as overlay
@@ -239,6 +242,33 @@ def test_a_saved_prediction_is_the_same(explained, tmp_path):
     for n in (1, 2, 3):
         np.testing.assert_array_equal(found[NAMES[n]], labels == n)
     assert not further.nodes(node)["prediction"].GetDisplayNode().GetVisibility2DFill()
+
+
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_the_report_draws_what_the_scene_shows(explained, tmp_path, overlapping):
+    volume, make = explained
+    labels = np.zeros(SHAPE, int)
+    labels[1:4, 2:5, 1:6], labels[5:8, 1:4, 2:4] = 1, 3
+    bits = np.where(labels > 0, 1 << labels, 0) if overlapping else labels
+    result = predicted(volume, tmp_path, bits, overlapping=overlapping)
+    result = replace(result, further=(*result.further, *make("probability", highest=0.5).further))
+    node = overlay.addOverlay(result, volume)
+    found = {one.name: one for one in furtherMapsOf(node, volume)}
+    assert found["prediction"].classes == ("liver", "left kidney")
+    np.testing.assert_array_equal(found["prediction"].values, np.choose(labels, (0, 1, 0, 2)))
+    segments = further.nodes(node)["prediction"].GetSegmentation()
+    np.testing.assert_allclose(found["prediction"].colors[0], segments.GetSegment("class_1").GetColor())
+    np.testing.assert_array_equal(found["probability"].values, voxelsOf(further.nodes(node)["probability"]))
+    assert found["probability"].highest == 0.5
+    drawn = found["prediction"].over(shownOf(volume, node))
+    assert np.array_equal((drawn.heat * 2).astype(int)[labels > 0], np.choose(labels, (0, 0, 0, 1))[labels > 0])
+    assert not drawn.heat[labels == 0].any()
+    page = write_page(overlay.resultOf(node), shownOf(volume, node), with_viewer=False)
+    assert page.count("slice with the prediction over the image") == 3
+    assert page.count("slice with the probability over the image") == 3
+    display = further.nodes(node)["prediction"].GetDisplayNode()
+    display.SetSegmentVisibility("class_1", False)
+    assert furtherMapsOf(node, volume)[0].classes == ("left kidney",)
 
 
 @pytest.mark.parametrize("wrong", ["label", "type", "shape"])

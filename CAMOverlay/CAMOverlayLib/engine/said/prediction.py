@@ -103,7 +103,9 @@ def _prediction(subject: Subject, labels: np.ndarray) -> FurtherArray:
     millilitres = abs(float(np.linalg.det(subject.inputs.grid.affine[:3, :3]))) / 1000
     shown = [n for n in range(len(names)) if counts[n] and (sigmoid or n)]  # 0 is also what was not seen
     largest = sorted(shown, key=lambda n: -counts[n])[:MOST_NAMED]
-    found = ", ".join(f"{names[n]} {counts[n] * millilitres:.3g} ml" for n in largest) or "nothing but background"
+    sizes = [(names[n], counts[n] * millilitres) for n in largest]
+    found = ", ".join(f"{name} {ml:.0f} ml" if ml >= 100 else f"{name} {ml:.3g} ml" for name, ml in sizes)
+    found = found or "nothing but background"
     more = f" and {len(shown) - len(largest)} more" if len(shown) > len(largest) else ""
     highest = (1 << len(names)) - 1 if sigmoid else len(names) - 1
     return FurtherArray("prediction", labels, f"{found}{more}; {how}", float(highest), names, sigmoid)

@@ -22,6 +22,7 @@ from ..core import checkVoxels
 from ..io.volumes import affineFromNode, voxelsOf
 from ..overlay import colormaps
 from ..overlay.node import ensureDisplay, inputVolumeOf, resultOf, thresholdOf
+from .further_maps import furtherMapsOf
 from .slices import isPhoto
 
 
@@ -87,4 +88,5 @@ def shownOf(inputVolume: slicer.vtkMRMLScalarVolumeNode | None, overlayNode: sli
         thresholdOf(overlayNode),
         OPACITY,
         isPhoto(inputVolume),
+        further=furtherMapsOf(overlayNode, inputVolume),
     )

@@ -18,6 +18,7 @@ import slicer
 
 from ...contract.pieces import Pieces
 from ...contract.request import FurtherVolume, Result
+from ...report.further_maps import COLORS, LEAST, OTHER_COLORS, scale_of
 from ..io.volumes import HeatmapImage, putImage, readHeatmap
 from . import colormaps
 from .prediction_segmentation import LabelImage, putSegmentation, readLabels
@@ -32,14 +33,6 @@ OF_CLASS = "CAMOverlay.FurtherOf"
 """Attribute of such a node: the class that it is about, where it is about one."""
 
 UNITS = {"entropy": "bits"}
-
-COLORS = {"probability": "leaf", "entropy": "plum"}
-"""Of what is told by name; anything else has those of a deviation."""
-
-OTHER_COLORS = "lagoon"
-
-LEAST = 0.05
-"""Share of the scale below which such a map is transparent, at first: nearly 0 nearly everywhere, it would veil all."""
 
 
 @dataclass(frozen=True)
@@ -149,11 +142,6 @@ def toForeground(overlayNode: slicer.vtkMRMLScalarVolumeNode, name: str) -> None
             composite.SetForegroundVolumeID(wanted.GetID())
 
 
-def scaleOf(said: FurtherVolume) -> float:
-    """Where its colours end: an even choice between two classes is an entropy of 1 bit, and hardly any is more."""
-    return min(said.highest, 1.0) if said.name == "entropy" else said.highest
-
-
 def _ensureDisplay(node: slicer.vtkMRMLScalarVolumeNode, said: FurtherVolume) -> None:
     """Colours and scale of its own, unless it had them before: a user's choice stays."""
     display, scene = node.GetDisplayNode(), node.GetScene()
@@ -161,7 +149,7 @@ def _ensureDisplay(node: slicer.vtkMRMLScalarVolumeNode, said: FurtherVolume) ->
         return
     isNew = display is None
     display = slicer.vtkMRMLScalarVolumeDisplayNode() if isNew else display
-    unfinished, top = display.StartModify(), scaleOf(said)
+    unfinished, top = display.StartModify(), scale_of(said)
     display.SetAutoWindowLevel(False)  # first, or each step would compute a histogram of the volume
     display.SetAutoThreshold(False)
     display.SetWindowLevelMinMax(0, top)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import slicer.util
 from ...contract.errors import PlacementError
 from ...contract.pieces import CHUNK, Pieces
 from ...contract.request import FurtherVolume
+from ...report.further_maps import label_color
 from ..io.labelmaps import orientedLabelmap
 from ..io.volumes import affineFromNode, requireShape
 
@@ -152,12 +152,11 @@ def _segments(
 
 
 def _color(table: Any, label: int) -> tuple[float, float, float]:
-    """Slicer's generic colour of a label; where there are none, hues a golden section apart, which begin far from the
-    colours of the heat."""
+    """Slicer's generic colour of a label; where there are none, those of the report."""
     rgba = [0.0, 0.0, 0.0, 1.0]
     if table is not None and table.GetColor(label % table.GetNumberOfColors(), rgba):
         return (rgba[0], rgba[1], rgba[2])
-    return colorsys.hsv_to_rgb((0.5 + 0.381966 * (label - 1)) % 1.0, 0.7, 1.0)
+    return label_color(label)
 
 
 def _style(display: slicer.vtkMRMLSegmentationDisplayNode) -> None:
