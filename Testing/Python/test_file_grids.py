@@ -70,6 +70,7 @@ def both(path, bundle, tmp_path, target):
 
 
 @pytest.mark.parametrize("codes", [*ORIENTATIONS[:3], *map(SLOW, ORIENTATIONS[3:])])
+@pytest.mark.some(1)
 def test_the_command_line_and_python_mean_the_same_voxel(make_bundle, tmp_path, capfd, codes):
     path = write(tmp_path / "head.nii.gz", oriented(codes))
     assert "".join(nibabel.aff2axcodes(nibabel.load(path).affine)) == codes
@@ -340,6 +341,7 @@ def pointwise(make_bundle):
     ("ending", "codes"),
     [("nrrd", "LAS"), ("nhdr", "RPS"), ("mha", "RAI"), ("mhd", "PIL"), ("nii.gz", "LAS"), ("nrrd", "LPS")],
 )
+@pytest.mark.some(3)
 def test_the_voxel_that_is_asked_for_is_the_files(pointwise, tmp_path, capfd, ending, codes):
     from CAMOverlayLib.cli.main import main
 

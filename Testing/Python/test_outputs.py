@@ -211,8 +211,12 @@ def test_any_encoding_of_the_terminal(make_bundle, encoding):
     assert run.returncode == 0 and run.stderr == b"" and b"gesund" in run.stdout
 
 
-def test_a_reader_that_goes_away_and_streams_that_are_closed(make_bundle):
-    inspect = f"{sys.executable} -m CAMOverlayLib inspect --bundle {make_bundle()}"
+def inspecting(bundle):
+    return f"{sys.executable} -m CAMOverlayLib inspect --bundle {bundle}"
+
+
+def test_a_reader_that_goes_away(make_bundle):
+    inspect = inspecting(make_bundle())
     piped = subprocess.run(
         ["bash", "-c", f"{{ sleep 3; exec {inspect}; }} | true; echo ${{PIPESTATUS[0]}}"],
         env=HERE,
@@ -220,6 +224,11 @@ def test_a_reader_that_goes_away_and_streams_that_are_closed(make_bundle):
         text=True,
     )
     assert piped.stdout.strip() == str(terminal.PIPE_CLOSED) and piped.stderr == ""
+
+
+@pytest.mark.slow
+def test_streams_that_are_closed(make_bundle):
+    inspect = inspecting(make_bundle())
     closed = subprocess.run(["bash", "-c", f"{inspect} 2>&-"], env=HERE, capture_output=True, text=True)
     assert closed.returncode == 0 and "lesion" in closed.stdout
     if os.path.exists("/dev/full"):

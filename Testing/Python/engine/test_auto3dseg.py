@@ -363,6 +363,7 @@ def test_the_logits_are_the_originals(make, tmp_path, layout):
 
 @pytest.mark.parametrize("name", ["LPS", "permuted and left-handed", "anisotropic", "oblique LPS"])
 @pytest.mark.parametrize("layout", ["file", SLOW("fold")])
+@pytest.mark.some(2)
 def test_explained_without_trust_on_the_volumes_own_grid(make, export, tmp_path, layout, name):
     affine = GEOMETRIES[name]
     (tmp_path / "out").mkdir()
@@ -444,6 +445,7 @@ def test_a_hostile_pickle_runs_neither_when_summarised_nor_when_loaded(make, tmp
     assert not canary.exists()
 
 
+@pytest.mark.slow
 def test_what_lies_beside_the_model_is_not_imported(make, export, tmp_path):
     """A file of the name of a module that a library may look for later."""
     path = make("file")
@@ -604,6 +606,7 @@ def swinunetr(tmp_path):
     return fold
 
 
+@pytest.mark.slow
 def test_a_fold_with_configurations_is_explained_once_it_is_trusted(swinunetr, export, tmp_path):
     summary = summarise(ModelSource(str(swinunetr)))
     assert summary.kind == "MONAI Auto3DSeg fold" and summary.needs_trust

@@ -50,6 +50,7 @@ def ask(export, tmp_path):
 
 
 @pytest.mark.parametrize("kind", [pytest.param("ts", marks=pytest.mark.slow), "pt2"])
+@pytest.mark.some(1)
 def test_methods_that_look_from_outside_give_the_same_as_for_the_code(bundles, ask, kind, monkeypatch):
     from CAMOverlayLib.engine.methods import integratedgradients, occlusion, smoothgrad
 
@@ -65,6 +66,7 @@ def test_methods_that_look_from_outside_give_the_same_as_for_the_code(bundles, a
 
 
 @pytest.mark.parametrize("kind", ["ts", "pt2"])
+@pytest.mark.some(1)
 def test_methods_that_look_at_layers_say_why_they_cannot(bundles, ask, kind):
     for method in ("gradcam", "refined", "eigencam", "scorecam"):
         with pytest.raises(MethodError, match="compiled.*nothing inside can be reached. Use saliency"):

@@ -82,6 +82,7 @@ def image():
     ],
     ids=["array", "array that loads", "lazy", "a list", "dictionary", "dictionary that loads"],
 )
+@pytest.mark.some(3)
 def test_any_chain_on_any_kind_of_volume(network, image, tmp_path, chain):
     before = snapshot(network)
     nibabel.save(image, tmp_path / "scan.nii.gz")

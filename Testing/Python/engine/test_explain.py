@@ -52,6 +52,7 @@ def bright_volume(affine, shape=(40, 44, 36), voxel=(26, 15, 20)):
 
 
 @pytest.mark.parametrize("affine", GEOMETRIES.values(), ids=GEOMETRIES)
+@pytest.mark.some(4)
 def test_the_heatmap_peaks_where_the_network_looked(bright_bundle, export, tmp_path, affine):
     array, centre = bright_volume(affine)
     result = explain(request(export(array, affine), bright_bundle, tmp_path))
@@ -111,6 +112,7 @@ def test_progress_names_every_stage_and_never_goes_back(bright_bundle, export, t
 
 
 @pytest.mark.parametrize("stage", [s for s in STAGES if s != "import"])
+@pytest.mark.some(4)
 def test_cancelling_at_any_stage_leaves_nothing_behind(bright_bundle, export, tmp_path, stage):
     def cancel(progress):
         if progress.stage == stage:
@@ -193,6 +195,7 @@ def test_real_volumes(real_volume, export_nifti, make_bundle, tmp_path):
 
 
 @pytest.mark.parametrize("path", [DEMO_VOLUME, *real_volumes()], ids=lambda p: p.name.split(".")[0])
+@pytest.mark.some(2)
 def test_the_demo_bundle_is_in_place_on_every_volume(path, export_nifti, tmp_path):
     ask = request(export_nifti(path), DEMO_BUNDLE, tmp_path, target="bright lesion", verify=True)
     result = explain(ask)

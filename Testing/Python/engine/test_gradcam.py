@@ -43,6 +43,7 @@ def made(make):
 
 
 @pytest.mark.parametrize(("make", "layer", "shape"), NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.some(2)
 def test_equal_to_monai(make, layer, shape):
     image = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     forward = forward_to_layers(made(make), image, [layer])

@@ -213,6 +213,7 @@ class Copy(torch.nn.Module):
 
 @pytest.mark.parametrize("lazy", [False, None, True])
 @pytest.mark.parametrize("steps", OWN_FIRST_STEPS.values(), ids=OWN_FIRST_STEPS)
+@pytest.mark.some(2)
 def test_the_honest_affine_of_a_first_step_is_not_overwritten(steps, lazy):
     found = explain(Copy(), Compose(steps, lazy=lazy), str(DEMO), target=0, layer="layer", regression=True)
     volume = np.asarray(nibabel.load(DEMO).dataobj, dtype=float)
@@ -222,6 +223,7 @@ def test_the_honest_affine_of_a_first_step_is_not_overwritten(steps, lazy):
     assert int(np.argmax(mirrors)) == 0 and mirrors[0] > 0.9
 
 
+@pytest.mark.slow
 def test_a_heatmap_has_the_volumes_shape_or_is_refused():
     for change in (LIARS["K×J×I"], LIARS["cropped"]):
         with pytest.raises(PlacementError, match="Transform 1 of the preprocessing, Own"):
@@ -276,6 +278,7 @@ def turn(degrees):
     return matrix
 
 
+@pytest.mark.slow
 def test_a_contradicted_step_stays_contradicted_however_well_the_whole_agrees(path):
     """Whatever a step was caught at, it never ends as verified: not by the whole chain, not by a replay."""
     changes = {"Diagonal": shift(3, -2, 2), "Zoomed": zoom(1.05), "AlongK": shift(0, 0, 2), "All": shift(2, 2, 2)}
@@ -304,6 +307,7 @@ NO_INVERSE = {
 
 
 @pytest.mark.parametrize("name", [SLOW(one) if number > 1 else one for number, one in enumerate(NO_INVERSE)])
+@pytest.mark.some(1)
 def test_a_replay_counts_only_where_it_undoes_the_step(name):
     """The default inverse of Lambda does nothing and counts as an inverse all the same."""
     make = NO_INVERSE[name]

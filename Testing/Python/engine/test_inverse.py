@@ -99,6 +99,7 @@ def without_affine(heat, trace) -> MetaTensor:
 
 @pytest.mark.parametrize("path", REAL, ids=lambda p: p.name.split(".")[0])
 @pytest.mark.parametrize("extra", [(), (MirrorLeftRightd(IMAGE),)], ids=["as reported", "with a custom transform"])
+@pytest.mark.some(1)
 def test_monai_issue_7392(tmp_path, path, extra):
     # On the scanner's table, a metre from its zero, as volumes come from hospitals. Nearer to zero the same mistake
     # puts the map in a wrong place instead of nowhere; the next test has that.
@@ -127,6 +128,7 @@ def test_monai_issue_7392(tmp_path, path, extra):
 
 
 @pytest.mark.parametrize("path", REAL, ids=lambda p: p.name.split(".")[0])
+@pytest.mark.some(1)
 def test_near_the_scanners_zero_the_same_mistake_shows_a_map_in_a_wrong_place(path):
     trace, voxel, heat = blob_in_7392(path)
     with allow_missing_keys_mode(trace.chain):
@@ -227,6 +229,7 @@ def test_what_the_network_never_saw_is_zero(write, place, steps, seen):
 
 @BOTH
 @pytest.mark.parametrize("padding", ["border", "reflection", "zeros"])
+@pytest.mark.some(2)
 def test_no_padding_mode_paints_outside_the_field_of_view(write, place, padding):
     chain = Compose(
         [*LOAD, CenterSpatialCropd(IMAGE, (12, 12, 12)), Rotated(IMAGE, (0.5, 0.3, 0.2), padding_mode=padding)]

@@ -118,6 +118,7 @@ REFERENCES = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize(("method", "reference"), REFERENCES.values(), ids=REFERENCES)
+@pytest.mark.some(7)
 def test_equal_to_the_reference(name, method, reference):
     net, layer, image = network(name)
     lit = [assert_same(ours(method, net, image, layer, i), reference(net, image, layer, i)) for i in range(3)]

@@ -198,6 +198,7 @@ def row(request):
     return entry, network, image, table, forward, prediction
 
 
+@pytest.mark.some(7)
 def test_the_automatic_layer(row):
     entry, _, _image, table, forward, _ = row
     layer = table.find(None)
@@ -207,6 +208,7 @@ def test_the_automatic_layer(row):
     assert all(len(x.spatial_shape) == len(entry.size) for x in table.layers)
 
 
+@pytest.mark.some(5)
 def test_every_target_gives_a_map_on_the_original_grid_that_responds_to_it(row):
     entry, network, image, table, forward, prediction = row
     assert (prediction.activation == "none") == (type(network) is nets.Regressor)

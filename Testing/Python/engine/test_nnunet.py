@@ -88,6 +88,7 @@ def compare(case, said, files):
 
 
 @pytest.mark.parametrize("case", VOLUMES, ids=lambda case: case.name)
+@pytest.mark.some(4)
 def test_it_says_what_nnunet_itself_says(case):
     compare(case, answer(case), list(case.input_files))
 
@@ -101,6 +102,7 @@ def test_it_says_what_nnunet_itself_says(case):
         if case.cuts
     ],
 )
+@pytest.mark.some(1)
 def test_it_says_so_of_real_volumes_too(case, tmp_path):
     channels, affine = real_input(case, SHARED / "data")
     files = []
@@ -114,6 +116,7 @@ def test_it_says_so_of_real_volumes_too(case, tmp_path):
 @pytest.mark.parametrize(
     "name", ["anisotropic_ct", *(pytest.param(one, marks=pytest.mark.slow) for one in ("isotropic_mr", "slices_2d"))]
 )
+@pytest.mark.slow
 def test_its_place_is_verified_on_whole_real_volumes(name, real_volume):
     voxels = np.ascontiguousarray(nibabel.load(real_volume).dataobj)
     chain = open_model(ModelSource(str(BY_NAME[name].model))).preprocessing()
@@ -137,6 +140,7 @@ def exported(files, export):
 
 
 @pytest.mark.parametrize("name", ["anisotropic_ct", "slices_2d", "regions", "two_folds"])
+@pytest.mark.some(2)
 def test_a_map_lies_on_the_volume_and_its_place_is_verified(name, export, tmp_path):
     case = BY_NAME[name]
     volumes = exported(case.input_files, export)
@@ -182,6 +186,7 @@ def test_the_prediction_comes_from_interpolated_probabilities(name, export, tmp_
         assert "over 2 networks of one training" in result.further[1].words and maps["disagreement"].max() > 0
 
 
+@pytest.mark.slow
 def test_another_class_comes_from_memory(export, tmp_path):
     case, cache = BY_NAME["isotropic_mr"], Cache()
     volumes, source = exported(case.input_files, export), ModelSource(str(BY_NAME["isotropic_mr"].model))
@@ -209,6 +214,7 @@ CHAINS = {
 
 @pytest.mark.parametrize("geometry", ["anisotropic", "oblique", "oblique LPS", "permuted and left-handed"])
 @pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.some(3)
 def test_a_map_goes_back_to_the_truth(chain, geometry, tmp_path):
     """A field that is known everywhere goes through the chain as voxels do, is taken for the heatmap and put back."""
     affine = GEOMETRIES[geometry]

@@ -217,6 +217,7 @@ MISBEHAVING = {
     [DEMO, *[pytest.param(p, marks=pytest.mark.slow, id="real") for p in VOLUMES[1:2]]],
     ids=lambda p: p.name.split(".")[0],
 )
+@pytest.mark.slow
 def test_each_misbehaving_transform_is_named_with_what_it_did(path, monkeypatch):
     import CAMOverlayLib.engine.preprocessing.trace as trace_module
 
@@ -272,6 +273,7 @@ LAZY = [
 
 
 @pytest.mark.parametrize("path", VOLUMES, ids=lambda p: p.name.split(".")[0])
+@pytest.mark.some(2)
 def test_no_false_alarm_and_a_green_verdict(path):
     verdicts = {}
     for name, steps in list(WELL_BEHAVED.items())[:: 1 if path == DEMO else 3]:  # `make proof` runs more
@@ -357,6 +359,7 @@ def test_what_cannot_be_decided_is_never_called_verified(tmp_path, kind):
 
 
 @pytest.mark.parametrize("path", VOLUMES, ids=lambda p: p.name.split(".")[0])
+@pytest.mark.some(2)
 def test_both_inverses_peak_in_the_same_voxel(path):
     steps = [RAS, CropForegroundd(IMAGE, source_key=IMAGE), Spacingd(IMAGE, (2, 2, 2)), Resized(IMAGE, (64, 64, 64))]
     trace = trace_preprocessing(Compose([*LOAD, *steps]), [path])
@@ -477,6 +480,7 @@ COARSE = [RAS, Spacingd(IMAGE, (2, 2, 2))]
 
 
 @pytest.mark.parametrize("name", [*NAMED, *UNVERIFIED])
+@pytest.mark.some(7)
 def test_what_is_misplaced_is_never_called_verified(name):
     kind = next(k for k in MISPLACEMENTS if k.name == name)
     culprit, done = hidden(kind)
@@ -521,6 +525,7 @@ def test_half_of_a_head_that_was_mirrored_is_named_although_heads_are_symmetric(
         "masked",
     ],
 )
+@pytest.mark.some(4)
 def test_a_change_of_intensities_raises_no_alarm(name):
     def change(image):
         return with_meta(torch.from_numpy(np.asarray(HARMLESS[name](image.numpy()[0]), np.float32))[None], image)
@@ -531,6 +536,7 @@ def test_a_change_of_intensities_raises_no_alarm(name):
 @pytest.mark.parametrize(
     "name", ["ramp", "ramp and noise", "checkerboard of 4", "repeated noise", "thick blob in noise", "sine"]
 )
+@pytest.mark.some(2)
 def test_resizing_a_phantom_raises_no_alarm(tmp_path, name):
     path = write_nifti(Volume(phantoms()[name].astype(np.float32), np.diag([1.5, 1.5, 2, 1]), "v"), tmp_path / "v.nii")
     plan = plan_inversion(trace_preprocessing(Compose([*LOAD, Resized(IMAGE, (40, 48, 44))]), [path]))

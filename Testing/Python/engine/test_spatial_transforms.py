@@ -119,6 +119,7 @@ def compare_with_truth(trace, rim: float = 1.5):
 
 
 @pytest.mark.parametrize("form", ["dictionary", "array", "lazy"])
+@pytest.mark.some(2)
 def test_the_composed_inverse_is_the_truth(volume_file, form):
     wrong = {}
     for label, (name, arguments) in TABLE.items():

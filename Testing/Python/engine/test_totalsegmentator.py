@@ -307,6 +307,7 @@ def as_nnunet(voxels, sizes, spacing):
         (258, (2, 1.5, 1.5), ()),
     ],
 )
+@pytest.mark.some(4)
 def test_the_network_gets_what_totalsegmentator_gives_it(geometry, number, plans, words, tmp_path):
     dataset = install(tmp_path / "results", number, "a", "b", spacing=plans)
     file = volume_file(tmp_path, GEOMETRIES[geometry])
@@ -383,6 +384,7 @@ def test_a_map_goes_back_to_the_truth(geometry, number, plans, tmp_path):
 
 
 @pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the shared volumes are not there")
+@pytest.mark.some(1)
 def test_its_place_is_verified_on_real_volumes(real_volume, tmp_path):
     dataset = install(tmp_path / "results", 291, "spleen", "liver")
     trace = trace_preprocessing(open_model(ModelSource(str(dataset))).preprocessing(), [real_volume])

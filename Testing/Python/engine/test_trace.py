@@ -65,6 +65,7 @@ CHAINS = {
 
 
 @pytest.mark.parametrize("make", CHAINS.values(), ids=CHAINS)
+@pytest.mark.some(2)
 def test_the_network_gets_exactly_what_the_chain_itself_would_have_given(volume_file, make):
     if isinstance(make().transforms[0], LoadImage):
         expected = make()(str(volume_file))

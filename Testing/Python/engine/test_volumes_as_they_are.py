@@ -60,6 +60,7 @@ def array_of(dtype=np.int16):
 @pytest.mark.parametrize(
     "dtype", [">i2", ">f4", ">f8", "<i8", "u2", "u4", "u8", "i1", "u1", "f2", "longdouble", "bool"]
 )
+@pytest.mark.some(4)
 def test_voxels_of_any_type_and_order_of_bytes(dtype):
     array = array_of(np.float64)
     array = (array > 60).astype(bool) if dtype == "bool" else array.astype(np.dtype(dtype))
@@ -102,6 +103,7 @@ def test_a_series_is_no_colour_image(frames, tmp_path):
 
 
 @pytest.mark.parametrize("size", [1e-6, 1e-4, 1e-3])
+@pytest.mark.some(1)
 def test_rounding_between_channels_is_no_other_grid(size):
     rounded = AFFINE + np.random.default_rng(1).normal(0, size / 30, (4, 4)) * [[1], [1], [1], [0]]
     first, second = Volume(array_of(), AFFINE, "a"), Volume(array_of(), rounded, "b")
@@ -143,6 +145,7 @@ RANDOM = {
 
 
 @pytest.mark.parametrize("make", RANDOM.values(), ids=RANDOM)
+@pytest.mark.some(2)
 def test_random_draws_are_the_same_twice_said_and_leave_the_callers_state(make):
     chain = make()
     volume = (array_of(), AFFINE)
@@ -180,6 +183,7 @@ def test_the_network_gets_what_the_seeded_chain_would_give(tmp_path):
 @pytest.mark.parametrize("orientation", ["axial", "coronal", "sagittal"])
 @pytest.mark.parametrize("geometry", ["LPS", "oblique LPS", "oblique"])
 @pytest.mark.parametrize("step", [Spacing((2.0, 3.0)), Orientation("RA", labels=None)], ids=["Spacing", "Orientation"])
+@pytest.mark.some(4)
 def test_a_2d_chain_reads_the_true_spacing_of_any_slice(orientation, geometry, step):
     affine, shape = GEOMETRIES[geometry], (26, 24, 22)
     centre = affine[:3] @ [15, 10, 9, 1]

@@ -276,6 +276,7 @@ def sliding_bundle(make_bundle):
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "occlusion"])  # a thousand passes a window
+@pytest.mark.some(6)
 def test_every_method_in_windows_through_the_whole_story(sliding_bundle, export, tmp_path, method):
     affine = GEOMETRIES["oblique"]
     array = (100 + 300 * blob((26, 24, 20), affine, affine[:3] @ [13, 10, 9, 1], 8)).astype(np.int16)

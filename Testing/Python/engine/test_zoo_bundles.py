@@ -153,6 +153,7 @@ def test_a_numbered_inference_config_is_found(make_bundle):
 @pytest.mark.parametrize(
     "kind", ["array", "another key", "image and label", "two keys joined", "two keys and a label joined", "hybrid"]
 )
+@pytest.mark.some(3)
 def test_chains_of_every_form(make_bundle, ask, kind):
     network, count, channels = SMALL_NETWORK, 1, 1
     if kind == "array":
@@ -340,6 +341,7 @@ def test_endoscopic_inbody_classification(tmp_path):
     assert result.prediction.classes == ("in body", "out body")
 
 
+@pytest.mark.slow
 def test_brats_mri_segmentation(tmp_path):
     """Four channels. Its window of 240×240×160 is more than a test may take; the slow test below leaves it as it is."""
     folder = real("brats_mri_segmentation", tmp_path)

@@ -87,6 +87,7 @@ def test_another_class_is_followed_and_computed_once(host, demoVolume, demoCopy,
     assert overlays.resultOf(panel.overlay).target.name == "no lesion"
 
 
+@pytest.mark.slow
 def test_a_layer_from_the_tree(host, demoVolume, panel):
     panel.explainDemo()
     tree = panel.ui.layerTree
@@ -287,6 +288,7 @@ def test_undo_leaves_the_panel_in_step_with_its_parameters(host, demoVolume, pan
         slicer.mrmlScene.SetUndoOff()
 
 
+@pytest.mark.slow
 def test_the_event_loop_goes_on_during_a_run(host, demoVolume, panel, capsys):
     panel.explainDemo()
     host.click(panel.ui.followBox)

@@ -82,6 +82,7 @@ def test_a_segmentation_network_is_outlined_and_its_maps_are_a_click_away(host, 
     assert "20 passes with the network's dropout" in also[1]["words"]
 
 
+@pytest.mark.slow
 def test_of_a_classifier_nothing_is_outlined_and_the_click_says_why(host, demoVolume, panel):
     from CAMOverlayLib.scene.overlay import further, resultOf
 

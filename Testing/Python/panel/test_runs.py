@@ -123,6 +123,7 @@ def test_a_choice_followed_during_a_run_checks_trust_too(host, demoVolume, panel
     runs[0].fail(Cancelled("over"))
 
 
+@pytest.mark.slow
 def test_layers_are_not_listed_of_a_bundle_that_changed_during_the_run(host, demoVolume, panel, demoCopy, monkeypatch):
     panel.explainDemo(demoCopy)
     called = []

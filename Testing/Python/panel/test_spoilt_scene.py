@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
+
 from CAMOverlayLib.scene.overlay import node as overlay
 
 SPOILT = {
@@ -52,6 +54,7 @@ SPOILT = {
 SHOWN = ("no placement", "the first version's words", "twenty thousand classes", "a step of nothing")
 
 
+@pytest.mark.slow
 def test_the_panel_lives_on(host, demoVolume, panel):
     panel.explainDemo()
     node = panel.overlay

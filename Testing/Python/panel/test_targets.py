@@ -95,6 +95,7 @@ def test_a_segment_then_another_then_a_point(host, segmenting, outline, points):
     assert shown(panel) == [] and "predicted so" in target(panel)
 
 
+@pytest.mark.slow
 def test_labels_of_a_label_map(host, segmenting):
     panel, ui = segmenting, segmenting.ui
     makeLabelMap(box(2, 3, 4) * 3 + box(12, 8, 6) * 5, name="labels")

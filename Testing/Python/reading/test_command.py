@@ -22,6 +22,7 @@ def explained(capfd, *arguments):
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LAS", "PIL"])
+@pytest.mark.some(2)
 def test_table_file_report_and_words_agree_to_the_voxel(make_bundle, tmp_path, capfd, codes):
     path = write(tmp_path / "head.nii.gz", oriented(codes))
     labels = np.ones(SHAPE, np.uint8)

@@ -42,6 +42,7 @@ def test_ensureScene_is_idempotent_and_slicer_util_works():
 
 @pytest.mark.parametrize("moment", ["while the core starts", "afterwards"])
 @pytest.mark.parametrize("how", ["KeyboardInterrupt", "SystemExit(3)", "ZeroDivisionError"])
+@pytest.mark.some(3)
 def test_python_ends_in_order_whatever_ends_it(moment, how):
     """Scene and logics are let go of before Python's modules are, also by the frames of what was raised."""
     program = (
@@ -97,6 +98,7 @@ def test_loadVolume_reads_one_file_and_not_its_neighbours(tmp_path):
 
 
 @pytest.mark.parametrize("path", realVolumes, ids=lambda path: path.name)
+@pytest.mark.some(1)
 def test_loadVolume_agrees_with_nibabel_on_real_volumes(path):
     node, image = core.loadVolume(path), nibabel.load(path)
     expected = np.asanyarray(image.dataobj)  # scaled by the header: float32 in Slicer, float64 in nibabel

@@ -307,6 +307,7 @@ for mainWindow in (True, False):
 
 
 @pytest.mark.parametrize("options", [[], ["--dark", "--scale", "2"]], ids=["light", "dark at 200 %"])
+@pytest.mark.some(1)
 def test_the_command_takes_a_picture(tmp_path, options):
     folder = Path(__file__).resolve().parents[2]
     path = os.pathsep.join([str(folder), str(folder.parent / "CAMOverlay")])

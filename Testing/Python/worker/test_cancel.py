@@ -81,6 +81,7 @@ def cancelled_in(run) -> float:
 
 
 @pytest.mark.parametrize("name", STAGES | HARDER)
+@pytest.mark.some(5)
 def test_cancel_acts_within_a_second(victim, fault_bundle, ask, name):
     request, pid = (STAGES | HARDER)[name](fault_bundle, ask), victim.pid
     run = explain(victim, request)
@@ -93,6 +94,7 @@ def test_cancel_acts_within_a_second(victim, fault_bundle, ask, name):
 
 
 @pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.some(3)
 def test_killed_at_every_stage(victim, fault_bundle, ask, stage):
     request, pid = STAGES[stage](fault_bundle, ask), victim.pid
     run = explain(victim, request)
@@ -105,7 +107,7 @@ def test_killed_at_every_stage(victim, fault_bundle, ask, stage):
 
 
 def test_cancel_between_two_layers_keeps_the_process_warm(worker, fault_bundle, ask):
-    bundle = fault_bundle(network={"_target_": "scripts.faults.sleepy_network", "forward": 0.1, "layers": 50})
+    bundle = fault_bundle(network={"_target_": "scripts.faults.sleepy_network", "forward": 0.1, "layers": 15})
     run = explain(worker, ask(bundle))
     wait_for_stage(run, "forward")
     pid = worker.pid
@@ -117,7 +119,7 @@ def test_cancel_between_two_layers_keeps_the_process_warm(worker, fault_bundle, 
 
 
 def test_cancel_between_two_transforms_keeps_the_process_warm(worker, fault_bundle, ask):
-    bundle = fault_bundle(*[{"what": "sleep", "value": 0.1}] * 50)
+    bundle = fault_bundle(*[{"what": "sleep", "value": 0.1}] * 15)
     run = explain(worker, ask(bundle))
     wait_for_stage(run, "preprocess")
     pid = worker.pid

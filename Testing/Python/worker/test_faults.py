@@ -102,6 +102,7 @@ def test_cut_off_in_the_middle_of_an_answer(impostor, ask):
 
 
 @pytest.mark.parametrize("fault", ["missing", "short", "empty"])
+@pytest.mark.some(2)
 def test_a_result_without_its_whole_array(worker, fault_bundle, ask, monkeypatch, fault):
     """The file is spoilt between the answer and its use."""
     request = ask(fault_bundle())

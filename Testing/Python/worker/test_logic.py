@@ -249,6 +249,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
+@pytest.mark.some(7)
 def test_a_heatmap_of_what_is_no_more_is_dropped(volume, started, change):
     change(volume)
     before = nodeIDs()
@@ -290,6 +291,7 @@ def test_comparing_a_large_volume_takes_no_time(tmp_path):
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["worker", "here"])
+@pytest.mark.some(1)
 def test_paths_are_meant_from_here(worker, volume, segmenting, there, tmp_path, monkeypatch):
     """Of bundle, mask, structures and trail, in a target's words too; ``~`` is the user's folder."""
     import nibabel

@@ -193,6 +193,7 @@ else:
 
 
 @pytest.mark.parametrize("how", ["quits", "is killed"])
+@pytest.mark.some(1)
 def test_slicer(fault_bundle, ask, how):
     request = ask(fault_bundle({"what": "busy in C++", "value": 600}))
     paths = [str(Path(__file__).resolve().parents[n] / p) for n, p in ((3, "CAMOverlay"), (3, "Testing"))]
