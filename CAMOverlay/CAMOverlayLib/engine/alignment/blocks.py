@@ -8,13 +8,13 @@ and local contrast do. A block speaks only where its best match is unmistakable.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool3d, conv3d, max_pool3d
+from torch.nn.functional import conv3d
 
 from .mutual_information import AXES, SamplePoints, at, sample
 
@@ -145,12 +145,40 @@ def _correlate(expected: Tensor, values: Tensor, floor: float, signed: bool) -> 
 
 
 def _mean(values: Tensor, size: tuple[int, ...], half: tuple[int, ...] = (0, 0, 0)) -> Tensor:
-    """Over boxes of this size, one axis after the other, which is much faster than all at once."""
-    for axis in range(3):
-        one, edge = [1, 1, 1], [0, 0, 0]
-        one[axis], edge[axis] = size[axis], half[axis]
-        values = avg_pool3d(values, one, 1, edge, count_include_pad=False)
+    """Over boxes of this size, one axis after the other; of boxes that reach beyond the edge by ``half`` of what lies
+    inside. The same to the bit as PyTorch's pooling, which takes seven times as long for one channel."""
+    for axis, (length, edge) in enumerate(zip(size, half, strict=True), start=2):
+        if length > 1:
+            total = _along(values, axis, length, edge, 0.0, torch.add)
+            values = total / _inside(values.shape[axis], length, edge).view(-1, *[1] * (values.ndim - 1 - axis))
     return values
+
+
+def _highest(values: Tensor, size: tuple[int, ...], half: tuple[int, ...]) -> Tensor:
+    """The largest value of each box, as :func:`_mean` has them."""
+    for axis, (length, edge) in enumerate(zip(size, half, strict=True), start=2):
+        if length > 1:
+            values = _along(values, axis, length, edge, -torch.inf, torch.maximum)
+    return values
+
+
+def _along(values: Tensor, axis: int, length: int, edge: int, beyond: float, join: Callable[..., Tensor]) -> Tensor:
+    """So many neighbours along an axis taken together, from the first to the last; beyond the edge is ``beyond``."""
+    if edge:
+        wider = [*values.shape[:axis], edge, *values.shape[axis + 1 :]]
+        outside = values.new_full(wider, beyond)
+        values = torch.cat([outside, values, outside], axis)
+    count = values.shape[axis] - length + 1
+    found = values.narrow(axis, 0, count).clone()
+    for number in range(1, length):
+        join(found, values.narrow(axis, number, count), out=found)
+    return found
+
+
+def _inside(count: int, length: int, edge: int) -> Tensor:
+    """How many values of each box along an axis of so many lie inside."""
+    first = torch.arange(count + 2 * edge - length + 1) - edge
+    return ((first + length).clamp(max=count) - first.clamp(min=0)).float()
 
 
 def _filters(expected: Tensor) -> Iterator[tuple[Tensor, bool]]:
@@ -172,7 +200,7 @@ def _filters(expected: Tensor) -> Iterator[tuple[Tensor, bool]]:
     for _ in range(2):
         smooth = _mean(smooth, wide, tuple(n // 2 for n in wide))
         yield smooth, True
-    upper, lower = max_pool3d(expected, size, 1, half), -max_pool3d(-expected, size, 1, half)
+    upper, lower = _highest(expected, size, half), -_highest(-expected, size, half)
     yield upper, True
     yield lower, True
     yield upper - lower, False
