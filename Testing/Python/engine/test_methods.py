@@ -359,6 +359,7 @@ def test_saliency_tubes_say_what_they_need():
 def test_the_smoothed_refined_map_averages_the_input_over_noisy_copies(monkeypatch):
     """By hand: the same noise, one copy at a time, what stands out of the image times the gradient at the copy."""
     from CAMOverlayLib.engine.methods import refinedsmooth
+    from CAMOverlayLib.engine.methods.batches import TRIAL
 
     net, image = two_stages()
     method, events = find_method("refinedsmooth"), []
@@ -369,7 +370,11 @@ def test_the_smoothed_refined_map_averages_the_input_over_noisy_copies(monkeypat
     found = method.compute(case)
     assert torch.equal(torch.get_rng_state(), before)  # nobody else's random numbers change
     torch.testing.assert_close(method.compute(case), found, rtol=0, atol=0)
-    assert events and {count for _, count, _ in events} == {refinedsmooth.SAMPLES} and 4 <= refinedsmooth.SAMPLES <= 8
+    assert (
+        events
+        and {count for _, count, _ in events} == {refinedsmooth.SAMPLES + TRIAL}
+        and 4 <= refinedsmooth.SAMPLES <= 8
+    )
 
     maps = refined_maps_by_hand(net, image, layers[1:], 1)
     torch.manual_seed(0)
@@ -385,7 +390,7 @@ def test_the_smoothed_refined_map_averages_the_input_over_noisy_copies(monkeypat
     expected = fuse([total / len(noise), *maps[1:]])
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(found.max()))
 
-    monkeypatch.setattr(refinedsmooth, "BATCH_VALUES", 1)  # one copy at a time
+    monkeypatch.setattr("CAMOverlayLib.engine.methods.batches.MOST", 1)  # one copy at a time
     torch.testing.assert_close(method.compute(case), found, rtol=1e-4, atol=1e-5 * float(found.max()))
     monkeypatch.setattr(refinedsmooth, "SPREAD", 0.0)
     torch.testing.assert_close(method.compute(case), find_method("refined").compute(case), rtol=1e-4, atol=1e-8)
@@ -439,10 +444,11 @@ def test_library_methods_give_maps_and_leave_the_network_as_it_was(name):
         expected = image.shape[2:] if name != "scorecam" else table.find(None).spatial_shape
         assert found.shape == expected and not found.requires_grad
         maps.append(found)
+        numbers = [n / count for n, count, _ in events]
+        assert numbers == sorted(numbers) and (len(numbers) > 3) == method.info.long
+        events.clear()
     assert not torch.allclose(*maps)
     torch.testing.assert_close(method.compute(case_of(net, image, layers, 1)), maps[1])  # the same every time
-    numbers = [n / count for n, count, _ in events[: len(events) // 2]]
-    assert numbers == sorted(numbers) and (len(numbers) > 10) == method.info.long
     after = snapshot(net)
     assert all(torch.equal(before[0][k], after[0][k]) for k in before[0])
     assert [x[:2] for x in before[1]] == [x[:2] for x in after[1]] and before[2] == after[2]
@@ -492,6 +498,139 @@ def test_occlusion_finds_the_only_place_that_counts():
     peak = np.unravel_index(int(found.argmax()), found.shape)
     assert np.abs(np.array(peak) - [21.5, 5.5, 13.5]).max() <= 2.5
     assert not find_method("occlusion").compute(case_of(Corner(), image, (), 0)).any()  # covering raises class 0
+
+
+# Many images at a time ---------------------------------------------------------------------------------------------
+
+
+def test_smoothgrad_equals_monai():
+    from monai.visualize import SmoothGrad
+
+    from CAMOverlayLib.engine.methods.smoothgrad import SAMPLES, SPREAD
+
+    net, image = small()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        expected = SmoothGrad(net, stdev_spread=SPREAD, n_samples=SAMPLES, verbose=False)(image.clone(), index=1)[
+            0
+        ].amax(0)
+    found = find_method("smoothgrad").compute(case_of(net, image, (), 1))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6 * float(expected.max()))
+
+
+def occlusion_of_monai(net, image, index):
+    """Falls by MONAI: of the image's mean instead of 0, which is what MONAI fades to."""
+    from monai.visualize import OcclusionSensitivity
+
+    from CAMOverlayLib.engine.methods.occlusion import OVERLAP, Boxes
+
+    class Shifted(nn.Module):
+        def forward(self, x):
+            return net(x + image.mean())[:, index, None]
+
+    size = Boxes.over(tuple(image.shape[2:])).size
+    method = OcclusionSensitivity(Shifted(), mask_size=size, n_batch=4, overlap=OVERLAP, activate=False, verbose=False)
+    with torch.no_grad():
+        covered, _ = method(image - image.mean())
+        return float(net(image)[0, index]) - covered.as_tensor()[0, 0].reshape(image.shape[2:])
+
+
+class Spots(nn.Module):
+    """Class 1 is the contents of two small places, class 2 those against each other."""
+
+    def forward(self, x):
+        one, other = x[:, 0, 20:23, 4:7, 12:15].mean((1, 2, 3)), x[:, 0, 8:10, 24:27, 20:23].mean((1, 2, 3))
+        return torch.stack([-one, one + 0.5 * other, one - other], 1)
+
+
+def test_occlusion_equals_monai_where_both_compute(monkeypatch):
+    from CAMOverlayLib.engine.methods import occlusion
+
+    torch.manual_seed(1)
+    image = torch.randn(1, 1, 32, 30, 34) + 3
+    expected = occlusion_of_monai(Spots(), image, 1)
+    expected = torch.where(expected > 1e-5 * float(Spots()(image)[0, 1].abs()), expected, 0)
+    passes = []
+    case = lambda index=1: case_of(
+        Spots(), image, (), index, lambda *step: passes.append(step[1])
+    )  # how many there will be
+    monkeypatch.setattr(occlusion, "MATTERS", 0.0)  # every box
+    whole = find_method("occlusion").compute(case())
+    torch.testing.assert_close(whole, expected, rtol=1e-4, atol=1e-4 * float(expected.max()))
+    every = passes[-1]
+    passes.clear()
+    monkeypatch.undo()
+    found = find_method("occlusion").compute(case())
+    assert passes[-1] < every / 4
+    lit = expected > 0.05 * expected.max()
+    # (Beside them lie boxes of groups that were not tried one by one.)
+    torch.testing.assert_close(found[lit], expected[lit], rtol=1e-3, atol=2e-3 * float(expected.max()))
+    assert float((found - expected).abs().max()) < 0.05 * float(expected.max())
+
+
+def test_falls_of_boxes_that_were_not_tried_alone_are_those_of_their_group(monkeypatch):
+    from CAMOverlayLib.engine.methods import occlusion
+
+    image = torch.full((1, 1, 32, 30, 34), 1.0)
+    image[0, 0, 20:23, 4:7, 12:15], image[0, 0, 8:10, 24:27, 20:23] = 9.0, 1.2  # the other hardly matters
+    boxes = occlusion.Boxes.over((32, 30, 34))
+    groups = boxes.groups()
+    assert sorted(number for group in groups for number in group) == list(range(len(boxes)))
+    covers = occlusion._Covers(image, boxes)
+    (box,) = {n for n in range(len(boxes)) if boxes.corners[n] == (0, 0, 0)}
+    torch.testing.assert_close(covers.of([[box]])[0, :, 4:], image[0, :, 4:])
+    first = next(group for group in groups if box in group)
+    left = [(covers.of([some]) - image.mean()).abs() for some in (first, [box])]
+    assert (left[0] <= left[1] + 1e-6).all(), "covered together they are covered as much"
+    found = find_method("occlusion").compute(case_of(Spots(), image, (), 1))
+    peak = np.unravel_index(int(found.argmax()), found.shape)
+    assert np.abs(np.array(peak) - [21, 5, 13]).max() <= 2.5 and found[9, 25, 21] < 0.05 * found.max()
+
+
+class Mixing(nn.Module):
+    """Whose answer for an image depends on what else is in the batch."""
+
+    def forward(self, x):
+        return (x - x.mean(0, keepdim=True) + x.std()).flatten(1).sum(1, keepdim=True).repeat(1, 3)
+
+
+class OnlyOne(nn.Module):
+    def forward(self, x):
+        return x.view(1, 1, -1).mean(-1).repeat(1, 3) if len(x) == 1 else x.view(1, 1, 999)
+
+
+@pytest.mark.parametrize("net", [Mixing(), OnlyOne(), Spots()], ids=lambda net: type(net).__name__)
+def test_images_share_a_pass_only_where_each_is_answered_for_itself(net):
+    from CAMOverlayLib.engine.methods.batches import MOST, Batches
+    from CAMOverlayLib.engine.methods.scored import scored
+
+    image = torch.randn(1, 1, 32, 30, 34, generator=torch.Generator().manual_seed(0))
+    case = case_of(net, image, (), 1)
+    with scored(case, 10, "") as network:
+        batches = Batches(case, network)
+        assert batches.size == (MOST if isinstance(net, Spots) else 1)
+        images = [image * n for n in range(10)]
+        scores = batches.scores(10, lambda numbers: torch.cat([images[n] for n in numbers]))
+        alone = [float(net(one)[0, 1]) for one in images]
+    torch.testing.assert_close(scores, torch.tensor(alone, dtype=torch.float64), rtol=1e-5, atol=1e-5)
+
+
+def test_a_batch_that_does_not_fit_is_tried_with_half_of_it():
+    from CAMOverlayLib.engine.methods.batches import Batches
+    from CAMOverlayLib.engine.methods.scored import scored
+
+    class Small(Spots):
+        def forward(self, x):
+            if len(x) > 3:
+                raise RuntimeError("[enforce fail at alloc_cpu.cpp:75] DefaultCPUAllocator: can't allocate memory")
+            return super().forward(x)
+
+    image = torch.randn(1, 1, 32, 30, 34, generator=torch.Generator().manual_seed(0))
+    case, taken = case_of(Small(), image, (), 1), []
+    with scored(case, 10, "") as network:
+        batches = Batches(case, network)
+        batches.gradients(7, lambda numbers: image.repeat(len(numbers), 1, 1, 1, 1), taken.append)
+    assert batches.size == 3 and len(taken) == 7 and all(torch.equal(one, taken[0]) for one in taken)
 
 
 def test_guided_backpropagation_needs_relu():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ...contract.methods import CATALOGUE
+from .batches import TRIAL, Batches
 from .method import Case, Method, library, no_layer
 from .scored import scored
 
@@ -18,9 +19,10 @@ def _compute(case: Case) -> Tensor:
     captum = library("captum", "captum.attr", TITLE)
     image = case.image
     empty = image.flatten(2).amin(2).view(*image.shape[:2], *[1] * (image.ndim - 2)).expand_as(image)
-    with scored(case, STEPS, TITLE) as network:
+    with scored(case, TRIAL + STEPS, TITLE) as network:
+        size = Batches(case, network).size
         method = captum.IntegratedGradients(network)
-        found = method.attribute(image.clone(), empty, target=0, n_steps=STEPS, internal_batch_size=1)
+        found = method.attribute(image.clone(), empty, target=0, n_steps=STEPS, internal_batch_size=size)
     return found[0].detach().sum(0).relu().to(image.dtype)
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ...contract.methods import CATALOGUE
-from ..bundle.compiled import is_compiled
 from ..network.forward import INPUT, require_finite
+from .batches import TRIAL, Batches
 from .method import Case, Method
 from .refined import fuse, input_map, layer_map, stages_to
 from .scored import scored
@@ -22,9 +22,6 @@ from .scored import scored
 SAMPLES = 6
 SPREAD = 0.1
 """Standard deviation of the noise as a share of the input's range, as in SmoothGrad."""
-
-BATCH_VALUES = 2**20
-"""Values of as many copies as go through the network together; small images are faster several at a time."""
 
 
 def smoothed_input_map(case: Case, shape: tuple[int, ...]) -> Tensor:
@@ -36,15 +33,15 @@ def smoothed_input_map(case: Case, shape: tuple[int, ...]) -> Tensor:
     """
     image = case.image.detach()
     spread = SPREAD * float(image.max() - image.min())
-    batch = 1 if is_compiled(case.network) else max(1, min(SAMPLES, BATCH_VALUES // image.numel()))
     total = image.new_zeros(shape)
-    with scored(case, SAMPLES, "noisy copies", seed=0) as network:
+    with scored(case, TRIAL + SAMPLES, "noisy copies", seed=0) as network:
         noise = torch.randn((SAMPLES, *image.shape[1:]), device=image.device, dtype=image.dtype) * spread
-        for some in noise.split(batch):
-            copies = (image + some).requires_grad_()
-            (gradients,) = torch.autograd.grad(network(copies).sum(), copies)
-            require_finite(gradients, "The gradient at a noisy copy of the network's input")
-            total += sum(input_map(image, one[None], shape) for one in gradients)
+
+        def add(gradient: Tensor) -> None:
+            require_finite(gradient, "The gradient at a noisy copy of the network's input")
+            total.add_(input_map(image, gradient, shape))
+
+        Batches(case, network).gradients(SAMPLES, lambda numbers: image + noise[list(numbers)], add)
     return total / SAMPLES
 
 

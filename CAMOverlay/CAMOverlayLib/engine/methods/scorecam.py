@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ...contract.methods import CATALOGUE
 from ..network.forward import first_tensor
+from .batches import TRIAL, Batches
 from .method import Case, Method, library
 from .scored import scored
 
@@ -26,8 +27,9 @@ def _compute(case: Case) -> Tensor:
     def as_map(output) -> Tensor:
         return view.to_map(view.pick(output))
 
-    with scored(case, 2 + channels, TITLE) as network:  # noqa: SIM117
-        with torchcam.ScoreCAM(network, f"network.{layer}", batch_size=1, reshape_transform=as_map) as method:
+    with scored(case, TRIAL + 2 + channels, TITLE) as network:
+        size = Batches(case, network).size
+        with torchcam.ScoreCAM(network, f"network.{layer}", batch_size=size, reshape_transform=as_map) as method:
             scores = network(case.image)
             (found,) = method(class_idx=0, scores=first_tensor(scores), normalized=False)
     return found[0].detach().relu()

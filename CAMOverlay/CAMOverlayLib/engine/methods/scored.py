@@ -19,15 +19,19 @@ class Scored(nn.Module):
         case: what to explain.
         passes: how many images will come by, for the progress; raising from ``case.step`` ends the method.
         words: what to say meanwhile.
+
+    Attributes:
+        passes: the same; more where it turns out later.
     """
 
     def __init__(self, case: Case, passes: int, words: str) -> None:
         super().__init__()
         self.network = case.network
-        self._case, self._passes, self._words, self._done = case, max(1, passes), words, 0
+        self.passes = max(1, passes)
+        self._case, self._words, self._done = case, words, 0
 
     def forward(self, images: Tensor) -> Tensor:
-        self._case.step(min(self._done, self._passes), self._passes, self._words)
+        self._case.step(min(self._done, self.passes), self.passes, self._words)
         self._done += images.shape[0]
         return self._case.objective(differentiable(self.network, images))[:, None]
 
