@@ -49,7 +49,7 @@ class Workers(Protocol):
 
     words: str
 
-    def check(self, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    def check(self, plan: Plan, cases: Sequence[Case]) -> list[dict[str, Any]]:
         """Look at the files of cases where they would be computed."""
 
     def compute(self, plan: Plan, cases: Sequence[Case]) -> Iterator[Outcome | None]:
@@ -61,9 +61,9 @@ class Here:
 
     words = "this process"
 
-    def check(self, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    def check(self, plan: Plan, cases: Sequence[Case]) -> list[dict[str, Any]]:
         """What :func:`check_case` says of each."""
-        return [check_case(case.to_dict()) for case in cases]
+        return [check_case(case.to_dict(), plan.keep) for case in cases]
 
     def compute(self, plan: Plan, cases: Sequence[Case]) -> Iterator[Outcome | None]:
         """What came of each case."""
@@ -111,14 +111,15 @@ class OnDask:
             under_way -= 1
             yield self._outcome(case, future)
 
-    def check(self, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    def check(self, plan: Plan, cases: Sequence[Case]) -> list[dict[str, Any]]:
         """What :func:`check_case` says of each, where it would be computed.
 
         Raises:
             CohortError: nobody there can tell.
         """
         try:
-            futures = self._client.map(check_case, [case.to_dict() for case in cases], pure=False)
+            told = [case.to_dict() for case in cases]
+            futures = self._client.map(check_case, told, keep=plan.keep, pure=False)
             found: list[dict[str, Any]] = self._client.gather(futures)
         except Exception as error:
             words = f"The workers cannot look at the files ({reason(error)}). Is CAMOverlay there?"
