@@ -34,6 +34,9 @@ TICK = 0.5
 GONE = 30.0
 """Seconds for which a scheduler may not be heard."""
 
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""How many threads a worker process computes with, in the words of the libraries that torch and NumPy are built on."""
+
 INSTALL = "pip install 'cam-overlay[cohort]', or: pip install dask distributed"
 
 Outcome = dict[str, Any]
@@ -250,6 +253,7 @@ def of_this_machine(count: int) -> Iterator[OnDask]:
         "distributed.scheduler.allowed-failures": 1,  # what ended two processes would end a third one
         "distributed.worker.memory.terminate": False,
         "distributed.worker.memory.pause": False,
+        "distributed.worker.profile.enabled": False,  # what it notes a hundred times a second is kept
         "distributed.admin.log-format": "%(message)s",
     }
     with dask.config.set(settings):
@@ -279,7 +283,9 @@ def _cluster(count: int) -> Any:
     from distributed import LocalCluster
     from distributed.utils import LoopRunner
 
-    threads = str(max(1, cores() // count))
+    share = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // count)))
+    # Dask's own starter says 1 for all of them, and torch takes the number of the MKL that it was built with.
+    threads = {name: os.environ.get(name, share) for name in THREADS}
     with _in_environment("PYTHONWARNINGS", "ignore:resource_tracker"):  # what it says of a process that was ended
         resource_tracker.ensure_running()  # started later, it would let Ctrl-C through to what its thread starts
     runner = LoopRunner(asynchronous=False)
@@ -297,7 +303,7 @@ def _cluster(count: int) -> Any:
             local_directory=tempfile.gettempdir(),
             loop=runner.loop,
             env={
-                "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
+                **threads,
                 "TMPDIR": tempfile.gettempdir(),
                 "DASK_LOGGING__DISTRIBUTED": "critical",
             },
