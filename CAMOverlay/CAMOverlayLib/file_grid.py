@@ -19,7 +19,10 @@ import slicer
 import slicer.util
 
 from .contract.geometry import Grid
+from .contract.records import Affine
 from .contract.request import Result
+from .contract.target import VolumeFile
+from .report.repeat import in_the_patient
 from .scene.io.dicom import seriesNote, seriesOf
 from .scene.io.headers import headerAffine
 from .scene.io.volumes import gridOf, setNodeAffine
@@ -62,6 +65,29 @@ class FileGrid:
         peak = self.voxel(result.peak) if result.peak is not None else None
         findings = tuple(replace(spot, peak=self.voxel(spot.peak)) for spot in result.findings)
         return replace(result, peak=peak, field_of_view=seen, findings=findings)
+
+    def saved(self, file: VolumeFile) -> VolumeFile:
+        """An array file beside this one with the axes turned over; the file itself where there is nothing to turn."""
+        if not self.turned:
+            return file
+        path = Path(file.path).with_suffix(".turned.npy")
+        np.save(path, np.asfortranarray(self.array(np.load(file.path, mmap_mode="r", allow_pickle=False))))
+        return replace(file, path=str(path))
+
+    def shown(self, result: Result, affine: Affine) -> Result:
+        """A result in voxels of the file, with its array files, as one for the node.
+
+        Args:
+            affine: of the node.
+        """
+
+        def placed(file: VolumeFile) -> VolumeFile:
+            return replace(self.saved(file), affine=affine)
+
+        # A voxel that was asked about is one of the file; in the scene it is the place in the patient.
+        asked = replace(result.provenance, target=in_the_patient(result, result.provenance.target))
+        further = tuple(replace(one, file=placed(one.file)) for one in result.further)
+        return replace(self.result(result), heatmap=placed(result.heatmap), further=further, provenance=asked)
 
     def _plane(self, plane: tuple[float, ...]) -> tuple[float, ...]:
         """``low ≤ a·i + b·j + c·k ≤ high`` with some of i, j, k counted from the other end."""

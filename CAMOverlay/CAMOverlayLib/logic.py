@@ -32,6 +32,7 @@ from .scene.overlay import node as overlay
 from .scene.structure_files import nodesIn, setOccluded, structureFiles
 from .scene.target_regions import targetAt
 from .worker.client import Run, Worker
+from .worker.interpreter import named_from_here
 
 Report = Callable[[Progress], None]
 Compute = Callable[[Request, Report], Result]
@@ -153,7 +154,7 @@ class OverlayLogic:
         """
         if self.worker is None:
             self.worker = Worker()
-        folder = tempfile.mkdtemp(prefix="CAMOverlay-")
+        folder, python = tempfile.mkdtemp(prefix="CAMOverlay-"), self.worker.python
         try:
             exported = ExportedVolumes.planned((inputVolume, *channels), folder, overlayVolume)
 
@@ -164,7 +165,7 @@ class OverlayLogic:
                 also = yield from further.read(result, inputVolume)
                 yield TURN
                 yield from exported.comparing()
-                result = withNodes(result, exported.nodes, options)
+                result = withNodes(result, exported.nodes, options, named_from_here(python) or "")
                 node = overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity, image=image, also=also)
                 return _noted(node, result, options.get("structures"))
 

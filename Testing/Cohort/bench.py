@@ -61,6 +61,16 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+SPIN = "import time; end = time.perf_counter() + 3\nwhile time.perf_counter() < end: pass\nprint(time.process_time())"
+
+
+def cores_to_be_had() -> float:
+    """How many of two cores two busy processes get, while other programs run: more than a second worker can gain."""
+    words = [sys.executable, "-c", SPIN]
+    spinning = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    return sum(float(one.communicate()[0]) for one in spinning) / 3
+
+
 def run(words: list, environment: dict) -> tuple[float, float]:
     """Wall and processor seconds of a command, children included."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -151,11 +161,13 @@ def main() -> int:
             wall, cpu = run(words, environment)
             one = told.setdefault("loop over explain", {"volumes": 0, "seconds": 0.0, "cpu": 0.0})
             one["volumes"], one["seconds"], one["cpu"] = one["volumes"] + 1, one["seconds"] + wall, one["cpu"] + cpu
+        cores = [cores_to_be_had()]
         loop = told["loop over explain"]
         loop["a_minute"] = 60 * loop["volumes"] / loop["seconds"]
         say("loop over explain")
         peak = cohort("cohort, 1 worker", 1, some)
         cohort("cohort, 2 workers", 2, some)
+        cores.append(cores_to_be_had())
         quick = ["--keep", "heatmap", "--checks", "none"]
         cohort("cohort, 1 worker, figures only", 1, some, *quick)
         cohort("cohort, 2 workers, figures only", 2, some, *quick)
@@ -181,10 +193,13 @@ def main() -> int:
         / rates["plain MONAI script"],
         "memory of a worker ÷ of one explanation": peak / alone,
     }
+    print(f"{'cores to be had, before and after':42s} {' and '.join(f'{one:.2f} of 2' for one in cores)}")
     for name, value in ratios.items():
         print(f"{name:42s} {value:.2f}")
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps({"told": told, "ratios": ratios, "load": os.getloadavg()}, indent=1) + "\n")
+    options.json.write_text(
+        json.dumps({"told": told, "ratios": ratios, "cores": cores, "load": os.getloadavg()}, indent=1) + "\n"
+    )
     return 0
 
 

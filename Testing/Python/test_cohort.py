@@ -6,10 +6,12 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections import Counter
 
 import nibabel
@@ -283,8 +285,8 @@ def test_what_is_wrong_with_all_cases_is_said_once_and_nothing_is_written(data, 
         explain_many(*asked)
     with pytest.raises(CAMOverlayError, match="no method 'gradcan'|gradcan"):
         explain_many(*asked, **QUICK, method="gradcan")
-    with pytest.raises(CohortError, match="A cohort keeps no scenes"):
-        explain_many(*asked, **QUICK | {"keep": ("scene",)})
+    with pytest.raises(CohortError, match="There is no 'film' to keep; choose of heatmap, picture, report, scene"):
+        explain_many(*asked, **QUICK | {"keep": ("film",)})
     with pytest.raises(TypeError, match="'metod'"):
         explain_many(*asked, **QUICK, metod="gradcam")
     assert not (tmp_path / "out").exists()
@@ -300,6 +302,59 @@ def test_a_dry_run_looks_at_everything_and_computes_nothing(data, tmp_path, capf
     seen = capfd.readouterr()
     assert "none.nii' does not exist" in seen.out and "1 of 2 cases have files that cannot" in seen.err
     assert not (tmp_path / "out").exists()
+
+
+# Scenes -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory):
+    network = {"_target_": "UNet", "spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [4, 8],
+               "strides": [2]}  # fmt: skip
+    return material.write_bundle(tmp_path_factory.mktemp("segmenter") / "bundle", network=network)
+
+
+def test_a_scene_of_a_case_is_the_one_that_explain_writes(data, segmenter, tmp_path, monkeypatch):
+    """Of the second case of a process, which has but one scene."""
+    from CAMOverlayLib import case_scene
+    from CAMOverlayLib.scene import core
+
+    monkeypatch.setattr(case_scene, "_made", {core.ensureScene()})  # other tests have made it
+    output, volumes = tmp_path / "out", [data / "volumes" / f"volume-00{n}.nii.gz" for n in range(2)]
+    settings = QUICK | {"keep": ("scene",), "also": "probability,prediction"}
+    explain_many(volumes, segmenter, output, **settings)
+    words = ["explain", volumes[1], "--model", segmenter, "--trust", "--checks", "none", "--report", "none"]
+    assert main([*map(str, words), "--also", settings["also"], "--output", str(tmp_path / "one")]) == 0
+    first, second = (output / "cases" / f"volume-00{n}" for n in range(2))
+    files = {"case.json", "report.json", "findings.csv", "scene.mrb", "probability.nii.gz", "prediction.nii.gz"}
+    assert {one.name for one in first.iterdir()} == files == {one.name for one in second.iterdir()}
+    ours, theirs = (in_scene(one / "scene.mrb") for one in (second, tmp_path / "one"))
+    assert ours == theirs and any(name.endswith("probability.nrrd") for name in ours)
+
+
+def in_scene(path):
+    """The files of volumes and segmentations in a scene, and what nodes its description lists; but for the report."""
+    with zipfile.ZipFile(path) as file:
+        names = {name.partition("/")[2]: name for name in file.namelist()}
+        scene = file.read(next(name for name in names.values() if name.endswith(".mrml"))).decode()
+        nodes = re.findall(r'<(\w+)\s+id="(\w+)" name="([^"]*)"', scene)
+        data = {name: file.read(whole) for name, whole in names.items() if name.startswith("Data/") and name != "Data/"}
+    return data | {"nodes": nodes}
+
+
+def test_a_process_without_slicers_core_or_with_a_scene_of_its_own_refuses(data, tmp_path, monkeypatch):
+    asked = (data / "list.csv", data / "bundle", tmp_path / "out")
+    program = "import sys; sys.modules['slicer'] = None\nfrom CAMOverlayLib.case_scene import problem; print(problem())"
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "CAMOverlay")}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
+    assert "pip install 'cam-overlay[core]'" in done.stdout
+
+    from CAMOverlayLib.scene import core
+
+    core.ensureScene()
+    with pytest.raises(CohortError, match="This process holds a Slicer scene already"):
+        explain_many(*asked, **QUICK | {"keep": ("scene",)})
+    assert not any((tmp_path / "out" / "cases").glob("*"))
 
 
 # Ends of every kind -------------------------------------------------------------------------------------------------

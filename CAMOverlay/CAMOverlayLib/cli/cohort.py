@@ -16,7 +16,7 @@ from typing import Any
 from ..cohort.cases import Case, cases_of
 from ..cohort.checks import disk_for
 from ..cohort.page import require_readable, write_cohort_page
-from ..cohort.plan import FILE, KINDS, InTheUsersWords, Plan, options_of, planned, require_same
+from ..cohort.plan import FILE, KINDS, USUAL, InTheUsersWords, Plan, options_of, planned, require_same
 from ..cohort.run import Cohort, Tally, looked_at, opened, run
 from ..cohort.workers import Here, OnDask, Workers, of_scheduler, of_this_machine
 from ..contract.errors import CohortError
@@ -51,9 +51,9 @@ def add_cohort(commands: Any) -> None:
     parser.add_argument(
         "--keep",
         type=_kinds,
-        default=KINDS,
+        default=USUAL,
         metavar="KIND,…",
-        help=f"of each case, beside its figures: {', '.join(KINDS)} (default: all)",
+        help=f"of each case, beside its figures: {', '.join(KINDS)} (default: all but the scene)",
     )
     parser.add_argument("--dry-run", action="store_true", help="check list, model and files, and compute nothing")
     parser.add_argument("--anew", action="store_true", help="remove the cohort that lies in the output folder first")
@@ -226,9 +226,9 @@ def _look(plan: Plan, cases: tuple[Case, ...], options: argparse.Namespace) -> N
     if options.scheduler or options.scheduler_file:
         with of_scheduler(options.scheduler, options.scheduler_file) as workers:
             print(f"workers      {workers.words}", flush=True)
-            problems = _problems(workers, to_do)
+            problems = _problems(plan, workers, to_do)
     else:
-        problems = _problems(Here(), to_do)
+        problems = _problems(plan, Here(), to_do)
     for name, words in problems[:SHOWN]:
         print(f"problem      {name}: {words}")
     if len(problems) > SHOWN:
@@ -238,8 +238,8 @@ def _look(plan: Plan, cases: tuple[Case, ...], options: argparse.Namespace) -> N
     print("checked      list, model and files; nothing was computed")
 
 
-def _problems(workers: Workers, cases: list[Case]) -> list[tuple[str, str]]:
-    return [(found["id"], found["problem"]) for found in workers.check(cases) if found["problem"]]
+def _problems(plan: Plan, workers: Workers, cases: list[Case]) -> list[tuple[str, str]]:
+    return [(found["id"], found["problem"]) for found in workers.check(plan, cases) if found["problem"]]
 
 
 class CohortLine:

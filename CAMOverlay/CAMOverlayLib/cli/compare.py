@@ -13,10 +13,12 @@ from typing import Any
 
 from ..contract.comparison import HOTTEST, distinct, on_scale, one_kind, why_not_comparable
 from ..contract.errors import ComparisonError
+from ..contract.model import ModelSource
 from ..contract.options import Options
 from ..contract.records import absolute
 from ..contract.request import Progress, Request, Result
 from ..contract.target import StructureFile
+from .computation import PYTHON_HELP, several
 from .model import TRUST_HELP
 from .options import add_options
 from .output import Output, finished_folders
@@ -53,6 +55,7 @@ def add_compare(commands: Any) -> None:
     parser.add_argument("--config", action="append", metavar="NAME", help="as of explain; of every model that is given")
     _add_choices(parser)
     add_options(parser)
+    parser.add_argument("--python", metavar="PYTHON", help=PYTHON_HELP)
 
 
 def _add_choices(parser: argparse.ArgumentParser) -> None:
@@ -94,14 +97,14 @@ def run_compare(options: argparse.Namespace) -> None:
     paths = [os.path.expanduser(path) for path in options.volumes]
     with finished_folders([Output(output, FILES)], _inputs(paths, options)) as folders, ProgressLine() as show:
         show(Progress("slicer", 0.0, "Starting Slicer's core"))
-        from ..comparing import withCache
         from ..logic import OverlayLogic
         from ..scene import core
 
         core.ensureScene()
         nodes = [core.loadVolume(path) for path in paths]
-        each = _EachOnFileGrids(paths, nodes, withCache())
-        comparison = OverlayLogic(each).compare(nodes[0], channels=nodes[1:], report=show, **settings)
+        with several(options.python) as compute:
+            each = _EachOnFileGrids(paths, nodes, compute)
+            comparison = OverlayLogic(each).compare(nodes[0], channels=nodes[1:], report=show, **settings)
         show(Progress("write", 0.97, "Writing the maps"))
         told = _write(folders[0], comparison, each, nodes[0], options)
     _print(told, Path(options.output))
@@ -170,6 +173,7 @@ def _inputs(paths: list[str], options: argparse.Namespace) -> list[str | Path]:
     parts = [
         Path(model) / name
         for model in options.models
+        if not ModelSource(model).lies_there
         for name in ("configs", "models", "scripts", "docs", *(options.config or ()))
     ]
     return [*paths, *masks, *(one for one in structures if isinstance(one, str)), *options.models, *parts]

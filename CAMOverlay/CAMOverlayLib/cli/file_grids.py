@@ -19,7 +19,6 @@ from ..contract.geometry import affine_rows
 from ..contract.request import Progress, Request, Result
 from ..contract.target import VolumeFile
 from ..file_grid import FileGrid, fileGrid
-from ..report.repeat import in_the_patient
 
 Compute = Callable[[Request, Callable[[Progress], None]], Result]
 
@@ -63,15 +62,7 @@ class OnFileGrids:
         notes = [note for grid in self._grids for note in grid.notes]
         result = replace(result, warnings=(*dict.fromkeys([*notes, *result.warnings]),))
         self.result = result
-
-        def shown(file: VolumeFile) -> VolumeFile:
-            return replace(_saved(self._grids[0], file), affine=request.volumes[0].affine)
-
-        further = tuple(replace(one, file=shown(one.file)) for one in result.further)
-        # A voxel that was asked about is one of the file; in the scene it is the place in the patient.
-        asked = replace(result.provenance, target=in_the_patient(result, result.provenance.target))
-        files = {"heatmap": shown(result.heatmap), "further": further}
-        return replace(self._grids[0].result(result), **files, provenance=asked)
+        return self.grid.shown(result, request.volumes[0].affine)
 
     def _write_all(self, result: Result, heatmap_file: Path) -> None:
         started = time.perf_counter()
@@ -93,13 +84,4 @@ class OnFileGrids:
 
 
 def _as_in(grid: FileGrid, file: VolumeFile) -> VolumeFile:
-    return replace(_saved(grid, file), affine=affine_rows(grid.grid.affine))
-
-
-def _saved(grid: FileGrid, file: VolumeFile) -> VolumeFile:
-    """An array file beside this one with the axes turned over; the file itself where there is nothing to turn."""
-    if not grid.turned:
-        return file
-    path = Path(file.path).with_suffix(".turned.npy")
-    np.save(path, np.asfortranarray(grid.array(np.load(file.path, mmap_mode="r", allow_pickle=False))))
-    return replace(file, path=str(path))
+    return replace(grid.saved(file), affine=affine_rows(grid.grid.affine))

@@ -30,7 +30,7 @@ from ..report.repeat import report_json
 from . import taken_away
 from .cohort import add_cohort
 from .compare import add_compare
-from .computation import computation
+from .computation import PYTHON_HELP, computation, named, process_of
 from .dicom import DicomOutput, add_dicom_options, place_of
 from .findings import print_findings
 from .model import GivenModel, add_model_options, given_model, write_given_model
@@ -47,12 +47,6 @@ VOLUME_HELP = (
 TARGET_HELP = (
     "what to explain: a class (INDEX or NAME, default the predicted one) or the difference of two (A-B); in a "
     "segmentation network also at a place: [CLASS]@voxel=I,J,K, [CLASS]@ras=R,A,S or [CLASS]@mask=FILE"
-)
-
-PYTHON_HELP = (
-    "the Python that computes, instead of this one: an interpreter or the folder of its environment; "
-    "ssh://USER@HOST:PORT/PATH is one on another machine (USER@ and :PORT may be left out), where a model may lie too: "
-    "--model ssh:/PATH"
 )
 
 FILES = ("heatmap.nii.gz", "report.json", "findings.csv", "overlay.png", "scene.mrb")
@@ -117,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect = commands.add_parser("inspect", help="what a model is: classes, inputs, transforms, layers")
     inspect.set_defaults(run=run_inspect)
     add_model_options(inspect)
+    inspect.add_argument("--python", metavar="PYTHON", help=PYTHON_HELP)
 
     bundle = commands.add_parser("bundle", help="write a network with its weights and transforms as a MONAI bundle")
     bundle.set_defaults(run=run_bundle)
@@ -175,7 +170,8 @@ def explain_files(
         with _timed(timings, "load"):
             nodes = [core.loadVolume(path) for path in paths]
             dicom.require_series(nodes[0])
-            compute = taken_away.of_files(computation(options.get("python")), paths, told)
+            python = options.get("python")
+            compute = taken_away.of_files(computation(python), paths, told, named(python))
             there = OnFileGrids(paths, nodes, compute, folder / "heatmap.nii.gz")
         with _timed(timings, "process"):
             node = OverlayLogic(there).process(
@@ -292,28 +288,38 @@ def _mm(point: tuple[float, ...]) -> str:
 
 def run_inspect(options: argparse.Namespace) -> None:
     with given_model(options, only_look=True) as model:
-        _print_model(model)
+        if options.python is not None:
+            with process_of(options.python) as worker:
+                found = worker.inspect(model.source).wait()
+            _print_summary_of(found, model)
+        else:
+            found = _inspected_here(model)
+        _print_inside(found, model)
 
 
-def _print_model(model: GivenModel) -> None:
+def _inspected_here(model: GivenModel) -> Inspection:
     from ..engine.bundle.opened import open_model
     from ..engine.layer_choice import inspect_model
 
     opened = open_model(model.source)
-    info = opened.info
+    _print_summary_of(Inspection(opened.summary, opened.content_hash), model)
+    return inspect_model(opened)  # what is above is said even where the model does not evaluate
+
+
+def _print_summary_of(found: Inspection, model: GivenModel) -> None:
+    summary, info = found.summary, found.summary.info
     print(f"{info.name} {info.version}".strip() + (f" — {info.task}" if info.task else ""))
-    print(
-        f"kind      {opened.summary.kind}"
-        + ("" if opened.summary.needs_trust else ", which can run no code of its own")
-    )
+    print(f"kind      {summary.kind}" + ("" if summary.needs_trust else ", which can run no code of its own"))
     size = " × ".join(map(str, info.spatial_shape)) or "any size"
     print(f"input     {info.channels or '?'} channel(s) {', '.join(info.channel_names)}, {size}")
     print(f"classes   {', '.join(f'{i} {name}' for i, name in enumerate(info.classes)) or 'not named'}")
-    print(f"content   sha256 {opened.content_hash}")
+    print(f"content   sha256 {found.content_hash}")
     for warning in model.warnings:
         print(f"warning   {warning}")
-    found = inspect_model(opened)  # what is above is said even where the model does not evaluate
-    if not opened.may_run:
+
+
+def _print_inside(found: Inspection, model: GivenModel) -> None:
+    if found.summary.needs_trust and not model.source.is_trusted:
         print("would run, once trusted (--trust also lists transforms and layers):")
         for kind, values in dataclasses.asdict(found.summary.code).items():
             print(f"  {kind}:" + ("" if values else " none"))

@@ -50,12 +50,16 @@ def names(report: str, kinds: Sequence[str]) -> tuple[str, ...]:
     return (*(["report.html"] if report != "none" else []), *(files[kind] for kind in kinds))
 
 
-def of_files(compute: Compute, paths: Sequence[str], told: Callable[[Result], Result]) -> Compute:
-    """A computation whose results say which files they were asked of, in the words of the command line."""
+def of_files(compute: Compute, paths: Sequence[str], told: Callable[[Result], Result], python: str = "") -> Compute:
+    """A computation whose results say which files they were asked of, in the words of the command line.
+
+    Args:
+        python: that computes, where one was named.
+    """
 
     def computed(request: Request, report: Callable[[Progress], None]) -> Result:
         result = compute(request, report)
-        asked = replace(result.provenance, door="command", volumes=tuple(map(absolute, paths)))
+        asked = replace(result.provenance, door="command", volumes=tuple(map(absolute, paths)), python=python)
         return told(replace(result, provenance=asked))
 
     return computed

@@ -19,20 +19,26 @@ from .plan import Plan
 SAMPLED = 32
 """Volumes whose headers are read to tell how much disk a long list takes."""
 
-HEAT_BYTES, PICTURE_BYTES, REPORT_BYTES, FIGURES_BYTES = 4, 500_000, 1_000_000, 100_000
-"""Of a voxel, and of the other files of a case: more than was seen."""
+HEAT_BYTES, VOLUME_BYTES = 4, 8
+"""Of a voxel, uncompressed."""
+
+PICTURE_BYTES, REPORT_BYTES, FIGURES_BYTES, SCENE_BYTES = 500_000, 1_000_000, 100_000, 500_000
+"""Of the other files of a case, and of a scene without its volumes: more than was seen."""
 
 
-def check_case(case: dict[str, Any]) -> dict[str, Any]:
+def check_case(case: dict[str, Any], keep: Sequence[str] = ()) -> dict[str, Any]:
     """Look at a case's files where it would be computed; only headers are read.
 
     Args:
         case: a :class:`Case` as a dictionary.
+        keep: what is to be written, which may need what is not installed there.
 
     Returns:
         ``id``, ``problem`` (a sentence, empty where there is none), ``voxels`` of the first volume.
     """
     asked = Case.from_dict(case)
+    if words := cannot_keep(keep):
+        return {"id": asked.id, "problem": words, "voxels": 0}
     try:
         shapes = [_shape(path) for path in asked.volumes]
         if asked.mask:
@@ -40,6 +46,15 @@ def check_case(case: dict[str, Any]) -> dict[str, Any]:
     except CAMOverlayError as error:
         return {"id": asked.id, "problem": " ".join(str(error).split()), "voxels": 0}
     return {"id": asked.id, "problem": "", "voxels": math.prod(shapes[0][:3])}
+
+
+def cannot_keep(keep: Sequence[str]) -> str:
+    """Why this process cannot write what is to be kept, in a sentence; empty where it can."""
+    if "scene" not in keep:
+        return ""
+    from ..case_scene import problem
+
+    return problem()
 
 
 def _shape(path: str) -> tuple[int, ...]:
@@ -114,6 +129,9 @@ def disk_for(plan: Plan, to_do: Sequence[Case], done: Sequence[Case]) -> Disk:
         return Disk(None if to_do else 0, False, free)
     maps = ("heatmap" in plan.keep) + len(plan.options.wanted)
     each = FIGURES_BYTES + maps * HEAT_BYTES * sum(voxels) / len(voxels)
+    if "scene" in plan.keep:
+        inside = HEAT_BYTES * (1 + len(plan.options.wanted)) + VOLUME_BYTES * len(to_do[0].volumes)
+        each += SCENE_BYTES + inside * sum(voxels) / len(voxels)
     each += PICTURE_BYTES * ("picture" in plan.keep) + REPORT_BYTES * ("report" in plan.keep)
     return Disk(round(each * len(to_do)), False, free)
 

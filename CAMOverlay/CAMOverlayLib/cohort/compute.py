@@ -29,7 +29,8 @@ from ..contract.model import ModelSource
 from ..contract.request import Progress, Request, Result
 from ..contract.target import StructureFile, VolumeFile
 from .cases import Case
-from .folder import ERROR, FULL, REPORT, being_made, host, look, publish, stamps_of, told_of_disk
+from .checks import cannot_keep
+from .folder import ERROR, FULL, REPORT, SCENE, being_made, host, look, publish, stamps_of, told_of_disk
 from .plan import Plan
 
 MASK = "mask of the case"
@@ -103,6 +104,8 @@ def _unfit(plan: Plan) -> str:
             f"A worker has CAMOverlay {__version__}, and the command {plan.version}: their heatmaps are not mixed. "
             "Install the same version for both."
         )
+    if words := cannot_keep(plan.keep):
+        return words
     from ..contract.bundle_content import content_hash, stamp
     from ..contract.model_kinds import model_path
 
@@ -212,8 +215,12 @@ def _explain_and_write(plan: Plan, case: Case, made: Path, scratch: Path) -> dic
         raise OutputError(_another_model(plan, result.provenance.content_hash))
     heat = np.load(result.heatmap.path, mmap_mode="r", allow_pickle=False)
     row = _row(result)
-    result = _in_the_lists_words(plan, case, result, (*notes, *said))
-    _write(plan, made, result, files[0], heat, scratch)
+    told = _in_the_lists_words(plan, case, result, (*notes, *said))
+    _write(plan, made, told, files[0], heat, scratch)
+    if "scene" in plan.keep:
+        from ..case_scene import write_scene  # and with it Slicer's core
+
+        write_scene(made / SCENE, case.volumes, replace(told, heatmap=result.heatmap, further=result.further))
     return row
 
 

@@ -13,7 +13,7 @@ from ..contract.options import current_names
 from ..contract.records import absolute
 from ..contract.target import TargetSpec
 from .cases import cases_of
-from .plan import KINDS, options_of, planned
+from .plan import USUAL, options_of, planned
 from .run import Tally, opened, run
 from .table import as_table
 from .workers import Here, OnDask, Workers, of_this_machine
@@ -25,7 +25,7 @@ def explain_many(
     output: str | os.PathLike[str],
     *,
     target: int | str | TargetSpec | None = None,
-    keep: Sequence[str] = KINDS,
+    keep: Sequence[str] = USUAL,
     anew: bool = False,
     report: Callable[[Tally], None] = lambda tally: None,
     **settings: Any,
@@ -43,7 +43,7 @@ def explain_many(
         model: a model's folder or file.
         output: the cohort's folder; made if it is not there.
         target: what to explain where the list does not say it; None is the predicted class.
-        keep: of ``heatmap``, ``picture``, ``report``.
+        keep: of ``heatmap``, ``picture``, ``report``, ``scene``.
         anew: what lies in ``output`` is removed first.
         report: called with how far it is; raising from it ends the run.
         settings: ``trust=True`` or ``trusted_hash`` where the model can run code, and ``configs``; ``client``, a Dask

@@ -24,7 +24,7 @@ from .cases import Case
 from .plan import Plan
 
 CASES = "cases"
-CASE, REPORT, ERROR = "case.json", "report.json", "error.json"
+CASE, REPORT, ERROR, SCENE = "case.json", "report.json", "error.json", "scene.mrb"
 SCHEMA = 1
 
 FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -26,8 +26,11 @@ SCHEMA = 1
 
 FILE = "cohort.json"
 
-KINDS = ("heatmap", "picture", "report")
+KINDS = ("heatmap", "picture", "report", "scene")
 """What can be kept of a case beside its figures."""
+
+USUAL = KINDS[:3]
+"""What is kept where nothing is said: a scene holds the volume once more, and needs Slicer's core."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Plan(JsonRecord):
     content_hash: str
     options: Options = Options()  # noqa: RUF009 (frozen)
     target: int | str | TargetSpec | None = None
-    keep: tuple[str, ...] = KINDS
+    keep: tuple[str, ...] = USUAL
     told: InTheUsersWords = InTheUsersWords()
     version: str = __version__
     fingerprint: str = ""
@@ -70,7 +73,7 @@ class Plan(JsonRecord):
         if not isinstance(self.target, TargetSpec):
             object.__setattr__(self, "target", class_of(self.target, "The target"))
         if wrong := [kind for kind in self.keep if kind not in KINDS]:
-            raise CohortError(_not_kept(wrong[0]))
+            raise CohortError(f"There is no '{wrong[0][:40]}' to keep; choose of {', '.join(KINDS)}.")
         object.__setattr__(self, "keep", tuple(kind for kind in KINDS if kind in self.keep))
         if self.options.intermediates_folder:
             raise CohortError(
@@ -95,15 +98,6 @@ class Plan(JsonRecord):
     @property
     def folder(self) -> Path:
         return Path(self.output)
-
-
-def _not_kept(kind: str) -> str:
-    if kind == "scene":
-        return (
-            "A cohort keeps no scenes: they are made by Slicer's core, and the workers compute without it. Keep the "
-            f"heatmap, and open it beside its volume; or explain that one case. Choose of {', '.join(KINDS)}."
-        )
-    return f"There is no '{kind[:40]}' to keep; choose of {', '.join(KINDS)}."
 
 
 def _stamped(one: StructureFile) -> dict[str, Any]:

@@ -34,6 +34,9 @@ TICK = 0.5
 GONE = 30.0
 """Seconds for which a scheduler may not be heard."""
 
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""How many threads a worker process computes with, in the words of the libraries that torch and NumPy are built on."""
+
 INSTALL = "pip install 'cam-overlay[cohort]', or: pip install dask distributed"
 
 Outcome = dict[str, Any]
@@ -49,7 +52,7 @@ class Workers(Protocol):
 
     words: str
 
-    def check(self, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    def check(self, plan: Plan, cases: Sequence[Case]) -> list[dict[str, Any]]:
         """Look at the files of cases where they would be computed."""
 
     def compute(self, plan: Plan, cases: Sequence[Case]) -> Iterator[Outcome | None]:
@@ -61,9 +64,9 @@ class Here:
 
     words = "this process"
 
-    def check(self, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    def check(self, plan: Plan, cases: Sequence[Case]) -> list[dict[str, Any]]:
         """What :func:`check_case` says of each."""
-        return [check_case(case.to_dict()) for case in cases]
+        return [check_case(case.to_dict(), plan.keep) for case in cases]
 
     def compute(self, plan: Plan, cases: Sequence[Case]) -> Iterator[Outcome | None]:
         """What came of each case."""
@@ -111,14 +114,15 @@ class OnDask:
             under_way -= 1
             yield self._outcome(case, future)
 
-    def check(self, cases: Sequence[Case]) -> list[dict[str, Any]]:
+    def check(self, plan: Plan, cases: Sequence[Case]) -> list[dict[str, Any]]:
         """What :func:`check_case` says of each, where it would be computed.
 
         Raises:
             CohortError: nobody there can tell.
         """
         try:
-            futures = self._client.map(check_case, [case.to_dict() for case in cases], pure=False)
+            told = [case.to_dict() for case in cases]
+            futures = self._client.map(check_case, told, keep=plan.keep, pure=False)
             found: list[dict[str, Any]] = self._client.gather(futures)
         except Exception as error:
             words = f"The workers cannot look at the files ({reason(error)}). Is CAMOverlay there?"
@@ -249,6 +253,7 @@ def of_this_machine(count: int) -> Iterator[OnDask]:
         "distributed.scheduler.allowed-failures": 1,  # what ended two processes would end a third one
         "distributed.worker.memory.terminate": False,
         "distributed.worker.memory.pause": False,
+        "distributed.worker.profile.enabled": False,  # what it notes a hundred times a second is kept
         "distributed.admin.log-format": "%(message)s",
     }
     with dask.config.set(settings):
@@ -278,7 +283,9 @@ def _cluster(count: int) -> Any:
     from distributed import LocalCluster
     from distributed.utils import LoopRunner
 
-    threads = str(max(1, cores() // count))
+    share = os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // count)))
+    # Dask's own starter says 1 for all of them, and torch takes the number of the MKL that it was built with.
+    threads = {name: os.environ.get(name, share) for name in THREADS}
     with _in_environment("PYTHONWARNINGS", "ignore:resource_tracker"):  # what it says of a process that was ended
         resource_tracker.ensure_running()  # started later, it would let Ctrl-C through to what its thread starts
     runner = LoopRunner(asynchronous=False)
@@ -296,7 +303,7 @@ def _cluster(count: int) -> Any:
             local_directory=tempfile.gettempdir(),
             loop=runner.loop,
             env={
-                "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
+                **threads,
                 "TMPDIR": tempfile.gettempdir(),
                 "DASK_LOGGING__DISTRIBUTED": "critical",
             },

@@ -30,6 +30,7 @@ class Provenance(JsonRecord):
             the label's value.
         structure_nodes: names of the nodes of the scene whose structures the heat was compared with; ``options`` names
             the files alone.
+        python: the interpreter or environment that computed, here or on another machine, where one was named.
     """
 
     door: str = ""
@@ -43,6 +44,7 @@ class Provenance(JsonRecord):
     segment: str = ""
     label: int | None = None
     structure_nodes: tuple[str, ...] = ()
+    python: str = ""
 
     def _problem(self) -> str:
         return "" if self.door in DOORS else f"the door is {self.door[:40]!r}"

@@ -400,6 +400,7 @@ class Panel(VTKObservationMixin):
         overlay.jumpToPeak(node, centre=False)
         self._update()
         self.display.renewFieldOfView()
+        self.maps.arrived(node)
         self.display.refresh()
         heat_view.bringHeatIntoView(node)
 

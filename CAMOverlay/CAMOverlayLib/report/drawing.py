@@ -101,8 +101,9 @@ def as_jpeg(image: Image.Image) -> bytes:
 
 
 def as_png(image: Image.Image) -> bytes:
+    """Not at its smallest: that is 6 % less, and takes nine times as long."""
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "PNG")
     return file.getvalue()
 
 

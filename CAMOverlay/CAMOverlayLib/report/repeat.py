@@ -38,13 +38,18 @@ def as_python(result: Result, nodes: Sequence[str] = ()) -> str:
         return _in_memory(result)
     lines, imports = [], []
     needed = _needed(result, nodes)
-    if nodes:
-        volumes = [f"slicer.util.getNode({name!r})" for name in nodes]
+    worker = f"worker=Worker({asked.python!r})" if asked.python else ""
+    if nodes and not worker:
         lines.append('logic = slicer.util.getModuleLogic("CAMOverlay")')
     else:
-        imports += ["from CAMOverlayLib.logic import OverlayLogic", "from CAMOverlayLib.scene import core"]
+        imports.append("from CAMOverlayLib.logic import OverlayLogic")
+        lines.append(f"logic = OverlayLogic({worker})")
+    if nodes:
+        volumes = [f"slicer.util.getNode({name!r})" for name in nodes]
+    else:
+        imports.append("from CAMOverlayLib.scene import core")
         volumes = [f"core.loadVolume({path!r})" for path in _volume_files(result)]
-        lines.append("logic = OverlayLogic()")
+    imports += ["from CAMOverlayLib.worker.client import Worker"] if worker else []
     model = repr(asked.model.path)
     if asked.network_arguments:
         imports = ["import tempfile", "", "from CAMOverlayLib.cli.main import main", *imports]
@@ -84,6 +89,7 @@ def as_command(result: Result, windows: bool = os.name == "nt") -> str:
         said += [word for one in asked.model.configs for word in _flag("--config", one)]
     if (target := _target_in_words(result)) is not None:
         said += _flag("--target", target)
+    said += _flag("--python", asked.python) if asked.python else []
     said += [word for name in asked.structure_nodes for word in _flag("--structures", _structures_file(name))]
     said += [*_options_in_words(asked.options), "--output", "explained"]
     needed = _needed(result, (), for_command=True)

@@ -18,12 +18,15 @@ from ..contract.target import StructureFile, TargetSpec, VolumeFile
 from .structure_files import nodesIn
 
 
-def withNodes(result: Result, nodes: Sequence[slicer.vtkMRMLVolumeNode], settings: Mapping[str, Any]) -> Result:
+def withNodes(
+    result: Result, nodes: Sequence[slicer.vtkMRMLVolumeNode], settings: Mapping[str, Any], python: str = ""
+) -> Result:
     """A result that says which files and nodes it was asked of; one that says so already is left as it is.
 
     Args:
         nodes: the volumes that were explained.
         settings: as of ``OverlayLogic.start``; ``mask``, ``segment`` and ``label`` are looked at.
+        python: that computed, where one was named.
     """
     asked = result.provenance
     if asked.door:
@@ -41,6 +44,7 @@ def withNodes(result: Result, nodes: Sequence[slicer.vtkMRMLVolumeNode], setting
         segment=str(settings.get("segment") or "") if named else "",
         label=settings.get("label") if named else None,
         options=replace(asked.options, structures=_files(asked.options.structures)),
+        python=python,
         structure_nodes=tuple(node.GetName() for node in nodesIn(settings.get("structures"))),
     )
     return replace(result, provenance=asked)

@@ -7,6 +7,8 @@ volumeNode, overlayNode = at_once(cohort.loadCase(cases[3]))
 
 from __future__ import annotations
 
+import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +20,14 @@ import slicer.util
 import vtk
 
 from ..cohort.summary.cases import COLUMNS, TABLE, Case, read_cases
-from ..contract.errors import CAMOverlayError, OutputError, PlacementError, VolumeError
-from ..contract.geometry import affine_rows
+from ..contract.errors import CAMOverlayError, OutputError, PlacementError
 from ..contract.pieces import TURN, Pieces
 from ..contract.request import Result
+from ..contract.target import VolumeFile
 from . import core
 from .findings.table import fill
-from .io.volumes import HeatmapImage, gridOf
+from .io.volumes import gridOf, readHeatmap, voxelsOf, writeArray
+from .overlay import further
 from .overlay import node as overlay
 
 SOURCE = "CAMOverlay.Cohort"
@@ -92,8 +95,8 @@ def _row(case: Case, carried: Sequence[str]) -> list[Any]:
 
 
 def loadCase(case: Case, opacity: float = overlay.OPACITY) -> Pieces[tuple[Any, Any]]:
-    """Load the volume and the overlay of a case, in the place of those of the case before; in pieces, between which
-    Slicer's loop may turn. What carries the name of a case but was not loaded here stays.
+    """Load volume and overlay of a case, with the further maps that it kept, in the place of those of the case before;
+    in pieces, between which Slicer's loop may turn. What carries the name of a case but was not loaded here stays.
 
     Args:
         opacity: of the overlay in the slice views.
@@ -113,13 +116,14 @@ def loadCase(case: Case, opacity: float = overlay.OPACITY) -> Pieces[tuple[Any, 
     volume = core.loadVolume(case.volume)
     volume.SetName(case.id.replace("&", "+"))  # which Slicer writes into a scene and cannot read again
     try:
-        yield TURN
-        image = _heatOf(case, volume, result)
-        yield TURN
-        result = _inNode(result, case, volume)
+        with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
+            yield TURN
+            result = yield from _inNode(result, case, volume, Path(folder))
+            image = yield from readHeatmap(result.heatmap, volume, result.peak)
+            also = yield from further.read(result, volume)
         before = _loaded("vtkMRMLScalarVolumeNode")
         mine = next((one for one in before if overlay.isOverlay(one)), None)
-        node = overlay.addOverlay(result, volume, mine, opacity=opacity, image=image, also=[])
+        node = overlay.addOverlay(result, volume, mine, opacity=opacity, image=image, also=also)
     except BaseException:
         _remove(volume)
         raise
@@ -143,26 +147,56 @@ def resultOf(case: Case) -> Result:
         raise CAMOverlayError(f"Case '{case.id}' has no heatmap. Compute the cohort with --keep heatmap, then load it.")
     try:
         told = {name: value for name, value in case.told.items() if name != "repeat"}
-        return replace(Result.from_dict(told), further=())
+        result = Result.from_dict(told)
+        maps = tuple(one for one in result.further if _fileOf(case, one.name) is not None)
+        return replace(result, further=maps)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CAMOverlayError(f"The report of case '{case.id}' is damaged ({error}). Compute the case again.") from None
 
 
-def _heatOf(case: Case, volume: Any, result: Result) -> HeatmapImage:
-    """The heatmap's voxels in the order of the volume's node."""
-    assert case.heatmap is not None
-    loaded = core.loadVolume(case.heatmap)
+def _fileOf(case: Case, name: str) -> Path | None:
+    """The file of a map that a report names, in the case's own folder; None where it is not there."""
+    return case.file(f"{name}.nii.gz") if re.fullmatch(r"\w+", name) else None
+
+
+def _inNode(result: Result, case: Case, volume: Any, folder: Path) -> Pieces[Result]:
+    """The result in voxels of the volume's node, with array files in the folder: a file's own voxels may be counted
+    from the other end of an axis."""
+    from ..file_grid import fileGrid  # which needs this room
+
+    heatmap = _arrayFile(case.heatmap, "heatmap", case, volume, folder)
+    maps = []
+    for one in result.further:
+        yield TURN
+        file = _arrayFile(_fileOf(case, one.name), one.name, case, volume, folder, labels=bool(one.classes))
+        maps.append(replace(one, file=file))
+    here = fileGrid(Path(case.volume), volume).result(result)
+    return replace(here, heatmap=heatmap, further=tuple(maps))
+
+
+def _arrayFile(path: Path | None, name: str, case: Case, volume: Any, folder: Path, labels: bool = False) -> VolumeFile:
+    """A map's voxels in the order of the volume's node.
+
+    Args:
+        labels: they are whole numbers.
+
+    Raises:
+        PlacementError: it does not lie on the volume's grid.
+    """
+    assert path is not None
+    loaded = core.loadVolume(path)
     try:
         there, here = gridOf(loaded), gridOf(volume)
         # Slicer's reader turns the last axis of a left-handed file over, of some kinds of files and not of others.
-        for flip in ((), (0,)):
+        for flip in ((), (2,)):
             if _flipped(there, bool(flip)).is_near(here, share=0.01):
-                voxels = np.flip(slicer.util.arrayFromVolume(loaded), flip)
-                return _imageOf(np.ascontiguousarray(voxels, np.float32), case)
+                voxels = np.flip(voxelsOf(loaded), flip)
+                voxels = voxels.astype(np.uint64 if voxels.dtype.itemsize > 2 else np.uint16) if labels else voxels
+                return writeArray(voxels, here.affine, folder / f"{name}.npy", name)
     finally:
         _remove(loaded)
     raise PlacementError(
-        f"The heatmap of case '{case.id}' does not lie on the grid of '{case.volume}'. The volume changed since it was "
+        f"The {name} of case '{case.id}' does not lie on the grid of '{case.volume}'. The volume changed since it was "
         "explained; compute the case again."
     )
 
@@ -173,26 +207,6 @@ def _flipped(grid: Any, along: bool) -> Any:
     flip = np.eye(4)
     flip[2, 2], flip[2, 3] = -1, grid.shape[2] - 1
     return replace(grid, affine=grid.affine @ flip)
-
-
-def _imageOf(voxels: np.ndarray, case: Case) -> HeatmapImage:
-    """Voxels (K×J×I) as VTK has them."""
-    if not np.isfinite(voxels).all():
-        raise VolumeError(f"The heatmap of case '{case.id}' holds values that are no numbers. Compute the case again.")
-    image = vtk.vtkImageData()
-    image.SetDimensions(*voxels.shape[::-1])
-    from vtk.util import numpy_support
-
-    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(voxels.reshape(-1), deep=True))
-    return HeatmapImage(image, float(voxels.max()))
-
-
-def _inNode(result: Result, case: Case, volume: Any) -> Result:
-    """The result in voxels of the volume's node: a file's own may count an axis from the other end."""
-    from ..file_grid import fileGrid  # which needs this room
-
-    here = fileGrid(Path(case.volume), volume).result(result)
-    return replace(here, heatmap=replace(here.heatmap, path="", affine=affine_rows(gridOf(volume).affine)))
 
 
 def _loaded(className: str) -> list[Any]:

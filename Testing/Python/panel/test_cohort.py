@@ -12,6 +12,7 @@ from cohorts import blob, write_case, write_table
 from scene.helpers import makeResult
 
 from CAMOverlayLib.contract.geometry import affine_rows
+from CAMOverlayLib.contract.request import FurtherVolume
 from CAMOverlayLib.contract.target import VolumeFile
 
 LIES = (0.35, 0.6, 0.7)
@@ -105,6 +106,78 @@ def test_cases_are_opened_in_the_place_of_the_one_before(host, panel, cohortFold
     world = (image.affine @ [*np.unravel_index(array.argmax(), array.shape), 1])[:3]
     np.testing.assert_allclose(overlay.peakWorld(first), world, atol=1e-3)
     assert overlay.resultOf(first).peak == overlay.peakVoxel(first)
+
+
+def test_maps_beside_the_heatmap_come_with_their_case_and_go_with_it(host, panel, cohortFolder):
+    """A probability and a prediction of the first case; of the second a probability and an entropy, in files whose last
+    axis counts from the other end."""
+    import slicer
+    import slicer.util
+
+    from CAMOverlayLib.scene.io.volumes import voxelsOf
+    from CAMOverlayLib.scene.overlay import further
+
+    written = {
+        "brain": [keepMap(cohortFolder, "brain", "probability"), keepMap(cohortFolder, "brain", "prediction", True)],
+        "turned": [keepMap(cohortFolder, "turned", "probability"), keepMap(cohortFolder, "turned", "entropy")],
+    }
+    choose(host, panel, cohortFolder)
+    host.choose(panel.ui.cohortCaseSelector, "1 · brain")
+    loaded(host, panel)
+    node = panel.overlay
+    first = further.nodes(node)
+    assert sorted(first) == ["prediction", "probability"]
+    np.testing.assert_array_equal(voxelsOf(first["probability"]), written["brain"][0])
+    outlined = slicer.util.arrayFromSegmentBinaryLabelmap(
+        first["prediction"], "class_1", panel.panel.parameters.inputVolume
+    )
+    np.testing.assert_array_equal(outlined.T.astype(bool), written["brain"][1] == 1)
+    panel.ui.displayButton.collapsed = False
+    host.process()
+    host.click(panel.ui.probabilityButton)
+    host.wait(lambda: not panel.panel.busy)
+    assert foregrounds() == {first["probability"].GetID()} and panel.ui.probabilityButton.checked
+
+    host.choose(panel.ui.cohortCaseSelector, "2 · turned")
+    loaded(host, panel)
+    second = further.nodes(node)
+    assert panel.overlay is node and sorted(second) == ["entropy", "probability"]
+    assert second["probability"] is first["probability"], "the same node, of another case"
+    assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    for name, voxels in zip(("probability", "entropy"), written["turned"]):
+        np.testing.assert_array_equal(voxelsOf(second[name]), voxels[:, :, ::-1])
+    assert foregrounds() == {second["probability"].GetID()}, "who looked at the probability goes on looking at it"
+
+    (cohortFolder / "cases" / "brain" / "probability.nii.gz").unlink()
+    host.choose(panel.ui.cohortCaseSelector, "1 · brain")
+    loaded(host, panel)
+    assert sorted(further.nodes(node)) == ["prediction"], "what is not there any more is left out"
+    assert not [one for one in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if further.isFurther(one)]
+
+
+def foregrounds():
+    import slicer
+    import slicer.util
+
+    return {c.GetForegroundVolumeID() for c in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
+
+
+def keepMap(folder, case, name, labels=False):
+    """Write a map beside a case's heatmap, and name it in the report; returns the voxels of its file."""
+    import nibabel
+
+    place = folder / "cases" / case
+    heat = nibabel.load(place / "heatmap.nii.gz")
+    random = np.random.default_rng(len(name) + len(case))
+    voxels = random.integers(0, 2, heat.shape).astype(np.uint8) if labels else random.random(heat.shape, np.float32)
+    nibabel.save(nibabel.Nifti1Image(voxels, heat.affine), place / f"{name}.nii.gz")
+    file = VolumeFile(f"{name}.nii.gz", affine_rows(heat.affine), name)
+    said = FurtherVolume(name, file, f"words of {name}", 1.0, ("background", "lesion") if labels else ())
+    report = json.loads((place / "report.json").read_text())
+    report["prediction"]["voxels"] = [heat.shape[0], 1]  # a segmentation network: others have no such maps
+    report["further"] = [*report.get("further", []), said.to_dict()]
+    (place / "report.json").write_text(json.dumps(report))
+    return voxels
 
 
 def test_buttons_keys_and_sorted_rows_agree(host, panel, cohortFolder):

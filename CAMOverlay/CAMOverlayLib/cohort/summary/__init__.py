@@ -1,4 +1,4 @@
 """What comes out of a cohort: read from its folder, measured over its cases, and told on one page.
 
-NumPy, SciPy, Pillow, nibabel, and scikit-learn for the groups; never torch, and nothing of Slicer.
+NumPy, SciPy, Pillow, nibabel; never torch, and nothing of Slicer.
 """

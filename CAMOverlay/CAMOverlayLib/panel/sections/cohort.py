@@ -163,7 +163,8 @@ class CohortSection:
             return
         case = self._cases[self._at]
         self._say(_("Loading {name} …").format(name=case.id))
-        files = [Path(case.volume), *([case.heatmap] if case.heatmap is not None else [])]
+        maps = sorted(case.folder.glob("*.nii.gz")) if case.folder is not None else []
+        files = [Path(case.volume), *maps]
         self._job = Background(lambda: _warm(files), lambda value, error: self._begin(case))
 
     def _begin(self, case: Case) -> None:
