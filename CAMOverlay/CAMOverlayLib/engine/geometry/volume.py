@@ -6,6 +6,7 @@ Arrays are I×J×K, affines map voxel indices to RAS millimetres.
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -176,13 +177,10 @@ def _all_finite(array: np.ndarray) -> bool:
     return all(np.isfinite(array[:, :, k]).all() for k in range(array.shape[2]))
 
 
-def write_nifti(volume: Volume, path: Path | str) -> Path:
-    """Write a volume as NIfTI, voxel type kept, for the bundle's own ``LoadImage`` or for the user.
+def as_nifti(volume: Volume) -> nibabel.Nifti1Image:
+    """A volume as a NIfTI image, voxel type kept where NIfTI has it.
 
     The sform carries the affine, shear included; the qform can only say rotations and is set where that is all.
-
-    Raises:
-        OutputError: the file cannot be written.
     """
     array = volume.array
     if array.dtype == bool:
@@ -196,8 +194,34 @@ def write_nifti(volume: Volume, path: Path | str) -> Path:
         image.set_qform(volume.affine, code="scanner")
     else:
         image.set_qform(None, code=0)
+    return image
+
+
+def as_read(image: nibabel.Nifti1Image, voxels: np.ndarray) -> nibabel.Nifti1Image:
+    """What nibabel would read of an image from :func:`as_nifti` if it were written to a file: the header with all that
+    writing puts in, and rounds to the bits of a file, but with these voxels."""
+    written = image.header.copy()
+    written.set_slope_inter(1, 0)  # the voxels are written as they are
+    header = type(written).from_fileobj(io.BytesIO(_bytes(written)))
+    read = nibabel.Nifti1Image(voxels, None, header)  # without an affine the header stays as it is
+    read._affine = header.get_best_affine()
+    return read
+
+
+def _bytes(header: Any) -> bytes:
+    file = io.BytesIO()
+    header.write_to(file)
+    return file.getvalue()
+
+
+def write_nifti(volume: Volume, path: Path | str) -> Path:
+    """Write a volume as NIfTI (see :func:`as_nifti`), for the bundle's own ``LoadImage`` or for the user.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     try:
-        nibabel.save(image, path)
+        nibabel.save(as_nifti(volume), path)
     except OSError as error:
         raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Choose another folder.") from error
     return Path(path)
