@@ -152,10 +152,9 @@ def _through_chain(
     seed = 0 if model.folder else None  # a bundle has no state that its user could have set
 
     def trace(form: FileForm) -> PreprocessingTrace:
+        named: dict[str, Any] = {**options, "form": form}
         with generators_restored(seed=0):
-            return trace_preprocessing(
-                same_draws(model.chain, seed), list(files), *arguments, **options, **{"form": form}
-            )
+            return trace_preprocessing(same_draws(model.chain, seed), list(files), *arguments, **named)
 
     if isinstance(files, Mapping):
         if loads_from_memory(model.chain, files):
