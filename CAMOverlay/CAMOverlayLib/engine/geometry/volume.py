@@ -21,6 +21,7 @@ import numpy as np
 from ...contract.errors import OutputError, VolumeError, reason
 from ...contract.geometry import Grid, affine_rows
 from ...contract.target import VolumeFile
+from .packed import write_gz
 
 
 @dataclass(frozen=True)
@@ -200,18 +201,24 @@ def as_nifti(volume: Volume) -> nibabel.Nifti1Image:
 def as_read(image: nibabel.Nifti1Image, voxels: np.ndarray) -> nibabel.Nifti1Image:
     """What nibabel would read of an image from :func:`as_nifti` if it were written to a file: the header with all that
     writing puts in, and rounds to the bits of a file, but with these voxels."""
-    written = image.header.copy()
-    written.set_slope_inter(1, 0)  # the voxels are written as they are
-    header = type(written).from_fileobj(io.BytesIO(_bytes(written)))
+    header = type(image.header).from_fileobj(io.BytesIO(_bytes(_written(image))))
     read = nibabel.Nifti1Image(voxels, None, header)  # without an affine the header stays as it is
     read._affine = header.get_best_affine()
     return read
 
 
+def _written(image: nibabel.Nifti1Image) -> Any:
+    """The header as it is written: the voxels go into the file as they are."""
+    header = image.header.copy()
+    header.set_slope_inter(1, 0)
+    return header
+
+
 def _bytes(header: Any) -> bytes:
+    """All of a file that comes before its voxels."""
     file = io.BytesIO()
     header.write_to(file)
-    return file.getvalue()
+    return file.getvalue().ljust(header.get_data_offset(), b"\0")
 
 
 def write_nifti(volume: Volume, path: Path | str) -> Path:
@@ -220,8 +227,12 @@ def write_nifti(volume: Volume, path: Path | str) -> Path:
     Raises:
         OutputError: the file cannot be written.
     """
+    image = as_nifti(volume)
     try:
-        nibabel.save(as_nifti(volume), path)
+        if str(path).endswith(".nii.gz"):
+            write_gz(path, _bytes(_written(image)), np.asfortranarray(image.dataobj))
+        else:
+            nibabel.save(image, path)
     except OSError as error:
         raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Choose another folder.") from error
     return Path(path)
