@@ -212,7 +212,7 @@ def test_another_class_of_the_pictures_needs_no_chain(picture_bundle, export, tm
     from CAMOverlayLib.engine.preprocessing import inputs as prepared
 
     chains, original = [], prepared.trace_preprocessing
-    monkeypatch.setattr(prepared, "trace_preprocessing", lambda *a: chains.append(1) or original(*a))
+    monkeypatch.setattr(prepared, "trace_preprocessing", lambda *a, **o: chains.append(1) or original(*a, **o))
     array = np.random.default_rng(0).integers(0, 300, (20, 20, 5)).astype(np.int16)
     file, bundle, cache = export(array, np.eye(4)), picture_bundle(), Cache()
     (tmp_path / "out").mkdir()

@@ -104,3 +104,26 @@ def test_a_header_that_promises_more_than_its_file_holds_is_called_so_at_both_do
     with pytest.raises(TargetError) as mask:
         read_mask(str(path))
     assert str(volume.value) == words and str(mask.value) == f"Mask {words}"
+
+
+@pytest.mark.parametrize("library", ["zlib", "isal.isal_zlib"])
+@pytest.mark.parametrize("kind", ["bool", "int16", "float16", "float32", "int64"])
+@pytest.mark.parametrize("shape", [(7, 5), (7, 5, 4), (7, 5, 4, 3), (60, 50, 40)])
+def test_a_packed_file_holds_what_nibabel_would_write(library, kind, shape, tmp_path, monkeypatch):
+    import gzip
+    import zlib
+
+    from CAMOverlayLib.engine.geometry import packed
+    from CAMOverlayLib.engine.geometry.volume import as_nifti
+
+    monkeypatch.setattr(packed, "packing", pytest.importorskip(library))
+    monkeypatch.setattr(packed, "PART", 1000)  # so that there are several, the last of another size
+    voxels = np.asfortranarray((np.random.default_rng(0).random(shape) * 9).astype(kind))
+    volume = Volume(voxels, GEOMETRIES["oblique LPS"], "v")
+    file = write_nifti(volume, tmp_path / "v.nii.gz")
+    nibabel.save(as_nifti(volume), tmp_path / "nibabel.nii.gz")
+    assert gzip.decompress(file.read_bytes()) == gzip.decompress((tmp_path / "nibabel.nii.gz").read_bytes())
+    one = zlib.decompressobj(31)  # a reader that knows one member alone, as browsers do
+    one.decompress(file.read_bytes())
+    assert one.eof and not one.unused_data
+    np.testing.assert_array_equal(np.asarray(nibabel.load(file).dataobj), as_nifti(volume).dataobj)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from geometries import GEOMETRIES, blob
+from monai import transforms
 from monai.transforms import (
     Compose,
     CropForeground,
@@ -306,7 +307,8 @@ def test_a_full_disk_while_slices_are_written(monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(volume_module.nibabel, "save", full)
-    chain = Compose([LoadImage(image_only=True), EnsureChannelFirst(channel_dim="no_channel")])
+    own = transforms.Lambda(lambda image: image)  # which may open the file, so there has to be one
+    chain = Compose([LoadImage(image_only=True), EnsureChannelFirst(channel_dim="no_channel"), own])
     with pytest.raises(OutputError, match="No space left"):
         explain(Copy(2), chain, (array_of(), AFFINE), target=0)
 

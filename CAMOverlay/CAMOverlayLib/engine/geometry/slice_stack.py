@@ -21,7 +21,7 @@ from nibabel.orientations import (
 )
 
 from ...contract.errors import OutputError, VolumeError
-from .volume import Volume, write_nifti
+from .volume import Volume
 
 ORIENTATIONS = {"axial": ("L", "P", "S"), "coronal": ("L", "I", "A"), "sagittal": ("P", "I", "L")}
 """Where the picture's axes and the stack point: axial pictures have the patient's left on the right, front on top."""
@@ -96,8 +96,8 @@ def picture_writers(pictures: Sequence[Volume], channels: int | None):
     millimetres; last comes a volume of one slice, for chains that squeeze it themselves.
 
     Returns:
-        functions from a folder to the files; whether the chain gets them without a third axis; and the affine (4×4)
-        that the files carry, in a world of their own.
+        functions from a folder to the files, or to the volumes that are to be in such files; whether the chain gets
+        them without a third axis; and the affine (4×4) that the files carry, in a world of their own.
     """
     colours = len(pictures) == 1 and pictures[0].components > 1
     grey_as_colour = len(pictures) == 1 and not colours and channels == 3
@@ -120,17 +120,15 @@ def picture_writers(pictures: Sequence[Volume], channels: int | None):
         return files
 
     def nifti(thin: bool):
-        def write(folder: Path) -> list[Path]:
-            files = []
+        def name(folder: Path) -> dict[Path, Volume]:
+            files = {}
             for number, (array, picture) in enumerate(zip(arrays, pictures)):
-                files.append(folder / f"channel_{number}.nii")
                 values = array[:, :, None] if thin else array
-                write_nifti(
-                    Volume(values, picture.affine if thin else in_plane(picture.affine), picture.name), files[-1]
-                )
+                affine = picture.affine if thin else in_plane(picture.affine)
+                files[folder / f"channel_{number}.nii"] = Volume(values, affine, picture.name)
             return files
 
-        return write
+        return name
 
     affine = pictures[0].affine
     plans = [(nifti(False), True, in_plane(affine)), (nifti(True), False, affine)]

@@ -6,6 +6,7 @@ Arrays are I×J×K, affines map voxel indices to RAS millimetres.
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ import numpy as np
 from ...contract.errors import OutputError, VolumeError, reason
 from ...contract.geometry import Grid, affine_rows
 from ...contract.target import VolumeFile
+from .packed import write_gz
 
 
 @dataclass(frozen=True)
@@ -176,13 +178,10 @@ def _all_finite(array: np.ndarray) -> bool:
     return all(np.isfinite(array[:, :, k]).all() for k in range(array.shape[2]))
 
 
-def write_nifti(volume: Volume, path: Path | str) -> Path:
-    """Write a volume as NIfTI, voxel type kept, for the bundle's own ``LoadImage`` or for the user.
+def as_nifti(volume: Volume) -> nibabel.Nifti1Image:
+    """A volume as a NIfTI image, voxel type kept where NIfTI has it.
 
     The sform carries the affine, shear included; the qform can only say rotations and is set where that is all.
-
-    Raises:
-        OutputError: the file cannot be written.
     """
     array = volume.array
     if array.dtype == bool:
@@ -196,8 +195,44 @@ def write_nifti(volume: Volume, path: Path | str) -> Path:
         image.set_qform(volume.affine, code="scanner")
     else:
         image.set_qform(None, code=0)
+    return image
+
+
+def as_read(image: nibabel.Nifti1Image, voxels: np.ndarray) -> nibabel.Nifti1Image:
+    """What nibabel would read of an image from :func:`as_nifti` if it were written to a file: the header with all that
+    writing puts in, and rounds to the bits of a file, but with these voxels."""
+    header = type(image.header).from_fileobj(io.BytesIO(_bytes(_written(image))))
+    read = nibabel.Nifti1Image(voxels, None, header)  # without an affine the header stays as it is
+    read._affine = header.get_best_affine()
+    return read
+
+
+def _written(image: nibabel.Nifti1Image) -> Any:
+    """The header as it is written: the voxels go into the file as they are."""
+    header = image.header.copy()
+    header.set_slope_inter(1, 0)
+    return header
+
+
+def _bytes(header: Any) -> bytes:
+    """All of a file that comes before its voxels."""
+    file = io.BytesIO()
+    header.write_to(file)
+    return file.getvalue().ljust(header.get_data_offset(), b"\0")
+
+
+def write_nifti(volume: Volume, path: Path | str) -> Path:
+    """Write a volume as NIfTI (see :func:`as_nifti`), for the bundle's own ``LoadImage`` or for the user.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    image = as_nifti(volume)
     try:
-        nibabel.save(image, path)
+        if str(path).endswith(".nii.gz"):
+            write_gz(path, _bytes(_written(image)), np.asfortranarray(image.dataobj))
+        else:
+            nibabel.save(image, path)
     except OSError as error:
         raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Choose another folder.") from error
     return Path(path)

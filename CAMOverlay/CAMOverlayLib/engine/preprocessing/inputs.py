@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,9 @@ from ..bundle.model import Model
 from ..geometry.slice_stack import Stack, cut, picture_writers
 from ..geometry.volume import Volume, native, write_nifti
 from ..progress import Step
+from .from_memory import asked_for, loads_from_memory
 from .random_state import generators_restored, note, same_draws
-from .trace import FileForm, PreprocessingTrace, trace_preprocessing
+from .trace import VOLUMES, FileForm, PreprocessingTrace, trace_preprocessing
 
 Examine = Callable[[PreprocessingTrace], None]
 
@@ -80,10 +81,10 @@ def prepare(
     step: Step,
     examine: Examine,
 ) -> NetworkInputs:
-    """Run the chain on the volumes, written as the files that its loader reads.
+    """Run the chain on the volumes, under the names of the files that its loader reads.
 
     Args:
-        folder: existing; the files are in it for the time that the chain runs.
+        folder: existing; what is written of these files is in it for the time that the chain runs.
         slices: orientation of the pictures for a network that takes such.
         keep_images: keep every step's image, to write it.
         examine: called with every trace; raising from it ends the run.
@@ -99,7 +100,7 @@ def prepare(
             f"'{slices}' slices were asked for, but '{model.info.name}' takes volumes. Leave the slices out."
         )
     with _scratch(folder) as scratch:
-        files = [write_nifti(v, scratch / f"channel_{i}.nii") for i, v in enumerate(volumes)]
+        files = {scratch / f"channel_{i}.nii": v for i, v in enumerate(volumes)}
         volume = volumes[0]
         try:
             trace = _through_chain(
@@ -136,11 +137,35 @@ def _prepare_pictures(
     return NetworkInputs(volumes[0], tuple(traces), tuple(images), stacks[0], note(traces[0].transforms))
 
 
-def _through_chain(model: Model, *arguments: Any, **options: Any) -> PreprocessingTrace:
-    """:func:`trace_preprocessing`, with the same draws each time where the chain draws at random."""
+def _through_chain(
+    model: Model,
+    files: Mapping[Path, Volume] | Sequence[Path],
+    *arguments: Any,
+    form: FileForm = VOLUMES,
+    **options: Any,
+) -> PreprocessingTrace:
+    """:func:`trace_preprocessing`, with the same draws each time where the chain draws at random.
+
+    Args:
+        files: files, or volumes that are written as such where something in the chain asks for a file.
+    """
     seed = 0 if model.folder else None  # a bundle has no state that its user could have set
-    with generators_restored(seed=0):
-        return trace_preprocessing(same_draws(model.chain, seed), *arguments, **options)
+
+    def trace(form: FileForm) -> PreprocessingTrace:
+        named: dict[str, Any] = {**options, "form": form}
+        with generators_restored(seed=0):
+            return trace_preprocessing(same_draws(model.chain, seed), list(files), *arguments, **named)
+
+    if isinstance(files, Mapping):
+        if loads_from_memory(model.chain, files):
+            try:
+                return trace(replace(form, voxels={str(file): volume for file, volume in files.items()}))
+            except PreprocessingError as error:
+                if not asked_for(files, error):
+                    raise
+        for file, volume in files.items():
+            write_nifti(volume, file)
+    return trace(form)
 
 
 def _require_channels(model: Model, volumes: Sequence[Volume], error: Exception) -> None:
@@ -183,7 +208,7 @@ def _picture_through_chain(
                     _monitored(pictures),
                     pictures[0].grid,
                     model.image_key,
-                    FileForm(is_2d, written),
+                    form=FileForm(is_2d, written),
                 )
             return number, trace, network_input(trace, model)
         except OutputError:

@@ -36,6 +36,7 @@ from ...contract.geometry import Grid, affine_rows
 from ...contract.request import TransformStep
 from ..alignment.monitor import AlignmentMonitor, same_voxels
 from ..bundle.needs import advice, what_went_wrong
+from .from_memory import Voxels, from_memory
 
 ANSWERS = ("label", "labels", "seg", "mask", "pred")
 """Keys that training and evaluation need, and nobody has when asking."""
@@ -111,10 +112,12 @@ class FileForm:
     Attributes:
         is_2d: pictures, I×J, so the chain is one for pictures.
         written: the affine (4×4) that they carry, where that is not the grid's: a picture file knows no millimetres.
+        voxels: what is in them, where they were not written and the loader finds it in memory.
     """
 
     is_2d: bool = False
     written: np.ndarray | None = None
+    voxels: Voxels | None = None
 
 
 VOLUMES = FileForm()
@@ -147,7 +150,8 @@ def trace_preprocessing(
         PreprocessingError: a transform failed; its name and its reason are in the message.
         PlacementError: the chain's result is not one MetaTensor, so nobody can say where its voxels came from.
     """
-    tracing = _Tracing(chain, _Given(tuple(files), original, grid, form.is_2d, image_key, form.written), keep_images)
+    given = _Given(tuple(files), original, grid, form.is_2d, image_key, form.written, form.voxels)
+    tracing = _Tracing(chain, given, keep_images)
     for number, link in enumerate(tracing.links):
         if report is not None:
             report(number, len(tracing.links), link.name)
@@ -165,6 +169,7 @@ class _Given:
     is_2d: bool
     image_key: str | None
     written: np.ndarray | None
+    voxels: Voxels | None = None
 
     @property
     def originals(self) -> list[torch.Tensor]:
@@ -243,8 +248,9 @@ class _Tracing:
                 data = link.settle(self._data)
                 settled = _image_in(data, self._key)
                 map_items = link.map_items and not several
+                run = from_memory(transform, self._given.voxels)
                 data = apply_transform(
-                    transform, data, map_items, link.unpack_items, lazy=link.lazy, overrides=link.overrides
+                    run, data, map_items, link.unpack_items, lazy=link.lazy, overrides=link.overrides
                 )
             planning = _image_in(data, self._key)
             for overrides in link.ends:
