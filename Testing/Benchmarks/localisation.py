@@ -1,6 +1,6 @@
 """How sharp the maps are, and whether they hit: ``make bench-localisation``, some minutes on two cores, seeds fixed.
 
-    python Testing/Benchmarks/localisation.py [--choose] [--weights FOLDER] [--json output/localisation.json]
+    python Testing/Benchmarks/localisation.py [--choose | --on-choosing] [--weights FOLDER] [--json output/localisation.json]
 
 Small networks of three families, total strides 8, 16 and 32, learn here to tell no lesion from a bright and a dark one
 (``lesions.py``: a real brain template, every head and scan another). The volumes of one head differ in the lesion
@@ -88,20 +88,24 @@ PEER = "MONAI GradCAM + inverse"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--choose", action="store_true", help="print what recipe and default layer were chosen from")
+    parser.add_argument(
+        "--on-choosing", action="store_true", help="report on the networks that recipes are compared on"
+    )
     parser.add_argument("--weights", type=Path, help="keep trained weights in this folder, and use those there")
-    parser.add_argument("--only", default="", help="networks whose name contains this")
+    parser.add_argument("--only", default="", help="networks whose name, as in 'resnet/16 seed 3', contains this")
     parser.add_argument("--json", type=Path, default=Path("output/localisation.json"))
     options = parser.parse_args()
 
     started = time.perf_counter()
-    networks = [one for one in (CHOOSING if options.choose else REPORTING) if options.only in one[0]]
+    known = CHOOSING if options.choose or options.on_choosing else REPORTING
+    networks = [one for one in known if options.only in f"{one[0]} seed {one[1]}"]
     with tempfile.TemporaryDirectory() as folder, workers() as pool:
         prepare(networks, Path(folder), pool, options.weights, partial(say, started))
         jobs = {
             pool.submit(job, name, seed, Path(folder), options.choose, options.weights): f"{name} seed {seed}"
             for name, seed in networks
         }
-        demo = None if options.choose or options.only else pool.submit(demo_pairs)
+        demo = None if options.choose or options.only or options.on_choosing else pool.submit(demo_pairs)
         for done in as_completed(jobs):
             say(started, f"{jobs[done]}: {done.result().accuracy:.1%} right")
     found = [done.result() for done in jobs]
