@@ -1,6 +1,6 @@
 """How sharp the maps are, and whether they hit: ``make bench-localisation``, some minutes on two cores, seeds fixed.
 
-    python Testing/Benchmarks/localisation.py [--choose | --on-choosing] [--weights FOLDER] [--json output/localisation.json]
+    python Testing/Benchmarks/localisation.py [--choose | --on-choosing] [--weights FOLDER] [--json FILE]
 
 Small networks of three families, total strides 8, 16 and 32, learn here to tell no lesion from a bright and a dark one
 (``lesions.py``: a real brain template, every head and scan another). The volumes of one head differ in the lesion
