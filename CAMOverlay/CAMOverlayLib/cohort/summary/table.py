@@ -20,7 +20,7 @@ MOST_CARRIED = 6
 
 MOST_WORDS = 160
 
-SIDES = ((150, 170), (600, 120), (MOST_ROWS, 88))
+SIDES = ((150, 240), (600, 170), (MOST_ROWS, 120))
 """Up to so many cases a thumbnail is so many pixels wide: the page stays below some megabytes."""
 
 OPENED = ("report.html", "picture.png", "report.json", "error.json")
