@@ -72,7 +72,7 @@ def listed(tmp_path, text, name="list.csv"):
 
 def test_a_table_says_everything_and_the_rest_is_carried_along(tmp_path):
     text = "\ufeffVolume;mask;Label;target;id;to_template;site\n\n"
-    text += "a/T1.nii.gz;m.nii;lesion;1;p 1;a.mat;Ulm\n/x/b.nii;;;;;;\n"
+    text += "a/T1.nii.gz;m.nii;lesion;1;p 1;a.mat;Ulm\n/x/b.nii;;;;;Identity;\n"
     first, second = cases_of(listed(tmp_path, text))
     assert first == Case(
         "p 1",
@@ -82,6 +82,7 @@ def test_a_table_says_everything_and_the_rest_is_carried_along(tmp_path):
         "1",
         {"mask": f"{tmp_path}/m.nii", "to_template": f"{tmp_path}/a.mat", "site": "Ulm"},
     )
+    assert second.carried["to_template"] == "Identity"  # a word, and no file
     assert second.id == "x_b" and second.volumes == ("/x/b.nii",) and second.mask == ""
 
 

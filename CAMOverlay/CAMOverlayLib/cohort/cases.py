@@ -23,6 +23,9 @@ TABLES = (".csv", ".tsv", ".txt")
 FILES = ("mask", "to_template")
 """Columns that name a file and are carried along."""
 
+IDENTITY = "identity"
+"""In the place of a transform's file: the volume lies on the template already."""
+
 OWN = ("volume", "id", "label", "target")
 """Columns that are understood, and not carried along under their own names."""
 
@@ -154,7 +157,8 @@ def _cases(rows: Sequence[_Row], columns: list[str], base: Path, channels: Seque
         if "" in paths:
             column = volumes[paths.index("")]
             raise CohortError(f"{row.where} names no file in the column '{column}'. Name one, or remove the row.")
-        files = {name: _absolute(row.values[name], base) for name in FILES if row.values.get(name)}
+        said = {name: row.values[name] for name in FILES if row.values.get(name)}
+        files = {name: one if one.casefold() == IDENTITY else _absolute(one, base) for name, one in said.items()}
         carried = {name: files.get(name, row.values.get(name, "")) for name in others}
         name = row.values.get("id", "") or _id_of(paths[0], base)
         _require_folder(name, row.where)

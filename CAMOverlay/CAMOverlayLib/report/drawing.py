@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from .shown import Shown
 from .slices import Slice
@@ -17,6 +18,8 @@ SIDE = 480
 
 INK, SOFT, BACK = (245, 245, 245), (186, 190, 197), (0, 0, 0)
 
+FIRST_ROW = "first row"
+"""What a montage says of itself in its file: left, top, right and bottom of its first row of slices, in pixels."""
 
 LEAST = 130
 """Pixels of a picture's shorter side at least, so that a thin slab has room for its letters."""
@@ -101,9 +104,11 @@ def as_jpeg(image: Image.Image) -> bytes:
 
 
 def as_png(image: Image.Image) -> bytes:
-    """Not at its smallest: that is 6 % less, and takes nine times as long."""
-    file = io.BytesIO()
-    image.save(file, "PNG")
+    """With what it says of itself. Not at its smallest: that is 6 % less, and takes nine times as long."""
+    file, said = io.BytesIO(), PngInfo()
+    if FIRST_ROW in image.info:
+        said.add_text(FIRST_ROW, image.info[FIRST_ROW])
+    image.save(file, "PNG", pnginfo=said)
     return file.getvalue()
 
 
@@ -115,6 +120,9 @@ def montage(rows: Sequence[tuple[str, Sequence[Slice]]], shown: Shown, side: int
 
     Args:
         rows: what stands above a row, and its slices.
+
+    Returns:
+        the picture; its ``info`` says where the slices of the first row are, for who shows them alone.
     """
     scale = scale_of([one for _, slices in rows for one in slices], side)
     drawn = [(words, [(draw_slice(one, shown, scale), one.caption) for one in slices]) for words, slices in rows]
@@ -131,6 +139,13 @@ def montage(rows: Sequence[tuple[str, Sequence[Slice]]], shown: Shown, side: int
             draw.text((x, y + head + room + 5), caption.replace("×", "x"), SOFT, _font(15))  # the font has ASCII
             x += picture.width + gap
         y += height
+    first = (
+        margin,
+        margin + head,
+        margin + sum(p.width + gap for p, _ in drawn[0][1]) - gap,
+        margin + heights[0] - foot,
+    )
+    page.info[FIRST_ROW] = ",".join(map(str, first))
     _color_bar(page, page.width - margin - bar + 40, margin + head, min(heights[0] - head - foot, 380), shown)
     return page
 

@@ -14,7 +14,12 @@ from cohorts import AFFINE, SHAPE, blob, write_case, write_table
 
 from CAMOverlayLib.cohort.page import write_cohort_page
 from CAMOverlayLib.cohort.summary import table
+from CAMOverlayLib.cohort.summary.forest import forest
+from CAMOverlayLib.cohort.summary.intervals import Interval
+from CAMOverlayLib.cohort.summary.sections import said
+from CAMOverlayLib.cohort.summary.thumbnails import thumbnail
 from CAMOverlayLib.contract.errors import OutputError
+from CAMOverlayLib.report.drawing import FIRST_ROW
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -168,6 +173,33 @@ def test_what_is_missing_or_damaged_is_left_out_and_said(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(OutputError, match=r"cohort\.csv"):
         write_cohort_page(tmp_path / "empty")
+
+
+def test_a_thumbnail_is_the_first_row_of_the_picture_where_that_says_which(tmp_path):
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    picture = Image.new("RGB", (300, 400))
+    picture.paste((255, 0, 0), (20, 30, 220, 130))
+    for words, size in (
+        ("20,30,220,130", (100, 50)),
+        ("20,30,9999,130", (100, 133)),
+        ("-1,a", (100, 133)),
+        (None, (100, 133)),
+    ):
+        told = PngInfo()
+        if words is not None:
+            told.add_text(FIRST_ROW, words)
+        picture.save(tmp_path / "picture.png", pnginfo=told)
+        _data, kind, found = thumbnail(tmp_path / "picture.png", 100, 200)
+        assert kind == "jpeg" and found == size, words
+
+
+def test_small_shares_are_told_with_one_more_digit():
+    assert said(Interval(0.031, 0.026, 0.035, 8)) == "3.1% (2.6–3.5)" and said(Interval(0, None, None, 1)) == "0%"
+    assert said(Interval(0.625, 0.25, 0.88, 8)) == "62% (25–88)"
+    narrow, wide = (forest("x", [("a", Interval(mean, mean / 2, mean * 1.1, 8))]) for mean in (0.031, 0.62))
+    assert ">4%<" in narrow and "3.1% of 8" in narrow and ">100%<" in wide and "62% of 8" in wide
 
 
 def test_stopping_writes_nothing(folder, tmp_path):

@@ -19,6 +19,7 @@ from CAMOverlayLib.contract.errors import CAMOverlayError
 from CAMOverlayLib.contract.findings import Check, HotSpot
 from CAMOverlayLib.contract.geometry import Grid
 from CAMOverlayLib.report import viewer
+from CAMOverlayLib.report.drawing import FIRST_ROW
 from CAMOverlayLib.report.files import SAVERS
 from CAMOverlayLib.report.shown import Shown
 from CAMOverlayLib.report.slices import nearest_axes, slices_through
@@ -120,6 +121,13 @@ def test_files_are_what_they_should_be(tmp_path):
     np.testing.assert_array_equal(voxelsOf(node)[tuple(at)], heat[tuple(corners[:3])])
     picture = Image.open(folder / "montage.png")
     assert picture.format == "PNG" and picture.width > 600
+    left, top, right, bottom = map(int, picture.info[FIRST_ROW].split(","))  # the slices, without words and colour bar
+    assert left == 24 and top == 58 and right < picture.width - 100 and bottom < picture.height
+    assert (
+        np.asarray(picture.convert("RGB"))[top - 6, left:right].max()
+        < 60
+        < np.asarray(picture.convert("RGB"))[top + 9].max()
+    )
     for name in ("plot-answer-deletion.svg", "plot-channels.svg"):
         root = ElementTree.fromstring((folder / name).read_text())
         assert root.tag == "{http://www.w3.org/2000/svg}svg"

@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 
 from ...report.markup import Markup, clean
-from .intervals import Interval
+from .intervals import FEW, Interval
 
 WIDTH, LEFT, RIGHT, ROW = 480, 130, 84, 30
 
@@ -21,12 +21,13 @@ def forest(
     """A point and a line for the 95 % interval of each row.
 
     Args:
-        percent: values are shares of 1, and the axis goes from 0 to 1.
+        percent: values are shares of 1, and the axis ends at 100 % unless all are below half of that.
         chance: where a dashed line is drawn.
     """
     rows = rows[:MOST]
     ends = [value for _, one in rows for value in (one.mean, one.low, one.high, chance) if value is not None]
-    high = 1.0 if percent else max(_round_up(max([*ends, 1e-9])), 1e-9)
+    high = max(_round_up(max([*ends, 1e-9])), 1e-9)
+    high = 1.0 if percent and high > 0.5 else high
     height = ROW * len(rows) + 34
 
     def at(value: float) -> float:
@@ -34,7 +35,7 @@ def forest(
 
     parts = []
     for tick in np.linspace(0, high, 5):
-        words = f"{tick:.0%}" if percent else f"{tick:g}"
+        words = f"{100 * tick:g}%" if percent else f"{tick:g}"
         parts.append(f'<path class="grid" d="M{at(tick):.1f} 6V{height - 24}"/>')
         parts.append(f'<text x="{at(tick):.1f}" y="{height - 6}" text-anchor="middle">{words}</text>')
     if chance is not None:
@@ -50,7 +51,7 @@ def forest(
 
 def _row(name: str, one: Interval, y: float, at: object, percent: bool) -> str:
     short = clean(name) if len(name) <= 17 else clean(name[:10]) + "…" + clean(name[-6:])
-    said = f"{one.mean:.0%}" if percent else f"{one.mean:.2g}"
+    said = f"{one.mean:.{int(0 < one.mean < FEW)}%}" if percent else f"{one.mean:.2g}"
     x = at(one.mean)  # type: ignore[operator]
     line = ""
     if one.low is not None and one.high is not None:

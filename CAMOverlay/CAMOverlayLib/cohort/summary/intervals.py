@@ -9,6 +9,10 @@ import numpy as np
 
 RESAMPLES = 4000
 LEVEL = 0.95
+
+FEW = 0.1
+"""Shares below it are told with one more digit."""
+
 Z = 1.959963984540054
 
 

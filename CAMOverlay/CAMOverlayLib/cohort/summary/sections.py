@@ -16,7 +16,7 @@ from .cases import Case
 from .forest import forest
 from .gathered import TO_TEMPLATE, Gathered
 from .groups import Group, Groups
-from .intervals import LEVEL, RESAMPLES, Interval, mean_of
+from .intervals import FEW, LEVEL, RESAMPLES, Interval, mean_of
 from .maps import Template
 from .table import card, letter, linked, picture_of
 from .thumbnails import on_template, projections
@@ -39,7 +39,7 @@ def by_class(cases: Iterable[Case]) -> dict[str, list[Case]]:
 
 
 def heading(folder: Path, account: dict[str, Any], found: Gathered) -> Markup:
-    model = " · ".join(str(account[key])[:200] for key in ("model_name", "list") if account.get(key))
+    model = " · ".join(_listed(account[key])[:200] for key in ("model_name", "list") if account.get(key))
     return el(
         "header",
         el("h1", f"Where the network looked in {len(found.cases)} volumes"),
@@ -87,7 +87,7 @@ def classes(found: Gathered, seed: int) -> Markup:
     shown = list(by_class(found.cases).items())
     headings = ("Explained", "Cases", "Failed", "Right", "Peak in mask", "Heat in mask", "× chance", "Not verified")
     rows = [_class_row(name, cases, seed) for name, cases in shown[:MOST_CLASSES]]
-    words = "A row for each class that was explained, with 95 % intervals; failed cases count under their label"
+    words = "A row for each class that was explained, with 95% intervals; failed cases count under their label."
     words += f"; {len(shown) - MOST_CLASSES} classes with fewer cases are left out" if len(shown) > MOST_CLASSES else ""
     return el("section", el("h2", "Class by class"), table(headings, rows, words, range(1, 8)))
 
@@ -107,10 +107,11 @@ def _class_row(name: str, cases: Sequence[Case], seed: int) -> list[Any]:
 
 
 def said(one: Interval | None, percent: bool = True) -> str:
-    """``83% (71–92)``."""
+    """``83% (71–92)``, and of few per cent ``3.1% (2.6–3.5)``."""
     if one is None:
         return "–"
-    form, scale = ("{:.0f}", 100) if percent else ("{:.1f}", 1)
+    fine = not percent or 0 < max(one.mean, one.high or 0) < FEW
+    form, scale = "{:.1f}" if fine else "{:.0f}", 100 if percent else 1
     words = form.format(one.mean * scale) + ("%" if percent else "")
     if one.low is None or one.high is None:
         return words
@@ -364,7 +365,7 @@ def provenance(account: dict[str, Any], found: Gathered, seed: int) -> Markup:
         ("Model", account.get("model_name")),
         ("Read from", account.get("model_path")),
         ("Content, SHA-256", model.get("content_hash")),
-        ("List", account.get("list")),
+        ("List", _listed(account.get("list") or "")),
         ("Computed with", f"CAMOverlay {account['version']}" if account.get("version") else None),
         ("Fingerprint", account.get("fingerprint")),
         ("This page", f"CAMOverlay {__version__}, seed {seed}"),
@@ -376,6 +377,11 @@ def provenance(account: dict[str, Any], found: Gathered, seed: int) -> Markup:
             el("details", el("summary", "Every option"), table(("Option", "Value"), said_, "As they were set"))
         )
     return el("section", *parts)
+
+
+def _listed(value: Any) -> str:
+    """A text, or several with commas between."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _short(value: Any) -> str:

@@ -18,9 +18,12 @@ MOST_ROWS = 2000
 MOST_CARRIED = 6
 """Columns of the list that are shown."""
 
+FILES = ("mask", "to_template")
+"""Columns of the list that name files, which say nothing to a reader and would make every row high."""
+
 MOST_WORDS = 160
 
-SIDES = ((150, 170), (600, 120), (MOST_ROWS, 88))
+SIDES = ((150, 240), (600, 170), (MOST_ROWS, 120))
 """Up to so many cases a thumbnail is so many pixels wide: the page stays below some megabytes."""
 
 OPENED = ("report.html", "picture.png", "report.json", "error.json")
@@ -33,7 +36,8 @@ def cases_table(found: Gathered) -> Markup:
     groups = group_names(found)
     shown = _chosen(found, groups)
     width = next((side for most, side in SIDES if len(shown) <= most), SIDES[-1][1])
-    carried = list(dict.fromkeys(name for case in cases for name in case.carried))[:MOST_CARRIED]
+    names = dict.fromkeys(name for case in cases for name in case.carried if name not in FILES)
+    carried = list(names)[:MOST_CARRIED]
     columns = [name for name, wanted in _columns(found, groups, carried) if wanted]
     head = [el("th", _button(name) if name else el("span", "Picture", class_="soft"), scope="col") for name in columns]
     rows = [_row(cases[number], columns, groups.get(number, ""), width) for number in shown]
@@ -152,7 +156,7 @@ def linked(case: Case, inside: Any, **attributes: Any) -> Markup:
     return el("a", inside, href=address, **attributes)
 
 
-def card(case: Case, words: str, width: int = 200) -> Markup:
+def card(case: Case, words: str, width: int = 240) -> Markup:
     """A picture with the case's name and some words, for rows of several."""
     return linked(case, markup(picture_of(case, width), el("b", case.id), el("span", words)), class_="card")
 

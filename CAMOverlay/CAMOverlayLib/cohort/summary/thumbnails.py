@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...report.drawing import as_jpeg, draw_slice, scale_of
+from ...report.drawing import FIRST_ROW, as_jpeg, draw_slice, scale_of
 from ...report.shown import Shown
 from ...report.slices import slices_through
 
@@ -29,13 +29,22 @@ def thumbnail(path: Path, width: int, height: int) -> Picture | None:
             opened = Image.open(path)
             if opened.width * opened.height > MOST_PIXELS:
                 return None
-            image = opened.convert("RGB")
+            image = _first_row(opened.convert("RGB"), opened.info.get(FIRST_ROW))
     except (OSError, ValueError, Warning, Image.DecompressionBombError, SyntaxError):
         return None
     image.thumbnail((width, height), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, "JPEG", quality=QUALITY, optimize=True)
     return file.getvalue(), "jpeg", image.size
+
+
+def _first_row(image: Image.Image, said: object) -> Image.Image:
+    """The slices through the hottest spot, where the picture says where they are: all of it would be too small to see
+    anything."""
+    numbers = [int(one) for one in said.split(",") if one.isdecimal()] if isinstance(said, str) else []
+    if len(numbers) != 4 or not (numbers[0] < numbers[2] <= image.width and numbers[1] < numbers[3] <= image.height):
+        return image
+    return image.crop((numbers[0], numbers[1], numbers[2], numbers[3]))
 
 
 def projections(cube: np.ndarray, side: int = 84, gap: int = 4) -> Picture:
