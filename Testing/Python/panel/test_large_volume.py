@@ -76,6 +76,7 @@ def timed(host, panel):
     return seconds, beat
 
 
+@pytest.mark.slow
 def test_a_large_volume_from_apply_to_the_overlay(host, largeVolume, panel, capsys):
     import slicer
 

@@ -105,7 +105,7 @@ def test_killed_at_every_stage(victim, fault_bundle, ask, stage):
 
 
 def test_cancel_between_two_layers_keeps_the_process_warm(worker, fault_bundle, ask):
-    bundle = fault_bundle(network={"_target_": "scripts.faults.sleepy_network", "forward": 0.1, "layers": 50})
+    bundle = fault_bundle(network={"_target_": "scripts.faults.sleepy_network", "forward": 0.1, "layers": 10})
     run = explain(worker, ask(bundle))
     wait_for_stage(run, "forward")
     pid = worker.pid
@@ -117,7 +117,7 @@ def test_cancel_between_two_layers_keeps_the_process_warm(worker, fault_bundle, 
 
 
 def test_cancel_between_two_transforms_keeps_the_process_warm(worker, fault_bundle, ask):
-    bundle = fault_bundle(*[{"what": "sleep", "value": 0.1}] * 50)
+    bundle = fault_bundle(*[{"what": "sleep", "value": 0.1}] * 15)
     run = explain(worker, ask(bundle))
     wait_for_stage(run, "preprocess")
     pid = worker.pid
