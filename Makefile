@@ -42,8 +42,7 @@ fuzz: $(VENV)/.test
 # What `make test` leaves out because it is slow, and others of its kind are in it; and the three bundles of ../shared/bundles, unmodified but for random weights, on the volumes of ../shared/data: half an hour.
 test-bundles: $(VENV)/.test
 	$(PY) -m pytest -m slow -s Testing/Python --ignore=Testing/Python/panel --ignore=Testing/Python/slicerhost
-	QT_QPA_PLATFORM=offscreen $(PY) -m pytest -m slow Testing/Python/panel
-	QT_QPA_PLATFORM=offscreen $(PY) -m pytest -m slow Testing/Python/slicerhost
+	$(PY) -m pytest -m slow -s Testing/Python/panel
 
 # The module's panel beside slice views, without 3D Slicer: on a screen, or off-screen as a picture
 # (make screenshot OUTPUT=file.png; DESK="--dark --scale 2" for the dark theme at 200 %).

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from support import SMALL_NETWORK, USUAL_CHAIN, real_volumes
+from worker.zygote import Zygote
 
 # `make test` draws the same cases every time, so a red test is red for everyone; `make campaign` draws others.
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
@@ -45,6 +46,13 @@ def real_volume(request) -> Path:
     if request.param is None:
         pytest.skip("no ../shared/data here")
     return request.param
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory):
+    zygote = Zygote(tmp_path_factory.mktemp("zygote"))
+    yield zygote
+    zygote.stop()
 
 
 @pytest.fixture

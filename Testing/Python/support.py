@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,24 @@ def SLOW(value: Any) -> Any:
     return pytest.param(value, marks=pytest.mark.slow)
 
 
+def FEW(values: Iterable[Any], *kept: Any) -> list[Any]:
+    """All of them, of which ``make test`` runs those that are ``kept`` and ``make test-bundles`` the others."""
+    return [value if value in kept else SLOW(value) for value in values]
+
+
+def real_volumes() -> list[Path]:
+    return sorted((SHARED / "data").glob("*.nii.gz"))
+
+
+ONE_REAL_VOLUME = pytest.mark.parametrize(
+    "real_volume",
+    FEW(real_volumes(), *real_volumes()[:1]) or [None],
+    indirect=True,
+    ids=lambda path: path.name.split(".")[0] if path else "none",
+)
+"""Each of the real volumes, of which ``make test`` takes one."""
+
+
 def read_bundle(folder: str | Path, **trust: Any) -> Any:
     """A bundle that was read: ``trust=True``, ``trusted_hash=``, ``configs=`` as of ``ModelSource``."""
     from CAMOverlayLib.contract.model import ModelSource
@@ -69,10 +87,6 @@ def examples(count: int) -> int:
     times as many in `make campaign`."""
     campaign = os.environ.get("CAMPAIGN")
     return count * int(campaign) if campaign else (count + 1) // 2
-
-
-def real_volumes() -> list[Path]:
-    return sorted((SHARED / "data").glob("*.nii.gz"))
 
 
 def snapshot(network):

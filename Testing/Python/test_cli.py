@@ -1,10 +1,11 @@
-"""The command line as a user runs it: a process of its own, real files, the real Slicer core."""
+"""The command line as a user runs it: real files, the real Slicer core, and a process of its own where that matters."""
 
 import json
 import os
 import subprocess
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -25,18 +26,10 @@ def cam_overlay(*arguments, module=True, **options):
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, **options)
 
 
-@pytest.fixture
-def in_process(capfd):
-    """The same in this process, which has its libraries loaded: a second or two instead of eight."""
-    from CAMOverlayLib.scene import core
-
-    def command(*arguments):
-        capfd.readouterr()
-        code, out, err = called(capfd, *arguments)
-        return subprocess.CompletedProcess(arguments, code, out, err)
-
-    yield command
-    core.ensureScene().Clear(0)
+def here(capfd, *arguments):
+    """The same in this process, which has loaded the libraries."""
+    code, out, err = called(capfd, *arguments)
+    return SimpleNamespace(returncode=code, stdout=out, stderr=err)
 
 
 def test_the_demo_points_at_the_lesion(tmp_path):
@@ -67,8 +60,9 @@ def volume(tmp_path):
     return write_nifti(Volume(array, affine, "v"), tmp_path / "head.nii.gz")
 
 
-def test_explain_with_every_option(make_bundle, volume, tmp_path, in_process):
-    run = in_process(
+def test_explain_with_every_option(make_bundle, volume, tmp_path, capfd):
+    run = here(
+        capfd,
         "explain",
         volume,
         "--bundle",
@@ -94,13 +88,14 @@ def test_explain_with_every_option(make_bundle, volume, tmp_path, in_process):
     )
     assert report["heatmap"]["path"] == "heatmap.nii.gz" and report["inputs"] == ["head"]
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "a/b").iterdir()}
-    again = in_process("explain", volume, "--bundle", tmp_path / "bundle", "--output", tmp_path / "a/b", "--trust")
+    again = here(capfd, "explain", volume, "--bundle", tmp_path / "bundle", "--output", tmp_path / "a/b", "--trust")
     assert again.returncode == 0 and sorted(before) == FILES == sorted(os.listdir(tmp_path / "a/b"))
     assert all((tmp_path / "a/b" / name).stat().st_mtime_ns > time for name, time in before.items())
 
 
-def test_the_trail_is_written_and_loads_as_nodes_over_the_original(make_bundle, volume, tmp_path, in_process):
-    run = in_process(
+def test_the_trail_is_written_and_loads_as_nodes_over_the_original(make_bundle, volume, tmp_path, capfd):
+    run = here(
+        capfd,
         "explain",
         volume,
         "--bundle",
@@ -140,13 +135,13 @@ def test_the_trail_is_written_and_loads_as_nodes_over_the_original(make_bundle, 
         OverlayLogic.loadIntermediates(tmp_path / "out")
 
 
-def test_inspect(make_bundle, in_process):
+def test_inspect(make_bundle, capfd):
     bundle = make_bundle()
-    untrusted = in_process("inspect", "--bundle", bundle)
+    untrusted = here(capfd, "inspect", "--bundle", bundle)
     assert untrusted.returncode == 0, untrusted.stderr
     assert "0 healthy, 1 lesion, 2 artefact" in untrusted.stdout and "LoadImaged" in untrusted.stdout
     assert "features" not in untrusted.stdout
-    trusted = in_process("inspect", "--bundle", bundle, "--trust").stdout
+    trusted = here(capfd, "inspect", "--bundle", bundle, "--trust").stdout
     assert "8 EnsureTyped" in trusted and "for an input of 1 × 48 × 48 × 48" in trusted
     (default,) = [line for line in trusted.splitlines() if "default" in line]
     name, kind, *shape, stride, field, _, _ = default.split()
@@ -276,9 +271,10 @@ def called(capfd, *arguments):
     return code, *capfd.readouterr()
 
 
-def test_explain_without_a_bundle(make_bundle, chain, volume, tmp_path, in_process):
+def test_explain_without_a_bundle(make_bundle, chain, volume, tmp_path, capfd):
     weights = make_bundle() / "models/model.pt"  # of the same network, on the same chain to be compared with
-    run = in_process(
+    run = here(
+        capfd,
         "explain",
         volume,
         *NETWORK,

@@ -7,7 +7,7 @@ import json
 import nibabel
 import numpy as np
 import pytest
-from support import SLOW, read_bundle
+from support import FEW, read_bundle
 
 ORIENTATIONS = ["LAS", "RPS", "RAI", "RAS", "LPS", "PIL", "LPI", "ASL", "IRP"]
 SHAPE = (20, 16, 12)
@@ -69,8 +69,7 @@ def both(path, bundle, tmp_path, target):
     return json.loads((out / "report.json").read_text()), nibabel.load(out / "heatmap.nii.gz"), found
 
 
-@pytest.mark.parametrize("codes", [*ORIENTATIONS[:3], *map(SLOW, ORIENTATIONS[3:])])
-@pytest.mark.some(1)
+@pytest.mark.parametrize("codes", FEW(ORIENTATIONS, "LAS", "RAI"))
 def test_the_command_line_and_python_mean_the_same_voxel(make_bundle, tmp_path, capfd, codes):
     path = write(tmp_path / "head.nii.gz", oriented(codes))
     assert "".join(nibabel.aff2axcodes(nibabel.load(path).affine)) == codes
@@ -339,7 +338,14 @@ def pointwise(make_bundle):
 
 @pytest.mark.parametrize(
     ("ending", "codes"),
-    [("nrrd", "LAS"), ("nhdr", "RPS"), ("mha", "RAI"), ("mhd", "PIL"), ("nii.gz", "LAS"), ("nrrd", "LPS")],
+    [
+        ("nhdr", "RPS"),
+        ("mha", "RAI"),
+        ("mhd", "PIL"),
+        ("nrrd", "LPS"),
+        pytest.param("nrrd", "LAS", marks=pytest.mark.slow),
+        pytest.param("nii.gz", "LAS", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.some(3)
 def test_the_voxel_that_is_asked_for_is_the_files(pointwise, tmp_path, capfd, ending, codes):

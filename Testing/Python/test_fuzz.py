@@ -19,9 +19,9 @@ def fuzz(*options: str) -> subprocess.CompletedProcess:
 
 
 def test_every_door_answers_odd_input_with_a_sentence():
-    done = fuzz("--cases", "1020", "--seed", "0")
+    done = fuzz("--cases", "680", "--seed", "0")
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    assert " 1020 " in done.stdout.splitlines()[-1]
+    assert " 680 " in done.stdout.splitlines()[-1]
 
 
 # Each of these raised, hung or wrote several lines before it was repaired.

@@ -211,14 +211,11 @@ def test_any_encoding_of_the_terminal(make_bundle, encoding):
     assert run.returncode == 0 and run.stderr == b"" and b"gesund" in run.stdout
 
 
-def inspecting(bundle):
-    return f"{sys.executable} -m CAMOverlayLib inspect --bundle {bundle}"
-
-
-def test_a_reader_that_goes_away(make_bundle):
-    inspect = inspecting(make_bundle())
+def test_a_reader_that_goes_away_and_streams_that_are_closed(make_bundle, zygote):
+    arguments = f"-m CAMOverlayLib inspect --bundle {make_bundle()}"
+    inspect, quick = f"{sys.executable} {arguments}", f"{zygote.python} {arguments}"
     piped = subprocess.run(
-        ["bash", "-c", f"{{ sleep 3; exec {inspect}; }} | true; echo ${{PIPESTATUS[0]}}"],
+        ["bash", "-c", f"{{ sleep 0.5; exec {quick}; }} | true; echo ${{PIPESTATUS[0]}}"],
         env=HERE,
         capture_output=True,
         text=True,
@@ -232,7 +229,7 @@ def test_streams_that_are_closed(make_bundle):
     closed = subprocess.run(["bash", "-c", f"{inspect} 2>&-"], env=HERE, capture_output=True, text=True)
     assert closed.returncode == 0 and "lesion" in closed.stdout
     if os.path.exists("/dev/full"):
-        full = subprocess.run(["bash", "-c", f"{inspect} > /dev/full"], env=HERE, capture_output=True, text=True)
+        full = subprocess.run(["bash", "-c", f"{quick} > /dev/full"], env=HERE, capture_output=True, text=True)
         assert full.returncode == 2 and "cannot be printed" in full.stderr and len(full.stderr.splitlines()) == 1
 
 

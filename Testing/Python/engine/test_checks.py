@@ -154,8 +154,9 @@ def require_same(network, before):
     assert after[1:] == before[1:]
 
 
-@pytest.mark.parametrize("end", ["check 1", "check 2", "check 3", pytest.param("check 4", marks=pytest.mark.slow)])
-@pytest.mark.some(1)
+@pytest.mark.parametrize(
+    "end", [support.SLOW("check 1"), "check 2", "check 3", pytest.param("check 4", marks=pytest.mark.slow)]
+)
 def test_the_network_is_as_it_was_also_when_cancelled(ask, end):
     network = demo_model().network
     before = snapshot(network)
@@ -337,8 +338,7 @@ def test_no_such_checks(ask):
         ask(checks="some")
 
 
-@pytest.mark.parametrize("method", ["eigencam", "refined", "saliency"])
-@pytest.mark.some(2)
+@pytest.mark.parametrize("method", ["eigencam", "refined", support.SLOW("saliency")])
 def test_methods_of_every_kind_get_an_answer(ask, method):
     found = ask(method=method).checks
     assert [one.name for one in found] == ["class", "network"] and all(one.words for one in found)

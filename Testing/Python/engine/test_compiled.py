@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from geometries import GEOMETRIES, blob
-from support import USUAL_CHAIN, read_bundle, request
+from support import SLOW, USUAL_CHAIN, read_bundle, request
 
 from CAMOverlayLib.contract.errors import MethodError, UntrustedBundleError, WeightsError
 from CAMOverlayLib.engine.pipeline import explain
@@ -16,13 +16,14 @@ FROM_OUTSIDE = ("saliency", "smoothgrad", "integratedgradients", "occlusion")
 
 
 @pytest.fixture
-def bundles(make_bundle):
-    """The same network as code with weights, as TorchScript, and as an exported program."""
+def bundles(make_bundle, request):
+    """The same network as code with weights, and as TorchScript or as an exported program, which takes seconds."""
     chain = [*USUAL_CHAIN[:2], {"_target_": "Resized", "keys": "image", "spatial_size": [24, 24, 24]}, USUAL_CHAIN[5]]
     folders = {"code": make_bundle("code", chain=chain)}
     network = read_bundle(folders["code"], trust=True).network(torch.device("cpu"))
     example = torch.zeros(1, 1, 24, 24, 24)
-    for kind in ("ts", "pt2"):
+    callspec = getattr(request.node, "callspec", None)
+    for kind in [callspec.params["kind"]] if callspec else ["ts"]:
         folder = folders[kind] = make_bundle(kind, chain=chain, weights=None)
         config = json.loads((folder / "configs/inference.json").read_text())
         del config["network_def"]
@@ -49,8 +50,7 @@ def ask(export, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("kind", [pytest.param("ts", marks=pytest.mark.slow), "pt2"])
-@pytest.mark.some(1)
+@pytest.mark.parametrize("kind", [SLOW("ts"), "pt2"])
 def test_methods_that_look_from_outside_give_the_same_as_for_the_code(bundles, ask, kind, monkeypatch):
     from CAMOverlayLib.engine.methods import integratedgradients, occlusion, smoothgrad
 
@@ -65,8 +65,7 @@ def test_methods_that_look_from_outside_give_the_same_as_for_the_code(bundles, a
         assert other.prediction.probabilities == pytest.approx(one.prediction.probabilities, abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["ts", "pt2"])
-@pytest.mark.some(1)
+@pytest.mark.parametrize("kind", ["ts", SLOW("pt2")])
 def test_methods_that_look_at_layers_say_why_they_cannot(bundles, ask, kind):
     for method in ("gradcam", "refined", "eigencam", "scorecam"):
         with pytest.raises(MethodError, match="compiled.*nothing inside can be reached. Use saliency"):

@@ -23,7 +23,7 @@ from monai.transforms import (
     Resized,
     Spacing,
 )
-from support import request, snapshot
+from support import SLOW, request, snapshot
 
 from CAMOverlayLib import explain
 from CAMOverlayLib.contract.errors import BundleError, PreprocessingError, VolumeError
@@ -73,11 +73,11 @@ def image():
 @pytest.mark.parametrize(
     "chain",
     [
-        Compose(ARRAY_CHAIN),
+        SLOW(Compose(ARRAY_CHAIN)),
         Compose([LoadImage(image_only=True), *ARRAY_CHAIN]),
         Compose(ARRAY_CHAIN, lazy=True),
         ARRAY_CHAIN,
-        Compose(DICT_CHAIN),
+        SLOW(Compose(DICT_CHAIN)),
         Compose([LoadImaged("scan", image_only=True), *DICT_CHAIN]),
     ],
     ids=["array", "array that loads", "lazy", "a list", "dictionary", "dictionary that loads"],

@@ -27,7 +27,7 @@ from monai.transforms import (
     Spacingd,
 )
 from monai.transforms.utils import allow_missing_keys_mode
-from support import examples, real_volumes
+from support import FEW, examples, real_volumes
 
 from CAMOverlayLib.contract.errors import PlacementError
 from CAMOverlayLib.contract.field_of_view import Region, slabs_of
@@ -43,7 +43,7 @@ from CAMOverlayLib.engine.restore.transforms import as_network_input, invert_cha
 IMAGE = "image"
 LOAD = [LoadImaged(IMAGE), EnsureChannelFirstd(IMAGE)]
 # The others tell nothing else.
-REAL = [DEMO_VOLUME, *real_volumes()[:1], *[pytest.param(p, marks=pytest.mark.slow) for p in real_volumes()[1:]]]
+REAL = FEW([DEMO_VOLUME, *real_volumes()], DEMO_VOLUME)
 
 
 def chain_7392(*extra):

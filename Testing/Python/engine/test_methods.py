@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.networks.nets import DenseNet, DenseNet121, EfficientNetBN, resnet18
 from monai.visualize import GradCAM, GradCAMpp
-from support import snapshot
+from support import FEW, snapshot
 from torch import nn
 
 from CAMOverlayLib.contract.errors import MethodError
@@ -116,7 +116,10 @@ REFERENCES = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+FASTER = FEW(NETWORKS, *[name for name in NETWORKS if name != "ResNet18 3-D"])
+
+
+@pytest.mark.parametrize("name", FASTER)
 @pytest.mark.parametrize(("method", "reference"), REFERENCES.values(), ids=REFERENCES)
 @pytest.mark.some(7)
 def test_equal_to_the_reference(name, method, reference):
@@ -148,7 +151,7 @@ def paper_grad_cam_pp(net, image, layer, index):
     return torch.from_numpy(np.maximum(heat, 0)).float()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", FASTER)
 def test_grad_cam_pp_is_the_papers(name):
     net, layer, image = network(name)
     lit = [

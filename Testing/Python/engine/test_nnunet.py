@@ -13,7 +13,7 @@ import torch
 from geometries import GEOMETRIES, blob
 from Oracles.nnunet.cases import BY_NAME, CASES, answer, real_answer, real_input
 from scipy import ndimage
-from support import SHARED, SLOW
+from support import ONE_REAL_VOLUME, SHARED, SLOW
 
 from CAMOverlayLib.contract.errors import BundleError, CAMOverlayError, PreprocessingError, WeightsError
 from CAMOverlayLib.contract.model import ModelSource
@@ -33,8 +33,8 @@ from CAMOverlayLib.engine.restore.transforms import place_by_operations
 
 CPU = torch.device("cpu")
 VOLUMES = [case for case in CASES if case.name != "photograph"]
-QUICK_CUTS = ("anisotropic_ct", "slices_2d", "residual_encoder")
-"""One of each of the three volumes; the others are in ``make test-bundles``."""
+QUICK_CUTS = ("slices_2d", "residual_encoder")
+"""Two of the three volumes; the others are in ``make test-bundles``."""
 SAMPLE = (slice(None), *[slice(None, None, 4)] * 3)
 
 
@@ -87,8 +87,9 @@ def compare(case, said, files):
     return trace
 
 
-@pytest.mark.parametrize("case", VOLUMES, ids=lambda case: case.name)
-@pytest.mark.some(4)
+@pytest.mark.parametrize(
+    "case", [SLOW(case) if case.name in QUICK_CUTS[1:] else case for case in VOLUMES], ids=lambda case: case.name
+)
 def test_it_says_what_nnunet_itself_says(case):
     compare(case, answer(case), list(case.input_files))
 
@@ -116,7 +117,7 @@ def test_it_says_so_of_real_volumes_too(case, tmp_path):
 @pytest.mark.parametrize(
     "name", ["anisotropic_ct", *(pytest.param(one, marks=pytest.mark.slow) for one in ("isotropic_mr", "slices_2d"))]
 )
-@pytest.mark.slow
+@ONE_REAL_VOLUME
 def test_its_place_is_verified_on_whole_real_volumes(name, real_volume):
     voxels = np.ascontiguousarray(nibabel.load(real_volume).dataobj)
     chain = open_model(ModelSource(str(BY_NAME[name].model))).preprocessing()
@@ -139,8 +140,7 @@ def exported(files, export):
     return tuple(export(np.asarray(nibabel.load(file).dataobj), nibabel.load(file).affine) for file in files)
 
 
-@pytest.mark.parametrize("name", ["anisotropic_ct", "slices_2d", "regions", "two_folds"])
-@pytest.mark.some(2)
+@pytest.mark.parametrize("name", [SLOW("anisotropic_ct"), "slices_2d", "regions", "two_folds"])
 def test_a_map_lies_on_the_volume_and_its_place_is_verified(name, export, tmp_path):
     case = BY_NAME[name]
     volumes = exported(case.input_files, export)
@@ -212,9 +212,20 @@ CHAINS = {
 }
 
 
-@pytest.mark.parametrize("geometry", ["anisotropic", "oblique", "oblique LPS", "permuted and left-handed"])
-@pytest.mark.parametrize("chain", CHAINS)
-@pytest.mark.some(3)
+TO_THE_TRUTH = [*itertools.product(CHAINS, ["anisotropic", "oblique", "oblique LPS", "permuted and left-handed"])]
+EACH_ONCE = [
+    ("isotropic", "oblique"),
+    ("coarse along K", "oblique LPS"),
+    ("permuted", "anisotropic"),
+    ("turned to RAS", "permuted and left-handed"),
+    ("2-D", "oblique LPS"),
+]
+
+
+@pytest.mark.parametrize(
+    ("chain", "geometry"),
+    [pytest.param(*one, marks=() if one in EACH_ONCE else pytest.mark.slow) for one in TO_THE_TRUTH],
+)
 def test_a_map_goes_back_to_the_truth(chain, geometry, tmp_path):
     """A field that is known everywhere goes through the chain as voxels do, is taken for the heatmap and put back."""
     affine = GEOMETRIES[geometry]

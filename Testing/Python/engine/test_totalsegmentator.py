@@ -12,7 +12,7 @@ import torch
 from geometries import GEOMETRIES, blob
 from Oracles.nnunet.cases import BY_NAME
 from scipy import ndimage
-from support import SHARED
+from support import ONE_REAL_VOLUME, SHARED, SLOW
 
 from CAMOverlayLib.cli.main import main
 from CAMOverlayLib.contract.errors import BundleError, CAMOverlayError, PreprocessingError, TargetError
@@ -297,7 +297,9 @@ def as_nnunet(voxels, sizes, spacing):
     return np.clip(zoomed, wide.min(), wide.max())
 
 
-@pytest.mark.parametrize("geometry", ["oblique LPS", "permuted and left-handed", "axis-aligned", "permuted"])
+@pytest.mark.parametrize(
+    "geometry", ["oblique LPS", "permuted and left-handed", SLOW("axis-aligned"), SLOW("permuted")]
+)
 @pytest.mark.parametrize(
     ("number", "plans", "words"),
     [
@@ -384,7 +386,7 @@ def test_a_map_goes_back_to_the_truth(geometry, number, plans, tmp_path):
 
 
 @pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="the shared volumes are not there")
-@pytest.mark.some(1)
+@ONE_REAL_VOLUME
 def test_its_place_is_verified_on_real_volumes(real_volume, tmp_path):
     dataset = install(tmp_path / "results", 291, "spleen", "liver")
     trace = trace_preprocessing(open_model(ModelSource(str(dataset))).preprocessing(), [real_volume])

@@ -1,6 +1,7 @@
 """Volumes and chains as people have them: other orders of bytes, two geometries, random draws, merged channels."""
 
 import copy
+import itertools
 
 import nibabel
 import numpy as np
@@ -26,6 +27,7 @@ from monai.transforms import (
     ScaleIntensityd,
     Spacing,
 )
+from support import FEW, SLOW
 
 from CAMOverlayLib import explain
 from CAMOverlayLib.contract.errors import OutputError, PlacementError, PreprocessingError, VolumeError
@@ -58,10 +60,10 @@ def array_of(dtype=np.int16):
     return (40 + noise + 80 * blob(SHAPE, AFFINE, AFFINE[:3] @ [*VOXEL, 1], 6)).clip(0, 120).astype(dtype)
 
 
-@pytest.mark.parametrize(
-    "dtype", [">i2", ">f4", ">f8", "<i8", "u2", "u4", "u8", "i1", "u1", "f2", "longdouble", "bool"]
-)
-@pytest.mark.some(4)
+TYPES = (">i2", ">f4", ">f8", "<i8", "u2", "u4", "u8", "i1", "u1", "f2", "longdouble", "bool")
+
+
+@pytest.mark.parametrize("dtype", FEW(TYPES, ">i2", "u2", "u8", "f2", "longdouble", "bool"))
 def test_voxels_of_any_type_and_order_of_bytes(dtype):
     array = array_of(np.float64)
     array = (array > 60).astype(bool) if dtype == "bool" else array.astype(np.dtype(dtype))
@@ -103,8 +105,7 @@ def test_a_series_is_no_colour_image(frames, tmp_path):
         explain(Copy(), Compose(LOAD), str(tmp_path / "v.nii"), target=0)
 
 
-@pytest.mark.parametrize("size", [1e-6, 1e-4, 1e-3])
-@pytest.mark.some(1)
+@pytest.mark.parametrize("size", [SLOW(1e-6), SLOW(1e-4), 1e-3])
 def test_rounding_between_channels_is_no_other_grid(size):
     rounded = AFFINE + np.random.default_rng(1).normal(0, size / 30, (4, 4)) * [[1], [1], [1], [0]]
     first, second = Volume(array_of(), AFFINE, "a"), Volume(array_of(), rounded, "b")
@@ -145,9 +146,9 @@ RANDOM = {
 }
 
 
-@pytest.mark.parametrize("make", RANDOM.values(), ids=RANDOM)
-@pytest.mark.some(2)
-def test_random_draws_are_the_same_twice_said_and_leave_the_callers_state(make):
+@pytest.mark.parametrize("name", FEW(RANDOM, "seeded", "an inner chain", "global generators"))
+def test_random_draws_are_the_same_twice_said_and_leave_the_callers_state(name):
+    make = RANDOM[name]
     chain = make()
     volume = (array_of(), AFFINE)
     expected = make()
@@ -181,11 +182,18 @@ def test_the_network_gets_what_the_seeded_chain_would_give(tmp_path):
 # Slices and merged channels -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("orientation", ["axial", "coronal", "sagittal"])
-@pytest.mark.parametrize("geometry", ["LPS", "oblique LPS", "oblique"])
-@pytest.mark.parametrize("step", [Spacing((2.0, 3.0)), Orientation("RA", labels=None)], ids=["Spacing", "Orientation"])
-@pytest.mark.some(4)
-def test_a_2d_chain_reads_the_true_spacing_of_any_slice(orientation, geometry, step):
+STEPS_2D = {"Spacing": Spacing((2.0, 3.0)), "Orientation": Orientation("RA", labels=None)}
+SLICES_2D = [*itertools.product(STEPS_2D, ["LPS", "oblique LPS", "oblique"], ["axial", "coronal", "sagittal"])]
+EACH_ONCE = [
+    ("Spacing", "LPS", "axial"),
+    ("Orientation", "oblique LPS", "coronal"),
+    ("Spacing", "oblique", "sagittal"),
+]
+
+
+@pytest.mark.parametrize("case", FEW(SLICES_2D, *EACH_ONCE), ids="-".join)
+def test_a_2d_chain_reads_the_true_spacing_of_any_slice(case):
+    step, geometry, orientation = STEPS_2D[case[0]], *case[1:]
     affine, shape = GEOMETRIES[geometry], (26, 24, 22)
     centre = affine[:3] @ [15, 10, 9, 1]
     array = (1000 * blob(shape, affine, centre, 6) + np.random.default_rng(0).normal(0, 5, shape)).astype(np.int16)

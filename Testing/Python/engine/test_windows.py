@@ -9,7 +9,7 @@ import torch
 from geometries import GEOMETRIES, blob
 from monai.inferers import SimpleInferer, SliceInferer, SlidingWindowInferer
 from monai.networks.nets import UNet
-from support import request
+from support import FEW, request
 from torch import nn
 
 from CAMOverlayLib.contract.errors import Cancelled, MethodError
@@ -275,8 +275,13 @@ def sliding_bundle(make_bundle):
     return make_bundle(network=network, chain=chain, classes=("background", "a", "b"), config={"inferer": inferer})
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "occlusion"])  # a thousand passes a window
-@pytest.mark.some(6)
+@pytest.mark.parametrize(
+    "method",
+    FEW(
+        [m for m in METHODS if m != "occlusion"],  # a thousand passes a window
+        *("gradcam", "eigencam", "scorecam", "refined", "saliency", "integratedgradients", "guidedbackprop"),
+    ),
+)
 def test_every_method_in_windows_through_the_whole_story(sliding_bundle, export, tmp_path, method):
     affine = GEOMETRIES["oblique"]
     array = (100 + 300 * blob((26, 24, 20), affine, affine[:3] @ [13, 10, 9, 1], 8)).astype(np.int16)

@@ -11,7 +11,7 @@ import yaml
 from geometries import GEOMETRIES, blob
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
-from support import SHARED, SMALL_NETWORK, USUAL_CHAIN, read_bundle, request
+from support import SHARED, SLOW, SMALL_NETWORK, USUAL_CHAIN, read_bundle, request
 
 from CAMOverlayLib.contract.errors import BundleError
 from CAMOverlayLib.contract.target import VolumeFile
@@ -151,7 +151,8 @@ def test_a_numbered_inference_config_is_found(make_bundle):
 
 
 @pytest.mark.parametrize(
-    "kind", ["array", "another key", "image and label", "two keys joined", "two keys and a label joined", "hybrid"]
+    "kind",
+    ["array", SLOW("another key"), "image and label", SLOW("two keys joined"), "two keys and a label joined", "hybrid"],
 )
 @pytest.mark.some(3)
 def test_chains_of_every_form(make_bundle, ask, kind):

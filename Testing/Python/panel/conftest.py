@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from SlicerHost.widgets.qmrml import qMRMLNodeComboBox
 from support import hosted
-from worker.zygote import Zygote
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -32,17 +31,15 @@ def host(running_host):
     running_host.checkNoErrors()
 
 
-@pytest.fixture(scope="package")
-def zygote(tmp_path_factory):
-    zygote = Zygote(tmp_path_factory.mktemp("zygote"))
-    yield zygote
-    zygote.stop()
-
-
 @pytest.fixture
 def cold():
     """For a test that wants to see the process start as a user's does. The others go on with the one that is warm, and
     where another bundle takes another process, that one is there at once."""
+
+
+@pytest.fixture
+def fresh():
+    """For a test that wants to see a process start, quickly: none runs yet."""
 
 
 @pytest.fixture
@@ -53,7 +50,7 @@ def panel(host, request, zygote, monkeypatch):
     slicer.app.userSettings().remove("CAMOverlay")
     host.open("CAMOverlay")
     before = slicer.modules.CAMOverlayWidget.logic
-    warm = before.worker if before.worker.ready and "cold" not in request.fixturenames else None
+    warm = before.worker if before.worker.ready and not {"cold", "fresh"} & set(request.fixturenames) else None
     if warm is not None:
         before.worker = None
     old = host.real(slicer.modules.CAMOverlayWidget.parent).findChildren(qMRMLNodeComboBox)

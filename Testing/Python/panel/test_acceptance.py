@@ -148,7 +148,7 @@ def test_cancel(host, demoVolume, cold, panel):
     assert panel.overlay is not None, "the next run works"
 
 
-def test_who_does_not_trust_runs_nothing(host, demoVolume, demoCopy, cold, panel):
+def test_who_does_not_trust_runs_nothing(host, demoVolume, demoCopy, fresh, panel):
     panel.chooseBundle(demoCopy)
     panel.apply("Cancel")
     assert panel.overlay is None and "not trusted" in panel.ui.messageLabel.text
@@ -185,7 +185,7 @@ def test_what_is_no_bundle_is_said_at_once(host, demoVolume, panel, tmp_path):
     assert "not a MONAI bundle" in panel.ui.bundleInfoLabel.text and not panel.ui.applyButton.enabled
 
 
-def test_a_process_that_dies_says_so_with_its_log(host, demoVolume, cold, panel):
+def test_a_process_that_dies_says_so_with_its_log(host, demoVolume, fresh, panel):
     import os
     import signal
 

@@ -49,6 +49,7 @@ def test_the_shipped_bundle_needs_no_trust_in_the_console(host, demoVolume, pane
     assert overlays.isOverlay(slicer.util.getModuleLogic("CAMOverlay").process(demoVolume, DEMO_BUNDLE))
 
 
+@pytest.mark.slow  # reloading and testing, below, runs them too
 def test_the_self_tests_pass(host, panel, caplog):
     with caplog.at_level("INFO"):
         slicer.selfTests["CAMOverlay"](msec=0)

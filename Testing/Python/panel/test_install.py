@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import subprocess
 import sys
 import types
 from importlib.util import find_spec
@@ -195,14 +194,11 @@ def test_another_python_is_left_alone(host, index, lacks, tmp_path):
     assert not usesOwnPython(str(tmp_path)) and not usesOwnPython(str(tmp_path / "absent"))
 
 
-def test_another_python_computes(host, demoVolume, cold, panel, tmp_path):
+def test_another_python_computes(host, demoVolume, fresh, panel, zygote, tmp_path):
     environment = tmp_path / "bin" / "python"
     environment.parent.mkdir()
     mark = tmp_path / "ran"
-    real = subprocess.run(
-        [sys.executable, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True
-    ).stdout.strip()
-    environment.write_text(f'#!/bin/sh\ntouch "{mark}"\nexec "{real}" "$@"\n')
+    environment.write_text(f'#!/bin/sh\ntouch "{mark}"\nexec "{zygote.python}" "$@"\n')
     environment.chmod(0o755)
     panel.chooseBundle(DEMO_BUNDLE)
     panel.ui.advancedBox.collapsed = False

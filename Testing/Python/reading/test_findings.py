@@ -15,6 +15,7 @@ import torch
 from geometries import GEOMETRIES, world_grid
 from monai.inferers import SlidingWindowInferer
 from monai.transforms import CenterSpatialCrop, EnsureChannelFirst
+from support import SLOW
 
 from CAMOverlayLib import explain as explain_model
 from CAMOverlayLib.contract.errors import MethodError, NotSeenError, TargetError
@@ -252,7 +253,7 @@ def test_wrong_structures_and_thresholds_are_one_sentence_before_anything_is_com
         assert raised.value.setting == "findings_threshold"
 
 
-@pytest.mark.parametrize("text", ["0.7", "95%", "share=0.5", "SHARE=0.25", "0", "100%"])
+@pytest.mark.parametrize("text", ["0.7", "95%", "SHARE=0.25", *map(SLOW, ["share=0.5", "0", "100%"])])
 def test_thresholds_as_they_are_typed(tmp_path, text):
     found = asked(tmp_path, findings_threshold=text)
     assert found.threshold == Threshold.of(text) == Threshold.of(str(Threshold.of(text)))

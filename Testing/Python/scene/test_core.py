@@ -40,9 +40,17 @@ def test_ensureScene_is_idempotent_and_slicer_util_works():
     assert core.applicationLogic().GetSliceLogics().GetNumberOfItems() == 3
 
 
-@pytest.mark.parametrize("moment", ["while the core starts", "afterwards"])
-@pytest.mark.parametrize("how", ["KeyboardInterrupt", "SystemExit(3)", "ZeroDivisionError"])
-@pytest.mark.some(3)
+@pytest.mark.parametrize(
+    ("how", "moment"),
+    [
+        ("KeyboardInterrupt", "afterwards"),
+        ("SystemExit(3)", "while the core starts"),
+        ("ZeroDivisionError", "afterwards"),
+        pytest.param("KeyboardInterrupt", "while the core starts", marks=pytest.mark.slow),
+        pytest.param("SystemExit(3)", "afterwards", marks=pytest.mark.slow),
+        pytest.param("ZeroDivisionError", "while the core starts", marks=pytest.mark.slow),
+    ],
+)
 def test_python_ends_in_order_whatever_ends_it(moment, how):
     """Scene and logics are let go of before Python's modules are, also by the frames of what was raised."""
     program = (

@@ -12,7 +12,6 @@ import pytest
 from support import request
 from worker.helpers import gone, wrapper
 from worker.ssh_server import NoServer, SshServer
-from worker.zygote import Zygote
 
 from CAMOverlayLib.contract.request import Request
 from CAMOverlayLib.worker.client import Worker
@@ -37,13 +36,6 @@ def worker(shared):
     """A warm worker, started as a user's is, for tests that leave it alive."""
     shared.call("versions", {}).wait(120)
     return shared
-
-
-@pytest.fixture(scope="session")
-def zygote(tmp_path_factory):
-    zygote = Zygote(tmp_path_factory.mktemp("zygote"))
-    yield zygote
-    zygote.stop()
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_killed_at_every_stage(victim, fault_bundle, ask, stage):
 
 
 def test_cancel_between_two_layers_keeps_the_process_warm(worker, fault_bundle, ask):
-    bundle = fault_bundle(network={"_target_": "scripts.faults.sleepy_network", "forward": 0.1, "layers": 15})
+    bundle = fault_bundle(network={"_target_": "scripts.faults.sleepy_network", "forward": 0.1, "layers": 10})
     run = explain(worker, ask(bundle))
     wait_for_stage(run, "forward")
     pid = worker.pid

@@ -143,7 +143,7 @@ def test_a_hang_that_holds_the_interpreter_leaves_its_place_in_the_log(zygote, f
 def test_long_work_is_no_hang(worker, fault_bundle, ask):
     worker._hang_after, usual = 3, worker._hang_after  # three beats, so that a busy machine may miss some
     try:
-        explain(worker, ask(fault_bundle({"what": "busy in C++", "value": 7}))).wait(60)
+        explain(worker, ask(fault_bundle({"what": "busy in C++", "value": 4.5}))).wait(60)
     finally:
         worker._hang_after = usual
 

@@ -152,7 +152,7 @@ def test_a_broken_callback_does_not_break_the_worker(worker, fault_bundle, ask, 
 
 def test_a_second_run_takes_the_place_of_the_first(worker, fault_bundle, ask):
     told = []
-    slow = fault_bundle(network={"_target_": "scripts.faults.sleepy_network", "forward": 0.1, "layers": 20})
+    slow = fault_bundle(network={"_target_": "scripts.faults.sleepy_network", "forward": 0.1, "layers": 8})
     requests = [ask(slow) for _ in range(3)]
     first = explain(worker, requests[0], on_error=told.append)
     wait_for_stage(first, "forward")

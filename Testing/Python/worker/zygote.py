@@ -1,8 +1,8 @@
 """A Python that starts a worker in a tenth of a second: its processes are forked from one that has loaded the
 libraries.
 
-Tests that end many workers use it in the place of an interpreter. What it starts is a process like any other, and
-between it and whoever started it stands a launcher, as PythonSlicer does in Slicer.
+Tests that end many workers use it in the place of an interpreter, and for ``-m CAMOverlayLib`` too. What it starts is a
+process like any other, and between it and whoever started it stands a launcher, as PythonSlicer does in Slicer.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ def serve(address: str) -> None:
                     os.close(stream)
                 asker.close()
                 listener.close()
-                sys.argv = ["worker", *text.decode().split("\0")[2:]]  # without -m and its module
-                runpy.run_module("CAMOverlayLib.worker", run_name="__main__", alter_sys=True)
+                _, module, *arguments = text.decode().split("\0")
+                sys.argv = [module, *arguments]
+                runpy.run_module(module, run_name="__main__", alter_sys=True)
                 os._exit(0)
             for stream in streams:
                 os.close(stream)

@@ -142,20 +142,19 @@ def sample(image: Tensor, positions: Tensor) -> Tensor:
         )
         return values.view(-1).cpu().masked_fill(outside, 0)
     # Of a large volume of integers, mapped from its file, only the corners that are needed are read.
-    inside = torch.minimum(positions.clamp(min=0), shape - 1)
+    inside = torch.minimum(positions.clamp(min=0), shape - 1).T.contiguous()
     low = inside.floor()
-    fraction = (inside - low).float()
-    low = low.long()
-    strides = torch.tensor(image.stride())
-    reach = torch.minimum(low + 1, shape.long() - 1).sub(low) * strides
-    first = (low * strides).sum(1) + image.storage_offset()
+    weights = torch.stack([1 - (inside - low).float(), (inside - low).float()])
+    low, ends, strides = low.long(), shape.long()[:, None] - 1, torch.tensor(image.stride())[:, None]
+    reach = torch.minimum(low + 1, ends).sub(low) * strides
+    first = (low * strides).sum(0) + image.storage_offset()
     flat = image.as_strided((_extent(image),), (1,), 0)
     values = torch.zeros(len(positions))
-    for corner in itertools.product((False, True), repeat=3):
+    for corner in itertools.product((0, 1), repeat=3):
         weight, where = torch.ones(len(positions)), first
         for axis, upper in enumerate(corner):
-            weight = weight * (fraction[:, axis] if upper else 1 - fraction[:, axis])
-            where = where + reach[:, axis] if upper else where
+            weight = weight * weights[upper, axis]
+            where = where + reach[axis] if upper else where
         values += weight * flat[where.to(image.device)].float().cpu()
     return values.masked_fill(outside, 0)
 
@@ -417,8 +416,10 @@ def _quantile_bins(values: Tensor) -> Tensor:
     low = values.amin(1, keepdim=True)
     grain = (values.amax(1, keepdim=True) - low).clamp(min=1e-30) * 1e-5
     values = ((values - low) / grain).round()
-    rank = torch.searchsorted(values.sort(dim=1).values, values)
-    return rank * BINS // values.shape[1]
+    # The bin of a value is BINS · rank // N: that of the last edge below it, which is quicker to find than its rank.
+    edges = -(-np.arange(1, BINS) * values.shape[1] // BINS) - 1
+    ordered = np.ascontiguousarray(np.sort(values.numpy(), axis=1)[:, edges])
+    return torch.searchsorted(torch.from_numpy(ordered), values)
 
 
 def _mutual_information(a: Tensor, b: Tensor) -> list[float]:
