@@ -24,11 +24,11 @@ HOSTED = {"slicerhost", "panel", "test_qt.py"}
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
 def pytest_collection_modifyitems(items):
     """In a campaign only what draws random cases. What runs under SlicerHost comes last: from its start on the
-    process is Slicer's, with another sys.executable. Of the cases of a test that is marked ``some(n)`` n are quick,
-    evenly spread over all of them, and the others slow."""
+    process is Slicer's, with another sys.executable. Of the cases of a test that is marked ``some(n)``, those
+    left out that are slow by themselves, n are quick, evenly spread over all of them, and the others slow."""
     cases = {}
     for item in items:
-        if item.get_closest_marker("some"):
+        if item.get_closest_marker("some") and not item.get_closest_marker("slow"):
             cases.setdefault((item.path, item.originalname), []).append(item)
     for all_of_them in cases.values():
         (count,) = all_of_them[0].get_closest_marker("some").args
