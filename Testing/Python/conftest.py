@@ -24,15 +24,15 @@ HOSTED = {"slicerhost", "panel", "test_qt.py"}
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
 def pytest_collection_modifyitems(items):
     """In a campaign only what draws random cases. What runs under SlicerHost comes last: from its start on the
-    process is Slicer's, with another sys.executable. Of the cases of a test that is marked ``some(n)``, those
-    left out that are slow by themselves, n are quick, evenly spread over all of them, and the others slow."""
+    process is Slicer's, with another sys.executable. Of the cases of a test that is marked ``some(n)`` n are quick,
+    evenly spread over all of them, and the others slow."""
     cases = {}
     for item in items:
         if item.get_closest_marker("some") and not item.get_closest_marker("slow"):
             cases.setdefault((item.path, item.originalname), []).append(item)
     for all_of_them in cases.values():
         (count,) = all_of_them[0].get_closest_marker("some").args
-        kept = set(np.linspace(0, len(all_of_them) - 1, count).round().astype(int))
+        kept = set(np.linspace(0, len(all_of_them) - 1, min(count, len(all_of_them))).round().astype(int))
         for number, item in enumerate(all_of_them):
             if number not in kept:
                 item.add_marker(pytest.mark.slow)

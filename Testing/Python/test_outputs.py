@@ -221,11 +221,6 @@ def test_a_reader_that_goes_away_and_streams_that_are_closed(make_bundle, zygote
         text=True,
     )
     assert piped.stdout.strip() == str(terminal.PIPE_CLOSED) and piped.stderr == ""
-
-
-@pytest.mark.slow
-def test_streams_that_are_closed(make_bundle):
-    inspect = inspecting(make_bundle())
     closed = subprocess.run(["bash", "-c", f"{inspect} 2>&-"], env=HERE, capture_output=True, text=True)
     assert closed.returncode == 0 and "lesion" in closed.stdout
     if os.path.exists("/dev/full"):
