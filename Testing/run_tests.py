@@ -22,11 +22,11 @@ TESTS = "Testing/Python"
 ENGINE = f"{TESTS}/engine"
 HOSTED = [f"{TESTS}/panel", f"{TESTS}/slicerhost", f"{TESTS}/worker/test_qt.py"]
 FILES = sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / ENGINE).glob("test_*.py"))
-GROUPS = [
-    FILES[::2],  # the engine's in two halves, so that both lanes end at about the same time
+GROUPS = [  # the longest first, so that both lanes end at about the same time; the engine in three parts
     [TESTS, *(f"--ignore={folder}" for folder in (ENGINE, *HOSTED))],
-    FILES[1::2],
-    *([folder] for folder in HOSTED),
+    [HOSTED[0]],
+    *(FILES[third::3] for third in range(3)),
+    *([folder] for folder in reversed(HOSTED[1:])),
 ]
 SIDE_BY_SIDE = max(1, min(2, os.cpu_count() or 1))
 

@@ -20,8 +20,8 @@ from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
 FILES = ["findings.csv", "heatmap.nii.gz", "overlay.png", "report.html", "report.json", "scene.mrb"]
 
 
-def cam_overlay(*arguments, module=True, **options):
-    command = [sys.executable, "-m", "CAMOverlayLib", *map(str, arguments)]
+def cam_overlay(*arguments, python=sys.executable, **options):
+    command = [python, "-m", "CAMOverlayLib", *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "CAMOverlay")}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, **options)
 
@@ -389,10 +389,9 @@ def test_a_wrong_model_is_one_line_and_leaves_no_trace(make_bundle, chain, tmp_p
         assert out == "" and sorted(os.listdir(tmp_path)) == before, name
 
 
-def test_an_error_is_one_line_in_a_real_process_too(make_bundle, tmp_path, volume):
-    run = cam_overlay(
-        "explain", volume, "--bundle", make_bundle(), "--output", tmp_path / "out", "--trust", "--target", 9
-    )
+def test_an_error_is_one_line_in_a_real_process_too(make_bundle, tmp_path, volume, zygote):
+    arguments = ("explain", volume, "--bundle", make_bundle(), "--output", tmp_path / "out", "--trust", "--target", 9)
+    run = cam_overlay(*arguments, python=zygote.python)
     assert run.returncode == 2 and run.stdout == ""
     assert run.stderr.splitlines()[-1] == (
         "cam-overlay: error: There is no class 9; the network has 3: 0 healthy, 1 lesion, 2 artefact."

@@ -120,12 +120,14 @@ def test_random_weights_belong_to_no_network_and_no_answer(ask):
     assert (found["network"], found["answer"]) == ("failed", "failed")
 
 
+@pytest.mark.slow
 def test_no_random_weights_pass_for_a_network(ask):
     found = [verdicts(ask(of_random_weights(seed)))["network"] for seed in (1, 2)]
     found += [verdicts(ask(of_random_weights(5), method="layercam"))["network"]]
     assert set(found) == {"failed"}, found
 
 
+@pytest.mark.slow
 def test_an_edge_detector_belongs_to_no_class_and_no_network(ask, monkeypatch):
     monkeypatch.setitem(METHODS, "saliency", Method(METHODS["saliency"].info, edges, no_layer))
     found = verdicts(ask(method="saliency", checks="full"))

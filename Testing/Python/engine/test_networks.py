@@ -185,7 +185,10 @@ def targets_of(output, trace):
     return fitting
 
 
-@pytest.fixture(scope="module", params=[SLOW(name) if name == "AHNet" else name for name in TABLE])
+OTHERS_OF_A_KIND = ("AHNet", "ResNet50", "SEResNet50", "SENet154", "VNet")
+
+
+@pytest.fixture(scope="module", params=[SLOW(name) if name in OTHERS_OF_A_KIND else name for name in TABLE])
 def row(request):
     """The network after one forward pass at its automatic layer, which all that follows shares."""
     entry = TABLE[request.param]

@@ -87,9 +87,7 @@ def compare(case, said, files):
     return trace
 
 
-@pytest.mark.parametrize(
-    "case", [SLOW(case) if case.name in QUICK_CUTS[1:] else case for case in VOLUMES], ids=lambda case: case.name
-)
+@pytest.mark.parametrize("case", VOLUMES, ids=lambda case: case.name)
 def test_it_says_what_nnunet_itself_says(case):
     compare(case, answer(case), list(case.input_files))
 

@@ -48,7 +48,8 @@ def panel(host, request, zygote, monkeypatch):
     import slicer
 
     slicer.app.userSettings().remove("CAMOverlay")
-    host.open("CAMOverlay")
+    if not hasattr(slicer.modules, "CAMOverlayWidget"):
+        host.open("CAMOverlay")
     before = slicer.modules.CAMOverlayWidget.logic
     warm = before.worker if before.worker.ready and not {"cold", "fresh"} & set(request.fixturenames) else None
     if warm is not None:
