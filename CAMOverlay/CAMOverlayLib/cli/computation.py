@@ -1,7 +1,9 @@
-"""Where the command line computes: in its own process, or in one of another Python, here or on another machine."""
+"""Where the command line computes: in a process that loads the libraries while this one starts Slicer's core and reads
+the volume; in one of another Python, here or on another machine; or in this process, where they are loaded already."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,23 +19,26 @@ PYTHON_HELP = (
 )
 
 
-def computation(python: str | None) -> Compute:
-    """What answers a request.
+@contextmanager
+def computation(python: str | None) -> Iterator[Compute]:
+    """What answers a request. Where it is a process, that begins to load its libraries at once.
 
     Args:
-        python: as ``--python`` names it; None computes in this process.
+        python: as ``--python`` names it; None takes this Python.
     """
-    if python is None:
+    if python is None and "torch" in sys.modules:
         from ..logic import computeHere
 
-        return computeHere
+        yield computeHere
+        return
 
     def compute(request: Request, report: Callable[[Progress], None]) -> Result:
-        report(Progress("import", 0.0))
-        with process_of(python) as worker:
-            return worker.explain(request, on_progress=report).wait()
+        report(Progress("import", 0.0, "" if python else "Loading the libraries"))
+        return worker.explain(request, on_progress=report).wait()
 
-    return compute
+    with process_of(python) as worker:
+        worker.start()
+        yield compute
 
 
 @contextmanager
@@ -53,12 +58,15 @@ def several(python: str | None) -> Iterator[Compute]:
 
 
 @contextmanager
-def process_of(python: str) -> Iterator[Any]:
-    """A :class:`Worker` of this Python, which is gone afterwards, however it went."""
+def process_of(python: str | None) -> Iterator[Any]:
+    """A :class:`Worker` of this Python, which is gone afterwards, however it went.
+
+    Of the Python that runs here it has the whole machine, as nothing else is at work.
+    """
     from ..worker.client import Worker
     from ..worker.transport import PipeTransport
 
-    with Worker(python, transport=PipeTransport()) as worker:
+    with Worker(python, transport=PipeTransport(), alone=python is None) as worker:
         yield worker
 
 

@@ -7,8 +7,9 @@ as ``CAMOverlayLib.explain``, explains. So the volumes are handed to the computa
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,17 +34,26 @@ class OnFileGrids:
         heatmap_file: where the heatmap goes as NIfTI, on the first file's own grid; what else the result says of every
             voxel goes beside it, each as ``NAME.nii.gz``. None writes nothing.
 
+        beside: where these files are written while the scene gets the result, until :meth:`finish`; None writes them
+            first.
+
     Attributes:
         result: the last result in the first file's voxels; None before there is one.
-        seconds: what writing these files took.
     """
 
-    def __init__(self, paths: Sequence[str], nodes: Sequence[Any], compute: Compute, heatmap_file: Path | None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        nodes: Sequence[Any],
+        compute: Compute,
+        heatmap_file: Path | None,
+        beside: Executor | None = None,
+    ) -> None:
         self._grids = [fileGrid(Path(path), node) for path, node in zip(paths, nodes, strict=True)]
         self._compute = compute
-        self._heatmap_file = heatmap_file
+        self._heatmap_file, self._beside = heatmap_file, beside
+        self._writing: list[Future[None]] = []
         self.result: Result | None = None
-        self.seconds = 0.0
 
     @property
     def grid(self) -> FileGrid:
@@ -65,12 +75,24 @@ class OnFileGrids:
         return self.grid.shown(result, request.volumes[0].affine)
 
     def _write_all(self, result: Result, heatmap_file: Path) -> None:
-        started = time.perf_counter()
         files = {heatmap_file: result.heatmap}
         files |= {heatmap_file.with_name(f"{one.name}.nii.gz"): one.file for one in result.further}
         for path, file in files.items():
-            self._write(np.load(file.path, mmap_mode="r", allow_pickle=False), file.name, path)
-        self.seconds = time.perf_counter() - started
+            # Opened now: the file is the run's, and goes with it. A mapped file cannot go on Windows.
+            voxels = np.load(file.path, mmap_mode="r" if os.name != "nt" else None, allow_pickle=False)
+            if self._beside is None:
+                self._write(voxels, file.name, path)
+            else:
+                self._writing.append(self._beside.submit(self._write, voxels, file.name, path))
+
+    def finish(self) -> None:
+        """Wait until everything is written.
+
+        Raises:
+            OutputError: something cannot be written.
+        """
+        while self._writing:
+            self._writing.pop(0).result()
 
     def write(self, voxels: np.ndarray, name: str, file: Path) -> None:
         """A volume on the first node's grid (I×J×K) as NIfTI on the first file's own."""

@@ -13,6 +13,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ TARGET_HELP = (
 )
 
 FILES = ("heatmap.nii.gz", "report.json", "findings.csv", "overlay.png", "scene.mrb")
-"""What a run always writes into its output folder."""
+"""What a run writes into its output folder; the last two may be left out."""
 
 INTERMEDIATES = ("forward-*.nii.gz", "backward-*.nii.gz")
 """The same of the folder for every step's volume."""
@@ -135,7 +136,9 @@ def run_explain(options: argparse.Namespace) -> None:
         settings = vars(options) | {"model": model.source, "dicom_output": dicom}
         output = Path(absolute(options.output))
         result = explain_files(options.volumes, output, settings, model.told)
-    _print_summary(result, Path(options.output), (*FILES, *taken_away.names(options.report, options.save)))
+    left_out = {"overlay.png": not options.picture, "scene.mrb": not options.scene}
+    files = [name for name in FILES if not left_out.get(name)]
+    _print_summary(result, Path(options.output), (*files, *taken_away.names(options.report, options.save)))
     dicom.print_written()
 
 
@@ -145,8 +148,8 @@ def explain_files(
     """Explain image files and fill the output folder, which appears complete or not at all.
 
     Args:
-        options: ``model``, perhaps ``target``, ``python`` and ``dicom_output``, and those of :class:`Options` that are
-            not at their defaults.
+        options: ``model``, perhaps ``target``, ``python``, ``picture``, ``scene`` and ``dicom_output``, and those of
+            :class:`Options` that are not at their defaults.
         told: the engine's result in the words in which overlay, scene and report tell it.
 
     Raises:
@@ -157,7 +160,12 @@ def explain_files(
     paths = [os.path.expanduser(path) for path in paths]
     dicom: DicomOutput = options.get("dicom_output") or DicomOutput({})
     outputs = [*_outputs(output, options), *dicom.outputs]
-    with finished_folders(outputs, _inputs(paths, options)) as folders, ProgressLine() as show:
+    with (
+        finished_folders(outputs, _inputs(paths, options)) as folders,
+        ProgressLine() as show,
+        computation(options.get("python")) as compute,
+        ThreadPoolExecutor(1) as beside,
+    ):
         folder = folders[0]
         intermediates_folder = folders[1] if options.get("intermediates_folder") else None
         show(Progress("slicer", 0.0, "Starting Slicer's core"))
@@ -170,9 +178,8 @@ def explain_files(
         with _timed(timings, "load"):
             nodes = [core.loadVolume(path) for path in paths]
             dicom.require_series(nodes[0])
-            python = options.get("python")
-            compute = taken_away.of_files(computation(python), paths, told, named(python))
-            there = OnFileGrids(paths, nodes, compute, folder / "heatmap.nii.gz")
+            compute = taken_away.of_files(compute, paths, told, named(options.get("python")))
+            there = OnFileGrids(paths, nodes, compute, folder / "heatmap.nii.gz", beside)
         with _timed(timings, "process"):
             node = OverlayLogic(there).process(
                 nodes[0],
@@ -185,13 +192,15 @@ def explain_files(
                 report=show,
             )
         assert there.result is not None  # process() has just asked for it
-        _write_scene(folder, nodes[0], node, show, timings)
+        _write_scene(folder, (nodes[0], node), options, show, timings)
         dicom.write(node, folders[-1], lambda share, words: show(Progress("write", 0.985, words)))
         show(Progress("write", 0.99, "Writing the report"))
         with _timed(timings, "report"):
             shown = taken_away.shown_in_file(there.grid, nodes[0], node)
             taken_away.write_away(folder, there.result, shown, options.get("report", "viewer"), options.get("save", ()))
-        return _write_tables(folder, _with_all_timings(there.result, timings | {"heatmap file": there.seconds}))
+        with _timed(timings, "heatmap file"):
+            there.finish()
+        return _write_tables(folder, _with_all_timings(there.result, timings))
 
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:
@@ -218,25 +227,33 @@ def _outputs(output: Path, options: dict[str, Any]) -> list[Output]:
 
 
 def _write_scene(
-    folder: Path, volume: Any, heatmap: Any, show: Callable[[Progress], None], timings: dict[str, float]
+    folder: Path,
+    nodes: tuple[Any, Any],
+    options: dict[str, Any],
+    show: Callable[[Progress], None],
+    timings: dict[str, float],
 ) -> None:
-    """The picture, and the scene with both nodes."""
+    """The picture, and the scene with volume and heatmap, as far as they are wanted."""
     from ..scene import core
-    from ..scene.figure import picture
     from ..scene.overlay import node as overlay
 
-    overlay.jumpToPeak(heatmap)
-    show(Progress("write", 0.96, "Drawing the picture"))
-    with _timed(timings, "picture"):
-        picture.savePicture(folder / "overlay.png", volume, heatmap)
-    show(Progress("write", 0.98, "Saving the scene"))
-    with _timed(timings, "scene"):
-        core.saveScene(folder / "scene.mrb")
+    overlay.jumpToPeak(nodes[1])
+    if options.get("picture", True):
+        from ..scene.figure import picture
+
+        show(Progress("write", 0.96, "Drawing the picture"))
+        with _timed(timings, "picture"):
+            picture.savePicture(folder / "overlay.png", *nodes)
+    if options.get("scene", True):
+        show(Progress("write", 0.98, "Saving the scene"))
+        with _timed(timings, "scene"):
+            core.saveScene(folder / "scene.mrb")
 
 
 def _with_all_timings(result: Result, around: dict[str, float]) -> Result:
-    """The engine's timings among the command's own; what lies between them is the exchange with the scene."""
-    exchange = around.pop("process") - sum(result.timings.values()) - around["heatmap file"]
+    """The engine's timings among the command's own; what lies between them is the exchange with the scene, and the wait
+    for the libraries."""
+    exchange = around.pop("process") - sum(result.timings.values())
     timings = {"slicer": around.pop("slicer"), "load": around.pop("load"), **result.timings}
     timings |= {"libraries, export and import": exchange, **around}
     heatmap = dataclasses.replace(result.heatmap, path="heatmap.nii.gz")

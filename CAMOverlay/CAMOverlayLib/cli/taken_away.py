@@ -34,6 +34,8 @@ FILES = ("report.html", "heatmap.nrrd", "montage.png", "plot-*.svg", "classes.cs
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", choices=REPORTS, default="viewer", help=REPORT_HELP)
+    parser.add_argument("--no-picture", dest="picture", action="store_false", help="do not draw overlay.png")
+    parser.add_argument("--no-scene", dest="scene", action="store_false", help="do not save scene.mrb")
     parser.add_argument("--save", type=_saved, default=(), metavar="KIND,…", help=SAVE_HELP)
 
 

@@ -245,6 +245,7 @@ class Worker:
         transport: how to hold the process; None takes Qt's where there is Qt.
         hang_after: seconds without a sign of life after which the process is given up.
         start_within: seconds in which a Python must have started.
+        alone: it has the whole machine, as nothing else is at work beside it.
     """
 
     def __init__(
@@ -254,11 +255,13 @@ class Worker:
         transport: Transport | None = None,
         hang_after: float = 60.0,
         start_within: float = 60.0,
+        alone: bool = False,
     ) -> None:
         self.python = python
         self.hello: Hello | None = None
         self._transport = transport or default_transport()
         self._hang_after, self._start_within = hang_after, start_within
+        self._alone = ["", "", "alone"] if alone else []
         self._phase = OFF
         self._messages = Messages()
         self._place: Place | None = None  # where the process is, if not on this computer
@@ -338,7 +341,9 @@ class Worker:
             return
         place = place_of(self._python)
         python = find_python(self._python) if place is None else ""
-        command = place.command() if place else [python, "-m", "CAMOverlayLib.worker", str(self._hang_after)]
+        command = (
+            place.command() if place else [python, "-m", "CAMOverlayLib.worker", str(self._hang_after), *self._alone]
+        )
         self._place = place
         self._phase, self.hello, self._verdict, self._messages = STARTING, None, None, Messages()
         self._log.clear()

@@ -19,9 +19,10 @@ class Operations:
 
     Args:
         check: called before every layer of every network that runs; raising from it ends the run.
+        alone: take all cores.
     """
 
-    def __init__(self, check: Callable[[], None]) -> None:
+    def __init__(self, check: Callable[[], None], alone: bool = False) -> None:
         import torch
         from torch.nn.modules.module import register_module_forward_pre_hook
 
@@ -30,7 +31,8 @@ class Operations:
 
         self.cache = Cache()
         self._bundle: Any = None  # the one whose code has run here
-        spare_a_core(torch)
+        if not alone:
+            spare_a_core(torch)
         # So that a cancel is heard within a layer's time, and the warm process need not be killed for it.
         register_module_forward_pre_hook(lambda _module, _inputs: check())
         self.names: dict[str, Operation] = {

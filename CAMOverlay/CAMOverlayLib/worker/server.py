@@ -64,13 +64,14 @@ DESERTED = 300.0
 break without a sign."""
 
 
-def main(hang_after: float = 60.0, folder: str = "", cache: str = "") -> int:
+def main(hang_after: float = 60.0, folder: str = "", cache: str = "", alone: str = "") -> int:
     """Answer calls until the input is closed.
 
     Args:
         hang_after: seconds without a Python instruction anywhere in the process after which it ends itself, with
             every thread's place in the log. Slicer watches too, but may be gone.
         folder, cache: of a :class:`Shelf`, where those who ask are on another machine.
+        alone: not empty where nothing else is at work that would have to go first.
     """
     requests, answers = claim_stdio()
     channel = Channel(answers)
@@ -78,9 +79,9 @@ def main(hang_after: float = 60.0, folder: str = "", cache: str = "") -> int:
     if missing:
         channel.send(Failure("", "WorkerError", missing_packages(missing)))
         return 1
-    lower_priority()
+    stand_back(whole_machine=bool(alone))
     processes.lead_a_group()
-    server = Server(channel, hang_after, Shelf(folder, cache) if folder else None)
+    server = Server(channel, hang_after, Shelf(folder, cache) if folder else None, bool(alone))
     threading.Thread(target=server.listen, args=(requests,), daemon=True).start()
     threading.Thread(target=server.beat, daemon=True).start()
     versions = {name: version_of(name) for name in NEEDED}
@@ -105,9 +106,9 @@ def claim_stdio() -> tuple[int, int]:
     return requests, answers
 
 
-def lower_priority() -> None:
+def stand_back(whole_machine: bool) -> None:
     """Let Slicer go first, leave Ctrl-C to it, and keep announcements for programmers out of the log."""
-    if hasattr(os, "nice"):
+    if hasattr(os, "nice") and not whole_machine:
         os.nice(5)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()  # a crash in C++ leaves its place in the log
@@ -197,12 +198,13 @@ class Server:
 
     Args:
         shelf: for files, where those who ask are on another machine.
+        alone: take all cores.
     """
 
-    def __init__(self, channel: Channel, hang_after: float, shelf: Shelf | None = None) -> None:
+    def __init__(self, channel: Channel, hang_after: float, shelf: Shelf | None = None, alone: bool = False) -> None:
         self._channel = channel
         self._hang_after = hang_after
-        self._shelf = shelf
+        self._shelf, self._alone = shelf, alone
         self._heard = time.monotonic()
         self._calls: queue.SimpleQueue[Call | Seek] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
@@ -218,7 +220,7 @@ class Server:
         from .operations import Operations
 
         try:
-            operations = Operations(self._check)
+            operations = Operations(self._check, self._alone)
         except Exception as error:  # noqa: BLE001
             traceback.print_exc()
             message = (
@@ -331,6 +333,11 @@ class Server:
         if not isinstance(error, DeviceError) and (short := out_of_memory(error)) is not None:
             error = DeviceError(
                 f"Not enough memory ({stage}): {short}. Close other programs, or crop or resample the volume."
+            )
+        if isinstance(error, SystemExit):
+            code = "" if error.code is None else one_line(str(error.code), 100)
+            error = WorkerError(
+                f"The code of the model ended the program (sys.exit({code})), so there is no result. Correct its code."
             )
         if isinstance(error, (CAMOverlayError, Cancelled)):
             return self._failure_of(run, error)

@@ -151,7 +151,7 @@ def test_long_work_is_no_hang(worker, fault_bundle, ask):
 def test_exceptions_that_end_other_programs_do_not_end_this_one(worker, fault_bundle, ask):
     # Another content has a process of its own, so each is asked twice.
     for plan, words, kind in (
-        ({"what": "exit", "value": 3}, ("SystemExit: 3", "(Preprocessing)"), {}),
+        ({"what": "exit", "value": 3}, ("ended the program (sys.exit(3))",), {}),
         ({"what": "raise", "value": "x"}, ("KeyError",), {"kind": PreprocessingError}),
     ):
         bundle = fault_bundle(plan)
