@@ -142,6 +142,8 @@ class CohortSection:
         table = cohort.tableOf(slicer.mrmlScene)
         if index is None or not index.isValid() or table is None or not self._cases:
             return
+        if self._parameters is None:  # of a panel that was closed, or reloaded: the view outlives it
+            return
         if slicer.app.applicationLogic().GetSelectionNode().GetActiveTableID() != table.GetID():
             return
         id_ = str(index.sibling(index.row(), 0).data())
