@@ -389,6 +389,7 @@ def test_a_wrong_model_is_one_line_and_leaves_no_trace(make_bundle, chain, tmp_p
         assert out == "" and sorted(os.listdir(tmp_path)) == before, name
 
 
+@pytest.mark.slow
 def test_an_error_is_one_line_in_a_real_process_too(make_bundle, tmp_path, volume, zygote):
     arguments = ("explain", volume, "--bundle", make_bundle(), "--output", tmp_path / "out", "--trust", "--target", 9)
     run = cam_overlay(*arguments, python=zygote.python)

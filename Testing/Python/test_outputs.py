@@ -203,6 +203,7 @@ def test_code_of_a_model_that_ends_the_program_is_an_error(make_bundle, tmp_path
 
 
 @pytest.mark.parametrize("encoding", ["ascii", SLOW("cp437"), SLOW("shift_jis"), SLOW("cp1252")])
+@pytest.mark.slow
 def test_any_encoding_of_the_terminal(make_bundle, encoding):
     bundle = make_bundle(classes=("gesund", "Läsion 脳", "√"))
     run = subprocess.run(

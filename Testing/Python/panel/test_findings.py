@@ -192,6 +192,7 @@ def test_structures_are_measured_and_listed(host, panel, demoVolume, tmp_path):
     assert panel.ui.structuresTable.rowCount == 0
 
 
+@pytest.mark.slow
 def test_the_event_loop_turns_while_a_large_volume_is_searched(host, panel, tmp_path):
     import slicer
 

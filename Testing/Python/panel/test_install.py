@@ -194,6 +194,7 @@ def test_another_python_is_left_alone(host, index, lacks, tmp_path):
     assert not usesOwnPython(str(tmp_path)) and not usesOwnPython(str(tmp_path / "absent"))
 
 
+@pytest.mark.slow
 def test_another_python_computes(host, demoVolume, fresh, panel, zygote, tmp_path):
     environment = tmp_path / "bin" / "python"
     environment.parent.mkdir()

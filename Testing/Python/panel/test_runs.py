@@ -95,6 +95,7 @@ def test_a_run_that_ends_while_it_is_started_is_over(host, played, monkeypatch):
     assert not panel.panel.busy and panel.ui.messageLabel.text == "It did not begin."
 
 
+@pytest.mark.slow
 def test_a_followed_choice_of_a_bundle_that_changed_asks_again(host, demoVolume, panel, demoCopy):
     panel.explainDemo(demoCopy)
     asked = len(host.dialogs.shown)
@@ -137,6 +138,7 @@ def test_layers_are_not_listed_of_a_bundle_that_changed_during_the_run(host, dem
     assert called == [] and len(host.dialogs.shown) == asked
 
 
+@pytest.mark.slow
 def test_layers_survive_a_run_and_its_place_in_the_history(host, demoVolume, panel):
     panel.explainDemo()
     assert panel.panel.explain.layersKnown

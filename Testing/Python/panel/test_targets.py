@@ -110,6 +110,7 @@ def test_labels_of_a_label_map(host, segmenting):
     assert "64 voxels of mask 'labels, label 5'" in target(panel)
 
 
+@pytest.mark.slow
 def test_one_class_against_another(host, segmenting):
     panel, ui = segmenting, segmenting.ui
     host.choose(ui.targetSelector, "lesion")
@@ -208,6 +209,7 @@ PICTURES = [
 ]
 
 
+@pytest.mark.slow
 def test_slices_of_a_volume(host, volume, panel, make_bundle):
     panel.chooseBundle(make_bundle(network={**UNET, "spatial_dims": 2}, chain=PICTURES))
     panel.apply("Trust and run")

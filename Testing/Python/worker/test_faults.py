@@ -198,7 +198,7 @@ def test_full_disk(worker, fault_bundle, ask, tmp_path):
         folder = disk / "run"
         folder.mkdir()
         request = ask(bundle, output=str(folder))
-        fails(explain(worker, request), "No space left on device", "Choose another folder", kind=OutputError)
+        fails(explain(worker, request), "No space left on device", "Free some disk space", kind=OutputError)
         assert list(disk.iterdir()) == []
         pid = worker.pid  # of this content's own process
     finally:

@@ -137,6 +137,7 @@ def test_a_package_is_broken(bare, tmp_path):
         fails(worker.call("versions", {}), "cannot load the libraries", "libcudart.so.99", "choose another Python")
 
 
+@pytest.mark.slow
 def test_any_environment_with_the_packages_will_do(fault_bundle, ask, tmp_path):
     """Not the Python of the tests but one beside it, which sees the same packages; without this extension in it."""
     other = tmp_path / "other"

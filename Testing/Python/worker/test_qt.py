@@ -76,7 +76,7 @@ def test_on_another_machine(host, server, python, fault_bundle, ask, worker):
 def test_errors_and_the_log_arrive(host, worker, fault_bundle, ask):
     fails(
         explain(worker, ask(fault_bundle({"what": "print", "value": "hello-there"}, {"what": "exit", "value": 3}))),
-        "SystemExit",
+        "ended the program (sys.exit(3))",
     )
     host.wait(lambda: "hello-there" in worker.log)
 

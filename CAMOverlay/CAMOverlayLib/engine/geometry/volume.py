@@ -238,6 +238,13 @@ def write_nifti(volume: Volume, path: Path | str) -> Path:
     return Path(path)
 
 
+def _write_npy(array: np.ndarray, path: Path | str) -> None:
+    """As ``np.save``, which does not say why a file cannot grow."""
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.T.reshape(-1).view(np.uint8).data)
+
+
 def save_array(array: np.ndarray, affine: np.ndarray, name: str, path: Path | str) -> VolumeFile:
     """Write an array file as Slicer can map it (Fortran order) and say where it is.
 
@@ -245,7 +252,7 @@ def save_array(array: np.ndarray, affine: np.ndarray, name: str, path: Path | st
         OutputError: the file cannot be written.
     """
     try:
-        np.save(path, np.asfortranarray(array))
+        _write_npy(np.asfortranarray(array), path)
     except OSError as error:
         raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Free some disk space.") from error
     return VolumeFile(str(path), affine_rows(affine), name)
