@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 PATIENT = {
     "PatientName": "Zwölfer^Ottokar",
-    "PatientID": "PID-4711-0815",
+    "PatientID": "PID-QX4711Z-0815",
     "PatientBirthDate": "19330217",
     "AccessionNumber": "ACC90210",
     "StudyID": "STUDY77",
@@ -22,7 +22,7 @@ PATIENT = {
 }
 """What tells who it is."""
 
-IDENTIFYING = ("Zw", "Ottokar", "4711", "19330217", "ACC90210", "STUDY77", "Hinterwald", "Quacksalber", "Thorax")
+IDENTIFYING = ("Zw", "Ottokar", "QX4711Z", "19330217", "ACC90210", "STUDY77", "Hinterwald", "Quacksalber", "Thorax")
 """Parts of it that nothing but the DICOM objects may hold, in any spelling."""
 
 SHAPE = (18, 14, 6)
