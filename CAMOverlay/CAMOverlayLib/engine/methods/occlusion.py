@@ -7,7 +7,9 @@ the boxes over it, weighted by a Gaussian about their centres.
 Not every box is tried. Neighbouring boxes are first covered together, three along each axis; only where that changes
 the target by a twentieth of the most that any such group does, each box of the group is tried alone. The fall of any
 other group is shared out evenly among its boxes. So a map of a thousand boxes takes some hundred passes, and where both
-compute it is MONAI's. What it can miss: evidence for and against the target within one group, which cancel each other.
+compute it is MONAI's. What it can miss: evidence for and against the target within one group, which cancel each other;
+evidence that a network takes from elsewhere once much is covered; and faint heat, of which groups show the average: on
+the demo volume the hottest place is that of all boxes, and about half of the faint heat is left out (docs/speed.md).
 """
 
 from __future__ import annotations
