@@ -92,9 +92,12 @@ def test_what_else_is_asked_of_every_voxel_lies_on_the_files_grid_too(make_bundl
 
     from CAMOverlayLib import explain
     from CAMOverlayLib.cli.main import main
+    from CAMOverlayLib.cli.taken_away import shown_in_file
+    from CAMOverlayLib.file_grid import fileGrid
     from CAMOverlayLib.scene import core
     from CAMOverlayLib.scene.io.volumes import voxelsOf
     from CAMOverlayLib.scene.overlay import further
+    from CAMOverlayLib.scene.overlay import node as overlay
 
     core.ensureScene()
     slicer.mrmlScene.Clear(0)  # of the overlays of tests before
@@ -121,6 +124,14 @@ def test_what_else_is_asked_of_every_voxel_lies_on_the_files_grid_too(make_bundl
             np.testing.assert_array_equal(voxelsOf(node)[:, :, ::-1], voxels)
         else:
             assert node.GetSegmentation().GetNumberOfSegments() == len(np.unique(voxels[voxels > 0]))
+    volume = overlay.inputVolumeOf(overlayNode)
+    drawn = shown_in_file(fileGrid(path, volume), volume, overlayNode)  # as the report has them
+    assert {one.name for one in drawn.further} == set(names)
+    for one in drawn.further:
+        voxels = np.asarray(nibabel.load(out / f"{one.name}.nii.gz").dataobj)
+        np.testing.assert_array_equal(one.values > 0, voxels > 0)
+        if not one.classes:
+            np.testing.assert_array_equal(one.values, voxels)
     assert "also         prediction:" in capfd.readouterr().out
 
 

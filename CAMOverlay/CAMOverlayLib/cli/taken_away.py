@@ -72,7 +72,9 @@ def shown_in_file(grid: Any, volume: Any, heatmap: Any) -> Any:
     from ..scene.figure.report import shownOf
 
     shown = shownOf(volume, heatmap)
-    return replace(shown, image=grid.array(shown.image), heat=grid.array(shown.heat), affine=grid.grid.affine)
+    further = tuple(replace(one, values=grid.array(one.values)) for one in shown.further)
+    there = {"image": grid.array(shown.image), "heat": grid.array(shown.heat), "further": further}
+    return replace(shown, **there, affine=grid.grid.affine)
 
 
 def write_away(folder: Path, result: Result, shown: Any, report: str, kinds: Sequence[str]) -> None:
