@@ -44,42 +44,27 @@ def ours(method: str) -> Callable[[str], Callable[[], Any]]:
     return prepare
 
 
-def occlusion_monai(_: str) -> Callable[[], Any]:
-    """Sixteen images at once, which is its default; faded towards 0, where ours fades towards the mean."""
-    import torch
-    from monai.visualize import OcclusionSensitivity
+def occlusion_monai(at_once: int) -> Callable[[str], Callable[[], Any]]:
+    """So many images at once: sixteen are its default, one is what CAMOverlay had before. Faded towards 0, where ours
+    fades towards the mean."""
 
-    from CAMOverlayLib.engine.methods.occlusion import OVERLAP, Boxes
+    def prepare(_: str) -> Callable[[], Any]:
+        import torch
+        from monai.visualize import OcclusionSensitivity
 
-    network, image = demo()
-    method = OcclusionSensitivity(
-        network, Boxes.over(tuple(image.shape[2:])).size, overlap=OVERLAP, activate=False, verbose=False
-    )
+        from CAMOverlayLib.engine.methods.occlusion import OVERLAP, Boxes
 
-    def run():
-        with torch.no_grad():
-            return method(image)
+        network, image = demo()
+        size = Boxes.over(tuple(image.shape[2:])).size
+        method = OcclusionSensitivity(network, size, at_once, overlap=OVERLAP, activate=False, verbose=False)
 
-    return run
+        def run():
+            with torch.no_grad():
+                return method(image)
 
+        return run
 
-def occlusion_monai_single(_: str) -> Callable[[], Any]:
-    """One image at a time, as CAMOverlay had it before."""
-    import torch
-    from monai.visualize import OcclusionSensitivity
-
-    from CAMOverlayLib.engine.methods.occlusion import OVERLAP, Boxes
-
-    network, image = demo()
-    method = OcclusionSensitivity(
-        network, Boxes.over(tuple(image.shape[2:])).size, 1, overlap=OVERLAP, activate=False, verbose=False
-    )
-
-    def run():
-        with torch.no_grad():
-            return method(image)
-
-    return run
+    return prepare
 
 
 def smoothgrad_monai(_: str) -> Callable[[], Any]:
@@ -106,7 +91,7 @@ def smoothgrad_captum(_: str) -> Callable[[], Any]:
 
 OCCLUSION = {
     "CAMOverlay": ours("occlusion"),
-    "MONAI, 16 at once": occlusion_monai,
-    "MONAI, one at a time": occlusion_monai_single,
+    "MONAI, 16 at once": occlusion_monai(16),
+    "MONAI, one at a time": occlusion_monai(1),
 }
 SMOOTHGRAD = {"CAMOverlay": ours("smoothgrad"), "MONAI": smoothgrad_monai, "Captum": smoothgrad_captum}

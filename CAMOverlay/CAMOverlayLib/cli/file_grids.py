@@ -33,7 +33,6 @@ class OnFileGrids:
         compute: what answers a request.
         heatmap_file: where the heatmap goes as NIfTI, on the first file's own grid; what else the result says of every
             voxel goes beside it, each as ``NAME.nii.gz``. None writes nothing.
-
         beside: where these files are written while the scene gets the result, until :meth:`finish`; None writes them
             first.
 

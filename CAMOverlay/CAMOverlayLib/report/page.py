@@ -174,15 +174,21 @@ def _pictures(rows: list[tuple[str, list[Slice]]], shown: Shown) -> Markup:
     scale = scale_of([one for _, slices in rows for one in slices])
     parts = []
     for words, slices in rows:
-        figures = []
-        for one in slices:
-            image = draw_slice(one, shown, scale)
-            alt = f"{one.plane} slice with the heat over the image. {words}. {one.caption}."
-            figures.append(
-                el("figure", image_of(as_jpeg(image), "jpeg", alt, image.size), el("figcaption", one.caption))
-            )
-        parts += [el("h3", words), el("div", *figures, class_="row")]
+        parts += [el("h3", words), _row(slices, shown, scale, f"the heat over the image. {words}.")]
     return el("section", el("h2", "Where the heat is"), *parts, _color_bar(shown))
+
+
+def _row(slices: list[Slice], shown: Shown, scale: float, what: str) -> Markup:
+    """Slices side by side.
+
+    Args:
+        what: a sentence of what is on them, as it goes on after "slice with".
+    """
+    figures = []
+    for one in slices:
+        image, alt = draw_slice(one, shown, scale), f"{one.plane} slice with {what} {one.caption}."
+        figures.append(el("figure", image_of(as_jpeg(image), "jpeg", alt, image.size), el("figcaption", one.caption)))
+    return el("div", *figures, class_="row")
 
 
 def _columns(slices: list[Slice]) -> str:
@@ -192,20 +198,27 @@ def _columns(slices: list[Slice]) -> str:
 
 
 def _color_bar(shown: Shown) -> Markup:
-    values = (np.arange(256) + 0.5) / 256
-    colors = shown.colors[np.minimum((values * len(shown.colors)).astype(int), len(shown.colors) - 1)]
-    hidden = values < shown.shown[0]
-    alpha = np.where(hidden, 0.0, 1.0)[:, None]
     words = f"Heat from 0 to 1; below {shown.shown[0]:.2g} it is not drawn"
-    picture = _strip((np.concatenate([colors, alpha], 1) * 255).astype(np.uint8), f"Colour bar. {words}.")
-    return el("div", el("span", "0"), picture, el("span", f"1 · {words}"), class_="bar")
+    return _bar(shown.colors, shown.shown[0], f"Colour bar. {words}.", f"1 · {words}")
 
 
-def _strip(colors: np.ndarray, words: str) -> Markup:
-    """A colour bar of N×4 bytes."""
+def _bar(colors: np.ndarray, least: float, alt: str, words: str) -> Markup:
+    """A colour bar from 0 on.
+
+    Args:
+        least: share of the scale below which nothing is drawn.
+        words: at its end.
+    """
+    values = (np.arange(256) + 0.5) / 256
+    shown = np.concatenate([colors[(values * len(colors)).astype(int)], (values >= least)[:, None]], 1)
+    strip = np.repeat((shown * 255).astype(np.uint8)[None], 14, axis=0)
+    return el("div", el("span", "0"), _png(Image.fromarray(strip), alt), el("span", words), class_="bar")
+
+
+def _png(image: Image.Image, alt: str) -> Markup:
     file = io.BytesIO()
-    Image.fromarray(np.repeat(colors[None], 14, axis=0)).save(file, "PNG")
-    return image_of(file.getvalue(), "png", words, (len(colors), 14))
+    image.save(file, "PNG")
+    return image_of(file.getvalue(), "png", alt, image.size)
 
 
 def _viewer(shown: Shown, spots: list[Any], bundle: viewer.Bundle) -> tuple[Markup, list[Markup], list[str]]:
@@ -344,14 +357,14 @@ def _further(result: Result, shown: Shown, spot: Any) -> Markup | None:
 def _further_pictures(one: FurtherMap, shown: Shown, through: tuple[int, int, int] | None) -> list[Markup]:
     over = one.over(shown)
     slices = slices_through(over, through)
-    scale, name = scale_of(slices), one.name.replace("_", " ")
-    figures = []
-    for cut in slices:
-        image = draw_slice(cut, over, scale)
-        alt = f"{cut.plane} slice with the {name} over the image. {cut.caption}."
-        figures.append(el("figure", image_of(as_jpeg(image), "jpeg", alt, image.size), el("figcaption", cut.caption)))
-    legend = _classes_seen(one, slices) if one.classes else _scale_bar(one)
-    return [el("h3", name[:1].upper() + name[1:]), el("div", *figures, class_="row"), legend]
+    name = one.name.replace("_", " ")
+    drawn = _row(slices, over, scale_of(slices), f"the {name} over the image.")
+    if one.classes:
+        legend = _classes_seen(one, slices)
+    else:
+        words = f"{one.highest:.3g} · nothing is drawn below {LEAST * one.highest:.2g}"
+        legend = _bar(one.colors, LEAST, f"Colour bar from 0 to {one.highest:.3g}.", words)
+    return [el("h3", name[:1].upper() + name[1:]), drawn, legend]
 
 
 def _classes_seen(one: FurtherMap, slices: list[Slice]) -> Markup:
@@ -361,24 +374,8 @@ def _classes_seen(one: FurtherMap, slices: list[Slice]) -> Markup:
     parts = []
     for number in seen[:MOST_CLASSES]:
         color = tuple(round(255 * part) for part in one.colors[number])
-        file = io.BytesIO()
-        Image.new("RGB", (14, 14), color).save(file, "PNG")
-        parts.append(el("span", image_of(file.getvalue(), "png", "", (14, 14)), f" {one.classes[number]}"))
+        parts.append(el("span", _png(Image.new("RGB", (14, 14), color), ""), f" {one.classes[number]}"))
     return el("div", *(parts or [el("span", "None of the classes is in these slices.")]), class_="classes")
-
-
-def _scale_bar(one: FurtherMap) -> Markup:
-    values = (np.arange(256) + 0.5) / 256
-    strip = (one.colors[(values * len(one.colors)).astype(int)] * 255).astype(np.uint8)
-    alpha = np.where(values < LEAST, 0, 255).astype(np.uint8)
-    words = f"Colour bar from 0 to {one.highest:.3g}."
-    return el(
-        "div",
-        el("span", "0"),
-        _strip(np.concatenate([strip, alpha[:, None]], 1), words),
-        el("span", f"{one.highest:.3g} · nothing is drawn below {LEAST * one.highest:.2g}"),
-        class_="bar",
-    )
 
 
 # How it came about --------------------------------------------------------------------------------------------------

@@ -363,7 +363,6 @@ def test_the_logits_are_the_originals(make, tmp_path, layout):
 
 @pytest.mark.parametrize("name", ["LPS", "permuted and left-handed", SLOW("anisotropic"), SLOW("oblique LPS")])
 @pytest.mark.parametrize("layout", ["file", SLOW("fold")])
-@pytest.mark.some(2)
 def test_explained_without_trust_on_the_volumes_own_grid(make, export, tmp_path, layout, name):
     affine = GEOMETRIES[name]
     (tmp_path / "out").mkdir()

@@ -128,7 +128,6 @@ def test_monai_issue_7392(tmp_path, path, extra):
 
 
 @pytest.mark.parametrize("path", REAL, ids=lambda p: p.name.split(".")[0])
-@pytest.mark.some(1)
 def test_near_the_scanners_zero_the_same_mistake_shows_a_map_in_a_wrong_place(path):
     trace, voxel, heat = blob_in_7392(path)
     with allow_missing_keys_mode(trace.chain):

@@ -87,7 +87,6 @@ def test_every_picture_lies_where_its_voxels_are(affine, shape, orientation):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-@pytest.mark.some(2)
 def test_pictures_stack_to_a_heatmap_that_peaks_where_the_network_looked(
     picture_bundle, export, tmp_path, affine, orientation
 ):

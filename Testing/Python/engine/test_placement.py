@@ -561,7 +561,6 @@ def test_half_of_a_head_that_was_mirrored_is_named_although_heads_are_symmetric(
         "masked",
     ],
 )
-@pytest.mark.some(4)
 def test_a_change_of_intensities_raises_no_alarm(name):
     def change(image):
         return with_meta(torch.from_numpy(np.asarray(HARMLESS[name](image.numpy()[0]), np.float32))[None], image)

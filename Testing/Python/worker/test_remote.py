@@ -438,7 +438,6 @@ def test_cancel_is_heard_within_a_second(far, server, at, tmp_path, stage):
 
 
 @pytest.mark.parametrize("stage", ["send", SLOW("preprocess"), SLOW("forward"), "backward", "fetch"])
-@pytest.mark.some(3)
 def test_a_connection_cut_is_a_failed_run_with_its_reason(far, server, at, tmp_path, stage):
     run = at(stage)
     pids = far.hello.pid, far.pid

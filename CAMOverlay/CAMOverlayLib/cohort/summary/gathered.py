@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...contract.errors import CAMOverlayError
+from ..cases import IDENTITY
 from .anatomy import Segmentations, labels_on, shares_in
 from .cases import Case
 from .groups import Groups, group_maps
@@ -130,7 +131,7 @@ class Gathering:
                 case.id
             )
             return
-        where = said if said.casefold() == "identity" else str(self._base / Path(said).expanduser())
+        where = said if said.casefold() == IDENTITY else str(self._base / Path(said).expanduser())
         assert self._template is not None
         placed, reached = self._template.place(heat, grid, read_transform(where))  # type: ignore[arg-type]
         if not placed.any():

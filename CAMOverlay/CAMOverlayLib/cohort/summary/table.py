@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from ...report.document import image_of
 from ...report.markup import Markup, el, markup
+from ..cases import FILES
 from .cases import CASES, Case
 from .gathered import Gathered
 from .thumbnails import Picture, thumbnail
@@ -17,9 +18,6 @@ MOST_ROWS = 2000
 
 MOST_CARRIED = 6
 """Columns of the list that are shown."""
-
-FILES = ("mask", "to_template")
-"""Columns of the list that name files, which say nothing to a reader and would make every row high."""
 
 MOST_WORDS = 160
 
@@ -36,6 +34,7 @@ def cases_table(found: Gathered) -> Markup:
     groups = group_names(found)
     shown = _chosen(found, groups)
     width = next((side for most, side in SIDES if len(shown) <= most), SIDES[-1][1])
+    # What names a file says nothing to a reader, and would make every row high.
     names = dict.fromkeys(name for case in cases for name in case.carried if name not in FILES)
     carried = list(names)[:MOST_CARRIED]
     columns = [name for name, wanted in _columns(found, groups, carried) if wanted]

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ...contract.errors import VolumeError
-
-IDENTITY = "identity"
+from ..cases import IDENTITY
 
 LINEAR = ("AffineTransform_double_3_3", "AffineTransform_float_3_3", "MatrixOffsetTransformBase_double_3_3",
           "MatrixOffsetTransformBase_float_3_3")  # fmt: skip

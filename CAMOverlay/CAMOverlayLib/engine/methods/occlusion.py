@@ -54,7 +54,7 @@ def _compute(case: Case) -> Tensor:
     boxes = Boxes.over(tuple(case.image.shape[2:]))
     covers = _Covers(case.image, boxes)
     groups = boxes.groups() if len(boxes) > FEW else [[number] for number in range(len(boxes))]
-    at_most = len(boxes) if len(boxes) > FEW else 0
+    at_most = sum(len(group) for group in groups if len(group) > 1)
     with scored(case, TRIAL + len(groups) + at_most, "Occlusion") as network:
         batches = Batches(case, network)
         together = batches.whole - batches.scores(len(groups), lambda n: covers.of([groups[one] for one in n]))
