@@ -15,7 +15,6 @@ from typing import Any
 
 from ..cohort.cases import Case, cases_of
 from ..cohort.checks import disk_for
-from ..cohort.page import require_readable, write_cohort_page
 from ..cohort.plan import FILE, KINDS, USUAL, InTheUsersWords, Plan, options_of, planned, require_same
 from ..cohort.run import Cohort, Tally, looked_at, opened, run
 from ..cohort.workers import Here, OnDask, Workers, of_scheduler, of_this_machine
@@ -78,6 +77,8 @@ def _kinds(words: str) -> tuple[str, ...]:
 
 
 def run_cohort(options: argparse.Namespace) -> None:
+    from ..cohort.page import require_readable, write_cohort_page  # which brings SciPy, and every command would wait
+
     if options.workers is not None and options.workers < 1:
         raise CohortError(f"--workers is {options.workers}. Give a number of processes from 1 on.")
     if options.network is not None and (options.scheduler or options.scheduler_file):
