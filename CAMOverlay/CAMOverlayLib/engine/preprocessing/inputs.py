@@ -32,6 +32,7 @@ from ..geometry.slice_stack import Stack, cut, picture_writers
 from ..geometry.volume import Volume, native, write_nifti
 from ..progress import Step
 from .from_memory import asked_for, loads_from_memory
+from .memory import need_of
 from .random_state import generators_restored, note, same_draws
 from .trace import VOLUMES, FileForm, PreprocessingTrace, trace_preprocessing
 
@@ -92,6 +93,7 @@ def prepare(
     Raises:
         PlacementError: the voxels contradict the affine, so that nothing need be computed.
         PreprocessingError, BundleError, VolumeError: the chain fails, or does not end with what the network takes.
+        DeviceError: the loaded image does not fit into memory.
     """
     if model.takes_pictures:
         return _prepare_pictures(model, volumes, folder, slices, keep_images, step, examine)
@@ -99,19 +101,29 @@ def prepare(
         raise VolumeError(
             f"'{slices}' slices were asked for, but '{model.info.name}' takes volumes. Leave the slices out."
         )
+    need = need_of(model.chain, volumes)
+    need.require()
+    said = f" ({words})" if (words := need.words()) else ""
     with _scratch(folder) as scratch:
         files = {scratch / f"channel_{i}.nii": v for i, v in enumerate(volumes)}
         volume = volumes[0]
         try:
             trace = _through_chain(
-                model, files, step, keep_images, _monitored(volumes), volume.grid, image_key=model.image_key
+                model,
+                files,
+                lambda number, count, words: step(number, count, words + said),
+                keep_images,
+                _monitored(volumes),
+                volume.grid,
+                image_key=model.image_key,
             )
             image = network_input(trace, model)
         except (PreprocessingError, PlacementError, BundleError) as error:
             _require_channels(model, volumes, error)
             raise
     examine(trace)
-    return NetworkInputs(volume, (trace,), (image,), notes=note(trace.transforms))
+    notes = (*note(trace.transforms), *filter(None, [need.note()]))
+    return NetworkInputs(volume, (trace,), (image,), notes=notes)
 
 
 def _prepare_pictures(

@@ -37,6 +37,7 @@ from ...contract.request import TransformStep
 from ..alignment.monitor import AlignmentMonitor, same_voxels
 from ..bundle.needs import advice, what_went_wrong
 from .from_memory import Voxels, from_memory
+from .slabs import resampled_in_slabs
 
 ANSWERS = ("label", "labels", "seg", "mask", "pred")
 """Keys that training and evaluation need, and nobody has when asking."""
@@ -244,7 +245,7 @@ class _Tracing:
         try:
             absent = self._missing and isinstance(transform, MapTransform)
             several = number == 0 and isinstance(self._data, list)  # the files of one image, not several images
-            with allow_missing_keys_mode(transform) if absent else nullcontext():
+            with resampled_in_slabs(), allow_missing_keys_mode(transform) if absent else nullcontext():
                 data = link.settle(self._data)
                 settled = _image_in(data, self._key)
                 map_items = link.map_items and not several
@@ -253,8 +254,9 @@ class _Tracing:
                     run, data, map_items, link.unpack_items, lazy=link.lazy, overrides=link.overrides
                 )
             planning = _image_in(data, self._key)
-            for overrides in link.ends:
-                data = apply_pending_transforms(data, None, overrides)
+            with resampled_in_slabs():
+                for overrides in link.ends:
+                    data = apply_pending_transforms(data, None, overrides)
         except Exception as error:
             words = _failure(transform, number, error, self._image, self._keys, self._given_keys)
             raise PreprocessingError(words) from error
