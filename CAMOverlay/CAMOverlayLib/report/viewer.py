@@ -82,7 +82,7 @@ def _read_bundle(file: Path, changed: int) -> Bundle | None:
         return None
     licence = licences[-1].read_text(encoding="utf-8").strip()
     version = info[-1].name.removeprefix(f"{PACKAGE}-").removesuffix(".dist-info")
-    return Bundle(source, gzip.compress(source.encode(), 6, mtime=0), licence, version)
+    return Bundle(source, gzip.compress(source.encode(), 4, mtime=0), licence, version)
 
 
 # Image and heat -----------------------------------------------------------------------------------------------------
@@ -178,7 +178,8 @@ def _nifti(array: np.ndarray, affine: np.ndarray, slope: float, intercept: float
     header["pixdim"] = [1, *np.linalg.norm(affine[:3, :3], axis=0), 0, 0, 0, 0]
     header["vox_offset"], header["scl_slope"], header["scl_inter"] = 352, slope, intercept
     header["xyzt_units"], header["sform_code"], header["srow"], header["magic"] = 2, 1, affine[:3], b"n+1"
-    return gzip.compress(header.tobytes() + bytes(4) + array.tobytes(order="F"), 9, mtime=0)
+    # Level 9 takes five times as long for 1 to 7 % less.
+    return gzip.compress(header.tobytes() + bytes(4) + array.tobytes(order="F"), 6, mtime=0)
 
 
 # What viewer.js reads -----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..contract.request import Progress, Request
+from .late_imports import late_imports
 
 ReportProgress = Callable[[Progress], None]
 Operation = Callable[[dict[str, Any], ReportProgress], dict[str, Any]]
@@ -26,7 +27,8 @@ class Operations:
         import torch
         from torch.nn.modules.module import register_module_forward_pre_hook
 
-        from ..engine import pipeline  # noqa: F401  also brings MONAI and nibabel
+        with late_imports():
+            from ..engine import pipeline  # noqa: F401  also brings MONAI and nibabel
         from ..engine.cache import Cache
 
         self.cache = Cache()
