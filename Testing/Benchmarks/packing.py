@@ -22,7 +22,7 @@ import nibabel
 import numpy as np
 import torch
 
-from CAMOverlayLib.engine.geometry import packed
+from CAMOverlayLib.contract import packed
 from CAMOverlayLib.engine.geometry.volume import Volume, write_nifti
 
 

@@ -33,7 +33,7 @@ from vtk.util import numpy_support
 from ..contract.errors import CAMOverlayError, OutputError, VolumeError
 from ..contract.records import absolute
 from ..contract.whole_files import hidden_folder
-from .io import dicom, images_2d, nifti, sheared
+from .io import dicom, images_2d, nifti, packed_scene, sheared
 
 SLICE_VIEWS = {"Red": ("R", "Axial"), "Yellow": ("Y", "Sagittal"), "Green": ("G", "Coronal")}
 """Slicer's three slice views: label and orientation of each."""
@@ -274,13 +274,18 @@ def saveScene(path: str | os.PathLike[str]) -> Path:
         raise OutputError(f"The scene cannot be saved as {path.name}; choose a name that ends in .mrb.")
     scene = ensureScene()
     with temporaryFolder(path.parent) as folder:
-        with vtkMessages() as messages, sheared.straightened(scene):
-            written = scene.WriteToMRB(str(folder / path.name))
+        raw = folder / "scene.mrb"  # its folder inside has this name; all names in it are ASCII, so any reader will do
+        with vtkMessages() as messages, sheared.straightened(scene), packed_scene.savedRaw(scene) as kept:
+            written = scene.WriteToMRB(str(raw))
             output = messages()
-        if not written or not (folder / path.name).is_file():
+        if not written or not raw.is_file():
             reason = next((line for line in reversed(output.splitlines()) if line.strip()), "no reason was given")
             raise OutputError(f"The scene cannot be saved as {path}: {reason}. Check the free space of the disk.")
-        os.replace(folder / path.name, path)
+        try:
+            packed_scene.packInto(folder / "packed", raw, kept)
+        except OSError as error:
+            raise OutputError(f"The scene cannot be saved as {path}: {error.strerror}. Free some disk space.") from error
+        os.replace(folder / "packed", path)
     return path
 
 

@@ -113,7 +113,7 @@ def test_a_packed_file_holds_what_nibabel_would_write(library, kind, shape, tmp_
     import gzip
     import zlib
 
-    from CAMOverlayLib.engine.geometry import packed
+    from CAMOverlayLib.contract import packed
     from CAMOverlayLib.engine.geometry.volume import as_nifti
 
     monkeypatch.setattr(packed, "packing", pytest.importorskip(library))

@@ -17,7 +17,7 @@ from scene.helpers import GEOMETRIES, makeVolume, nodeIDs, realVolumes
 
 from CAMOverlayLib.contract.errors import CAMOverlayError, OutputError, VolumeError
 from CAMOverlayLib.scene import core
-from CAMOverlayLib.scene.io import volumes
+from CAMOverlayLib.scene.io import packed_scene, volumes
 
 
 def save(path: Path, voxels: np.ndarray, matrix: np.ndarray | None = np.eye(4), **options) -> Path:
@@ -270,6 +270,51 @@ def test_saveScene_holds_the_volumes_and_leaves_the_scene_alone(tmp_path):
     assert np.array_equal(slicer.util.arrayFromVolume(slicer.util.getNode("made")), voxels)
 
 
+def test_saveScene_packs_what_Slicer_would_pack(tmp_path):
+    """The volumes are packed on all cores; the scene says and holds what it would if Slicer had done it."""
+    names = ["für 日本", 'a <c> "q"', "p%20q", "not packed"]
+    voxels = [np.random.default_rng(n).integers(0, 9, (4, 5, 6)).astype(np.float32) for n in range(len(names))]
+    nodes = [makeVolume(array, GEOMETRIES["oblique"], name) for array, name in zip(voxels, names)]
+    nodes[-1].AddDefaultStorageNode()
+    nodes[-1].GetStorageNode().SetUseCompression(0)
+    core.saveScene(tmp_path / "für.mrb")
+
+    kept = {node.GetName(): node.GetStorageNode().GetUseCompression() for node in nodes if node.GetStorageNode()}
+    assert kept == dict.fromkeys(names[:3], 1) | {"not packed": 0}
+    with zipfile.ZipFile(tmp_path / "für.mrb") as archive:
+        files = [archive.read(name) for name in archive.namelist() if name.endswith(".nrrd")]
+        scene = archive.read("scene/scene.mrml").decode()
+    assert sorted(b"encoding: raw" in file for file in files) == [False, False, False, True]
+    assert scene.count('useCompression="0"') == 1
+    headers = [nrrd_header(file) for file in files]
+    assert {header["space directions"] for header in headers} == {headers[0]["space directions"]}
+
+    core.loadScene(tmp_path / "für.mrb")
+    for array, name in zip(voxels, names):
+        found = next(one for one in slicer.util.getNodesByClass("vtkMRMLVolumeNode") if one.GetName() == name)
+        assert np.array_equal(slicer.util.arrayFromVolume(found), array.T)
+
+
+def nrrd_header(file: bytes) -> dict[str, str]:
+    lines = file.partition(b"\n\n")[0].decode().splitlines()
+    return dict(line.split(": ", 1) for line in lines if ": " in line)
+
+
+def test_saveScene_on_a_disk_that_is_full_while_it_packs(tmp_path, monkeypatch):
+    node = makeVolume(np.zeros((3, 3, 3), np.uint8))
+    (tmp_path / "s.mrb").write_text("an older file")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(packed_scene, "stream_gz", full)
+    with pytest.raises(OutputError, match="No space left on device. Free some disk space"):
+        core.saveScene(tmp_path / "s.mrb")
+    assert [p.name for p in tmp_path.iterdir()] == ["s.mrb"]
+    assert (tmp_path / "s.mrb").read_text() == "an older file"
+    assert node.GetStorageNode() is None or node.GetStorageNode().GetUseCompression()
+
+
 @pytest.mark.parametrize(
     ("name", "cause"), [("scene.mrml", "ends in .mrb"), ("nowhere/scene.mrb", "does not exist; create it")]
 )
@@ -282,7 +327,7 @@ def test_saveScene_says_what_is_wrong(tmp_path, name, cause):
 def test_saveScene_that_fails_keeps_the_old_file(tmp_path, monkeypatch):
     (tmp_path / "s.mrb").write_text("an older file")
 
-    class Full:
+    class Full(slicer.vtkMRMLScene):
         def WriteToMRB(self, path):
             Path(path).write_text("half")
             return False

@@ -20,8 +20,8 @@ import numpy as np
 
 from ...contract.errors import OutputError, VolumeError, reason
 from ...contract.geometry import Grid, affine_rows
+from ...contract.packed import write_gz
 from ...contract.target import VolumeFile
-from .packed import write_gz
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -31,15 +31,21 @@ HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"
 def write_gz(path: Path | str, start: bytes, voxels: np.ndarray) -> None:
     """Write ``start`` and then an array, in the order of its memory, as one gzip stream.
 
-    The parts are packed by themselves and stand one behind the other in one stream, as pigz does it: any reader of gzip
-    takes it, also those that know one member alone.
-
     Args:
         voxels: contiguous in Fortran order.
     """
-    whole = voxels.T.reshape(-1).view(np.uint8)
+    with open(path, "wb") as file:
+        stream_gz(file, start, voxels.T.reshape(-1).view(np.uint8))
+
+
+def stream_gz(file: IO[bytes], start: bytes, whole: np.ndarray) -> None:
+    """The same for bytes, into an open file.
+
+    The parts are packed by themselves and stand one behind the other in one stream, as pigz does it: any reader of gzip
+    takes it, also those that know one member alone.
+    """
     total = packing.crc32(start)
-    with open(path, "wb") as file, ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         file.write(HEAD)
         file.write(_pack(start))
         for packed in pool.map(_pack, _parts(whole)):
