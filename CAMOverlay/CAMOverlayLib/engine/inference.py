@@ -23,8 +23,10 @@ from .geometry.resample import to_input_grid
 from .methods import Case, Method
 from .methods.gradcam import weighted_sum
 from .network.forward import ForwardPass, forward_to_layers, frozen, require_finite, run_network
+from .network.kept_passes import MOST, KeptPasses
 from .network.order import watched
 from .network.strides import true_steps
+from .preprocessing.memory import free_memory
 from .progress import Step, sub_progress
 from .target.objective import Objective
 
@@ -129,11 +131,15 @@ class SlidingWindowInference:
 
     Args:
         image: 1×C×spatial, on the network's device.
+        keep: hold on to the forward passes of windows, as many as there is room for, so that the map, and further
+            targets, need none.
     """
 
-    def __init__(self, network: nn.Module, image: Tensor, inferer: Inferer) -> None:
+    def __init__(self, network: nn.Module, image: Tensor, inferer: Inferer, keep: bool = True) -> None:
         self.network, self.image = network, image
         self.inferer = _on_device(inferer, image.device)
+        self._keep = keep
+        self._passes = KeptPasses(network, (), 0.0)
         self._output: Tensor | None = None
         self.sample, self.count = self._survey()
 
@@ -145,16 +151,21 @@ class SlidingWindowInference:
 
     def predict(self, layers: Sequence[str], step: Step) -> Tensor:
         if self._output is None:
-            self._output = self.answer(self.image, step)
+            room = room_for_passes(self.image.device) if self._keep and layers else 0.0
+            self._passes = KeptPasses(self.network, layers, room)
+            self._output = self._answer(self.image, self._passes, step)
         return self._output
 
     def answer(self, image: Tensor, step: Step) -> Tensor:
         """The network's output for another image of the same shape, through the same windows; nothing is kept of it."""
+        return self._answer(image, KeptPasses(self.network, (), 0.0), step)
+
+    def _answer(self, image: Tensor, passes: KeptPasses, step: Step) -> Tensor:
         progress = _Progress(step, self.count)
 
         def predict(windows: Tensor, *_: object, **__: object) -> Tensor:
             progress.window(windows.shape[0])
-            return run_network(self.network, windows)
+            return passes.answer(windows)
 
         with frozen(self.network), torch.no_grad():
             output = self.inferer(image, predict)
@@ -224,7 +235,9 @@ class SlidingWindowInference:
 
     def _run(self, method: Method, layers: Sequence[str], prediction: Prediction, objective: Objective) -> _WindowRun:
         inside = self._outside + 0.5
-        return _WindowRun(self.network, method, tuple(layers), prediction, objective, inside, self.centred)
+        run = _WindowRun(self.network, method, tuple(layers), prediction, objective, inside, self.centred)
+        run.passes = self._passes
+        return run
 
     def _objective(self, method: Method, prediction: Prediction, objective: Objective) -> Objective:
         """The objective as the method has it, decided once on the answer for the whole and not in each window."""
@@ -377,7 +390,7 @@ def apply(
     """The network applied as its inferer says; an inferer that makes one window of the whole is none."""
     if inferer is None:
         return FullImageInference(network, image, keep)
-    windows = SlidingWindowInference(network, image, inferer)
+    windows = SlidingWindowInference(network, image, inferer, keep)
     whole = windows.count == 1 and windows.sample.shape == image.shape and not windows.centred
     return FullImageInference(network, image, keep) if whole else windows
 
@@ -390,6 +403,7 @@ class _WindowRun:
         centred: a smaller answer is one for the window's centre.
 
     Attributes:
+        passes: forward passes that are there already.
         coarse: shape of the activation grid of a window, once one was seen.
         steps: voxels from one activation to the next, where they are not the ratio of the shapes.
     """
@@ -412,6 +426,7 @@ class _WindowRun:
         self._kept: dict[int, Tensor] = {}
         self._room = KEPT_BYTES
         self._weighed = 0
+        self.passes = KeptPasses(network, (), 0.0)
         self.coarse: tuple[int, ...] = ()
         self.steps: tuple[float, ...] | None = None
         self._answer: tuple[int, ...] = ()
@@ -419,9 +434,10 @@ class _WindowRun:
     def explain(self, window: Tensor, step: Step, nearest: bool) -> Tensor:
         """The map of a method that looks at each window for itself: 1×spatial. Without any of the target it is 0."""
         image, where = self._split(window)
+        number, self._windows = self._windows, self._windows + 1
         if self._method.of_target and not where.any():
             return self._nothing(window)
-        case = self._case(image, where, step)
+        case = self._case(image, where, step, number)
         raw = self._method.compute(case).float()
         self._measure(case.forward, image, raw)
         return self._on_window(raw, window, nearest)
@@ -436,7 +452,7 @@ class _WindowRun:
         number, self._windows = self._windows, self._windows + 1
         if self._method.of_target and not where.any():
             return self._nothing(window)
-        case = self._case(image, where)
+        case = self._case(image, where, number=number)
         (layer,) = self._layers
         activation = case.forward.activations[layer].detach()
         gradient = case.gradients()[layer] if self._method.of_target else None
@@ -462,8 +478,7 @@ class _WindowRun:
         activation = self._kept.pop(number, None)
         if activation is None:
             (layer,) = self._layers
-            forward = forward_to_layers(self._network, image, self._layers)
-            activation = forward.activations[layer].detach()
+            activation = self._forward(image, number).activations[layer].detach()
         places = self._gathered * math.prod(self.coarse)
         assert self._method.channels is not None
         weights = self._method.channels.weights(self._sums, places).to(activation)
@@ -472,8 +487,18 @@ class _WindowRun:
     def _split(self, window: Tensor) -> tuple[Tensor, Tensor]:
         return window[None, :-1].contiguous(), window[-1] > self._inside
 
-    def _case(self, image: Tensor, where: Tensor, step: Step = lambda number, count, words: None) -> Case:
-        forward = forward_to_layers(self._network, image, self._layers)
+    def _forward(self, image: Tensor, number: int | None) -> ForwardPass:
+        found = None if number is None else self.passes.find(number, image, self._layers)
+        return forward_to_layers(self._network, image, self._layers) if found is None else found
+
+    def _case(
+        self,
+        image: Tensor,
+        where: Tensor,
+        step: Step = lambda number, count, words: None,
+        number: int | None = None,
+    ) -> Case:
+        forward = self._forward(image, number)
         self._answer = tuple(forward.output.shape[2:])
         fit = _centre if self._centred else _resized
         here = dataclasses.replace(self._objective, region=fit(where.float(), self._answer) > 0.5)
@@ -496,6 +521,12 @@ class _WindowRun:
             with frozen(self._network), torch.no_grad():
                 self._answer = tuple(run_network(self._network, self._split(window)[0]).shape[2:])
         return window.new_zeros((1, *self._answer))
+
+
+def room_for_passes(device: torch.device) -> float:
+    """Bytes that the forward passes of windows may take: a third of what is free, nothing where that is unknown."""
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory() or 0.0
+    return min(MOST, free / 3)
 
 
 KEPT_BYTES = 256 * 2**20

@@ -284,7 +284,9 @@ def saveScene(path: str | os.PathLike[str]) -> Path:
         try:
             packed_scene.packInto(folder / "packed", raw, kept)
         except OSError as error:
-            raise OutputError(f"The scene cannot be saved as {path}: {error.strerror}. Free some disk space.") from error
+            raise OutputError(
+                f"The scene cannot be saved as {path}: {error.strerror}. Free some disk space."
+            ) from error
         os.replace(folder / "packed", path)
     return path
 

@@ -36,3 +36,25 @@ def examined_once():
         patch.setattr(channels, "examine", examine)
         patch.setattr(monitor, "examine", examine)
         yield
+
+
+@pytest.fixture
+def sliding_bundle(make_bundle):
+    """A network applied to windows of 16 voxels, four of them at once."""
+    network = {
+        "_target_": "UNet",
+        "spatial_dims": 3,
+        "in_channels": 1,
+        "out_channels": 3,
+        "channels": [4, 8, 8],
+        "strides": [2, 2],
+        "norm": "batch",
+    }
+    chain = [
+        {"_target_": "LoadImaged", "keys": "image"},
+        {"_target_": "EnsureChannelFirstd", "keys": "image"},
+        {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
+        {"_target_": "NormalizeIntensityd", "keys": "image"},
+    ]
+    inferer = {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16], "sw_batch_size": 4, "overlap": 0.25}
+    return make_bundle(network=network, chain=chain, classes=("background", "a", "b"), config={"inferer": inferer})

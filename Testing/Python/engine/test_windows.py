@@ -254,27 +254,6 @@ def test_a_network_for_slices_of_a_prepared_volume():
         torch.testing.assert_close(heat.values[:, j], expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.fixture
-def sliding_bundle(make_bundle):
-    network = {
-        "_target_": "UNet",
-        "spatial_dims": 3,
-        "in_channels": 1,
-        "out_channels": 3,
-        "channels": [4, 8, 8],
-        "strides": [2, 2],
-        "norm": "batch",
-    }
-    chain = [
-        {"_target_": "LoadImaged", "keys": "image"},
-        {"_target_": "EnsureChannelFirstd", "keys": "image"},
-        {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"},
-        {"_target_": "NormalizeIntensityd", "keys": "image"},
-    ]
-    inferer = {"_target_": "SlidingWindowInferer", "roi_size": [16, 16, 16], "sw_batch_size": 4, "overlap": 0.25}
-    return make_bundle(network=network, chain=chain, classes=("background", "a", "b"), config={"inferer": inferer})
-
-
 @pytest.mark.parametrize(
     "method",
     FEW(
