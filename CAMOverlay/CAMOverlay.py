@@ -97,6 +97,7 @@ class CAMOverlayWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         self.initializeParameterNode()
+        qt.QTimer.singleShot(0, self.panel.warmUp)  # the panel is drawn first
 
     def exit(self) -> None:
         """A run goes on while another module is shown, so the panel stays tied to its parameters."""

@@ -415,6 +415,12 @@ class Panel(VTKObservationMixin):
         self.explain.setBundle(bundle)
         self._updateApply()
 
+    def warmUp(self) -> None:
+        """The panel was opened: where what is chosen is trusted and installed, the process starts now instead of with
+        Apply, and knows the model when it is asked. Nothing is asked and nothing is said."""
+        if self.parameters is not None and self.wantsLayers() and not self.busy and not self.runs.isListing:
+            self.runs.listLayers(ask=False)
+
     def _onLayersButton(self, checked: bool = False) -> None:
         self.runs.listLayers()
 

@@ -157,6 +157,28 @@ def test_who_does_not_trust_runs_nothing(host, demoVolume, demoCopy, fresh, pane
     assert panel.overlay is not None
 
 
+def test_a_panel_that_is_opened_with_a_trusted_model_warms_up(host, fresh, panel):
+    """The process starts, and knows the model, before anybody presses Apply."""
+    panel.chooseBundle(DEMO_BUNDLE)
+    host.window.selectModule("Volumes")
+    assert panel.widget.logic.worker.pid == 0
+    host.open("CAMOverlay")
+    host.wait(lambda: panel.panel.explain.layersKnown, 120)
+    panel.finish()
+    assert panel.widget.logic.worker.ready and host.dialogs.shown == []
+    assert not panel.ui.messageLabel.visible and panel.overlay is None
+
+
+def test_a_panel_that_is_opened_with_a_model_that_nobody_trusts_runs_nothing(host, demoCopy, fresh, panel):
+    panel.chooseBundle(demoCopy)
+    host.window.selectModule("Volumes")
+    host.open("CAMOverlay")
+    host.wait(lambda: not panel.panel.runs.preparing)
+    host.process()
+    assert panel.widget.logic.worker.pid == 0 and not panel.panel.explain.layersKnown
+    assert host.dialogs.shown == [] and not panel.ui.messageLabel.visible
+
+
 def test_a_bundle_that_changed_is_asked_about_again(host, demoVolume, panel, make_bundle):
     folder = make_bundle()
     panel.chooseBundle(folder)
