@@ -114,12 +114,15 @@ def test_a_window_is_run_once_for_the_prediction_its_map_and_the_map_of_another_
 
 
 def test_a_pass_counts_with_the_bytes_that_it_holds():
-    """One convolution and one ReLU: the backward pass needs the activation behind the cut layer, and the ReLU's."""
+    """The signs behind the ReLU; and the window, the layer's activations and the answer as they are."""
     network = nn.Sequential(nn.Conv3d(1, 2, 1), nn.Conv3d(2, 3, 1), nn.ReLU(), nn.Conv3d(3, 1, 1)).eval()
     passes = KeptPasses(network, ("0",), 1e9)
     passes.answer(torch.rand(1, 1, 10, 10, 10))
-    voxels = 4 * 1000
-    assert passes._size == voxels * (2 + 3)
+    assert passes._size == 1000 * (3 + 4 * (1 + 2 + 1))
+    network[2] = nn.Sigmoid()
+    passes = KeptPasses(network, ("0",), 1e9)
+    passes.answer(torch.rand(1, 1, 10, 10, 10))
+    assert passes._size == 1000 * (4 * 3 + 4 * (1 + 2 + 1))
 
 
 def test_background_alone_is_not_kept():

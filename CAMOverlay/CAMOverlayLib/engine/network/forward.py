@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ...contract.errors import CAMOverlayError, Cancelled, LayerError, NetworkError, root_cause
 from .feature_maps import FeatureMapLayout, find_layout
+from .lean import lean
 
 INPUT = "the network's input"
 """Stands among the names of layers for the image itself; no module is called so."""
@@ -31,11 +32,13 @@ class ForwardPass:
         tensors: by layer name, what the layer returned, as the network keeps it. The first layer that ran is a leaf
             of the graph; nothing below it was recorded.
         views: by layer name, how that is a map.
+        network: what ran; one that checkpoints itself runs again in the backward pass.
     """
 
     output: Tensor
     tensors: dict[str, Tensor]
     views: dict[str, FeatureMapLayout]
+    network: nn.Module | None = None
 
     @property
     def activations(self) -> dict[str, Tensor]:
@@ -59,7 +62,8 @@ class ForwardPass:
         tensors = [self.tensors[name] for name in names]
         found: tuple[Tensor | None, ...] = (None,) * len(names)
         if score.requires_grad:
-            found = torch.autograd.grad(score, tensors, retain_graph=True, allow_unused=True)
+            with frozen(self.network) if self.network is not None else contextlib.nullcontext():
+                found = torch.autograd.grad(score, tensors, retain_graph=True, allow_unused=True)
         if all(gradient is None for gradient in found):
             raise LayerError(
                 f"There is no gradient at {_listed(names)}: the network's output does not depend on it in a way that "
@@ -154,13 +158,14 @@ def _forward_once(network: nn.Module, image: Tensor, layers: Sequence[str]) -> F
     if INPUT in layers:
         tensors[INPUT], views[INPUT] = image.detach().requires_grad_(), FeatureMapLayout()
         given = tensors[INPUT]
-    with frozen(network), torch.inference_mode(False), torch.set_grad_enabled(bool(layers)), hooked(hooks):
+    thrift = lean(network) if layers else contextlib.nullcontext()
+    with frozen(network), torch.inference_mode(False), torch.set_grad_enabled(bool(layers)), hooked(hooks), thrift:
         # A copy, as behind a layer: a network may overwrite what it was given.
         output = run_network(network, given.clone() if given.requires_grad else given)
     for name in layers:
         if name not in tensors:
             raise LayerError(f"Layer '{name}' did not run when the network was applied. Choose another one.")
-    return ForwardPass(output, {name: tensors[name] for name in layers}, views)
+    return ForwardPass(output, {name: tensors[name] for name in layers}, views, network)
 
 
 @contextlib.contextmanager

@@ -7,15 +7,13 @@ again. Kept first are the windows in which anything but background was said, as 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 
 from .forward import ForwardPass, forward_to_layers, is_out_of_memory, run_network
+from .lean import measured
 
 MOST = 4 << 30
 """Bytes of memory for passes at most; a third of what is free where that is less."""
@@ -57,10 +55,12 @@ class KeptPasses:
 
     def _answer(self, number: int, window: Tensor) -> Tensor:
         if self._size is None:
+            # Hooks look at this one; it is not kept, so that autograd itself watches over all that are.
             with measured(self._network) as size:
-                output = forward_to_layers(self._network, window.clone(), self._layers).output.detach()
-            self._size = float(size[0])
-            return output  # hooks looked at this one; it is not kept, so that autograd itself watches over all that are
+                forward = forward_to_layers(self._network, window.clone(), self._layers)
+            held = (window, forward.output, *forward.tensors.values())
+            self._size = size[0] + sum(one.numel() * one.element_size() for one in held)
+            return forward.output.detach()
         if self._size > self._room:  # the last room went to a window of the same batch
             return run_network(self._network, window)
         # Copies: the inferer's windows are views of one image, and the network may write into what it is given.
@@ -83,21 +83,3 @@ def says_something(output: Tensor) -> bool:
     """Whether an output (1×K×spatial) has anything but its first class anywhere; of a single one anything above 0."""
     found = output[:, 0] > 0 if output.shape[1] == 1 else output[:, 1:].amax(1) > output[:, 0]
     return bool(found.any())
-
-
-@contextmanager
-def measured(network: nn.Module) -> Iterator[list[float]]:
-    """How many bytes a forward pass in the block leaves behind for its backward pass, weights aside."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers())}
-    sizes: dict[int, int] = {}
-    found = [0.0]
-
-    def pack(tensor: Tensor) -> Any:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor.detach()
-
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield found
-    found[0] = float(sum(sizes.values()))

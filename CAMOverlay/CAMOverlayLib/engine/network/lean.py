@@ -1,0 +1,155 @@
+"""What the backward pass of a frozen network does not need is not kept.
+
+Autograd keeps the input of every convolution, for the gradient of its weights; ours are frozen, and the gradient of its
+input needs the input's shape alone. Of a ReLU and its kin it keeps a whole tensor where the signs are enough. Leaving
+that out takes no second computation, and every gradient is to the bit what it was; a second derivative would not be,
+and nothing here asks for one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+Pack = Callable[[Tensor], Any]
+
+
+@contextmanager
+def lean(network: nn.Module) -> Iterator[None]:
+    """For the forward passes in a block. Modules of exactly these types are meant; what inherits from them may do
+    other things, and is left alone, as are those whose weights may learn."""
+    handles = []
+    for module in network.modules():
+        if "forward" in vars(module) or any(parameter.requires_grad for parameter in module.parameters(False)):
+            continue
+        if type(module) in CONVOLUTIONS:
+            handles += _around(module, _shapes)
+        elif type(module) is nn.ReLU:
+            handles += _around(module, _results)
+        elif type(module) is nn.PReLU or (type(module) is nn.LeakyReLU and module.negative_slope > 0):
+            handles += _around(module, _signs)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def measured(network: nn.Module) -> Iterator[list[float]]:
+    """How many bytes a forward pass in the block leaves behind for its backward pass, weights aside."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers())}
+    sizes: dict[int, int] = {}
+    found = [0.0]
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor.detach()
+
+    _counting.append(pack)
+    try:
+        with saved_tensors_hooks(pack, lambda tensor: tensor):
+            yield found
+    finally:
+        _counting.pop()
+    found[0] = float(sum(sizes.values()))
+
+
+_counting: list[Pack] = []
+
+
+def _around(module: nn.Module, saving: Callable[[Tensor, Pack], tuple[Pack, Callable]]) -> list[Any]:
+    """Let a module's forward save in another way."""
+    entered: list[saved_tensors_hooks] = []
+
+    def before(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        top = torch._C._autograd._top_saved_tensors_default_hooks(True)
+        count = _counting[-1] if _counting else None
+        # Whoever else looks after what is saved (a network that checkpoints itself) counts on seeing all of it.
+        if not inputs or not isinstance(inputs[0], Tensor) or (top is not None and top[0] is not count):
+            return
+        hooks = saved_tensors_hooks(*saving(inputs[0], count or (lambda tensor: tensor)))
+        hooks.__enter__()
+        entered.append(hooks)
+
+    def after(*_: Any) -> None:
+        if entered:
+            entered.pop().__exit__()
+
+    return [
+        module.register_forward_pre_hook(before),
+        module.register_forward_hook(after, prepend=True, always_call=True),
+    ]
+
+
+class _Whole:
+    """A tensor that is kept as it is, such as the weights; as autograd does it, with an error where it was changed."""
+
+    def __init__(self, tensor: Tensor, count: Pack) -> None:
+        self._tensor = count(tensor)
+        self._version = None if tensor.is_inference() else tensor._version
+
+    def found(self) -> Tensor:
+        if self._version is not None and self._tensor._version != self._version:
+            raise RuntimeError("a tensor that the backward pass needs was modified by an inplace operation")
+        return self._tensor
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A tensor to be known again while it lives. What packs lives as long as what was packed, and may hold none."""
+
+    place: int
+    shape: torch.Size
+    stride: tuple[int, ...]
+    kind: torch.dtype
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> _Known:
+        return cls(tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+
+
+def _shapes(image: Tensor, count: Pack) -> tuple[Pack, Callable]:
+    """Of a convolution's input the shape. The stand-in is laid out as no real tensor is, and PyTorch then computes as
+    for a tensor of the usual layout, so others are left alone."""
+    usual, known = image.is_contiguous(), _Known.of(image)
+
+    def pack(tensor: Tensor) -> Any:
+        meant = usual and _Known.of(tensor) == known
+        return (tensor.shape, tensor.dtype, tensor.device) if meant else _Whole(tensor, count)
+
+    def unpack(packed: Any) -> Tensor:
+        if isinstance(packed, _Whole):
+            return packed.found()
+        shape, kind, device = packed
+        return torch.zeros((), dtype=kind, device=device).expand(shape)
+
+    return pack, unpack
+
+
+def _results(image: Tensor, count: Pack) -> tuple[Pack, Callable]:
+    """Of a ReLU's result where it is above 0, as 1."""
+    return (lambda tensor: (count(tensor > 0), tensor.dtype)), (lambda packed: packed[0].to(packed[1]))
+
+
+def _signs(image: Tensor, count: Pack) -> tuple[Pack, Callable]:
+    """Of the input its signs, as 1 and -1."""
+    known = _Known.of(image)
+
+    def pack(tensor: Tensor) -> Any:
+        return (count(tensor > 0), tensor.dtype) if _Known.of(tensor) == known else _Whole(tensor, count)
+
+    def unpack(packed: Any) -> Tensor:
+        return packed.found() if isinstance(packed, _Whole) else packed[0].to(packed[1]).mul_(2).sub_(1)
+
+    return pack, unpack
