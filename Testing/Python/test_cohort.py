@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from Cohort import material
 from support import REPOSITORY
+from worker.ssh_server import children
 
 from CAMOverlayLib import explain_many
 from CAMOverlayLib.cli.main import main
@@ -154,15 +155,17 @@ def test_a_case_is_there_whole_or_not_at_all(plan, tmp_path):
 
 
 def test_what_was_left_half_written_by_processes_that_are_no_more_goes(plan):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended, unasked = (subprocess.Popen([sys.executable, "-c", ""]) for _ in range(2))
     ended.wait()
+    os.waitid(os.P_PID, unasked.pid, os.WEXITED | os.WNOWAIT)  # its number stays until somebody asks how it ended
     with being_made(plan) as mine:
-        theirs = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-"))
+        theirs = [mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{p.pid}-")) for p in (ended, unasked)]
         elsewhere = mine.with_name(f"{PREFIX}elsewhere-{ended.pid}-0")
-        for one in (theirs, elsewhere):
+        for one in (*theirs, elsewhere):
             one.mkdir()
         sweep(plan)
-        assert mine.is_dir() and elsewhere.is_dir() and not theirs.exists()
+        assert mine.is_dir() and elsewhere.is_dir() and not any(one.exists() for one in theirs)
+        unasked.wait()
         os.utime(elsewhere, (0, 0))
         sweep(plan)
         assert mine.is_dir() and not elsewhere.exists()
@@ -371,13 +374,14 @@ def test_a_command_that_is_killed_loses_what_was_under_way_and_no_more(data, don
     with subprocess.Popen(list(map(str, command)), env=environment, stderr=subprocess.DEVNULL) as running:
         while running.poll() is None and not any((output / "cases").glob("[!.]*")):
             time.sleep(0.02)
+        workers = children(running.pid)  # also one that has begun no case yet, and has no log
         running.send_signal(signal.SIGKILL)
-    workers = [int(log.stem.rpartition("-")[2]) for log in (output / "log").iterdir()]
     end = time.monotonic() + 60
     while any(map(alive, workers)) and time.monotonic() < end:
         time.sleep(0.05)
     assert not any(map(alive, workers))
     first = {one.name for one in (output / "cases").glob("[!.]*")}
+    assert first and workers
     rows = list(reversed(read(data / "list.csv")))
     explain_many([row | {"id": case_id(row)} for row in rows], data / "bundle", output, **QUICK)
     ours, theirs = ({row["id"]: row | {"seconds": ""} for row in read(one / "cohort.csv")} for one in (output, source))

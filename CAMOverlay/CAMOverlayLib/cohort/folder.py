@@ -251,7 +251,17 @@ def _is_running(number: int) -> bool:
         return False
     except OSError:
         return True
-    return True
+    return not _waits_to_be_reaped(number)
+
+
+def _waits_to_be_reaped(number: int) -> bool:
+    """Whether a process has ended, and only its number is still there until its parent asks how it ended: seconds, or
+    for ever where that is the first process of a container that asks for none."""
+    try:
+        told = Path(f"/proc/{number}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return told[0] in "ZX" and int(told[17]) <= 1  # its threads, of which one may outlive the first for a moment
+    except (OSError, ValueError, IndexError):  # a system without /proc
+        return False
 
 
 def begin_anew(plan: Plan) -> None:

@@ -66,6 +66,8 @@ def folder(tmp_path_factory) -> Path:
         name = "lesion" if number < 40 else "healthy"
         place = (0.88, 0.12, 0.15) if 8 <= number < 12 else np.array([0.4, 0.5, 0.5]) + 0.05 * random.normal(size=3)
         write_case(folder, id_, blob(place), target={"name": name}, prediction={"classes": ["healthy", "lesion"]})
+        if number % 3:
+            (folder / "cases" / id_ / "scene.mrb").touch()
         nibabel.save(nibabel.Nifti1Image(labels, AFFINE), folder / "seg" / f"{id_}.nii.gz")
         right, hit = number % 4 != 0, not 8 <= number < 12
         rows.append({
@@ -143,6 +145,24 @@ def test_links_open_what_is_there(page, folder):
     files = [unquote(one) for one in links if one != "#cases"]
     assert files and all((folder / one).is_file() for one in files)
     assert any("onerror" in one for one in files)
+
+
+def test_a_scene_that_was_kept_is_linked_in_its_row_and_in_the_middle_of_a_group(page, folder, tmp_path):
+    kept = {path.relative_to(folder).as_posix() for path in folder.glob("cases/*/scene.mrb")}
+    links = [one for one in Seen(page[page.index('id="cases"') :]).all("a") if one["href"].endswith("/scene.mrb")]
+    assert {unquote(one["href"]) for one in links} == kept and len(links) == len(kept) == 32
+    assert {one["title"] for one in links} == {"Opens in 3D Slicer"} and links[0]["aria-label"] == "scene of case 1"
+    assert any("onerror" in one for one in kept) and not any(set('<> "') & set(one["href"]) for one in links)
+    middles = [Seen(words).all("a") for words in re.findall(r"In the middle: .*?</p>", page)]
+    assert len(middles) >= 2
+    for case, *scene in middles:
+        there = unquote(case["href"]).replace("picture.png", "scene.mrb")
+        assert [unquote(one["href"]) for one in scene] == ([there] if there in kept else [])
+    assert {len(one) for one in middles} == {1, 2}
+
+    write_case(tmp_path, "one", blob((0.5, 0.5, 0.5)))
+    write_table(tmp_path, [{"id": "one", "state": "done"}])
+    assert ">Scene<" in page and ">Scene<" not in write_cohort_page(tmp_path).read_text(encoding="utf-8")
 
 
 def test_the_script_runs_in_a_table_that_a_keyboard_reaches(page):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import filecmp
+import json
 import os
 import re
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import venv
 import zlib
@@ -273,13 +275,18 @@ def test_the_commands_computation(server, python, ask, fault_bundle):
     from CAMOverlayLib.cli.computation import computation
     from CAMOverlayLib.logic import computeHere
 
-    assert computation(None) is computeHere
     request, stages = ask(fault_bundle()), []
-    result = computation(server.url(python))(request, lambda progress: stages.append(progress.stage))
+    with computation(None) as compute:
+        assert compute is computeHere
+    with computation(server.url(python)) as compute:
+        result = compute(request, lambda progress: stages.append(progress.stage))
     assert np.load(result.heatmap.path).max() == 1 and {"send", "fetch"} <= set(stages)
     assert gone(lambda: not server.left())
-    with pytest.raises(WorkerError, match="There is no '/no/env' on 127"):
-        computation(server.url("/no/env"))(request, lambda progress: None)
+    with (
+        pytest.raises(WorkerError, match="There is no '/no/env' on 127"),
+        computation(server.url("/no/env")) as compute,
+    ):
+        compute(request, lambda progress: None)
 
 
 @pytest.mark.slow
@@ -310,6 +317,86 @@ def test_the_command_line_computes_there_too(server, python, ask, fault_bundle, 
         asked = ["explain", tmp_path / "v.nii.gz", "--model", bundle, "--output", tmp_path / "no", "--python", python]
         assert main(list(map(str, asked))) == 2
         assert words in capfd.readouterr().err and not (tmp_path / "no").exists()
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capfd):
+    """A function that runs ``cam-overlay`` and returns what it printed; it leaves nothing among the temporary files."""
+    from CAMOverlayLib.cli.main import main
+    from CAMOverlayLib.scene import core
+
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+
+    def run(*words) -> str:
+        core.ensureScene().Clear(0)  # a process that runs one command has an empty one
+        capfd.readouterr()
+        code = main(list(map(str, words)))
+        seen = capfd.readouterr()
+        assert code == 0, seen.err
+        assert os.listdir(tmp_path / "temporary") == []
+        return seen.out
+
+    return run
+
+
+@pytest.mark.slow
+def test_a_comparison_is_the_same_there(server, python, fault_bundle, tmp_path, command):
+    """Of classes and of models, with one that is sent and one that lies there: every map, and all that is said."""
+    bundle, other, url = fault_bundle(), fault_bundle(), server.url(python)
+    voxels = np.random.default_rng(0).normal(100, 20, (24, 20, 16)).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([1, 1, 2, 1])), tmp_path / "v.nii.gz")
+    classes, models = ["--targets", "0,1", "--one-scale"], ["--model", other]
+
+    def compared(name, *words):
+        out = tmp_path / name
+        said = command("compare", tmp_path / "v.nii.gz", *words, "--output", out, "--trust", "--checks", "none")
+        assert gone(lambda: not server.left()), server.left()
+        told = json.loads((out / "compare.json").read_text())
+        maps = {path.name: path.read_bytes() for path in sorted(out.glob("*.nii.gz"))}
+        assert len(told["items"]) == 2 and len(maps) == 4 and not told["not_explained"]
+        return said.replace(str(out), "OUT"), without_time(told), maps
+
+    for what in (models, classes):
+        said, told, maps = compared(f"own{what[0]}", "--model", bundle, *what)
+        again, same, copied = compared(f"there{what[0]}", "--model", bundle, *what, "--python", url)
+        assert again == said and copied == maps and list(differences(same, told)) == []
+    again, _told, used = compared("lies there", "--model", f"ssh:{bundle}", *classes, "--python", url)
+    assert again == said and used == maps
+
+
+@pytest.mark.slow
+def test_an_inspection_is_the_same_there(server, python, fault_bundle, command):
+    """Trusted or not, with a model that is sent and one that lies there; and of a network without a bundle."""
+    url, network = server.url(python), json.dumps({name: SEGMENTER[name] for name in SEGMENTER if name != "_target_"})
+    bundle = fault_bundle()
+    for trust in (["--trust"], []):
+        own = command("inspect", "--model", bundle, *trust)
+        assert ("transforms" in own and "layers, for an input" in own) if trust else "would run" in own
+        for model in (bundle, f"ssh:{bundle}"):
+            assert command("inspect", "--model", model, *trust, "--python", url) == own
+            assert gone(lambda: not server.left()), server.left()
+    words = ["inspect", "--network", "UNet", "--network-args", network, "--random-weights"]
+    assert command(*words, "--python", url) == command(*words)
+
+
+@pytest.mark.slow
+def test_what_is_wrong_there_is_said_of_every_command(server, python, fault_bundle, tmp_path, capfd):
+    from CAMOverlayLib.cli.main import main
+
+    bundle, url = fault_bundle(), server.url(python)
+    nibabel.save(nibabel.Nifti1Image(np.zeros((8, 8, 8), np.int16), np.eye(4)), tmp_path / "v.nii.gz")
+    compare = ["compare", tmp_path / "v.nii.gz", "--targets", "0,1", "--output", tmp_path / "no", "--trust"]
+    for command in (compare, ["inspect", "--trust"]):
+        for model, place, words in (
+            (bundle, server.url("/no/env"), "There is no '/no/env' on 127.0.0.1"),
+            ("ssh:/no/model", url, "ssh:/no/model"),
+            (f"ssh:{bundle}", None, f"'ssh:{bundle}' is a model on another machine"),
+        ):
+            asked = [*command, "--model", model, *(["--python", place] if place else [])]
+            assert main(list(map(str, asked))) == 2
+            seen = capfd.readouterr()
+            assert words in seen.err and not (tmp_path / "no").exists() and seen.out == "", seen
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from .gathered import TO_TEMPLATE, Gathered
 from .groups import Group, Groups
 from .intervals import FEW, LEVEL, RESAMPLES, Interval, mean_of
 from .maps import Template
-from .table import card, letter, linked, picture_of
+from .table import card, letter, linked, picture_of, scene_link
 from .thumbnails import on_template, projections
 
 MOST_CLASSES, MOST_STRUCTURES, MOST_REASONS = 40, 60, 30
@@ -233,11 +233,12 @@ def _group(cases: Sequence[Case], numbers: list[int], made: Groups, name: str, p
     link = None
     if not single:
         link = el("a", "show in the table", href="#cases", data_filter="group", data_value=f"{name} · {letter(place)}")
+    scene = scene_link(middle)
     return el(
         "div",
         el("h4", title),
         linked(middle, picture_of(middle, 300), aria_label=f"Open {middle.id}, the middle of this group"),
-        el("p", "In the middle: ", linked(middle, middle.id)),
+        el("p", "In the middle: ", linked(middle, middle.id), scene and markup(" · ", scene)),
         image_of(data, kind, f"Mean of {title}, three sums through it", size),
         el("p", facts) if facts else None,
         el("p", _links(members), link and markup(" · ", link)),

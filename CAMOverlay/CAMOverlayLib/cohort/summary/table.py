@@ -27,6 +27,9 @@ SIDES = ((150, 240), (600, 170), (MOST_ROWS, 120))
 OPENED = ("report.html", "picture.png", "report.json", "error.json")
 """What of a case a click opens: the first that is there."""
 
+SCENE = "scene.mrb"
+"""What a cohort may keep besides, for another program than the one that shows the page."""
+
 
 def cases_table(found: Gathered) -> Markup:
     """Sorted and filtered by the page's script."""
@@ -66,6 +69,7 @@ def _columns(found: Gathered, groups: dict[int, str], carried: list[str]) -> lis
     return [
         ("", any(case.done for case in cases)),
         ("Case", True),
+        ("Scene", any(case.file(SCENE) is not None for case in cases)),
         ("State", True),
         ("Explained", True),
         ("Label", any(case.label for case in cases)),
@@ -96,6 +100,8 @@ def _cell(case: Case, name: str, group: str, width: int) -> Markup:
         return el("td", linked(case, picture) if picture is not None else None, class_="picture")
     if name == "Case":
         return el("th", linked(case, case.id or "(no id)"), scope="row", data_v=case.id)
+    if name == "Scene":
+        return el("td", scene_link(case), class_="tight")
     if name == "State":
         return el("td", el("span", case.state, class_=f"state-{'failed' if case.failed else case.state}"))
     if name == "Answer":
@@ -151,8 +157,20 @@ def linked(case: Case, inside: Any, **attributes: Any) -> Markup:
     name = next((name for name in OPENED if case.file(name) is not None), None)
     if name is None:
         return markup(inside)
-    address = f"{CASES}/{quote(case.id, safe='')}/{name}"
-    return el("a", inside, href=address, **attributes)
+    return el("a", inside, href=_address(case, name), **attributes)
+
+
+def scene_link(case: Case) -> Markup | None:
+    """What opens the case's scene, where one was kept. It says with what: a browser cannot show it."""
+    if case.file(SCENE) is None:
+        return None
+    words = f"scene of {case.id}"  # a list of the page's links would have nothing but "scene"
+    return el("a", "scene", href=_address(case, SCENE), title="Opens in 3D Slicer", aria_label=words)
+
+
+def _address(case: Case, name: str) -> str:
+    """A file of a case as the page, which lies beside all of them, calls it."""
+    return f"{CASES}/{quote(case.id, safe='')}/{name}"
 
 
 def card(case: Case, words: str, width: int = 240) -> Markup:
