@@ -25,6 +25,7 @@ import numpy as np
 
 from .. import __version__
 from ..contract.errors import CAMOverlayError, OutputError, VolumeError, reason, sentence
+from ..contract.late_imports import late_imports
 from ..contract.model import ModelSource
 from ..contract.request import Progress, Request, Result
 from ..contract.target import StructureFile, VolumeFile
@@ -161,6 +162,13 @@ def _quiet_in_a_worker() -> None:
         logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
 
 
+def _load_libraries() -> None:
+    """Those of the engine, without what only MONAI might want, in a process that is Dask's."""
+    if _local_directory() is not None:
+        with late_imports():
+            from ..engine import pipeline  # noqa: F401
+
+
 def _local_directory() -> str | None:
     """The folder of the Dask worker that this process is, or None."""
     if "distributed.worker" in sys.modules:
@@ -208,6 +216,7 @@ def _explain_and_write(plan: Plan, case: Case, made: Path, scratch: Path) -> dic
     Raises:
         CAMOverlayError: one of its kinds.
     """
+    _load_libraries()
     files, notes = _volume_files(case, scratch)
     mask, said = _mask_file(case, scratch)
     result = _explained(plan, case, files, mask, scratch)

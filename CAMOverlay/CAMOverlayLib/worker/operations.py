@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from ..contract.late_imports import late_imports
 from ..contract.request import Progress, Request
-from .late_imports import late_imports
 
 ReportProgress = Callable[[Progress], None]
 Operation = Callable[[dict[str, Any], ReportProgress], dict[str, Any]]

@@ -25,7 +25,7 @@ flags = {f"{name}.{key}": value for name, module in list(sys.modules.items()) if
 print("FOUND", json.dumps(flags))
 """
 
-LATE = "from CAMOverlayLib.worker.late_imports import late_imports, StandIn, Later\nwith late_imports(): import monai\n"
+LATE = "from CAMOverlayLib.contract.late_imports import late_imports, StandIn, Later\nwith late_imports(): import monai\n"
 
 
 def run(program: str):
@@ -73,7 +73,7 @@ def test_other_libraries_get_the_real_thing_at_once():
     """Whoever imports one while MONAI loads and inherits from what is in it must not get a stand-in."""
     found = run(
         "import json, types\n"
-        "from CAMOverlayLib.worker.late_imports import late_imports, StandIn, Later, _Finder\n"
+        "from CAMOverlayLib.contract.late_imports import late_imports, StandIn, Later, _Finder\n"
         "with late_imports():\n"
         "    monai = types.ModuleType('monai.pretended')\n"
         "    exec('import scipy.signal as held\\nfrom scipy.signal import hilbert', vars(monai))\n"
