@@ -25,7 +25,9 @@ flags = {f"{name}.{key}": value for name, module in list(sys.modules.items()) if
 print("FOUND", json.dumps(flags))
 """
 
-LATE = "from CAMOverlayLib.contract.late_imports import late_imports, StandIn, Later\nwith late_imports(): import monai\n"
+LATE = (
+    "from CAMOverlayLib.contract.late_imports import late_imports, StandIn, Later\nwith late_imports(): import monai\n"
+)
 
 
 def run(program: str):
