@@ -83,6 +83,7 @@ def explained(network, layer, method="gradcam", room=None, target=1, batch=1, wi
     return output, windows.attribute(find_method(method), layers, prediction, objective, CALM).values, windows
 
 
+@pytest.mark.some(9)
 @pytest.mark.parametrize("method", ["gradcam", "gradcampp", "hirescam", "layercam", "eigencam", "refined"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_map_is_to_the_bit_what_it_was(name, method):

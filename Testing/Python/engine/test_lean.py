@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 import torch
-from monai.networks.nets import SegResNet, SwinUNETR, UNet, VNet
+from monai.networks.nets import SegResNet, SwinUNETR, UNet
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -58,7 +58,6 @@ class Checkpointed(nn.Module):
 NETWORKS = {
     "SegResNet": lambda: SegResNet(3, 8, 1, 2),
     "UNet, PReLU": lambda: UNet(3, 1, 2, (4, 8, 16), (2, 2), num_res_units=1),
-    "VNet": lambda: VNet(3, 1, 2),
     "LeakyReLU in place": lambda: nn.Sequential(
         nn.Conv3d(1, 4, 3),
         nn.InstanceNorm3d(4),

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from .forward import ForwardPass, forward_to_layers, is_out_of_memory, run_network
 from .lean import measured
 
-MOST = 4 << 30
-"""Bytes of memory for passes at most; a third of what is free where that is less."""
+MOST = 2 << 30
+"""Bytes of memory for passes at most, as they stay while the process waits for another question; a third of what is
+free where that is less."""
 
 
 class KeptPasses:

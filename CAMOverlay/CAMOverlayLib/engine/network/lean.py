@@ -21,6 +21,9 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTran
 
 Pack = Callable[[Tensor], Any]
 
+top_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+"""Tells whose hooks look after what is saved now; a PyTorch that does not tell saves as ever."""
+
 
 @contextmanager
 def lean(network: nn.Module) -> Iterator[None]:
@@ -73,8 +76,9 @@ def _around(module: nn.Module, saving: Callable[[Tensor, Pack], tuple[Pack, Call
     entered: list[saved_tensors_hooks] = []
 
     def before(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        top = torch._C._autograd._top_saved_tensors_default_hooks(True)
-        count = _counting[-1] if _counting else None
+        if top_hooks is None:
+            return
+        top, count = top_hooks(True), _counting[-1] if _counting else None
         # Whoever else looks after what is saved (a network that checkpoints itself) counts on seeing all of it.
         if not inputs or not isinstance(inputs[0], Tensor) or (top is not None and top[0] is not count):
             return
