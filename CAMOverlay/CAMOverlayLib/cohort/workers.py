@@ -161,10 +161,13 @@ class OnDask:
 
         if future.status in ("cancelled", "lost"):
             raise CohortError(_gone("the connection was lost"))
-        if future.status == "finished":
-            outcome: Outcome = future.result()
-            return outcome
-        error = future.exception()
+        try:
+            if future.status == "finished":
+                outcome: Outcome = future.result()
+                return outcome
+            error = future.exception()
+        except Exception as lost:  # what a task raised is a value here; this is of the way to the scheduler
+            raise CohortError(_gone("the connection was lost")) from lost
         if isinstance(error, KilledWorker):
             return {"id": case.id, "ended": True}
         if isinstance(error, ImportError) or "CAMOverlayLib" in str(error):

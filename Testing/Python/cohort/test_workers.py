@@ -183,3 +183,20 @@ def certificates(folder):
         environment[f"DASK_DISTRIBUTED__COMM__TLS__{who}__CERT"] = certificate
         environment[f"DASK_DISTRIBUTED__COMM__TLS__{who}__KEY"] = secret
     return (*more, "--protocol", "tls"), environment
+
+
+def test_a_scheduler_that_goes_while_a_result_is_fetched_is_called_gone():
+    """A case was done, and its scheduler was killed before the command had heard what came of it."""
+    distributed = pytest.importorskip("distributed")
+    from CAMOverlayLib.cohort.cases import Case
+    from CAMOverlayLib.cohort.workers import OnDask
+    from CAMOverlayLib.contract.errors import CohortError
+
+    class Fetched:
+        status = "finished"
+
+        def result(self):
+            raise distributed.comm.core.CommClosedError("in <TCP (closed) ConnectionPool.gather>: ConnectionResetError")
+
+    with pytest.raises(CohortError, match="scheduler cannot be reached any more .the connection was lost.. What is do"):
+        OnDask._outcome(None, Case("a", ("a.nii",)), Fetched())
