@@ -15,7 +15,7 @@ from CAMOverlayLib.contract.target import TargetSpec, VolumeFile
 from CAMOverlayLib.engine.bundle.model import is_regression
 from CAMOverlayLib.engine.target.objective import build_objective
 from CAMOverlayLib.engine.target.parse import choose_target
-from CAMOverlayLib.engine.target.prediction import predict
+from CAMOverlayLib.engine.target.prediction import predict, strongest
 from CAMOverlayLib.engine.target.regions import TargetRegions
 
 CLASSES = ("healthy", "Lesion", "artefact")
@@ -28,6 +28,14 @@ def test_prediction_of_a_classifier():
     assert prediction.probabilities == pytest.approx(LOGITS.softmax(1)[0].tolist())
     assert prediction.outputs == (0.5, 2.0, -1.0)
     assert predict(LOGITS, ("healthy",), False).classes == ("healthy", "class 1", "class 2")
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("classes", [1, 2, 5])
+def test_the_strongest_class_of_every_place_is_that_of_argmax(classes, kind):
+    scores = torch.randn((classes, 9, 8, 7), generator=torch.Generator().manual_seed(classes)).to(kind)
+    assert torch.equal(strongest(scores), torch.from_numpy(scores.float().numpy().argmax(0)))
+    assert not strongest(torch.zeros_like(scores)).any(), "of equal ones the first"
 
 
 def test_prediction_of_independent_outputs():

@@ -22,7 +22,7 @@ from ..inference import AttributionMap, EnsembleInference, Inference, apply
 from ..preprocessing.random_state import generators_restored
 from ..progress import Step, share_of, sub_progress
 from ..target.objective import Objective
-from ..target.prediction import is_map
+from ..target.prediction import is_map, strongest
 from .subject import Subject
 
 PASSES = 20
@@ -168,7 +168,7 @@ def _overlap(plain: Tensor, other: Tensor, sigmoid: bool) -> float:
     if sigmoid:
         pairs = [(plain[0, n] > 0, other[0, n] > 0) for n in range(plain.shape[1])]
     else:
-        labels = plain[0].argmax(0), other[0].argmax(0)
+        labels = strongest(plain[0]), strongest(other[0])
         found = torch.unique(labels[0]).tolist()
         pairs = [(labels[0] == n, labels[1] == n) for n in found if n or len(found) == 1]
     dice = [2 * int((a & b).sum()) / max(1, int(a.sum()) + int(b.sum())) for a, b in pairs if a.any()]
