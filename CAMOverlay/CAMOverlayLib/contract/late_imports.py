@@ -102,10 +102,10 @@ class _Finder:
 
 def _installed(name: str) -> bool:
     top = name.partition(".")[0]
-    if top in sys.modules and not isinstance(sys.modules[top], StandIn):
+    if top in sys.modules:
         return True
     with _no_finder():
-        return importlib.util.find_spec(top) is not None if top not in sys.modules else True
+        return importlib.util.find_spec(top) is not None
 
 
 @contextmanager

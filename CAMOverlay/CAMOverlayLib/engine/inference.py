@@ -139,7 +139,7 @@ class SlidingWindowInference:
         self.network, self.image = network, image
         self.inferer = _on_device(inferer, image.device)
         self._keep = keep
-        self._passes = KeptPasses(network, (), 0.0)
+        self._passes = KeptPasses(network)
         self._output: Tensor | None = None
         self.sample, self.count = self._survey()
 
@@ -158,7 +158,7 @@ class SlidingWindowInference:
 
     def answer(self, image: Tensor, step: Step) -> Tensor:
         """The network's output for another image of the same shape, through the same windows; nothing is kept of it."""
-        return self._answer(image, KeptPasses(self.network, (), 0.0), step)
+        return self._answer(image, KeptPasses(self.network), step)
 
     def _answer(self, image: Tensor, passes: KeptPasses, step: Step) -> Tensor:
         progress = _Progress(step, self.count)
@@ -426,7 +426,7 @@ class _WindowRun:
         self._kept: dict[int, Tensor] = {}
         self._room = KEPT_BYTES
         self._weighed = 0
-        self.passes = KeptPasses(network, (), 0.0)
+        self.passes = KeptPasses(network)
         self.coarse: tuple[int, ...] = ()
         self.steps: tuple[float, ...] | None = None
         self._answer: tuple[int, ...] = ()
@@ -460,7 +460,8 @@ class _WindowRun:
         self._sums = self._sums + self._method.channels.sums(activation, gradient)
         self._gathered += 1
         self._measure(case.forward, image, activation[0, 0])
-        self._keep(number, activation)
+        if number not in self.passes:
+            self._keep(number, activation)
         return self._nothing(window)
 
     def _measure(self, forward: ForwardPass, image: Tensor, raw: Tensor) -> None:

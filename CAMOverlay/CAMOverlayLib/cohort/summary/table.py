@@ -9,6 +9,7 @@ from urllib.parse import quote
 from ...report.document import image_of
 from ...report.markup import Markup, el, markup
 from ..cases import FILES
+from ..folder import SCENE
 from .cases import CASES, Case
 from .gathered import Gathered
 from .thumbnails import Picture, thumbnail
@@ -26,9 +27,6 @@ SIDES = ((150, 240), (600, 170), (MOST_ROWS, 120))
 
 OPENED = ("report.html", "picture.png", "report.json", "error.json")
 """What of a case a click opens: the first that is there."""
-
-SCENE = "scene.mrb"
-"""What a cohort may keep besides, for another program than the one that shows the page."""
 
 
 def cases_table(found: Gathered) -> Markup:

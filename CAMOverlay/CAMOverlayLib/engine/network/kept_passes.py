@@ -27,7 +27,7 @@ class KeptPasses:
         room: bytes that all passes may take together.
     """
 
-    def __init__(self, network: nn.Module, layers: Sequence[str], room: float) -> None:
+    def __init__(self, network: nn.Module, layers: Sequence[str] = (), room: float = 0.0) -> None:
         self._network, self._layers = network, tuple(layers)
         self._room = room if layers else 0.0
         self._size: float | None = None  # of one pass, once one was measured
@@ -36,6 +36,9 @@ class KeptPasses:
 
     def __len__(self) -> int:
         return len(self._passes)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._passes
 
     def answer(self, windows: Tensor) -> Tensor:
         """The network's output for some windows (B×C×spatial), which come in the order in which they will be asked

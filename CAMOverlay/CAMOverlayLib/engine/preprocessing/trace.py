@@ -240,12 +240,13 @@ class _Tracing:
             self._place_loader(image)
         self._note(number, link, before_it, pending, ran, recorded_before)
 
+    @resampled_in_slabs()
     def _apply(self, number: int, link: _Link) -> _Ran:
         transform, started = link.transform, time.perf_counter()
         try:
             absent = self._missing and isinstance(transform, MapTransform)
             several = number == 0 and isinstance(self._data, list)  # the files of one image, not several images
-            with resampled_in_slabs(), allow_missing_keys_mode(transform) if absent else nullcontext():
+            with allow_missing_keys_mode(transform) if absent else nullcontext():
                 data = link.settle(self._data)
                 settled = _image_in(data, self._key)
                 map_items = link.map_items and not several
@@ -254,9 +255,8 @@ class _Tracing:
                     run, data, map_items, link.unpack_items, lazy=link.lazy, overrides=link.overrides
                 )
             planning = _image_in(data, self._key)
-            with resampled_in_slabs():
-                for overrides in link.ends:
-                    data = apply_pending_transforms(data, None, overrides)
+            for overrides in link.ends:
+                data = apply_pending_transforms(data, None, overrides)
         except Exception as error:
             words = _failure(transform, number, error, self._image, self._keys, self._given_keys)
             raise PreprocessingError(words) from error

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import unquote
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
@@ -43,7 +43,7 @@ def savedRaw(scene: slicer.vtkMRMLScene) -> Iterator[set[str]]:
             node.SetUseCompression(0)
         yield kept
     finally:
-        default.SetUseCompression(1) if before is None else default.CopyContent(before)
+        default.SetUseCompression(before is None or before.GetUseCompression())
         for node in _storages(scene):
             node.SetUseCompression(node.GetID() not in kept)
 
@@ -75,14 +75,18 @@ def packInto(path: Path, raw: Path, kept: set[str]) -> None:
                 target.writestr(made, b"")
             else:
                 with target.open(made, "w", force_zip64=True) as file:
-                    whole = _bytesOf(raw, source, entry)
-                    name = made.filename.partition("/")[2]
-                    header = whole[:10_000].tobytes().partition(b"\n\n")[0] + b"\n\n"
-                    if name in volumes and RAW in header:
-                        file.write(header.replace(RAW, PACKED))
-                        stream_gz(file, b"", whole[len(header) :])
-                    else:
-                        file.write(whole)
+                    pack = entry.filename.partition("/")[2] in volumes
+                    _write(file, _bytesOf(raw, source, entry), pack)
+
+
+def _write(file: IO[bytes], whole: np.ndarray, pack: bool) -> None:
+    """The bytes of a file as they are, or packed where it is NRRD with raw voxels behind its header."""
+    header = whole[:10_000].tobytes().partition(b"\n\n")[0] + b"\n\n"
+    if pack and RAW in header:
+        file.write(header.replace(RAW, PACKED))
+        stream_gz(file, b"", whole[len(header) :])
+    else:
+        file.write(whole)
 
 
 def _toldPacked(text: str, kept: set[str]) -> tuple[str, set[str]]:
