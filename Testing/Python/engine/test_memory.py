@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Resized, Spacingd
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Resized, Rotated, Spacingd
 from support import request
 
 from CAMOverlayLib.contract.errors import DeviceError
@@ -23,7 +23,7 @@ def large(count=1, components=()):
 
 def test_what_a_chain_takes():
     plain = Compose([*LOAD, Resized(IMAGE, (64, 64, 64))])
-    resampled = Compose([*LOAD, Compose([Spacingd(IMAGE, (2, 2, 2))])])
+    resampled = Compose([*LOAD, Compose([Spacingd(IMAGE, (2, 2, 2)), Rotated(IMAGE, (0.1, 0, 0))])])
     image = 4 * 1024 * 1024 * 1000
     assert need_of(plain, large()).image == image
     assert need_of(plain, large()).peak == PLAIN * image

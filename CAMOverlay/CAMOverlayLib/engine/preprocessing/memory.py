@@ -16,6 +16,7 @@ from monai.transforms import Compose
 
 from ...contract.errors import DeviceError
 from ..geometry.volume import Volume
+from .slabs import RELEASES
 
 PLAIN = 3.0
 """Images of float32 at once at most: before a step, after it, and what the step makes on its way."""
@@ -23,8 +24,11 @@ PLAIN = 3.0
 RESAMPLED = 4.5
 """The same where a step resamples in float64: one such image is two of float32."""
 
-IN_FLOAT64 = ("Spacing", "SpatialResample", "ResampleToMatch", "Affine", "Rotate", "RandAffine", "RandRotate")
+IN_FLOAT64 = ("Affine", "Rotate", "RandAffine", "RandRotate")
 """Transforms of MONAI that do by default, or may be told to."""
+
+LEAN = ("Spacing", "SpatialResample", "ResampleToMatch")
+"""Those that do as well, but for which ``slabs`` finds a way with less on some systems."""
 
 WORTH_SAYING = 1e9
 """Bytes below which a need is not spoken of."""
@@ -70,7 +74,8 @@ class Need:
 def need_of(chain: Compose, volumes: Sequence[Volume]) -> Need:
     """What a chain will take for volumes that become the channels of one image."""
     image = 4.0 * sum(volume.array.size for volume in volumes)
-    factor = RESAMPLED if any(_name(t) in IN_FLOAT64 for t in _all(chain.transforms)) else PLAIN
+    wide = IN_FLOAT64 if RELEASES else IN_FLOAT64 + LEAN
+    factor = RESAMPLED if any(_name(t) in wide for t in _all(chain.transforms)) else PLAIN
     return Need(image, factor * image, free_memory())
 
 
