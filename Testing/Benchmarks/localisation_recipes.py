@@ -33,6 +33,7 @@ def recipes(table: LayerTable) -> dict[str, tuple[tuple[str, ...], Callable[[Cas
         weigh: Weigh,
         image: Callable[[Tensor, Tensor, tuple[int, ...]], Tensor] | None = None,
         without: int = 0,
+        deciding: int = 0,
         power: float = 1.0,
         floor: float = 0.0,
     ) -> tuple[tuple[str, ...], Callable[[Case], Tensor]]:
@@ -40,7 +41,11 @@ def recipes(table: LayerTable) -> dict[str, tuple[tuple[str, ...], Callable[[Cas
 
         def compute(case: Case) -> Tensor:
             gradients, activations = case.gradients(), case.forward.activations
-            maps = [weigh(activations[name].detach(), gradients[name]) for name in kept]
+            signed = set(kept[len(kept) - min(deciding, len(kept)) :])
+            maps = [
+                (_hires_standing if name in signed else weigh)(activations[name].detach(), gradients[name])
+                for name in kept
+            ]
             if image is not None:
                 maps.insert(0, image(activations[INPUT].detach(), gradients[INPUT], tuple(maps[0].shape)))
             if floor:  # no layer alone may rule a place out; the input, which comes first, still may
@@ -55,6 +60,10 @@ def recipes(table: LayerTable) -> dict[str, tuple[tuple[str, ...], Callable[[Cas
         "sizes of all stages": product(_size),
         "LayerCAM of what stands out": product(_standing),
         "… and input": product(_standing, _averaged),
+        **{
+            f"… and input, the last {count} with their sign": product(_standing, _averaged, deciding=count)
+            for count in (1, 2, 3)
+        },
         "… and input, finer": product(_standing, _smoothed),
         "… and input, finer, not smoothed": product(_standing, lambda x, g, _: _input(x, g)),
         "… and input, with its sign": product(_standing, _signed),

@@ -236,7 +236,7 @@ def test_the_refined_map_takes_one_forward_pass():
 
 def refined_maps_by_hand(net, image, layers, index):
     """The recipe written out on what torch itself keeps of a pass: the input over blocks of the finest layer, then
-    LayerCAM of what stands out."""
+    what stands out times its gradient: where that is positive, and at the last two resolutions with its sign."""
     kept, image = {}, image.clone().requires_grad_()
     hooks = [net.get_submodule(n).register_forward_hook(lambda m, i, o, n=n: kept.update({n: o})) for n in layers]
     gradients = torch.autograd.grad(net(image)[0, index], [image, *(kept[n] for n in layers)])
@@ -248,7 +248,34 @@ def refined_maps_by_hand(net, image, layers, index):
     blocks = (first[0] * first[1]).abs().sum(1)[0]
     for axis, n in enumerate(finest):
         blocks = blocks.unflatten(axis, (n, -1)).mean(axis + 1)
-    return [blocks, *((a * g.clamp(min=0)).sum(1)[0].clamp(min=0) for a, g in others)]
+    positive = [n < len(others) - 2 for n in range(len(others))]
+    taken = [(a, g.clamp(min=0) if only_positive else g) for only_positive, (a, g) in zip(positive, others)]
+    return [blocks, *((a * g).sum(1)[0].clamp(min=0) for a, g in taken)]
+
+
+def test_the_refined_map_of_a_class_leaves_out_what_speaks_against_it():
+    """Channel 0 sees whatever is bright, channel 1 the bright on the left alone; class 0 is the one minus twice the
+    other. The left is no evidence for it, though its first channel is lit there."""
+    stem, last, head = nn.Conv3d(1, 1, 2, 2, bias=False), nn.Conv3d(1, 2, 2, 2, bias=False), nn.Linear(2, 1, bias=False)
+    stem.weight.data.fill_(1 / 8)
+    last.weight.data.fill_(1 / 8)
+    head.weight.data = torch.tensor([[1.0, -2.0]])
+
+    class LeftOnly(nn.Module):
+        def forward(self, x):
+            mask = torch.ones_like(x)
+            mask[:, 1, x.shape[2] // 2 :] = 0
+            return x * mask
+
+    pool = [nn.AdaptiveAvgPool3d(1), nn.Flatten(), head]
+    net = nn.Sequential(stem, nn.ReLU(), last, nn.ReLU(), LeftOnly(), nn.ReLU(), *pool).eval()
+    image = torch.zeros(1, 1, 16, 8, 8)
+    image[..., 2:4, 2:4, 2:4] = image[..., 10:12, 2:4, 2:4] = 1
+    method, table = find_method("refined"), list_layers(net, image)
+    heat = method.compute(case_of(net, image, method.layers(table, table.find("5")), 0))
+    half = heat.shape[0] // 2
+    assert float(heat[half:].max()) > 0
+    assert float(heat[:half].sum()) < 1e-6 * float(heat.sum())
 
 
 def test_the_refined_map_sees_brighter_and_darker_alike_at_the_input():

@@ -9,8 +9,11 @@ Recipe, as chosen by ``make bench-localisation`` on networks other than those it
 
 - The layers are the last of every resolution that is coarser than the input, down to the chosen one, and the network's
   input. One forward and one backward pass give all of them.
-- A layer's map is LayerCAM of what stands out: at each place, activation minus the channel's mean, times the gradient
-  where it is positive, summed over channels, positive part. Without the mean, ordinary tissue counts as well.
+- A layer's map is of what stands out: at each place, activation minus the channel's mean, times the gradient, summed
+  over channels, positive part. Without the mean, ordinary tissue counts as well. At the last two resolutions the
+  gradient counts with its sign (as in HiResCAM): channels there mean something of a class, and one that speaks against
+  this class is what tells it from another. Before them only positive gradients count (as in LayerCAM): an edge is no
+  class's, and the sign of what the network makes of it jumps from place to place.
 - The input's map is the size of the gradient times what stands out, averaged over each activation of the finest layer:
   the gradient at single voxels jumps from one to the next, and its sign with it.
 - Each map is divided by its maximum, interpolated linearly to the grid of the finest layer, and all are multiplied.
@@ -38,10 +41,14 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adapti
 from ...contract.methods import CATALOGUE
 from ..network.forward import INPUT
 from ..network.layers import Layer, LayerTable
+from .hirescam import hires_cam
 from .layercam import layer_cam
 from .method import Case, Method
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+DECIDING = 2
+"""Resolutions, counted from the last, at which gradients count with their sign."""
+
 AVERAGE = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
 
 
@@ -52,9 +59,12 @@ def stages_to(table: LayerTable, chosen: Layer) -> tuple[str, ...]:
     return (INPUT, *(layer.name for layer in stages if max(layer.stride) > 1.5 or layer == chosen))
 
 
-def layer_map(activation: Tensor, gradient: Tensor) -> Tensor:
-    """LayerCAM of the activation above its channel's mean: 1×C×spatial to spatial, ≥ 0."""
-    return layer_cam(standing_out(activation), gradient)
+def layer_maps(case: Case, gradients: dict[str, Tensor]) -> list[Tensor]:
+    """The maps of the case's layers but the input, spatial, ≥ 0, in the order in which the layers ran."""
+    names = [name for name in case.layers if name != INPUT]
+    weigh = [layer_cam] * (len(names) - DECIDING) + [hires_cam] * min(len(names), DECIDING)
+    activations = case.forward.activations
+    return [one(standing_out(activations[name].detach()), gradients[name]) for one, name in zip(weigh, names)]
 
 
 def input_map(image: Tensor, gradient: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -90,10 +100,10 @@ def fuse(maps: list[Tensor]) -> Tensor:
 
 
 def _compute(case: Case) -> Tensor:
-    gradients, activations = case.gradients(), case.forward.activations
-    maps = [layer_map(activations[name].detach(), gradients[name]) for name in case.layers if name != INPUT]
+    gradients = case.gradients()
+    maps = layer_maps(case, gradients)
     finest = max((tuple(m.shape) for m in maps), key=math.prod)
-    return fuse([input_map(activations[INPUT].detach(), gradients[INPUT], finest), *maps])
+    return fuse([input_map(case.forward.activations[INPUT].detach(), gradients[INPUT], finest), *maps])
 
 
 METHOD = Method(

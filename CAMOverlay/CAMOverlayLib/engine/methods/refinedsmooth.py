@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from ...contract.methods import CATALOGUE
-from ..network.forward import INPUT, require_finite
+from ..network.forward import require_finite
 from .batches import TRIAL, Batches
 from .method import Case, Method
-from .refined import fuse, input_map, layer_map, stages_to
+from .refined import fuse, input_map, layer_maps, stages_to
 from .scored import scored
 
 SAMPLES = 6
@@ -46,8 +46,7 @@ def smoothed_input_map(case: Case, shape: tuple[int, ...]) -> Tensor:
 
 
 def _compute(case: Case) -> Tensor:
-    gradients, activations = case.gradients(), case.forward.activations
-    maps = [layer_map(activations[name].detach(), gradients[name]) for name in case.layers if name != INPUT]
+    maps = layer_maps(case, case.gradients())
     finest = max((tuple(one.shape) for one in maps), key=math.prod)
     return fuse([smoothed_input_map(case, finest), *maps])
 
