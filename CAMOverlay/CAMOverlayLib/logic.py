@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from .scene.io.exported import ExportedVolumes
 from .scene.io.volumes import readHeatmap
 from .scene.overlay import further
 from .scene.overlay import node as overlay
+from .scene.overlay.sketch import Sketch
 from .scene.structure_files import nodesIn, setOccluded, structureFiles
 from .scene.target_regions import targetAt
 from .worker.client import Run, Worker
@@ -106,6 +108,7 @@ class OverlayLogic:
         channels: Sequence[slicer.vtkMRMLScalarVolumeNode] = (),
         overlayVolume: slicer.vtkMRMLScalarVolumeNode | None = None,
         opacity: float | None = overlay.OPACITY,
+        sketch: bool = False,
         onProgress: Report = lambda progress: None,
         onResult: Callable[[slicer.vtkMRMLScalarVolumeNode], None] = lambda overlayNode: None,
         onError: Callable[[BaseException], None] = lambda error: None,
@@ -123,6 +126,8 @@ class OverlayLogic:
             channels: further volumes on the same grid, where the network takes more than one channel.
             overlayVolume: volume node to overwrite; None makes a new one.
             opacity: of the overlay in the slice views; None leaves the views as they are.
+            sketch: show the map in the slice views as soon as it is there, on coarser voxels, until the run ends; of
+                occlusion also what is known after its first round.
             onProgress: called with progress.
             onResult: called with the overlay node.
             onError: called with the error, ``Cancelled`` if the run was cancelled.
@@ -157,6 +162,17 @@ class OverlayLogic:
         folder, python = tempfile.mkdtemp(prefix="CAMOverlay-"), self.worker.python
         try:
             exported = ExportedVolumes.planned((inputVolume, *channels), folder, overlayVolume)
+            drawn = Sketch(exported, overlayVolume, opacity) if sketch and opacity is not None else None
+
+            def progressed(progress: Progress) -> None:
+                if drawn is not None and progress.sketch is not None:
+                    drawn.show(progress.sketch)
+                onProgress(progress)
+
+            def failed(error: BaseException) -> None:
+                if drawn is not None:
+                    drawn.clear()
+                onError(error)
 
             def show(result: Result) -> Pieces[slicer.vtkMRMLScalarVolumeNode]:
                 # In pieces, with Slicer's loop turning between them; the scene changes only in the last one.
@@ -166,17 +182,19 @@ class OverlayLogic:
                 yield TURN
                 yield from exported.comparing()
                 result = withNodes(result, exported.nodes, options, named_from_here(python) or "")
+                if drawn is not None:
+                    drawn.clear()
                 node = overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity, image=image, also=also)
                 return _noted(node, result, options.get("structures"))
 
             return self.worker.explain(
-                _request(exported, modelPath, folder, **options),
+                replace(_request(exported, modelPath, folder, **options), sketch=drawn is not None),
                 prepare=exported.writing(),
                 finish=show,
                 folders=(folder,),  # from here on the run's, which removes it however it ends
-                on_progress=onProgress,
+                on_progress=progressed,
                 on_result=onResult,
-                on_error=onError,
+                on_error=failed,
             )
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)

@@ -45,6 +45,7 @@ class Request(Options):
         output_folder: existing folder for the array files of the result; the caller owns it.
         target: class index, class name, or None for the predicted class; in words also ``a-b`` and ``a@voxel=I,J,K``
             (``ras=``, ``mask=``), or a :class:`TargetSpec`.
+        sketch: write the map coarsely as well as soon as it is there, and name the file in the progress.
         schema: version of this record.
     """
 
@@ -52,6 +53,7 @@ class Request(Options):
     model: ModelSource
     output_folder: str
     target: int | str | TargetSpec | None = None
+    sketch: bool = False
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -111,11 +113,17 @@ class Progress(JsonRecord):
     """How far a run is: the stage, the share of the whole run that is done, some words.
 
     The stage is a key of :data:`STAGES`; ``send`` or ``fetch`` while files are on their way to another machine or back;
-    or one of the command's own. Of those the words say all there is to say."""
+    or one of the command's own. Of those the words say all there is to say.
+
+    Attributes:
+        sketch: a map that is not finished, where the request asks for such: in [0, 1], on coarser voxels than the
+            volume's over the same extent, or over more by less than one of them.
+    """
 
     stage: str
     fraction: float
     message: str = ""
+    sketch: VolumeFile | None = None
 
 
 @dataclass(frozen=True)

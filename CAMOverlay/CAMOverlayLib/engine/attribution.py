@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from .inference import AttributionMap, Explained
 from .methods import Method
 from .methods.channel_evidence import ChannelEvidence
-from .progress import Step, sub_progress
+from .progress import Step, sketched, sub_progress
 
 
 def attribute(method: Method, explained: Explained, nearest: bool, step: Step) -> list[AttributionMap | None]:
@@ -15,14 +15,18 @@ def attribute(method: Method, explained: Explained, nearest: bool, step: Step) -
 
     Args:
         nearest: one block per activation instead of interpolating between them.
+        step: is told of the map before it is finished.
     """
     count = len(explained.inferences)
-    return [
+    maps = [
         one.attribute(method, explained.layers, explained.prediction, objective, sub_progress(step, n, count), nearest)
         if objective
         else None
         for n, (one, objective) in enumerate(zip(explained.inferences, explained.objectives, strict=True))
     ]
+    if count == 1 and maps[0] is not None:
+        sketched(step, maps[0].values, maps[0].steps)
+    return maps
 
 
 def channel_shares(explained: Explained, names: Sequence[Sequence[str]], step: Step) -> dict[str, float]:

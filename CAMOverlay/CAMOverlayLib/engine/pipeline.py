@@ -36,6 +36,7 @@ from .restore.intermediates import save_intermediates
 from .restore.plan import examine, plan_inversion
 from .result import Told, tell
 from .said import what_was_said
+from .sketch import sketch_of
 from .target.network import of_one_network
 from .target.objective import build_objectives
 from .target.parse import check_early
@@ -108,7 +109,8 @@ def explain_model(
         prediction = combine([predict(o, model.info.classes, model.multilabel, model.regression) for o in outputs])
         objectives = build_objectives(outputs, request.target, prediction, regions)
         explained = Explained(inferences, layers, finer, prediction, objectives, outputs)
-    with clock.stage("backward") as step, running(model.network, request.amp, method.title):
+    draw = sketch_of(request, inputs, plans)
+    with clock.stage("backward", draw) as step, running(model.network, request.amp, method.title):
         names = [model.info.channel_names, [volume.name for volume in volumes]]
         channels = channel_shares(explained, names, step) if request.channel_shares else {}
         maps = attribute(method, explained, nearest, step)  # last: an ensemble tells how its latest maps agree

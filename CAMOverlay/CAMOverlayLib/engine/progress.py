@@ -5,14 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from ..contract.request import STAGES, Progress
+from ..contract.target import VolumeFile
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Report = Callable[[Progress], None]
 """Is told how far a run is; raising from it ends the run."""
 
 Step = Callable[[int, int, str], None]
 """Called before each piece of a long computation: its number, how many there are, in words. Raising from it ends it."""
+
+Sketch = Callable[["Tensor", "tuple[float, ...] | None"], "VolumeFile | None"]
+"""Writes a map that is not finished, on the network's input or an activation grid with its steps; None where there is
+nothing to show of it."""
 
 # Share of a run that is done when a stage begins, for a progress bar that moves evenly on a CPU.
 BEGINS = {
@@ -45,20 +54,53 @@ class Clock:
         self._done = 0.0
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[Step]:
-        """Yields a function that reports steps within the stage: index, how many, in words."""
+    def stage(self, name: str, sketch: Sketch | None = None) -> Iterator[Stage]:
+        """Yields a function that reports steps within the stage: index, how many, in words.
+
+        Args:
+            sketch: what to do with a map that is not finished; None where nobody waits for one.
+        """
         begin = self._begins[name]
         end = min((b for b in self._begins.values() if b > begin), default=1.0)
 
-        def step(number: int, count: int, words: str) -> None:
+        def tell(share: float, words: str, drawn: VolumeFile | None = None) -> None:
             # Never back: not by rounding, and not where a stage is done again on another device.
-            self._done = max(self._done, begin + (end - begin) * number / max(1, count))
-            self._report(Progress(name, self._done, words))
+            self._done = max(self._done, begin + (end - begin) * share)
+            self._report(Progress(name, self._done, words, drawn))
 
+        step = Stage(tell, sketch)
         step(0, 1, STAGES[name])
         started = time.perf_counter()
         yield step
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+
+class Stage:
+    """A :data:`Step` that can also be told of a map before it is finished."""
+
+    def __init__(self, tell: Callable[..., None], sketch: Sketch | None) -> None:
+        self._tell, self._sketch = tell, sketch
+        self._last = (0.0, "")
+
+    def __call__(self, number: int, count: int, words: str) -> None:
+        self._last = (number / max(1, count), words)
+        self._tell(*self._last)
+
+    def sketched(self, heat: Tensor, steps: tuple[float, ...] | None = None) -> None:
+        """Show a map (spatial, ≥ 0, on the network's input or an activation grid) to whoever waits for it.
+
+        Args:
+            steps: see :func:`.geometry.resample.activation_grid`.
+        """
+        drawn = None if self._sketch is None else self._sketch(heat, steps)
+        if drawn is not None:
+            self._tell(*self._last, drawn)
+
+
+def sketched(step: Step, heat: Tensor, steps: tuple[float, ...] | None = None) -> None:
+    """Tell of a map before it is finished, where the step is one of a whole stage; within a piece of one it is not."""
+    if isinstance(step, Stage):
+        step.sketched(heat, steps)
 
 
 def sub_progress(step: Step, number: int, count: int, what: str = "picture") -> Step:

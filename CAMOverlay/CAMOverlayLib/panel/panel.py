@@ -527,7 +527,13 @@ class _Computation:
         node = parameters.overlayVolume
         node = None if isBrowsed(node) else node
         return panel.logic.start(
-            parameters.inputVolume, str(panel.folder()), overlayVolume=node, onResult=onResult, **asked, **told
+            parameters.inputVolume,
+            str(panel.folder()),
+            overlayVolume=node,
+            sketch=True,
+            onResult=onResult,
+            **asked,
+            **told,
         )
 
     def layers(self, folder: Path, trustedHash: str, onResult: Any, onError: Any) -> Any:

@@ -302,7 +302,8 @@ class Server:
         self._check()
         self._stage = progress.stage
         now = time.monotonic()
-        if progress.stage == self._reported[0] and now - self._reported[1] < 0.05:
+        seen = progress.stage == self._reported[0] and now - self._reported[1] < 0.05
+        if seen and progress.sketch is None:
             return  # more than an eye can follow only makes Slicer work
         self._reported = (progress.stage, now)
         message = one_line(progress.message, LONGEST_PROGRESS)

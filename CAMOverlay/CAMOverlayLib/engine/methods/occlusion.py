@@ -27,6 +27,7 @@ from monai.visualize import OcclusionSensitivity
 from torch import Tensor
 
 from ...contract.methods import CATALOGUE
+from ..progress import sketched
 from .batches import TRIAL, Batches
 from .method import Case, Method, no_layer
 from .scored import scored
@@ -61,6 +62,7 @@ def _compute(case: Case) -> Tensor:
         falls = np.zeros(len(boxes))
         for group, fall in zip(groups, together.tolist(), strict=True):
             falls[group] = fall / len(group)
+        sketched(case.step, boxes.spread(falls).relu())
         matter = together.abs() >= MATTERS * float(together.abs().max())
         alone = [
             box for group, one in zip(groups, matter.tolist(), strict=True) if one and len(group) > 1 for box in group

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from ...contract.field_of_view import Region, Unbounded, slabs_of
+from ...contract.geometry import Grid
 from ...contract.peaks import peak_of
 from ..geometry.resample import activation_grid, resample
 from ..preprocessing.trace import PreprocessingTrace
@@ -29,18 +30,25 @@ class MappedHeatmap:
         return peak_of(self.array)
 
 
-def field_of_view(trace: PreprocessingTrace) -> Region:
+def field_of_view(trace: PreprocessingTrace, grid: Grid | None = None) -> Region:
     """What the network saw of the volume: the intersection of all grids that its voxels were on.
 
     A lazy chain plans crops and pads and resamples once; what such a plan leaves out on its way was never cut off.
+
+    Args:
+        grid: in voxels of which grid; None of the volume's own.
     """
-    volume = trace.volume_grid
+    volume = trace.volume_grid if grid is None else grid
     slabs = [s for _, grid in trace.executed for s in slabs_of(volume.shape, grid.index_from(volume), grid.shape)]
     return Region(volume.shape, {(*s.normal.round(9), round(s.low, 6), round(s.high, 6)): s for s in slabs}.values())
 
 
 def place_by_affine(
-    heat: Tensor, trace: PreprocessingTrace, nearest: bool = False, steps: tuple[float, ...] | None = None
+    heat: Tensor,
+    trace: PreprocessingTrace,
+    nearest: bool = False,
+    steps: tuple[float, ...] | None = None,
+    grid: Grid | None = None,
 ) -> MappedHeatmap:
     """Sample a map on the activation grid at every voxel that the network saw, in one step.
 
@@ -49,7 +57,8 @@ def place_by_affine(
         trail: the chain that made the network's input.
         nearest: the value of the nearest activation instead of linear interpolation between activations.
         steps: see :func:`activation_grid`.
+        grid: onto which grid; None onto the volume's own.
     """
-    region = field_of_view(trace)
+    region = field_of_view(trace, grid)
     source = activation_grid(tuple(heat.shape), trace.input_grid, steps)
-    return MappedHeatmap(resample(heat, source, trace.volume_grid, region, nearest), region)
+    return MappedHeatmap(resample(heat, source, trace.volume_grid if grid is None else grid, region, nearest), region)

@@ -349,7 +349,7 @@ def showOverlay(
 
     Position and zoom of the views stay, unless ``fit`` is set.
     """
-    for composite in _composites(overlayNode.GetScene()):
+    for composite in composites(overlayNode.GetScene()):
         unfinished = composite.StartModify()
         composite.SetBackgroundVolumeID(inputVolume.GetID())
         composite.SetForegroundVolumeID(overlayNode.GetID())
@@ -365,7 +365,7 @@ def showOverlay(
 def setOpacity(overlayNode: slicer.vtkMRMLScalarVolumeNode, opacity: float) -> None:
     """Change the opacity in the slice views that show this overlay, or what hangs on it, as foreground."""
     ours = further.identifiers(overlayNode)
-    for composite in _composites(overlayNode.GetScene()):
+    for composite in composites(overlayNode.GetScene()):
         if composite.GetForegroundVolumeID() in ours:
             composite.SetForegroundOpacity(opacity)
 
@@ -414,6 +414,7 @@ def peakVoxel(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, int, in
     return peakIJK(overlayNode)
 
 
-def _composites(scene: slicer.vtkMRMLScene) -> list[Any]:
+def composites(scene: slicer.vtkMRMLScene) -> list[Any]:
+    """What each slice view shows, as Slicer's nodes."""
     className = "vtkMRMLSliceCompositeNode"
     return [scene.GetNthNodeByClass(index, className) for index in range(scene.GetNumberOfNodesByClass(className))]

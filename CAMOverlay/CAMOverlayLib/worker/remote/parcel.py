@@ -51,6 +51,7 @@ class Parcel:
             volumes=tuple(map(parcel._volume, request.volumes)),
             structures=tuple(map(parcel._structure, map(StructureFile.of, request.structures))),
             target=parcel._target(request.target),
+            sketch=False,  # it would be on the way for longer than the map takes
             output_folder=f"{IN_RUN}/{OUT}",
             intermediates_folder=f"{IN_RUN}/{STEPS}" if STEPS in parcel.folders else None,
         ).to_dict()

@@ -1,0 +1,123 @@
+"""A map that is not finished, shown in the slice views until the finished one takes its place.
+
+It is a node of its own that is neither saved nor offered anywhere. However its run ends, the views then show what they
+showed before, or the overlay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+import slicer.util
+
+from ...contract.errors import PlacementError
+from ...contract.target import VolumeFile
+from ..io.exported import ExportedVolumes
+from ..io.volumes import setNodeAffine
+from . import further
+from . import node as overlay
+
+ATTRIBUTE = "CAMOverlay.Sketch"
+"""Attribute of a node that is one."""
+
+
+class Sketch:
+    """The sketches of one run, one after the other on the same node.
+
+    Args:
+        exported: the volume that is explained, the first of what left the scene for it.
+        overlayNode: the overlay that will be overwritten, if there is one; the sketch looks like it.
+        opacity: in the slice views.
+    """
+
+    def __init__(self, exported: ExportedVolumes, overlayNode: Any, opacity: float) -> None:
+        self._exported, self._inputVolume = exported, exported.nodes[0]
+        self._overlayNode, self._opacity = overlayNode, opacity
+        self._node: Any = None
+        self._before: list[_Foreground] = []
+
+    def show(self, file: VolumeFile) -> None:
+        """Over the input volume. Nothing changes where that is not what it was, or the file is not there any more, and
+        where the views show not the heat of the overlay but another map of it."""
+        try:
+            self._exported.requireInPlace()
+            heat = np.load(file.path, mmap_mode="r", allow_pickle=False)
+        except (PlacementError, OSError, ValueError, EOFError):
+            return
+        if self._overlayNode is not None and further.foregroundOf(self._overlayNode):
+            return
+        first = not self._inScene()
+        if first:
+            self._node = self._made()
+        slicer.util.updateVolumeFromArray(self._node, np.ascontiguousarray(heat.T))
+        setNodeAffine(self._node, file.affine)
+        if first:
+            self._before = [_Foreground.of(one) for one in overlay.composites(self._node.GetScene())]
+            overlay.showOverlay(self._node, self._inputVolume, self._opacity)
+
+    def clear(self) -> None:
+        """Take it out of the scene; views that still show it show what they showed before."""
+        if self._inScene():
+            for one in self._before:
+                one.restore(self._node)
+            scene, display = self._node.GetScene(), self._node.GetDisplayNode()
+            scene.RemoveNode(self._node)
+            if display is not None:
+                scene.RemoveNode(display)
+        self._node, self._before = None, []
+
+    def _inScene(self) -> bool:
+        # A scene that was closed meanwhile took the node along.
+        return self._node is not None and self._node.GetScene() is not None
+
+    def _made(self) -> Any:
+        scene = self._inputVolume.GetScene()
+        node = slicer.vtkMRMLScalarVolumeNode()
+        node.SetName(scene.GenerateUniqueName(f"{self._inputVolume.GetName()} - not finished".replace("&", "+")))
+        node.SetAttribute(ATTRIBUTE, "1")
+        node.SetHideFromEditors(True)
+        node.SetSaveWithScene(False)
+        scene.AddNode(node)
+        node.SetAndObserveTransformNodeID(self._inputVolume.GetTransformNodeID())
+        display = overlay.ensureDisplay(node)
+        display.SetSaveWithScene(False)
+        looks = self._overlayNode.GetDisplayNode() if self._overlayNode is not None else None
+        if looks is not None and looks.GetAttribute("CAMOverlay.Display"):
+            display.SetAndObserveColorNodeID(looks.GetColorNodeID())
+            display.SetThreshold(looks.GetLowerThreshold(), looks.GetUpperThreshold())
+            display.SetApplyThreshold(looks.GetApplyThreshold())
+        return node
+
+
+@dataclass(frozen=True)
+class _Foreground:
+    """What a slice view showed."""
+
+    composite: Any
+    background: str | None
+    foreground: str | None
+    opacity: float
+    compositing: int
+
+    @classmethod
+    def of(cls, composite: Any) -> _Foreground:
+        return cls(
+            composite,
+            composite.GetBackgroundVolumeID(),
+            composite.GetForegroundVolumeID(),
+            composite.GetForegroundOpacity(),
+            composite.GetCompositing(),
+        )
+
+    def restore(self, sketch: Any) -> None:
+        if self.composite.GetForegroundVolumeID() != sketch.GetID():
+            return  # the overlay took its place, or the user chose something else
+        unfinished = self.composite.StartModify()
+        self.composite.SetBackgroundVolumeID(self.background)
+        self.composite.SetForegroundVolumeID(self.foreground)
+        self.composite.SetForegroundOpacity(self.opacity)
+        self.composite.SetCompositing(self.compositing)
+        self.composite.EndModify(unfinished)

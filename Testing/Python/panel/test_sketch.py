@@ -1,0 +1,68 @@
+"""What the views show while a run is under way: its map as soon as it is there, and what they showed before where the
+run does not end well."""
+
+from __future__ import annotations
+
+import pytest
+import slicer
+
+from CAMOverlayLib.scene.overlay import node as overlays
+from CAMOverlayLib.scene.overlay.node import composites
+from CAMOverlayLib.scene.overlay.sketch import ATTRIBUTE
+
+
+def sketched():
+    """The sketches that are shown, a view each."""
+    shown = (slicer.mrmlScene.GetNodeByID(one.GetForegroundVolumeID() or "") for one in composites(slicer.mrmlScene))
+    return [node for node in shown if node is not None and node.GetAttribute(ATTRIBUTE)]
+
+
+def anySketch():
+    return any(node.GetAttribute(ATTRIBUTE) for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"))
+
+
+def foregrounds():
+    return [(c.GetForegroundVolumeID(), c.GetForegroundOpacity()) for c in composites(slicer.mrmlScene)]
+
+
+@pytest.fixture
+def explained(panel, demoVolume):
+    panel.explainDemo()
+    return panel
+
+
+def test_another_class_is_sketched_before_its_overlay(host, explained):
+    panel, before = explained, overlays.resultOf(explained.overlay).target.name
+    host.choose(panel.ui.targetSelector, "dark lesion")
+    host.wait(sketched, 60)
+    assert overlays.resultOf(panel.overlay).target.name == before, "the overlay is still that of before"
+    panel.finish()
+    assert overlays.resultOf(panel.overlay).target.name == "dark lesion"
+    assert not anySketch()
+    assert {one for one, _ in foregrounds()} == {panel.overlay.GetID()}
+
+
+def test_cancelled_after_its_first_round_occlusion_leaves_the_views_as_they_were(host, explained):
+    panel, before = explained, foregrounds()
+    node, result = panel.overlay, overlays.resultOf(panel.overlay)
+    host.choose(panel.ui.methodSelector, "Occlusion sensitivity")
+    if not panel.panel.busy:
+        host.click(panel.ui.applyButton)
+    host.wait(sketched, 60)
+    assert panel.panel.busy
+    host.click(panel.ui.applyButton)
+    panel.finish()
+    assert not anySketch()
+    assert foregrounds() == before
+    assert panel.overlay is node
+    assert overlays.resultOf(node) == result
+
+
+def test_a_scene_closed_over_a_sketch_stays_empty(host, explained):
+    panel = explained
+    host.choose(panel.ui.targetSelector, "dark lesion")
+    host.wait(sketched, 60)
+    slicer.mrmlScene.Clear(0)
+    panel.finish()
+    assert not anySketch()
+    assert not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
