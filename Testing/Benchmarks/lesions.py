@@ -31,9 +31,9 @@ TEXTURES = ("grains", "stripes")
 """Kinds of lesion that differ from their surroundings in texture alone: tissue whose own structure gives way to grains
 or stripes about the mean of what lies around. Neither is brighter nor darker, and both vary as much."""
 
-TEXTURE_SPREAD = 0.2
+TEXTURE_SPREAD = 0.45
 """Standard deviation of a texture, on the scale of :data:`LEVELS`."""
-GRAIN_MM, STRIPE_MM = 2.0, 10.0
+GRAIN_MM, STRIPE_MM = 3.0, 12.0
 """Standard deviation of the blur that makes grains of white noise, and from one stripe to the next."""
 
 LEVELS = {"high": (1.10, 1.30), "low": (0.10, 0.25)}

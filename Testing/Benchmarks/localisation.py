@@ -29,7 +29,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from copy import deepcopy
 from dataclasses import replace
@@ -93,6 +93,7 @@ def main() -> None:
     )
     parser.add_argument("--weights", type=Path, help="keep trained weights in this folder, and use those there")
     parser.add_argument("--only", default="", help="networks whose name, as in 'resnet/16 seed 3', contains this")
+    parser.add_argument("--methods", default="", help="of the methods only these, separated by commas, and no controls")
     parser.add_argument("--json", type=Path, default=Path("output/localisation.json"))
     options = parser.parse_args()
 
@@ -101,10 +102,7 @@ def main() -> None:
     networks = [one for one in known if options.only in f"{one[0]} seed {one[1]}"]
     with tempfile.TemporaryDirectory() as folder, workers() as pool:
         prepare(networks, Path(folder), pool, options.weights, partial(say, started))
-        jobs = {
-            pool.submit(job, name, seed, Path(folder), options.choose, options.weights): f"{name} seed {seed}"
-            for name, seed in networks
-        }
+        jobs = {pool.submit(job, name, seed, Path(folder), options): f"{name} seed {seed}" for name, seed in networks}
         demo = None if options.choose or options.only or options.on_choosing else pool.submit(demo_pairs)
         for done in as_completed(jobs):
             say(started, f"{jobs[done]}: {done.result().accuracy:.1%} right")
@@ -156,12 +154,15 @@ def set_up() -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what it did not write
 
 
-def job(name: str, seed: int, folder: Path, choose: bool, kept: Path | None) -> Measured:
+def job(name: str, seed: int, folder: Path, options: argparse.Namespace) -> Measured:
     """One network from the first step of its training to the last of its maps."""
-    network, found = trained(name, seed, folder, kept)
+    choose = options.choose
+    network, found = trained(name, seed, folder, options.weights)
     if found.left_out:
         return found
-    measure(network, volumes(name, choose), found, controls(name, seed, folder, network, choose), choose)
+    few = set(options.methods.split(",")) if options.methods else set()
+    others = {} if few else controls(name, seed, folder, network, choose)
+    measure(network, volumes(name, choose), found, others, _recipes if choose else partial(methods, few=few))
     if RECIPES[name].task == "lesions":
         found.pairs = measure_pairs(network, pairs(choose), recipes if choose else asked_methods)
     return found
@@ -230,18 +231,23 @@ Row = Callable[[Volume], np.ndarray]
 
 
 def measure(
-    network: nn.Module, volumes: Sequence[Volume], found: Measured, others: Mapping[str, Row], choose: bool
+    network: nn.Module,
+    volumes: Sequence[Volume],
+    found: Measured,
+    others: Mapping[str, Row],
+    maps_of: Callable[[LayerTable, int], Maps],
 ) -> None:
     """Explain every volume whose class is told right, and score every map on the volume's own grid.
 
     Args:
         others: maps that the network itself does not make.
+        maps_of: those that it does, of its layers and the number of the head, from 1.
     """
     table = list_layers(network, volumes[0].image[None], receptive=False)
     found.layer = table.default
     first = sorted({v.seed for v in volumes})
     for volume in volumes:
-        maps = recipes(table) if choose else methods(table, heads=1 + first.index(volume.seed))
+        maps = maps_of(table, 1 + first.index(volume.seed))
         case = case_of(network, volume, sorted({name for names, _ in maps.values() for name in names}))
         if case.prediction.index != volume.label:
             continue
@@ -293,13 +299,17 @@ def _of_input(look: Callable[[Tensor], Tensor], volume: Volume) -> np.ndarray:
     return placed(look(volume.image[None]), volume)
 
 
-def methods(table: LayerTable, heads: int) -> Maps:
-    """Every method that explains the n-th head."""
+def _recipes(table: LayerTable, heads: int) -> Maps:
+    return recipes(table)
+
+
+def methods(table: LayerTable, heads: int, few: Collection[str] = ()) -> Maps:
+    """Every method that explains the n-th head; of ``few``, where any are named."""
     chosen = table.find(None)
     return {
         method.title: (method.layers(table, chosen), method.compute)
         for name, method in METHODS.items()
-        if heads <= HEADS_OF.get(name, heads)
+        if heads <= HEADS_OF.get(name, heads) and (not few or name in few)
     }
 
 
