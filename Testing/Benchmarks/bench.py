@@ -1,11 +1,13 @@
 """Where the time and the memory go, side by side with the peers: ``make bench``.
 
 Every figure of a peer is measured in a fresh process of its own, one after the other, in rounds, so that no peer
-profits from another's warm caches and all suffer alike from whatever else the machine does. What is reported are
-medians over the rounds with the best and the worst, ratios of the medians, and the targets that this project has set
-itself. Nothing here is a test.
+profits from another's warm caches and all suffer alike from whatever else the machine does. After the rounds on an idle
+machine come as many on a loaded one: beside a process for every core that multiplies matrices all the time. What is
+reported are medians over the rounds with the best and the worst, ratios of the medians, and the targets that this
+project has set itself. A peer that takes longer than a quarter of a minute is measured in the first round of each kind
+only. Every round is written when it is through. Nothing here is a test.
 
-    python Testing/Benchmarks/bench.py [--rounds 5] [--json output/bench.json]
+    python Testing/Benchmarks/bench.py [--rounds 5] [--loaded 5] [--json output/bench.json]
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -448,7 +451,8 @@ def status(key: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="on an idle machine")
+    parser.add_argument("--loaded", type=int, default=5, help="rounds on a loaded one")
     parser.add_argument("--json", default="output/bench.json")
     parser.add_argument("--only", default="", help="sections whose name contains this")
     parser.add_argument("--peer", nargs=2, metavar=("SECTION", "PEER"), help="measure one peer in this process")
@@ -458,41 +462,77 @@ def main() -> None:
         print(json.dumps(measure(*options.peer)))
         return
     sections = {name: peers for name, (_, peers) in PEERS.items() if options.only in name}
-    found: dict[str, dict[str, list[dict[str, float]]]] = {s: {p: [] for p in peers} for s, peers in sections.items()}
+    path = Path(options.json)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Runs] = {}
     with tempfile.TemporaryDirectory(prefix="cam-bench-") as folder:
         os.environ["CAM_BENCH_FOLDER"] = folder
         write_ct()
         write_bundle()
-        for number in range(options.rounds):
-            for section, peers in sections.items():
-                for peer in peers:
-                    print(f"round {number + 1}: {section}, {peer}", file=sys.stderr, flush=True)
-                    command = [sys.executable, __file__, "--peer", section, peer]
-                    answer = subprocess.run(command, check=True, capture_output=True, text=True)
-                    found[section][peer].append(json.loads(answer.stdout.splitlines()[-1]))
-    medians = {
-        section: {
-            peer: {unit: statistics.median(m[unit] for m in runs) for unit in ("seconds", "megabytes")}
-            for peer, runs in peers.items()
-        }
-        for section, peers in found.items()
-    }
-    report(medians, found)
-    path = Path(options.json)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"rounds": options.rounds, "medians": medians, "runs": found}, indent=1) + "\n")
+        for kind, rounds, busy in (("idle", options.rounds, nullcontext()), ("loaded", options.loaded, load())):
+            if not rounds:
+                continue
+            runs = found[kind] = {section: {peer: [] for peer in peers} for section, peers in sections.items()}
+            with busy:
+                for number in range(rounds):
+                    one_round(runs, f"{kind}, round {number + 1}")
+                    path.write_text(json.dumps({"medians": medians_of(found), "runs": found}, indent=1) + "\n")
+    for kind, runs in found.items():
+        print(f"\n===== {kind} machine")
+        report(medians_of(found)[kind], runs)
     print(f"\nwritten: {path}")
 
 
-def report(
-    medians: dict[str, dict[str, dict[str, float]]], found: dict[str, dict[str, list[dict[str, float]]]]
-) -> None:
+Runs = dict[str, dict[str, list[dict[str, float]]]]
+"""By section and peer: what each round measured."""
+
+
+def one_round(runs: Runs, name: str) -> None:
+    for section, peers in runs.items():
+        for peer, before in peers.items():
+            if before and before[0]["seconds"] > LONG:
+                continue
+            print(f"{name}: {section}, {peer}", file=sys.stderr, flush=True)
+            command = [sys.executable, __file__, "--peer", section, peer]
+            answer = subprocess.run(command, check=True, capture_output=True, text=True)
+            before.append(json.loads(answer.stdout.splitlines()[-1]))
+
+
+@contextmanager
+def load() -> Iterator[None]:
+    """Meanwhile every core has something else to do too."""
+    work = "import numpy as np\na = np.random.rand(300, 300)\nwhile True: a @ a"
+    single = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    others = [subprocess.Popen([sys.executable, "-c", work], env=single) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for one in others:
+            one.kill()
+            one.wait()
+
+
+def medians_of(found: dict[str, Runs]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """By kind of machine, section, peer and unit."""
+    return {
+        kind: {
+            section: {
+                peer: {unit: statistics.median(m[unit] for m in measured) for unit in ("seconds", "megabytes")}
+                for peer, measured in peers.items()
+            }
+            for section, peers in runs.items()
+        }
+        for kind, runs in found.items()
+    }
+
+
+def report(medians: dict[str, dict[str, dict[str, float]]], found: Runs) -> None:
     for section, peers in medians.items():
-        print(f"\n{section}: median (best to worst)")
+        print(f"\n{section}: median (best to worst; rounds)")
         for peer, figures in peers.items():
             times, sizes = ([run[unit] for run in found[section][peer]] for unit in ("seconds", "megabytes"))
-            seconds = f"{figures['seconds']:8.3f} s ({min(times):.3f} to {max(times):.3f})"
-            print(f"  {peer:22s} {seconds:32s} {figures['megabytes']:6.0f} MB ({min(sizes):.0f} to {max(sizes):.0f})")
+            seconds = f"{figures['seconds']:8.3f} s ({min(times):.3f} to {max(times):.3f}; {len(times)})"
+            print(f"  {peer:22s} {seconds:36s} {figures['megabytes']:6.0f} MB ({min(sizes):.0f} to {max(sizes):.0f})")
     print("\ntargets")
     for section, unit, one, other, limit in TARGETS:
         if section in medians:
