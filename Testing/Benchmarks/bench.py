@@ -93,7 +93,7 @@ def cam_forward_kept(name: str) -> Callable[[], Any]:
 def cam_ours(name: str) -> Callable[[], Any]:
     from CAMOverlayLib.engine.methods import find_method
     from CAMOverlayLib.engine.network.forward import forward_to_layers
-    from CAMOverlayLib.engine.network.malloc import freed_memory_kept
+    from CAMOverlayLib.engine.network.malloc import freed_memory_kept, large_blocks_returned
 
     model, image = network(name)
     layer, method = LAYERS[name], find_method("gradcam")
@@ -101,7 +101,7 @@ def cam_ours(name: str) -> Callable[[], Any]:
     def run():
         with freed_memory_kept():
             forward = forward_to_layers(model, image, [layer])
-        with freed_memory_kept():  # two stages, as explain.py has them
+        with freed_memory_kept(), large_blocks_returned():  # two stages, as the pipeline has them
             gradient = forward.gradients(score(forward.output))[layer]
             return method.weigh(forward.activations[layer].detach(), gradient)
 

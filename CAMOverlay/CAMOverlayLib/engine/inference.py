@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,7 @@ from .methods import Case, Method
 from .methods.gradcam import weighted_sum
 from .network.forward import ForwardPass, forward_to_layers, frozen, require_finite, run_network
 from .network.kept_passes import MOST, KeptPasses
+from .network.malloc import large_blocks_returned
 from .network.order import watched
 from .network.strides import true_steps
 from .preprocessing.memory import free_memory
@@ -99,7 +101,9 @@ class FullImageInference:
         nearest: bool = False,
     ) -> AttributionMap:
         case = self.case(layers, prediction, objective, step)
-        raw = method.compute(case).float()
+        # Of many passes the next one has use for the large blocks of the one before.
+        with nullcontext() if method.info.long else large_blocks_returned():
+            raw = method.compute(case).float()
         steps = true_steps(self.network, self.image, _layer_of(case.forward, layers, raw), tuple(raw.shape))
         return AttributionMap(raw, tuple(raw.shape), steps or _stride(self.image, raw), steps)
 

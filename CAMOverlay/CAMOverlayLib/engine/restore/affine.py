@@ -6,6 +6,7 @@ Nothing is blurred twice, and only voxels that the network saw are computed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor
@@ -24,7 +25,7 @@ class MappedHeatmap:
     array: np.ndarray
     region: Region | Unbounded
 
-    @property
+    @cached_property
     def peak(self) -> tuple[int, int, int] | None:
         """Voxel (I, J, K) of the largest value; None of a map that is 0 everywhere."""
         return peak_of(self.array)

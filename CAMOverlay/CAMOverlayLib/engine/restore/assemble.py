@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ class VolumeHeatmap:
     field_of_view: FieldOfView
     scale: float = 1.0
 
-    @property
+    @cached_property
     def peak(self) -> tuple[int, int, int] | None:
         """Voxel (I, J, K) of the largest value; None of a map that is 0 everywhere."""
         return peak_of(self.array)
