@@ -142,7 +142,7 @@ class AlignmentMonitor:
         self._before: _Seen | None = None
         if originals and original_grid is not None:
             self._loaded = self._before = _Seen(originals, original_grid)
-        self._nothing_seen = True
+        self._nothing_seen, self._as_given = True, False
         self._strangers = 0
 
     def observe(self, number: int, transform: Any, image: MetaTensor, grid: Grid) -> str:
@@ -156,6 +156,7 @@ class AlignmentMonitor:
     def _observe(self, number: int, transform: Any, seen: _Seen) -> str:
         words = ""
         first, self._nothing_seen = self._nothing_seen, False
+        self._as_given = self._as_given and not first
         if self._before is None:
             same = bool(self._originals) and tuple(self._originals[0].shape) == seen.grid.shape
             self._loaded = _Seen(self._originals, seen.grid) if same else seen
@@ -167,8 +168,18 @@ class AlignmentMonitor:
                 name = type(transform).__name__
                 before, tracked = self._before.channels[0], self._before.grid.index_from(seen.grid)
                 self.contradictions.append(Contradiction(number, name, agreement, invertible, before, tracked))
+        elif first:
+            self._as_given = len(seen.channels) == len(self._originals)
         self._before = seen
         return words
+
+    def look_at_original(self) -> bool:
+        """Compare the next image with the original in the place of the last one seen, which may change from here on;
+        whether that can be, as the loader returned the original voxel for voxel. For a caller who knows that no step
+        since then changed a value."""
+        if self._as_given and self._before is not None:
+            self._before = _Seen(self._originals, self._before.grid)
+        return self._as_given
 
     def _first_differs(self, seen: _Seen) -> bool:
         """Whether the loader returned anything but the original as it is: its kind says nothing, its reader may be

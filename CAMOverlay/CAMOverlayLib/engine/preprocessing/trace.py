@@ -37,6 +37,7 @@ from ...contract.request import TransformStep
 from ..alignment.monitor import AlignmentMonitor, same_voxels
 from ..bundle.needs import advice, what_went_wrong
 from .from_memory import Voxels, from_memory
+from .in_place import MirroredInPlace, is_first_orientation
 from .slabs import resampled_in_slabs
 
 ANSWERS = ("label", "labels", "seg", "mask", "pred")
@@ -246,7 +247,8 @@ class _Tracing:
         try:
             absent = self._missing and isinstance(transform, MapTransform)
             several = number == 0 and isinstance(self._data, list)  # the files of one image, not several images
-            with allow_missing_keys_mode(transform) if absent else nullcontext():
+            in_place = MirroredInPlace() if self._is_alone(number, link) else nullcontext()
+            with allow_missing_keys_mode(transform) if absent else nullcontext(), in_place:
                 data = link.settle(self._data)
                 settled = _image_in(data, self._key)
                 map_items = link.map_items and not several
@@ -261,6 +263,17 @@ class _Tracing:
             words = _failure(transform, number, error, self._image, self._keys, self._given_keys)
             raise PreprocessingError(words) from error
         return _Ran(data, settled, planning, time.perf_counter() - started)
+
+    def _is_alone(self, number: int, link: _Link) -> bool:
+        """Whether this step mirrors an image that is in one place only, and was seen to be the volume itself."""
+        voxels = self._given.voxels or {}
+        return (
+            len(self._given.files) == 1
+            and str(self._given.files[0]) in voxels
+            and not self._keep_images
+            and is_first_orientation(self._transforms, number, link.lazy)
+            and self._monitor.look_at_original()
+        )
 
     def _note_executed_before(
         self, number: int, link: _Link, before_it: MetaTensor | None, pending: list[Any], settled: MetaTensor
