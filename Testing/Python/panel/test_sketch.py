@@ -3,8 +3,10 @@ run does not end well."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import slicer
+from vtk.util.numpy_support import vtk_to_numpy
 
 from CAMOverlayLib.scene.overlay import node as overlays
 from CAMOverlayLib.scene.overlay.node import composites
@@ -40,6 +42,35 @@ def test_another_class_is_sketched_before_its_overlay(host, explained):
     assert overlays.resultOf(panel.overlay).target.name == "dark lesion"
     assert not anySketch()
     assert {one for one, _ in foregrounds()} == {panel.overlay.GetID()}
+
+
+def pixels():
+    """What each slice view draws: rows × columns × RGB."""
+    manager, drawn = slicer.app.layoutManager(), []
+    for name in manager.sliceViewNames():
+        producer = manager.sliceWidget(name).sliceLogic().GetImageDataConnection().GetProducer()
+        producer.Update()
+        image = producer.GetOutputDataObject(0)
+        width, height, _ = image.GetDimensions()
+        drawn.append(vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[..., :3].astype(int))
+    return drawn
+
+
+@pytest.mark.parametrize("method", ["Grad-CAM", "Refined (all resolutions)"])
+def test_the_views_look_as_they_will(host, explained, method):
+    panel = explained
+    host.choose(panel.ui.methodSelector, method)
+    panel.finish()
+    before = pixels()
+    host.choose(panel.ui.targetSelector, "dark lesion")
+    host.wait(sketched, 60)
+    early = pixels()
+    panel.finish()
+    finished = pixels()
+    assert any((one != other).any() for one, other in zip(before, early))
+    for one, other in zip(early, finished, strict=True):
+        assert (np.abs(one - other).max(-1) > 10).mean() < 0.01, "of 255, in one of 100 pixels"
+        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.999
 
 
 def test_cancelled_after_its_first_round_occlusion_leaves_the_views_as_they_were(host, explained):
