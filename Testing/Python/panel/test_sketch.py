@@ -70,7 +70,7 @@ def test_the_views_look_as_they_will(host, explained, method):
     assert any((one != other).any() for one, other in zip(before, early))
     for one, other in zip(early, finished, strict=True):
         assert (np.abs(one - other).max(-1) > 10).mean() < 0.01, "of 255, in one of 100 pixels"
-        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.999
+        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.998
 
 
 def test_cancelled_after_its_first_round_occlusion_leaves_the_views_as_they_were(host, explained):
