@@ -8,6 +8,7 @@ again. Kept first are the windows in which anything but background was said, as 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -58,19 +59,17 @@ class KeptPasses:
         return run_network(self._network, windows)
 
     def _answer(self, number: int, window: Tensor) -> Tensor:
-        if self._size is None:
-            # Hooks look at this one; it is not kept, so that autograd itself watches over all that are.
-            with measured(self._network) as size:
-                forward = forward_to_layers(self._network, window.clone(), self._layers)
-            held = (window, forward.output, *forward.tensors.values())
-            self._size = size[0] + sum(one.numel() * one.element_size() for one in held)
-            return forward.output.detach()
-        if self._size > self._room:  # the last room went to a window of the same batch
+        if self._size is not None and self._size > self._room:  # the last room went to a window of the same batch
             return run_network(self._network, window)
         # Copies: the inferer's windows are views of one image, and the network may write into what it is given.
-        forward = forward_to_layers(self._network, window.clone(), self._layers)
+        with measured(self._network) if self._size is None else nullcontext() as size:
+            forward = forward_to_layers(self._network, window.clone(), self._layers)
+        if size is not None:
+            held = (window, forward.output, *forward.tensors.values())
+            self._size = size[0] + sum(one.numel() * one.element_size() for one in held)
+        assert self._size is not None
         output = forward.output.detach()
-        if says_something(output):
+        if self._size <= self._room and says_something(output):
             self._room -= self._size
             self._passes[number] = window.clone(), forward
         return output.clone()  # the inferer may weigh it in place

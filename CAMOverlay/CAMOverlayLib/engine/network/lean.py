@@ -48,27 +48,32 @@ def lean(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def measured(network: nn.Module) -> Iterator[list[float]]:
-    """How many bytes a forward pass in the block leaves behind for its backward pass, weights aside."""
+    """How many bytes a forward pass in the block leaves behind for its backward pass, weights aside. What is saved is
+    watched over as autograd does it, so that the pass can be kept."""
     own = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers())}
     sizes: dict[int, int] = {}
     found = [0.0]
 
-    def pack(tensor: Tensor) -> Tensor:
+    def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             sizes[storage.data_ptr()] = storage.nbytes()
         return tensor.detach()
 
-    _counting.append(pack)
+    def pack(tensor: Tensor) -> _Whole:
+        return _Whole(tensor, count)
+
+    _counting.append((pack, count))
     try:
-        with saved_tensors_hooks(pack, lambda tensor: tensor):
+        with saved_tensors_hooks(pack, _Whole.found):
             yield found
     finally:
         _counting.pop()
     found[0] = float(sum(sizes.values()))
 
 
-_counting: list[Pack] = []
+_counting: list[tuple[Pack, Pack]] = []
+"""Of every :func:`measured` that is under way its hook, and what counts."""
 
 
 def _around(module: nn.Module, saving: Callable[[Tensor, Pack], tuple[Pack, Callable]]) -> list[Any]:
@@ -78,11 +83,11 @@ def _around(module: nn.Module, saving: Callable[[Tensor, Pack], tuple[Pack, Call
     def before(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if top_hooks is None:
             return
-        top, count = top_hooks(True), _counting[-1] if _counting else None
+        top, (hook, count) = top_hooks(True), _counting[-1] if _counting else (None, lambda tensor: tensor)
         # Whoever else looks after what is saved (a network that checkpoints itself) counts on seeing all of it.
-        if not inputs or not isinstance(inputs[0], Tensor) or (top is not None and top[0] is not count):
+        if not inputs or not isinstance(inputs[0], Tensor) or (top is not None and top[0] is not hook):
             return
-        hooks = saved_tensors_hooks(*saving(inputs[0], count or (lambda tensor: tensor)))
+        hooks = saved_tensors_hooks(*saving(inputs[0], count))
         hooks.__enter__()
         entered.append(hooks)
 
