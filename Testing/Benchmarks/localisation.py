@@ -93,7 +93,9 @@ def main() -> None:
     )
     parser.add_argument("--weights", type=Path, help="keep trained weights in this folder, and use those there")
     parser.add_argument("--only", default="", help="networks whose name, as in 'resnet/16 seed 3', contains this")
-    parser.add_argument("--methods", default="", help="of the methods only these, separated by commas, and no controls")
+    parser.add_argument(
+        "--methods", default="", help="separated by commas: only these methods, and of random weights none but them"
+    )
     parser.add_argument("--json", type=Path, default=Path("output/localisation.json"))
     options = parser.parse_args()
 
@@ -161,7 +163,9 @@ def job(name: str, seed: int, folder: Path, options: argparse.Namespace) -> Meas
     if found.left_out:
         return found
     few = set(options.methods.split(",")) if options.methods else set()
-    others = {} if few else controls(name, seed, folder, network, choose)
+    others = controls(name, seed, folder, network, choose)
+    if few:
+        others = {title: row for title, row in others.items() if title in {METHODS[one].title + RANDOM for one in few}}
     measure(network, volumes(name, choose), found, others, _recipes if choose else partial(methods, few=few))
     if RECIPES[name].task == "lesions":
         found.pairs = measure_pairs(network, pairs(choose), recipes if choose else asked_methods)

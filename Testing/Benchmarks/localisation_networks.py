@@ -91,7 +91,7 @@ RECIPES: dict[str, Recipe] = {
     "resnet/16": Recipe(lambda: resnet(early_pooling=False), 16, 8),
     "resnet/32": Recipe(lambda: resnet(early_pooling=True), 32, 11),
     "densenet/32": Recipe(lambda: densenet(4), 32, 8),
-    "texture plain/8": Recipe(lambda: plain(16, 32, 48), 8, 30, TEXTURE_CLASSES),
+    "texture plain/8": Recipe(lambda: plain(16, 32, 48), 8, 45, TEXTURE_CLASSES),
 }
 """Family and total stride → how to make and train it."""
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
+from support import SLOW
 from vtk.util.numpy_support import vtk_to_numpy
 
 from CAMOverlayLib.scene.overlay import node as overlays
@@ -56,7 +57,7 @@ def pixels():
     return drawn
 
 
-@pytest.mark.parametrize("method", ["Grad-CAM", "Refined (all resolutions)"])
+@pytest.mark.parametrize("method", [SLOW("Grad-CAM"), "Refined (all resolutions)"])
 def test_the_views_look_as_they_will(host, explained, method):
     panel = explained
     host.choose(panel.ui.methodSelector, method)
