@@ -162,16 +162,15 @@ class OverlayLogic:
         folder, python = tempfile.mkdtemp(prefix="CAMOverlay-"), self.worker.python
         try:
             exported = ExportedVolumes.planned((inputVolume, *channels), folder, overlayVolume)
-            drawn = Sketch(exported, overlayVolume, opacity) if sketch and opacity is not None else None
+            drawn = Sketch(exported, overlayVolume, opacity)
 
             def progressed(progress: Progress) -> None:
-                if drawn is not None and progress.sketch is not None:
+                if progress.sketch is not None:
                     drawn.show(progress.sketch)
                 onProgress(progress)
 
             def failed(error: BaseException) -> None:
-                if drawn is not None:
-                    drawn.clear()
+                drawn.clear()
                 onError(error)
 
             def show(result: Result) -> Pieces[slicer.vtkMRMLScalarVolumeNode]:
@@ -182,13 +181,12 @@ class OverlayLogic:
                 yield TURN
                 yield from exported.comparing()
                 result = withNodes(result, exported.nodes, options, named_from_here(python) or "")
-                if drawn is not None:
-                    drawn.clear()
+                drawn.clear()
                 node = overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity, image=image, also=also)
                 return _noted(node, result, options.get("structures"))
 
             return self.worker.explain(
-                replace(_request(exported, modelPath, folder, **options), sketch=drawn is not None),
+                replace(_request(exported, modelPath, folder, **options), sketch=sketch and opacity is not None),
                 prepare=exported.writing(),
                 finish=show,
                 folders=(folder,),  # from here on the run's, which removes it however it ends

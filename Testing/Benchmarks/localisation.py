@@ -163,10 +163,11 @@ def job(name: str, seed: int, folder: Path, options: argparse.Namespace) -> Meas
     if found.left_out:
         return found
     few = set(options.methods.split(",")) if options.methods else set()
+    kept = {METHODS[one].title + RANDOM for one in few}
     others = controls(name, seed, folder, network, choose)
-    if few:
-        others = {title: row for title, row in others.items() if title in {METHODS[one].title + RANDOM for one in few}}
-    measure(network, volumes(name, choose), found, others, _recipes if choose else partial(methods, few=few))
+    others = {title: row for title, row in others.items() if not few or title in kept}
+    maps_of = (lambda table, heads: recipes(table)) if choose else partial(methods, few=few)
+    measure(network, volumes(name, choose), found, others, maps_of)
     if RECIPES[name].task == "lesions":
         found.pairs = measure_pairs(network, pairs(choose), recipes if choose else asked_methods)
     return found
@@ -301,10 +302,6 @@ def controls(name: str, seed: int, folder: Path, network: nn.Module, choose: boo
 
 def _of_input(look: Callable[[Tensor], Tensor], volume: Volume) -> np.ndarray:
     return placed(look(volume.image[None]), volume)
-
-
-def _recipes(table: LayerTable, heads: int) -> Maps:
-    return recipes(table)
 
 
 def methods(table: LayerTable, heads: int, few: Collection[str] = ()) -> Maps:

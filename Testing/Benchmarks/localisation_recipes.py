@@ -41,7 +41,7 @@ def recipes(table: LayerTable) -> dict[str, tuple[tuple[str, ...], Callable[[Cas
 
         def compute(case: Case) -> Tensor:
             gradients, activations = case.gradients(), case.forward.activations
-            signed = set(kept[len(kept) - min(deciding, len(kept)) :])
+            signed = kept[-deciding:] if deciding else []
             maps = [
                 (_hires_standing if name in signed else weigh)(activations[name].detach(), gradients[name])
                 for name in kept

@@ -60,6 +60,14 @@ class Grid:
         """4×4 from voxel index of ``other`` to voxel index of this grid."""
         return np.linalg.inv(self.affine) @ other.affine
 
+    def blocks(self, factors: Any) -> Grid:
+        """The grid whose voxels are blocks of so many of these along each axis; the first begins where the first of
+        these does, and the last may reach beyond their end."""
+        factors = np.asarray(factors, int)
+        affine = self.affine @ np.diag([*factors, 1.0])
+        affine[:3, 3] += self.affine[:3, :3] @ ((factors - 1) / 2)
+        return Grid(tuple(int(n) for n in -(-np.array(self.shape) // factors)), affine)
+
     def to_ras(self, index: Any) -> tuple[float, float, float]:
         """RAS mm of a voxel index (I, J, K)."""
         x, y, z = self.affine[:3, :3] @ np.asarray(index, dtype=float) + self.affine[:3, 3]

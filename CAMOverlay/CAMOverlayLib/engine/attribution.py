@@ -24,8 +24,8 @@ def attribute(method: Method, explained: Explained, nearest: bool, step: Step) -
         else None
         for n, (one, objective) in enumerate(zip(explained.inferences, explained.objectives, strict=True))
     ]
-    if count == 1 and maps[0] is not None:
-        sketched(step, maps[0].values, maps[0].steps)
+    if count == 1 and (only := maps[0]) is not None:
+        sketched(step, lambda: only.values, only.steps)
     return maps
 
 

@@ -86,19 +86,19 @@ class Stage:
         self._last = (number / max(1, count), words)
         self._tell(*self._last)
 
-    def sketched(self, heat: Tensor, steps: tuple[float, ...] | None = None) -> None:
-        """Show a map (spatial, ≥ 0, on the network's input or an activation grid) to whoever waits for it.
-
-        Args:
-            steps: see :func:`.geometry.resample.activation_grid`.
-        """
-        drawn = None if self._sketch is None else self._sketch(heat, steps)
-        if drawn is not None:
+    def sketched(self, heat: Callable[[], Tensor], steps: tuple[float, ...] | None) -> None:
+        """As :func:`sketched`."""
+        if self._sketch is not None and (drawn := self._sketch(heat(), steps)) is not None:
             self._tell(*self._last, drawn)
 
 
-def sketched(step: Step, heat: Tensor, steps: tuple[float, ...] | None = None) -> None:
-    """Tell of a map before it is finished, where the step is one of a whole stage; within a piece of one it is not."""
+def sketched(step: Step, heat: Callable[[], Tensor], steps: tuple[float, ...] | None = None) -> None:
+    """Tell of a map before it is finished, where the step is one of a whole stage; within a piece of one it is not.
+
+    Args:
+        heat: makes the map (spatial, ≥ 0, on the network's input or an activation grid), if anybody waits for it.
+        steps: see :func:`.geometry.resample.activation_grid`.
+    """
     if isinstance(step, Stage):
         step.sketched(heat, steps)
 

@@ -6,10 +6,10 @@ a view of usual size shows no more of the finished one either. It is not read of
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from ..contract.geometry import Grid
@@ -30,24 +30,19 @@ def sketch_of(request: Request, inputs: NetworkInputs, plans: Sequence[Inversion
     volume in several pictures, and where the map goes back by the saved operations."""
     if not request.sketch or len(plans) != 1 or plans[0].inverse != "affine" or inputs.stack is not None:
         return None
-    trace, grid, drawn = inputs.traces[0], coarsened(inputs.grid), [0]
+    trace, grid, numbers = inputs.traces[0], coarsened(inputs.grid), itertools.count(1)
 
     def draw(heat: Tensor, steps: tuple[float, ...] | None) -> VolumeFile | None:
         largest = float(heat.max())
         if not largest > 0:
             return None
         array = place_by_affine((heat / largest).float(), trace, request.nearest, steps, grid).array
-        drawn[0] += 1
-        file = Path(request.output_folder) / f"sketch-{drawn[0]}.npy"
+        file = Path(request.output_folder) / f"sketch-{next(numbers)}.npy"
         return save_array(array, grid.affine, inputs.volume.name, file)
 
     return draw
 
 
 def coarsened(grid: Grid, most: int = LARGEST) -> Grid:
-    """A grid of whole voxels of another one put together, so that no axis has more than ``most``; the first voxel
-    begins where the other's does, and the last may reach beyond its end."""
-    factors = np.array([-(-n // most) for n in grid.shape])
-    step = np.diag([*factors.astype(float), 1.0])
-    step[:3, 3] = (factors - 1) / 2
-    return Grid(tuple(int(n) for n in -(-np.array(grid.shape) // factors)), grid.affine @ step)
+    """A grid of whole voxels of another one put together, so that no axis has more than ``most``."""
+    return grid.blocks([-(-n // most) for n in grid.shape])

@@ -132,9 +132,7 @@ def _made_small(shown: Shown, factors: tuple[int, int, int]) -> Small:
     grey = shown.image if shown.image.ndim == 3 else _luminance(shown)
     image = as_bytes(_averaged(grey, factors), (low, high))
     heat = as_bytes(_averaged(shown.heat, factors), (0.0, 1.0))
-    # The middle of the first block of voxels is the middle of the first voxel that is left.
-    affine = np.asarray(shown.affine, float) @ np.diag([*factors, 1.0])
-    affine[:3, 3] += np.asarray(shown.affine, float)[:3, :3] @ ((np.array(factors) - 1) / 2)
+    affine = shown.grid.blocks(factors).affine
     slope = (high - low) / 255
     files = (_nifti(image, affine, slope, low), _nifti(heat, affine, 1 / 255, 0.0))
     return Small(*files, factors, image.shape)

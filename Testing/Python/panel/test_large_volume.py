@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from scene.helpers import shownSketches
 from SlicerHost.heartbeat import Heartbeat
 
 from CAMOverlayLib.demo import DEMO_BUNDLE
@@ -72,7 +73,7 @@ def timed(host, panel, name=""):
     first = []
 
     def there():
-        if not first and sketchShown():
+        if not first and shownSketches():
             first.append(time.perf_counter() - started)
         result = overlay.resultOf(panel.overlay) if panel.overlay is not None else None
         return not panel.panel.busy or (name and result.target.name == name)
@@ -84,18 +85,8 @@ def timed(host, panel, name=""):
         seconds = time.perf_counter() - started
         panel.finish()  # it is checked, and the views draw
     assert panel.overlay is not None, panel.ui.messageLabel.text
-    assert not sketchShown()
+    assert not shownSketches()
     return seconds, beat, *first
-
-
-def sketchShown():
-    import slicer
-
-    from CAMOverlayLib.scene.overlay.node import composites
-    from CAMOverlayLib.scene.overlay.sketch import ATTRIBUTE
-
-    shown = (slicer.mrmlScene.GetNodeByID(c.GetForegroundVolumeID() or "") for c in composites(slicer.mrmlScene))
-    return any(node is not None and node.GetAttribute(ATTRIBUTE) for node in shown)
 
 
 @pytest.mark.slow

@@ -6,18 +6,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
+from scene.helpers import shownSketches
 from support import SLOW
-from vtk.util.numpy_support import vtk_to_numpy
 
 from CAMOverlayLib.scene.overlay import node as overlays
-from CAMOverlayLib.scene.overlay.node import composites
 from CAMOverlayLib.scene.overlay.sketch import ATTRIBUTE
-
-
-def sketched():
-    """The sketches that are shown, a view each."""
-    shown = (slicer.mrmlScene.GetNodeByID(one.GetForegroundVolumeID() or "") for one in composites(slicer.mrmlScene))
-    return [node for node in shown if node is not None and node.GetAttribute(ATTRIBUTE)]
+from CAMOverlayLib.scene.overlay.views import composites
 
 
 def anySketch():
@@ -37,7 +31,7 @@ def explained(panel, demoVolume):
 def test_another_class_is_sketched_before_its_overlay(host, explained):
     panel, before = explained, overlays.resultOf(explained.overlay).target.name
     host.choose(panel.ui.targetSelector, "dark lesion")
-    host.wait(sketched, 60)
+    host.wait(shownSketches, 60)
     assert overlays.resultOf(panel.overlay).target.name == before, "the overlay is still that of before"
     panel.finish()
     assert overlays.resultOf(panel.overlay).target.name == "dark lesion"
@@ -45,16 +39,11 @@ def test_another_class_is_sketched_before_its_overlay(host, explained):
     assert {one for one, _ in foregrounds()} == {panel.overlay.GetID()}
 
 
-def pixels():
+def pixels(host):
     """What each slice view draws: rows × columns × RGB."""
-    manager, drawn = slicer.app.layoutManager(), []
-    for name in manager.sliceViewNames():
-        producer = manager.sliceWidget(name).sliceLogic().GetImageDataConnection().GetProducer()
-        producer.Update()
-        image = producer.GetOutputDataObject(0)
-        width, height, _ = image.GetDimensions()
-        drawn.append(vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[..., :3].astype(int))
-    return drawn
+    manager = slicer.app.layoutManager()
+    views = (host.real(manager.sliceWidget(name)).sliceView() for name in manager.sliceViewNames())
+    return [view.pixels()[..., :3].astype(int) for view in views]
 
 
 @pytest.mark.parametrize("method", [SLOW("Grad-CAM"), "Refined (all resolutions)"])
@@ -62,12 +51,12 @@ def test_the_views_look_as_they_will(host, explained, method):
     panel = explained
     host.choose(panel.ui.methodSelector, method)
     panel.finish()
-    before = pixels()
+    before = pixels(host)
     host.choose(panel.ui.targetSelector, "dark lesion")
-    host.wait(sketched, 60)
-    early = pixels()
+    host.wait(shownSketches, 60)
+    early = pixels(host)
     panel.finish()
-    finished = pixels()
+    finished = pixels(host)
     assert any((one != other).any() for one, other in zip(before, early))
     for one, other in zip(early, finished, strict=True):
         assert (np.abs(one - other).max(-1) > 10).mean() < 0.01, "of 255, in one of 100 pixels"
@@ -80,7 +69,7 @@ def test_cancelled_after_its_first_round_occlusion_leaves_the_views_as_they_were
     host.choose(panel.ui.methodSelector, "Occlusion sensitivity")
     if not panel.panel.busy:
         host.click(panel.ui.applyButton)
-    host.wait(sketched, 60)
+    host.wait(shownSketches, 60)
     assert panel.panel.busy
     host.click(panel.ui.applyButton)
     panel.finish()
@@ -93,7 +82,7 @@ def test_cancelled_after_its_first_round_occlusion_leaves_the_views_as_they_were
 def test_a_scene_closed_over_a_sketch_stays_empty(host, explained):
     panel = explained
     host.choose(panel.ui.targetSelector, "dark lesion")
-    host.wait(sketched, 60)
+    host.wait(shownSketches, 60)
     slicer.mrmlScene.Clear(0)
     panel.finish()
     assert not anySketch()

@@ -13,6 +13,8 @@ from vtk.util import numpy_support
 from CAMOverlayLib.contract.request import FieldOfView, Placement, Prediction, Result, Target
 from CAMOverlayLib.contract.target import VolumeFile
 from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene.overlay.sketch import ATTRIBUTE as SKETCH
+from CAMOverlayLib.scene.overlay.views import composites
 
 REAL_DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 realVolumes = sorted(REAL_DATA.glob("*.nii.gz"))
@@ -47,6 +49,12 @@ GEOMETRIES = {
     "sheared": affine(rotation(5, 10, 15) @ SHEAR, (1, 1.3, 2.1)),
     "sheared and left-handed": affine(np.diag([-1, 1, 1]) @ SHEAR, (0.7, 1, 3)),
 }
+
+
+def shownSketches():
+    """The maps that are not finished which the slice views show, a view each."""
+    shown = (slicer.mrmlScene.GetNodeByID(one.GetForegroundVolumeID() or "") for one in composites(slicer.mrmlScene))
+    return [node for node in shown if node is not None and node.GetAttribute(SKETCH)]
 
 
 def makeVolume(

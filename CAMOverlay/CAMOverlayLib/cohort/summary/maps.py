@@ -164,6 +164,4 @@ def averaged(array: np.ndarray, grid: Grid, mm: float) -> tuple[np.ndarray, Grid
             counts = np.diff(np.append(starts, array.shape[axis]))
             sums = np.add.reduceat(array, starts, axis=axis, dtype=np.float32)
             array = sums / counts.reshape([-1 if n == axis else 1 for n in range(3)]).astype(np.float32)
-    affine = grid.affine @ np.diag([*factors, 1.0])
-    affine[:3, 3] += grid.affine[:3, :3] @ ((factors - 1) / 2)
-    return array, Grid(array.shape, affine)
+    return array, grid.blocks(factors)

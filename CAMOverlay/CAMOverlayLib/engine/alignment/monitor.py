@@ -6,10 +6,8 @@ input with the volume as it was loaded. A step that the voxels contradict is nam
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from ...contract.errors import PlacementError
 from ...contract.geometry import Grid
+from ...contract.on_cores import on_cores
 from .channels import claims_of, examine_all
 from .examination import Claim, examine
 from .mutual_information import POINTS, STEP_POINTS, AlignmentScore, SamplePoints, compare
@@ -156,7 +155,6 @@ class AlignmentMonitor:
     def _observe(self, number: int, transform: Any, seen: _Seen) -> str:
         words = ""
         first, self._nothing_seen = self._nothing_seen, False
-        self._as_given = self._as_given and not first
         if self._before is None:
             same = bool(self._originals) and tuple(self._originals[0].shape) == seen.grid.shape
             self._loaded = _Seen(self._originals, seen.grid) if same else seen
@@ -295,8 +293,7 @@ def same_voxels(one: Tensor, other: Tensor) -> bool:
             planes = [np.ascontiguousarray(plane) for plane in planes]
         return bool((planes[0] == planes[1]).all())
 
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        return all(pool.map(same_plane, range(one.shape[1])))
+    return all(on_cores(same_plane, range(one.shape[1])))
 
 
 def refuse(contradictions: list[Contradiction], whole: AlignmentScore) -> PlacementError:

@@ -9,7 +9,6 @@ import hashlib
 import io
 import math
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 
 from ...contract.errors import OutputError, VolumeError, reason
 from ...contract.geometry import Grid, affine_rows
+from ...contract.on_cores import on_cores
 from ...contract.packed import write_gz
 from ...contract.target import VolumeFile
 
@@ -88,8 +88,7 @@ def forms_note(image: nibabel.Nifti1Image, name: str) -> tuple[str, ...]:
 def _hashes(data: np.ndarray, size: int = 16 << 20) -> list[bytes]:
     """Hashes of bytes, part by part and several at a time: one after the other, a gigabyte takes more than a second."""
     parts = [data[start : start + size] for start in range(0, data.size, size)]
-    with ThreadPoolExecutor(max_workers=4) as pool:
-        return list(pool.map(lambda part: hashlib.blake2b(part, digest_size=16).digest(), parts))
+    return on_cores(lambda part: hashlib.blake2b(part.data, digest_size=16).digest(), parts)
 
 
 def read_volume(file: VolumeFile) -> Volume:

@@ -62,7 +62,7 @@ def _compute(case: Case) -> Tensor:
         falls = np.zeros(len(boxes))
         for group, fall in zip(groups, together.tolist(), strict=True):
             falls[group] = fall / len(group)
-        sketched(case.step, boxes.spread(falls).relu())
+        sketched(case.step, lambda: boxes.spread(falls).relu())
         matter = together.abs() >= MATTERS * float(together.abs().max())
         alone = [
             box for group, one in zip(groups, matter.tolist(), strict=True) if one and len(group) > 1 for box in group

@@ -62,9 +62,11 @@ def stages_to(table: LayerTable, chosen: Layer) -> tuple[str, ...]:
 def layer_maps(case: Case, gradients: dict[str, Tensor]) -> list[Tensor]:
     """The maps of the case's layers but the input, spatial, ≥ 0, in the order in which the layers ran."""
     names = [name for name in case.layers if name != INPUT]
-    weigh = [layer_cam] * (len(names) - DECIDING) + [hires_cam] * min(len(names), DECIDING)
-    activations = case.forward.activations
-    return [one(standing_out(activations[name].detach()), gradients[name]) for one, name in zip(weigh, names)]
+    deciding, activations = names[-DECIDING:], case.forward.activations
+    return [
+        (hires_cam if name in deciding else layer_cam)(standing_out(activations[name].detach()), gradients[name])
+        for name in names
+    ]
 
 
 def input_map(image: Tensor, gradient: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from monai.data.utils import correct_nifti_header_if_necessary
 from monai.transforms import Compose, Lambda, Lambdad, LoadImage, LoadImaged
 
 from ...contract.errors import causes
+from ...contract.on_cores import on_cores
 from ..geometry.volume import Volume, as_nifti, as_read
 
 Voxels = Mapping[str, Volume]
@@ -71,8 +71,7 @@ def in_rows(array: np.ndarray, kind: np.dtype | None = None) -> np.ndarray:
     def turn(j: int) -> None:
         made[:, j] = np.ascontiguousarray(array[:, j].T).T
 
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        list(pool.map(turn, range(array.shape[1])))
+    on_cores(turn, range(array.shape[1]))
     return made
 
 

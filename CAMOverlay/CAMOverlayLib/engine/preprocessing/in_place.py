@@ -7,9 +7,7 @@ chain needs.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -23,6 +21,8 @@ from monai.transforms import (
 )
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from ...contract.on_cores import on_cores
 
 LOADING = (LoadImage, LoadImaged, EnsureChannelFirst, EnsureChannelFirstd)
 """Transforms that keep nothing of the image. The types themselves: of one derived from them nobody knows."""
@@ -73,5 +73,4 @@ def mirror(image: Tensor, axes: Sequence[int]) -> None:
             array[there] = array[here][within]
         array[here] = first
 
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        list(pool.map(swap, range(channels * planes)))
+    on_cores(swap, range(channels * planes))

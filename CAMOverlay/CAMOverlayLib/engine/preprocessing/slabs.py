@@ -105,17 +105,17 @@ class SlabwiseAffine(AffineTransform):
         matrix = self._matrix(src, theta.reshape(-1, 4, 4)[:1].clone(), size)
         # MONAI makes float32 of what it resampled in float64, whoever asked for it.
         made = torch.empty((1, src.shape[1], *size), dtype=torch.float32 if src.dtype == torch.float64 else src.dtype)
-        source = _Whole(src) if self._exactly is None else _InFloat64(src, self.padding_mode)
+        wide = None if self._exactly is None else _InFloat64(src, self.padding_mode, bool(self.align_corners))
+        source = src.contiguous() if wide is None else wide.whole
         planes = max(1, SLAB // (size[1] * size[2]))
         ends = [_ends(n, matrix.dtype, bool(self.align_corners)) for n in size]
         for first in range(0, size[0], planes):
             axes = [ends[0][first : first + planes], *ends[1:]]
-            around = _grid(matrix, [axis[[0, -1]] for axis in axes])[
-                ..., 2
-            ]  # extremes of what is linear are at corners
-            held = source.holding(float(around.min()), float(around.max()), bool(self.align_corners))
+            if wide is not None:  # the extremes of what is linear are at corners
+                reach = _grid(matrix, [axis[[0, -1]] for axis in axes])[..., 2]
+                wide.hold(float(reach.min()), float(reach.max()))
             made[:, :, first : first + planes] = grid_sample(
-                held,
+                source,
                 _grid(matrix, axes),
                 mode=self.mode,
                 padding_mode=self.padding_mode,
@@ -139,16 +139,6 @@ class SlabwiseAffine(AffineTransform):
         return theta[:, :3]
 
 
-class _Whole:
-    """An image as it is."""
-
-    def __init__(self, image: Tensor) -> None:
-        self._image = image.contiguous()
-
-    def holding(self, low: float, high: float, align_corners: bool) -> Tensor:
-        return self._image
-
-
 class _InFloat64:
     """An image in float64 of which only those planes of the first axis take memory that a slab asks for.
 
@@ -156,19 +146,22 @@ class _InFloat64:
 
     Args:
         image: 1×C×I×J×K, float32.
+
+    Attributes:
+        whole: the image, true where it is held.
     """
 
-    def __init__(self, image: Tensor, padding_mode: Any) -> None:
-        self._source, self._planes = image[0], image.shape[2]
+    def __init__(self, image: Tensor, padding_mode: Any, align_corners: bool) -> None:
+        self._source, self._planes, self._align_corners = image[0], image.shape[2], align_corners
         self._reflects = "reflect" in str(getattr(padding_mode, "value", padding_mode))
         self._plane_bytes = 8 * math.prod(image.shape[3:])
         self._pages = mmap.mmap(-1, 8 * image.numel(), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self._wide = torch.frombuffer(self._pages, dtype=torch.float64).view(image.shape)
+        self.whole = torch.frombuffer(self._pages, dtype=torch.float64).view(image.shape)
         self._first = self._end = 0
 
-    def holding(self, low: float, high: float, align_corners: bool) -> Tensor:
-        """All of it, true between two places of the first axis, which are from -1 to 1 within the image."""
-        first, end = self._around(low, high, align_corners)
+    def hold(self, low: float, high: float) -> None:
+        """Hold what lies between two places of the first axis, which are from -1 to 1 within the image."""
+        first, end = self._around(low, high)
         if first >= self._end or end <= self._first:
             self._release(self._first, self._end)
             self._fill(first, end)
@@ -178,26 +171,22 @@ class _InFloat64:
             self._fill(first, self._first)
             self._fill(self._end, end)
         self._first, self._end = first, end
-        return self._wide
 
-    def _around(self, low: float, high: float, align_corners: bool) -> tuple[int, int]:
+    def _around(self, low: float, high: float) -> tuple[int, int]:
         count = self._planes
-        scale, shift = ((count - 1) / 2, (count - 1) / 2) if align_corners else (count / 2, (count - 1) / 2)
+        scale, shift = (count - 1 if self._align_corners else count) / 2, (count - 1) / 2
         low, high = low * scale + shift, high * scale + shift
         if not (math.isfinite(low) and math.isfinite(high)):
             return 0, count
         if self._reflects and (low < 0 or high > count - 1):
             # What lies beyond an end is found as far within it.
-            low, high = (
-                min(low, 2 * (count - 1) - high),
-                max(high, -low),
-            )
+            low, high = min(low, 2 * (count - 1) - high), max(high, -low)
         first = min(max(math.floor(low) - MARGIN, 0), count - 1)
         return first, max(min(math.ceil(high) + MARGIN + 1, count), first + 1)
 
     def _fill(self, first: int, end: int) -> None:
         if end > first:
-            self._wide[0, :, first:end] = self._source[:, first:end]
+            self.whole[0, :, first:end] = self._source[:, first:end]
 
     def _release(self, first: int, end: int) -> None:
         """Give the pages back that hold nothing but these planes."""

@@ -39,7 +39,7 @@ def field_of_view(trace: PreprocessingTrace, grid: Grid | None = None) -> Region
     Args:
         grid: in voxels of which grid; None of the volume's own.
     """
-    volume = trace.volume_grid if grid is None else grid
+    volume = grid or trace.volume_grid
     slabs = [s for _, grid in trace.executed for s in slabs_of(volume.shape, grid.index_from(volume), grid.shape)]
     return Region(volume.shape, {(*s.normal.round(9), round(s.low, 6), round(s.high, 6)): s for s in slabs}.values())
 
@@ -60,6 +60,7 @@ def place_by_affine(
         steps: see :func:`activation_grid`.
         grid: onto which grid; None onto the volume's own.
     """
-    region = field_of_view(trace, grid)
+    target = grid or trace.volume_grid
+    region = field_of_view(trace, target)
     source = activation_grid(tuple(heat.shape), trace.input_grid, steps)
-    return MappedHeatmap(resample(heat, source, trace.volume_grid if grid is None else grid, region, nearest), region)
+    return MappedHeatmap(resample(heat, source, target, region, nearest), region)

@@ -15,6 +15,7 @@ import slicer.util
 
 from ...contract.errors import ComparisonError
 from ..overlay import node as overlay
+from ..overlay.views import restore, stateOf
 from .maps import requireOneGrid, resultsOf, sourceOf
 
 BEFORE = "CAMOverlay.BeforeSideBySide"
@@ -115,7 +116,9 @@ def endSideBySide() -> None:
             view.SetViewGroup(int(said["group"]))
     for composite in _all("vtkMRMLSliceCompositeNode"):
         if (said := composites.get(composite.GetLayoutName())) is not None:
-            _restore(composite, said)
+            restore(composite, said)
+            composite.SetLinkedControl(bool(said.get("linked")))
+            composite.SetHotLinkedControl(bool(said.get("hot")))
     layout.SetViewArrangement(arrangement)
 
 
@@ -124,34 +127,13 @@ def _state(layout: Any) -> dict[str, Any]:
     views = {view.GetLayoutName(): {"group": view.GetViewGroup()} for view in _all("vtkMRMLSliceNode")}
     composites = {
         one.GetLayoutName(): {
-            "background": one.GetBackgroundVolumeID() or "",
-            "foreground": one.GetForegroundVolumeID() or "",
-            "opacity": one.GetForegroundOpacity(),
-            "compositing": one.GetCompositing(),
+            **stateOf(one),
             "linked": bool(one.GetLinkedControl()),
             "hot": bool(one.GetHotLinkedControl()),
         }
         for one in _all("vtkMRMLSliceCompositeNode")
     }
     return {"layout": layout.GetViewArrangement(), "views": views, "composites": composites}
-
-
-def _restore(composite: Any, said: dict[str, Any]) -> None:
-    """What was removed from the scene meanwhile is not brought back."""
-    scene = composite.GetScene()
-
-    def there(key: str) -> str | None:
-        identifier = str(said.get(key) or "")
-        return identifier if identifier and scene.GetNodeByID(identifier) is not None else None
-
-    unfinished = composite.StartModify()
-    composite.SetBackgroundVolumeID(there("background"))
-    composite.SetForegroundVolumeID(there("foreground"))
-    composite.SetForegroundOpacity(float(said.get("opacity", 0)))
-    composite.SetCompositing(int(said.get("compositing", 0)))
-    composite.SetLinkedControl(bool(said.get("linked")))
-    composite.SetHotLinkedControl(bool(said.get("hot")))
-    composite.EndModify(unfinished)
 
 
 def _show(composite: Any, source: Any, node: Any, opacity: float) -> None:

@@ -102,13 +102,18 @@ def follow(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> None:
     unfinished = display.StartModify()
     display.SetAutoWindowLevel(False)  # first, or each step would compute a histogram of the volume
     display.SetAutoThreshold(False)
-    display.SetWindowLevelMinMax(shown.GetWindowLevelMin(), shown.GetWindowLevelMax())
-    display.SetInterpolate(shown.GetInterpolate())
-    display.SetAndObserveColorNodeID(shown.GetColorNodeID())
-    display.SetThreshold(shown.GetLowerThreshold(), shown.GetUpperThreshold())
-    display.SetApplyThreshold(shown.GetApplyThreshold())
+    lookLike(display, shown)
     display.SetAttribute("CAMOverlay.Display", NAME)
     display.EndModify(unfinished)
     if isNew:
         overlayNode.GetScene().AddNode(display)
         node.SetAndObserveDisplayNodeID(display.GetID())
+
+
+def lookLike(display: slicer.vtkMRMLScalarVolumeDisplayNode, shown: slicer.vtkMRMLScalarVolumeDisplayNode) -> None:
+    """Give a display node the scale, the colours and the threshold of another one."""
+    display.SetWindowLevelMinMax(shown.GetWindowLevelMin(), shown.GetWindowLevelMax())
+    display.SetInterpolate(shown.GetInterpolate())
+    display.SetAndObserveColorNodeID(shown.GetColorNodeID())
+    display.SetThreshold(shown.GetLowerThreshold(), shown.GetUpperThreshold())
+    display.SetApplyThreshold(shown.GetApplyThreshold())

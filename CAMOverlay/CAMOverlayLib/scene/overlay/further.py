@@ -22,6 +22,7 @@ from ...report.further_maps import COLORS, LEAST, OTHER_COLORS, scale_of
 from ..io.volumes import HeatmapImage, putImage, readHeatmap
 from . import colormaps
 from .prediction_segmentation import LabelImage, putSegmentation, readLabels
+from .views import composites
 
 ROLE = "CAMOverlay.Further."
 """Node references from the overlay; the name of what they show comes behind it."""
@@ -128,7 +129,7 @@ def legendLines(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, ...]:
 
 def foregroundOf(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> str:
     """Which of them the slice views show in the place of the heatmap, by name; empty where none."""
-    shown = {composite.GetForegroundVolumeID() for composite in _composites(overlayNode)}
+    shown = {composite.GetForegroundVolumeID() for composite in composites(overlayNode.GetScene())}
     return next((name for name, node in nodes(overlayNode).items() if node.GetID() in shown), "")
 
 
@@ -137,7 +138,7 @@ def toForeground(overlayNode: slicer.vtkMRMLScalarVolumeNode, name: str) -> None
     ours, wanted = identifiers(overlayNode), nodes(overlayNode).get(name, overlayNode)
     if not wanted.IsA("vtkMRMLScalarVolumeNode"):
         wanted = overlayNode
-    for composite in _composites(overlayNode):
+    for composite in composites(overlayNode.GetScene()):
         if composite.GetForegroundVolumeID() in ours:
             composite.SetForegroundVolumeID(wanted.GetID())
 
@@ -162,8 +163,3 @@ def _ensureDisplay(node: slicer.vtkMRMLScalarVolumeNode, said: FurtherVolume) ->
     if isNew:
         scene.AddNode(display)
         node.SetAndObserveDisplayNodeID(display.GetID())
-
-
-def _composites(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> list[Any]:
-    scene, className = overlayNode.GetScene(), "vtkMRMLSliceCompositeNode"
-    return [scene.GetNthNodeByClass(index, className) for index in range(scene.GetNumberOfNodesByClass(className))]

@@ -26,6 +26,7 @@ from .. import core
 from ..io.volumes import HeatmapImage, importHeatmap, peakIJK, peakKnown, readHeatmap, worldFromIJK
 from . import colormaps, faded, further
 from .report import readReport
+from .views import composites
 
 OPACITY = 0.5
 """Opacity of the overlay over the input volume, at first."""
@@ -412,9 +413,3 @@ def peakVoxel(overlayNode: slicer.vtkMRMLScalarVolumeNode) -> tuple[int, int, in
         if value > 0 and value == image.GetScalarRange()[1]:
             return said
     return peakIJK(overlayNode)
-
-
-def composites(scene: slicer.vtkMRMLScene) -> list[Any]:
-    """What each slice view shows, as Slicer's nodes."""
-    className = "vtkMRMLSliceCompositeNode"
-    return [scene.GetNthNodeByClass(index, className) for index in range(scene.GetNumberOfNodesByClass(className))]

@@ -6,7 +6,6 @@ showed before, or the overlay.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,9 @@ from ...contract.errors import PlacementError
 from ...contract.target import VolumeFile
 from ..io.exported import ExportedVolumes
 from ..io.volumes import setNodeAffine
-from . import further
+from . import faded, further
 from . import node as overlay
+from .views import composites, restore, stateOf
 
 ATTRIBUTE = "CAMOverlay.Sketch"
 """Attribute of a node that is one."""
@@ -30,14 +30,14 @@ class Sketch:
     Args:
         exported: the volume that is explained, the first of what left the scene for it.
         overlayNode: the overlay that will be overwritten, if there is one; the sketch looks like it.
-        opacity: in the slice views.
+        opacity: in the slice views; None where none is to be shown.
     """
 
-    def __init__(self, exported: ExportedVolumes, overlayNode: Any, opacity: float) -> None:
+    def __init__(self, exported: ExportedVolumes, overlayNode: Any, opacity: float | None) -> None:
         self._exported, self._inputVolume = exported, exported.nodes[0]
         self._overlayNode, self._opacity = overlayNode, opacity
         self._node: Any = None
-        self._before: list[_Foreground] = []
+        self._before: list[tuple[Any, dict[str, Any]]] = []  # of each view
 
     def show(self, file: VolumeFile) -> None:
         """Over the input volume. Nothing changes where that is not what it was, or the file is not there any more, and
@@ -55,14 +55,15 @@ class Sketch:
         slicer.util.updateVolumeFromArray(self._node, np.ascontiguousarray(heat.T))
         setNodeAffine(self._node, file.affine)
         if first:
-            self._before = [_Foreground.of(one) for one in overlay.composites(self._node.GetScene())]
+            self._before = [(view, stateOf(view)) for view in composites(self._node.GetScene())]
             overlay.showOverlay(self._node, self._inputVolume, self._opacity)
 
     def clear(self) -> None:
         """Take it out of the scene; views that still show it show what they showed before."""
         if self._inScene():
-            for one in self._before:
-                one.restore(self._node)
+            for view, before in self._before:
+                if view.GetForegroundVolumeID() == self._node.GetID():  # or the user chose something else
+                    restore(view, before)
             scene, display = self._node.GetScene(), self._node.GetDisplayNode()
             scene.RemoveNode(self._node)
             if display is not None:
@@ -76,7 +77,7 @@ class Sketch:
     def _made(self) -> Any:
         scene = self._inputVolume.GetScene()
         node = slicer.vtkMRMLScalarVolumeNode()
-        node.SetName(scene.GenerateUniqueName(f"{self._inputVolume.GetName()} - not finished".replace("&", "+")))
+        node.SetName(scene.GenerateUniqueName(overlay.overlayName(self._inputVolume.GetName(), "not finished", "")))
         node.SetAttribute(ATTRIBUTE, "1")
         node.SetHideFromEditors(True)
         node.SetSaveWithScene(False)
@@ -86,38 +87,5 @@ class Sketch:
         display.SetSaveWithScene(False)
         looks = self._overlayNode.GetDisplayNode() if self._overlayNode is not None else None
         if looks is not None and looks.GetAttribute("CAMOverlay.Display"):
-            display.SetAndObserveColorNodeID(looks.GetColorNodeID())
-            display.SetThreshold(looks.GetLowerThreshold(), looks.GetUpperThreshold())
-            display.SetApplyThreshold(looks.GetApplyThreshold())
+            faded.lookLike(display, looks)
         return node
-
-
-@dataclass(frozen=True)
-class _Foreground:
-    """What a slice view showed."""
-
-    composite: Any
-    background: str | None
-    foreground: str | None
-    opacity: float
-    compositing: int
-
-    @classmethod
-    def of(cls, composite: Any) -> _Foreground:
-        return cls(
-            composite,
-            composite.GetBackgroundVolumeID(),
-            composite.GetForegroundVolumeID(),
-            composite.GetForegroundOpacity(),
-            composite.GetCompositing(),
-        )
-
-    def restore(self, sketch: Any) -> None:
-        if self.composite.GetForegroundVolumeID() != sketch.GetID():
-            return  # the overlay took its place, or the user chose something else
-        unfinished = self.composite.StartModify()
-        self.composite.SetBackgroundVolumeID(self.background)
-        self.composite.SetForegroundVolumeID(self.foreground)
-        self.composite.SetForegroundOpacity(self.opacity)
-        self.composite.SetCompositing(self.compositing)
-        self.composite.EndModify(unfinished)
