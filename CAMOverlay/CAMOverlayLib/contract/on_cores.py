@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,20 @@ Part = TypeVar("Part")
 Made = TypeVar("Made")
 
 
+CORES = min(4, os.cpu_count() or 1)
+"""More than a few wait for memory, not for a core."""
+
+
 def on_cores(work: Callable[[Part], Made], parts: Iterable[Part]) -> list[Made]:
     """What the work makes of each part, in their order. Raises what it raises."""
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+    parts = list(parts)
+    if len(parts) < 2:
+        return [work(part) for part in parts]
+    with ThreadPoolExecutor(max_workers=CORES) as pool:
         return list(pool.map(work, parts))
+
+
+def runs(numbers: range) -> list[range]:
+    """The numbers as one stretch for every core, none of them empty: for work that goes best from one to the next."""
+    ends = [len(numbers) * n // CORES for n in range(CORES + 1)]
+    return [numbers[first:end] for first, end in itertools.pairwise(ends) if end > first]

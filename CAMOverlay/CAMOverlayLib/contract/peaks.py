@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .on_cores import on_cores, runs
+
 Voxel = tuple[int, int, int]
 
 
@@ -14,7 +16,7 @@ def peak_of(array: np.ndarray) -> Voxel | None:
     largest one's.
     """
     planes = array.T  # K, J, I, as both sides of the border keep it in memory
-    highest = planes.max((1, 2))
+    highest = highest_of(array)
     most = highest.max()
     if not most > 0:
         return None
@@ -23,6 +25,12 @@ def peak_of(array: np.ndarray) -> Voxel | None:
     runs = Runs.of(planes[below : level[-1] + 1] == most)
     i, j, k = runs.middle(runs.of_largest_part())
     return i, j, k + below
+
+
+def highest_of(array: np.ndarray) -> np.ndarray:
+    """The largest value of every slice along K of an array I×J×K."""
+    planes = array.T
+    return np.concatenate(on_cores(lambda part: planes[part.start : part.stop].max((1, 2)), runs(range(len(planes)))))
 
 
 class Runs:

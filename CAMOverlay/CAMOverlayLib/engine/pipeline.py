@@ -121,7 +121,7 @@ def explain_model(
         occluded = occlude(asked.occluded, explained, outputs, inputs, plans, step)
     with clock.stage("inverse") as step:
         strides = next((one.steps for one in maps if one), None)
-        heatmap = assemble(inputs, plans, values, request.verify, nearest, step, strides)
+        heatmap = assemble(inputs, plans, values, request.verify, nearest, step, strides, request.output_folder)
     with clock.stage("also") as step:
         said = what_was_said(also, model, inputs, plans, explained, method, request.amp, step)
         said.volumes += deviation_volumes(kept, inputs, plans, heatmap.scale, nearest, step, strides)

@@ -16,6 +16,7 @@ import numpy as np
 from ..contract.errors import MethodError
 from ..contract.findings import THRESHOLDS, HotSpot, Threshold
 from ..contract.geometry import Grid
+from ..contract.on_cores import on_cores
 from ..contract.peaks import Runs, Voxel
 from .boxes import parts_of
 
@@ -202,21 +203,22 @@ def _scan(planes: np.ndarray, level: float) -> tuple[float, Runs, np.ndarray, np
 
     Plane by plane, so that memory is read once: there is no more time than that for a large volume.
     """
-    total, level = 0.0, planes.dtype.type(level)
-    firsts, lasts, held, most = ([np.zeros(0, kind)] for kind in (np.int64, np.int64, np.float64, planes.dtype))
-    for number, plane in enumerate(planes):
-        total += float(plane.sum(dtype=np.float64))
-        highest = plane.max(initial=0)
+    level = planes.dtype.type(level)
+    nothing = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0, planes.dtype))
+
+    def scan(number: int) -> tuple[float, tuple[np.ndarray, ...]]:
+        plane = planes[number]
+        total, highest = float(plane.sum(dtype=np.float64)), plane.max(initial=0)
         if not (highest > 0 and highest >= level):
-            continue
+            return total, nothing
         hot = plane >= level if level > 0 else plane > 0
-        runs, values = Runs.of(hot[None]), plane.reshape(-1)
-        firsts.append(runs.first + number * plane.size)
-        lasts.append(runs.last + number * plane.size)
-        held.append(_over_runs(np.add, values, runs, np.float64))
-        most.append(_over_runs(np.maximum, values, runs))
-    runs = Runs(np.concatenate(firsts), np.concatenate(lasts), planes.shape)
-    return total, runs, np.concatenate(held), np.concatenate(most)
+        runs, values, here = Runs.of(hot[None]), plane.reshape(-1), number * plane.size
+        held, most = _over_runs(np.add, values, runs, np.float64), _over_runs(np.maximum, values, runs)
+        return total, (runs.first + here, runs.last + here, held, most)
+
+    totals, found = zip(*on_cores(scan, range(len(planes))), strict=True)
+    first, last, held, most = (np.concatenate(column) for column in zip(*found, strict=True))
+    return sum(totals), Runs(first, last, planes.shape), held, most
 
 
 def _over_runs(function: np.ufunc, values: np.ndarray, runs: Runs, dtype: type | None = None) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.nn.functional import grid_sample, interpolate
 
 from ...contract.field_of_view import Region
 from ...contract.geometry import Grid
+from ...contract.on_cores import on_cores, runs
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -39,14 +41,24 @@ def activation_grid(shape: tuple[int, ...], network_input: Grid, steps: tuple[fl
     return Grid(tuple(shape), network_input.affine @ to_input)
 
 
-def resample(heat: Tensor, source: Grid, target: Grid, region: Region, nearest: bool = False) -> np.ndarray:
+Zeros = Callable[[tuple[int, ...]], np.ndarray]
+"""Makes an array of zeros (float32, Fortran order) of a shape."""
+
+
+def in_memory(shape: tuple[int, ...]) -> np.ndarray:
+    return np.zeros(shape, dtype=np.float32, order="F")
+
+
+def resample(
+    heat: Tensor, source: Grid, target: Grid, region: Region, nearest: bool = False, zeros: Zeros = in_memory
+) -> np.ndarray:
     """``heat`` on grid ``source`` at the voxels of ``target`` within ``region``; float32, Fortran order, 0 elsewhere.
 
     A voxel that is larger than an activation shows the average over its extent: the one point at its centre would miss
     what lies beside it. Beyond the outermost activation centres the map keeps their value up to the edge of the field
     of view.
     """
-    out = np.zeros(target.shape, dtype=np.float32, order="F")
+    out = zeros(target.shape)
     mapping = source.index_from(target)
     heat = _averaged(heat, np.linalg.norm(mapping[:3, :3], axis=1))
     axes = aligned_axes(mapping)
@@ -100,20 +112,25 @@ def _resample_separably(
     over_i, over_j = (interpolation_matrix(positions[axis], heat.shape[axis], nearest) for axis in (0, 1))
     low, fraction = _neighbours(positions[2], heat.shape[2], nearest)
 
-    @lru_cache(maxsize=2)
-    def plane(c: int) -> np.ndarray:  # J×I
+    def activations(c: int) -> np.ndarray:  # J×I
         return over_j @ heat[:, :, c].T @ over_i.T
 
     target = out.T[box[2], box[1], box[0]]  # K×J×I, as it lies in memory
-    between = np.empty(target.shape[1:], dtype=np.float32)
-    # By NumPy, one thread: a slice is too little work to share, and waiting for each other costs more than it saves.
-    for k, (c, f) in enumerate(zip(low.tolist(), fraction.tolist(), strict=True)):
-        if f == 0:
-            target[k] = plane(c)
-        else:
-            np.multiply(plane(c), np.float32(1 - f), out=target[k])
-            np.multiply(plane(c + 1), np.float32(f), out=between)
-            target[k] += between
+
+    def fill(slices: range) -> None:
+        plane = lru_cache(maxsize=2)(activations)
+        between = np.empty(target.shape[1:], dtype=np.float32)
+        for k in slices:
+            c, f = int(low[k]), float(fraction[k])
+            if f == 0:
+                target[k] = plane(c)
+            else:
+                np.multiply(plane(c), np.float32(1 - f), out=target[k])
+                np.multiply(plane(c + 1), np.float32(f), out=between)
+                target[k] += between
+
+    # Stretches of slices: one is too little work to share, and waiting for each other costs more than it saves.
+    on_cores(fill, runs(range(len(target))))
     for axis, inside in enumerate(region.axes):
         if not inside[box[axis]].all():
             np.moveaxis(out, axis, 0)[~inside] = 0
@@ -146,10 +163,11 @@ def _resample_obliquely(heat: Tensor, mapping: np.ndarray, region: Region, out: 
     rows = [(mapping[a, :3] * scale[a], (mapping[a, 3] + 0.5) * scale[a] - 1) for a in (2, 1, 0)]
     target = torch.from_numpy(out.T)
     i, j = (torch.arange(n, dtype=torch.float32) for n in region.shape[:2])
-    for k in range(region.shape[2]):
+
+    def fill(k: int) -> None:
         inside = torch.from_numpy(region.slice(k).T.copy())  # J×I
         if not inside.any():
-            continue
+            return
         grid = torch.stack([float(n[0]) * i + float(n[1]) * j[:, None] + float(n[2] * k + o) for n, o in rows], dim=-1)
         values = grid_sample(
             source,
@@ -159,6 +177,8 @@ def _resample_obliquely(heat: Tensor, mapping: np.ndarray, region: Region, out: 
             align_corners=False,
         )
         target[k] = values[0, 0, 0] * inside
+
+    on_cores(fill, range(region.shape[2]))
 
 
 def to_input_grid(

@@ -22,6 +22,7 @@ from ...contract.geometry import Grid, affine_rows
 from ...contract.on_cores import on_cores
 from ...contract.packed import write_gz
 from ...contract.target import VolumeFile
+from .unnamed_file import name_file
 
 
 @dataclass(frozen=True)
@@ -245,13 +246,15 @@ def _write_npy(array: np.ndarray, path: Path | str) -> None:
 
 
 def save_array(array: np.ndarray, affine: np.ndarray, name: str, path: Path | str) -> VolumeFile:
-    """Write an array file as Slicer can map it (Fortran order) and say where it is.
+    """Write an array file as Slicer can map it (Fortran order) and say where it is. Of an array of :func:`.zeros_for`
+    only the name is missing.
 
     Raises:
         OutputError: the file cannot be written.
     """
     try:
-        _write_npy(np.asfortranarray(array), path)
+        if not name_file(array, path):
+            _write_npy(np.asfortranarray(array), path)
     except OSError as error:
         raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Free some disk space.") from error
     return VolumeFile(str(path), affine_rows(affine), name)

@@ -25,6 +25,8 @@ from monai.utils import ensure_tuple
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from ...contract.on_cores import on_cores, runs
+
 SLAB = 1 << 18
 """Voxels of the result whose coordinates are in memory at once, if a plane does not have more."""
 
@@ -105,23 +107,30 @@ class SlabwiseAffine(AffineTransform):
         matrix = self._matrix(src, theta.reshape(-1, 4, 4)[:1].clone(), size)
         # MONAI makes float32 of what it resampled in float64, whoever asked for it.
         made = torch.empty((1, src.shape[1], *size), dtype=torch.float32 if src.dtype == torch.float64 else src.dtype)
-        wide = None if self._exactly is None else _InFloat64(src, self.padding_mode, bool(self.align_corners))
-        source = src.contiguous() if wide is None else wide.whole
         planes = max(1, SLAB // (size[1] * size[2]))
-        ends = [_ends(n, matrix.dtype, bool(self.align_corners)) for n in size]
-        for first in range(0, size[0], planes):
+        starts = range(0, size[0], planes)
+        source = src.contiguous() if self._exactly is None else src
+        # PyTorch resamples one image on one core.
+        on_cores(partial(self._resample, source, matrix, made, planes), runs(starts))
+        return made
+
+    def _resample(self, source: Tensor, matrix: Tensor, made: Tensor, planes: int, starts: range) -> None:
+        """Fill the slabs of the result that begin at these planes."""
+        wide = None if self._exactly is None else _InFloat64(source, self.padding_mode, bool(self.align_corners))
+        image = source if wide is None else wide.whole
+        ends = [_ends(n, matrix.dtype, bool(self.align_corners)) for n in made.shape[2:]]
+        for first in starts:
             axes = [ends[0][first : first + planes], *ends[1:]]
             if wide is not None:  # the extremes of what is linear are at corners
                 reach = _grid(matrix, [axis[[0, -1]] for axis in axes])[..., 2]
                 wide.hold(float(reach.min()), float(reach.max()))
             made[:, :, first : first + planes] = grid_sample(
-                source,
+                image,
                 _grid(matrix, axes),
                 mode=self.mode,
                 padding_mode=self.padding_mode,
                 align_corners=self.align_corners,
             )
-        return made
 
     def _matrix(self, src: Tensor, theta: Tensor, size: tuple[int, ...]) -> Tensor:
         """From the result's coordinates to the source's, both from -1 to 1, last axis first."""

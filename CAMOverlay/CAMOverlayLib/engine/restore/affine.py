@@ -14,7 +14,7 @@ from torch import Tensor
 from ...contract.field_of_view import Region, Unbounded, slabs_of
 from ...contract.geometry import Grid
 from ...contract.peaks import peak_of
-from ..geometry.resample import activation_grid, resample
+from ..geometry.resample import Zeros, activation_grid, in_memory, resample
 from ..preprocessing.trace import PreprocessingTrace
 
 
@@ -50,6 +50,7 @@ def place_by_affine(
     nearest: bool = False,
     steps: tuple[float, ...] | None = None,
     grid: Grid | None = None,
+    zeros: Zeros = in_memory,
 ) -> MappedHeatmap:
     """Sample a map on the activation grid at every voxel that the network saw, in one step.
 
@@ -59,8 +60,9 @@ def place_by_affine(
         nearest: the value of the nearest activation instead of linear interpolation between activations.
         steps: see :func:`activation_grid`.
         grid: onto which grid; None onto the volume's own.
+        zeros: what makes the array.
     """
     target = grid or trace.volume_grid
     region = field_of_view(trace, target)
     source = activation_grid(tuple(heat.shape), trace.input_grid, steps)
-    return MappedHeatmap(resample(heat, source, target, region, nearest), region)
+    return MappedHeatmap(resample(heat, source, target, region, nearest, zeros), region)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,9 +14,12 @@ from torch import Tensor
 
 from ...contract.errors import PlacementError
 from ...contract.field_of_view import Slab, Unbounded
-from ...contract.peaks import peak_of
+from ...contract.on_cores import on_cores
+from ...contract.peaks import highest_of, peak_of
 from ...contract.request import FieldOfView, Placement
+from ..geometry.resample import Zeros, in_memory
 from ..geometry.slice_stack import Stack
+from ..geometry.unnamed_file import zeros_for
 from ..geometry.volume import Volume
 from ..preprocessing.inputs import NetworkInputs
 from ..progress import Step
@@ -61,17 +65,20 @@ def assemble(
     nearest: bool,
     step: Step,
     steps: tuple[float, ...] | None = None,
+    folder: Path | str | None = None,
 ) -> VolumeHeatmap:
     """The maps of all pieces (spatial, with a third axis; None where there is nothing to show) on the volume.
 
     Args:
         steps: of the maps, see :func:`.inverse.activation_grid`.
+        folder: where the array is to be saved.
 
     Raises:
         PlacementError: the operations cannot be inverted.
     """
     hottest = max(range(len(heats)), key=lambda n: _largest(heats[n]))
-    array, mapped = _on_volume(prepared, plans, heats, hottest if verify else None, nearest, step, steps)
+    zeros = in_memory if folder is None else partial(zeros_for, folder)
+    array, mapped = _on_volume(prepared, plans, heats, hottest if verify else None, nearest, step, steps, zeros)
     found, placement = mapped[hottest]
     stack = prepared.stack
     if stack is None:
@@ -116,6 +123,7 @@ def _on_volume(
     nearest: bool,
     step: Step,
     steps: tuple[float, ...] | None,
+    zeros: Zeros = in_memory,
 ) -> tuple[np.ndarray, list[tuple[MappedHeatmap, Placement]]]:
     """The maps of all pieces in one array, and each with its placement.
 
@@ -124,9 +132,9 @@ def _on_volume(
     """
     stack = prepared.stack
     if stack is None:
-        mapped, placement = place(maps[0], prepared.traces[0], plans[0], verified is not None, nearest, steps)
+        mapped, placement = place(maps[0], prepared.traces[0], plans[0], verified is not None, nearest, steps, zeros)
         return mapped.array, [(mapped, placement)]
-    array = np.zeros(prepared.volume.shape, dtype=np.float32, order="F")
+    array = zeros(prepared.volume.shape)
     target, found = stack.view(array), []
     for number, (trace, plan, one) in enumerate(zip(prepared.traces, plans, maps, strict=True)):
         step(number, len(maps), f"picture {number + 1} of {len(maps)}")
@@ -144,11 +152,16 @@ def _normalised(array: np.ndarray, placement: Placement, field_of_view: FieldOfV
         PlacementError: the map has not the volume's shape.
     """
     array = _of_shape(array, volume)
-    scale = float(array.max())
+    scale = float(highest_of(array).max())
     if scale > 0 and scale != 1:
-        array /= np.float32(scale)
-        # Rounding must not leave the largest value beside 1.
-        np.minimum(array, 1, out=array)
+        planes = array.T  # K×J×I, as it lies in memory
+
+        def divide(k: int) -> None:
+            planes[k] /= np.float32(scale)
+            # Rounding must not leave the largest value beside 1.
+            np.minimum(planes[k], 1, out=planes[k])
+
+        on_cores(divide, range(len(planes)))
         if placement.difference is not None:
             placement = dataclasses.replace(placement, difference=placement.difference / scale)
     return VolumeHeatmap(array, placement, field_of_view, scale)

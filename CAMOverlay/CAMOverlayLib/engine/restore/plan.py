@@ -13,7 +13,7 @@ from ...contract.errors import PlacementError
 from ...contract.request import Placement
 from ..alignment.monitor import refuse
 from ..alignment.mutual_information import AlignmentScore
-from ..geometry.resample import activation_grid
+from ..geometry.resample import Zeros, activation_grid, in_memory
 from ..preprocessing.trace import PreprocessingTrace
 from .affine import MappedHeatmap, place_by_affine
 from .transforms import as_network_input, invert_chain, place_by_operations, undo_steps
@@ -103,15 +103,19 @@ def place(
     verify: bool = False,
     nearest: bool = False,
     steps: tuple[float, ...] | None = None,
+    zeros: Zeros = in_memory,
 ) -> tuple[MappedHeatmap, Placement]:
     """Put a map on the activation grid (spatial shape, ≥ 0) back on the volume, and say how sure its place is.
+
+    Args:
+        zeros: what makes the array, where the affine tells the place.
 
     Raises:
         PlacementError: the operations cannot be inverted.
     """
     difference = peak_distance = None
     if plan.inverse == "affine":
-        placed = place_by_affine(heat, trace, nearest, steps)
+        placed = place_by_affine(heat, trace, nearest, steps, zeros=zeros)
         other = place_by_operations(heat, trace, nearest, steps=steps) if verify else None
     else:
         placed = place_by_operations(heat, trace, nearest, plan.affine_holds, steps)
