@@ -13,7 +13,7 @@ from torch import nn
 from CAMOverlayLib.contract.errors import MethodError
 from CAMOverlayLib.engine.methods import METHODS, Case, find_method
 from CAMOverlayLib.engine.methods.finercam import STRENGTH, most_similar
-from CAMOverlayLib.engine.methods.refined import fuse, input_map
+from CAMOverlayLib.engine.methods.refined import fuse, input_map, weighed_together
 from CAMOverlayLib.engine.network.forward import INPUT, forward_to_layers
 from CAMOverlayLib.engine.network.layers import list_layers
 from CAMOverlayLib.engine.target.objective import build_objective
@@ -236,7 +236,8 @@ def test_the_refined_map_takes_one_forward_pass():
 
 def refined_maps_by_hand(net, image, layers, index):
     """The recipe written out on what torch itself keeps of a pass: the input over blocks of the finest layer, then
-    what stands out times its gradient: where that is positive, and at the last two resolutions with its sign."""
+    what stands out times its gradient: where that is positive, and at the last two resolutions with its sign, the last
+    averaged over five places where its grid is wider."""
     kept, image = {}, image.clone().requires_grad_()
     hooks = [net.get_submodule(n).register_forward_hook(lambda m, i, o, n=n: kept.update({n: o})) for n in layers]
     gradients = torch.autograd.grad(net(image)[0, index], [image, *(kept[n] for n in layers)])
@@ -250,7 +251,10 @@ def refined_maps_by_hand(net, image, layers, index):
         blocks = blocks.unflatten(axis, (n, -1)).mean(axis + 1)
     positive = [n < len(others) - 2 for n in range(len(others))]
     taken = [(a, g.clamp(min=0) if only_positive else g) for only_positive, (a, g) in zip(positive, others)]
-    return [blocks, *((a * g).sum(1)[0].clamp(min=0) for a, g in taken)]
+    evidence = [(a * g).sum(1)[0] for a, g in taken]
+    if min(evidence[-1].shape) > 5:
+        evidence[-1] = torch.from_numpy(uniform_mean(evidence[-1].numpy(), 5))
+    return [blocks, *(one.clamp(min=0) for one in evidence)]
 
 
 def test_the_refined_map_of_a_class_leaves_out_what_speaks_against_it():
@@ -276,6 +280,47 @@ def test_the_refined_map_of_a_class_leaves_out_what_speaks_against_it():
     half = heat.shape[0] // 2
     assert float(heat[half:].max()) > 0
     assert float(heat[:half].sum()) < 1e-6 * float(heat.sum())
+
+
+def test_the_refined_map_weighs_what_speaks_for_a_class_against_what_speaks_against_it_nearby():
+    """Before a maximum every channel speaks of one place: here one for the class, a stronger one against it a place
+    aside, and a weaker one for it far off. Place by place the first would win."""
+    evidence = torch.zeros(9, 8, 7)
+    evidence[1, 1, 1], evidence[2, 2, 2], evidence[7, 6, 5] = 3.0, -4.0, 2.0
+    found = weighed_together(evidence)
+    assert np.unravel_index(int(evidence.argmax()), evidence.shape) == (1, 1, 1)
+    assert found[:4, :4, :4].max() < found[7, 6, 5] and found[1, 1, 1] < 0
+    values = torch.randn(9, 8, 7, dtype=torch.float64)
+    expected = uniform_mean(values.numpy(), 5)
+    np.testing.assert_allclose(weighed_together(values), expected, atol=1e-12)
+    np.testing.assert_allclose(weighed_together(values[0]), uniform_mean(values[0].numpy(), 5), atol=1e-12)
+    narrow = values[:, :, :5]
+    assert weighed_together(narrow) is narrow  # averaged over all of an axis, nothing tells its places apart
+
+
+def uniform_mean(values, width):
+    """The mean over the part of a cube of this width around each place that lies within the grid."""
+    found = np.empty_like(values)
+    for place in np.ndindex(values.shape):
+        found[place] = values[tuple(slice(max(n - width // 2, 0), n + width // 2 + 1) for n in place)].mean()
+    return found
+
+
+def test_the_refined_map_of_a_wide_grid_is_its_recipe():
+    net, image = demo_like(), torch.randn(1, 1, 48, 56, 48)
+    table = list_layers(net, image)
+    layers = find_method("refined").layers(table, table.find(None))
+    assert min(table.find(None).spatial_shape) > 5
+    found = find_method("refined").compute(case_of(net, image, layers, 1))
+    maps = refined_maps_by_hand(net, image, layers[1:], 1)
+    torch.testing.assert_close(found, fuse(maps), rtol=1e-3, atol=1e-4 * float(found.max()))
+
+
+def demo_like():
+    """Three resolutions and a maximum, as the demo's network has it."""
+    torch.manual_seed(3)
+    layers = [nn.Conv3d(1, 4, 4, 2, 1), nn.ReLU(), nn.Conv3d(4, 6, 4, 2, 1), nn.ReLU(), nn.Conv3d(6, 8, 4, 2, 1)]
+    return nn.Sequential(*layers, nn.ReLU(), nn.AdaptiveMaxPool3d(1), nn.Flatten(), nn.Linear(8, 3)).eval()
 
 
 def test_the_refined_map_sees_brighter_and_darker_alike_at_the_input():

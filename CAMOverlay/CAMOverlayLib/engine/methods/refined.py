@@ -14,6 +14,9 @@ Recipe, as chosen by ``make bench-localisation`` on networks other than those it
   gradient counts with its sign (as in HiResCAM): channels there mean something of a class, and one that speaks against
   this class is what tells it from another. Before them only positive gradients count (as in LayerCAM): an edge is no
   class's, and the sign of what the network makes of it jumps from place to place.
+- The last layer's evidence is averaged over five activations along each axis before what is negative is cut, where its
+  grid is wider than that and an earlier layer says where. What speaks for a class and what speaks against it are places
+  apart there, above all before a maximum: every channel speaks of one place.
 - The input's map is the size of the gradient times what stands out, averaged over each activation of the finest layer:
   the gradient at single voxels jumps from one to the next, and its sign with it.
 - Each map is divided by its maximum, interpolated linearly to the grid of the finest layer, and all are multiplied.
@@ -36,7 +39,8 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, interpolate
+from torch.nn import functional
+from torch.nn.functional import interpolate
 
 from ...contract.methods import CATALOGUE
 from ..network.forward import INPUT
@@ -49,7 +53,11 @@ LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 DECIDING = 2
 """Resolutions, counted from the last, at which gradients count with their sign."""
 
-AVERAGE = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
+TOGETHER = 5
+"""Activations of the last layer along each axis whose evidence is weighed together."""
+
+AVERAGE = {1: functional.adaptive_avg_pool1d, 2: functional.adaptive_avg_pool2d, 3: functional.adaptive_avg_pool3d}
+MOVING_AVERAGE = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
 
 
 def stages_to(table: LayerTable, chosen: Layer) -> tuple[str, ...]:
@@ -62,11 +70,21 @@ def stages_to(table: LayerTable, chosen: Layer) -> tuple[str, ...]:
 def layer_maps(case: Case, gradients: dict[str, Tensor]) -> list[Tensor]:
     """The maps of the case's layers but the input, spatial, ≥ 0, in the order in which the layers ran."""
     names = [name for name in case.layers if name != INPUT]
-    deciding, activations = names[-DECIDING:], case.forward.activations
-    return [
-        (hires_cam if name in deciding else layer_cam)(standing_out(activations[name].detach()), gradients[name])
-        for name in names
-    ]
+    early, deciding = names[:-DECIDING], names[-DECIDING:]
+    standing = {name: standing_out(case.forward.activations[name].detach()) for name in names}
+    maps = [layer_cam(standing[name], gradients[name]) for name in early]
+    maps += [hires_cam(standing[name], gradients[name]) for name in deciding[:-1]]
+    last = (standing[names[-1]] * gradients[names[-1]])[0].sum(0)
+    return [*maps, (weighed_together(last) if maps else last).relu()]
+
+
+def weighed_together(evidence: Tensor) -> Tensor:
+    """Averages over :data:`TOGETHER` places along each axis, at the edge over those that there are; as it is where the
+    grid is no wider than that, as all places would say the same then."""
+    if min(evidence.shape) <= TOGETHER:
+        return evidence
+    average = MOVING_AVERAGE[evidence.ndim]
+    return average(evidence[None, None], TOGETHER, 1, TOGETHER // 2, count_include_pad=False)[0, 0]
 
 
 def input_map(image: Tensor, gradient: Tensor, shape: tuple[int, ...]) -> Tensor:
