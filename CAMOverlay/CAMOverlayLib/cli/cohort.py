@@ -21,6 +21,7 @@ from ..cohort.workers import Here, OnDask, Workers, of_scheduler, of_this_machin
 from ..contract.errors import CohortError
 from ..contract.model_kinds import summarise
 from ..contract.records import absolute
+from .leaving import Leaving
 from .model import GivenModel, add_model_options, given_model, network_arguments
 from .options import add_options
 
@@ -155,17 +156,9 @@ def _run(cohort: Cohort, options: argparse.Namespace) -> Tally:
             f"cases are done in '{cohort.plan.output}'. The same command goes on."
         )
         if not (options.scheduler or options.scheduler_file):
-            atexit.register(_leave, 128 + getattr(error, "number", signal.SIGINT))
+            # Python would take another second to join the threads of a scheduler that nobody needs any more.
+            atexit.register(Leaving(128 + getattr(error, "number", signal.SIGINT)))
         raise
-
-
-def _leave(code: int) -> None:
-    """End this process now. Its worker processes are dead, all is written and said; Python would take another second to
-    join the threads of a scheduler that nobody needs any more."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
-    os._exit(code)
 
 
 def _listed(options: argparse.Namespace) -> tuple[str, ...]:

@@ -21,7 +21,8 @@ PYTHON_HELP = (
 
 @contextmanager
 def computation(python: str | None) -> Iterator[Compute]:
-    """What answers a request. Where it is a process, that begins to load its libraries at once.
+    """What answers one request. Where it is a process, that begins to load its libraries at once, and ends with the
+    answer: what comes then needs its memory.
 
     Args:
         python: as ``--python`` names it; None takes this Python.
@@ -34,7 +35,10 @@ def computation(python: str | None) -> Iterator[Compute]:
 
     def compute(request: Request, report: Callable[[Progress], None]) -> Result:
         report(Progress("import", 0.0, "" if python else "Loading the libraries"))
-        return worker.explain(request, on_progress=report).wait()
+        try:
+            return worker.explain(request, on_progress=report).wait()
+        finally:
+            worker.stop()
 
     with process_of(python) as worker:
         worker.start()

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..contract.geometry import affine_rows
+from ..contract.packed import Packed
 from ..contract.request import Progress, Request, Result
 from ..contract.target import VolumeFile
 from ..file_grid import FileGrid, fileGrid
@@ -51,7 +52,7 @@ class OnFileGrids:
         self._grids = [fileGrid(Path(path), node) for path, node in zip(paths, nodes, strict=True)]
         self._compute = compute
         self._heatmap_file, self._beside = heatmap_file, beside
-        self._writing: list[Future[None]] = []
+        self._writing: list[Future[Packed]] = []
         self.result: Result | None = None
 
     @property
@@ -84,24 +85,23 @@ class OnFileGrids:
             else:
                 self._writing.append(self._beside.submit(self._write, voxels, file.name, path))
 
-    def finish(self) -> None:
-        """Wait until everything is written.
+    def finish(self) -> list[Packed]:
+        """Wait until everything is written, and say where the voxels are in the files.
 
         Raises:
             OutputError: something cannot be written.
         """
-        while self._writing:
-            self._writing.pop(0).result()
+        return [one.result() for one in self._writing]
 
     def write(self, voxels: np.ndarray, name: str, file: Path) -> None:
         """A volume on the first node's grid (I×J×K) as NIfTI on the first file's own."""
         self._write(self._grids[0].array(voxels), name, file)
 
-    def _write(self, array: np.ndarray, name: str, file: Path) -> None:
-        """As NIfTI, sheared geometries included, which Slicer's own writer would straighten."""
-        from ..engine.geometry.volume import Volume, write_nifti
+    def _write(self, array: np.ndarray, name: str, file: Path) -> Packed:
+        """As packed NIfTI, sheared geometries included, which Slicer's own writer would straighten."""
+        from ..engine.geometry.volume import Volume, write_packed
 
-        write_nifti(Volume(array, self._grids[0].grid.affine, name), file)
+        return write_packed(Volume(array, self._grids[0].grid.affine, name), file)
 
 
 def _as_in(grid: FileGrid, file: VolumeFile) -> VolumeFile:

@@ -192,7 +192,7 @@ def explain_files(
                 report=show,
             )
         assert there.result is not None  # process() has just asked for it
-        _write_scene(folder, (nodes[0], node), options, show, timings)
+        _write_scene(folder, (nodes[0], node), options, there.finish, show, timings)
         dicom.write(node, folders[-1], lambda share, words: show(Progress("write", 0.985, words)))
         show(Progress("write", 0.99, "Writing the report"))
         with _timed(timings, "report"):
@@ -230,10 +230,12 @@ def _write_scene(
     folder: Path,
     nodes: tuple[Any, Any],
     options: dict[str, Any],
+    packed: Callable[[], list[Any]],
     show: Callable[[Progress], None],
     timings: dict[str, float],
 ) -> None:
-    """The picture, and the scene with volume and heatmap, as far as they are wanted."""
+    """The picture, and the scene with volume and heatmap, as far as they are wanted; ``packed`` waits for what is being
+    packed."""
     from ..scene import core
     from ..scene.overlay import node as overlay
 
@@ -247,7 +249,7 @@ def _write_scene(
     if options.get("scene", True):
         show(Progress("write", 0.98, "Saving the scene"))
         with _timed(timings, "scene"):
-            core.saveScene(folder / "scene.mrb")
+            core.saveScene(folder / "scene.mrb", packed())
 
 
 def _with_all_timings(result: Result, around: dict[str, float]) -> Result:

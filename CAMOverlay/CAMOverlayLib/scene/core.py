@@ -19,7 +19,7 @@ import sys
 import tempfile
 import traceback
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ import vtk
 from vtk.util import numpy_support
 
 from ..contract.errors import CAMOverlayError, OutputError, VolumeError
+from ..contract.packed import Packed
 from ..contract.records import absolute
 from ..contract.whole_files import hidden_folder
 from .io import dicom, images_2d, nifti, packed_scene, sheared
@@ -261,10 +262,13 @@ def _removeVolume(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLVolumeNode) ->
             scene.RemoveNode(companion)
 
 
-def saveScene(path: str | os.PathLike[str]) -> Path:
+def saveScene(path: str | os.PathLike[str], before: Iterable[Packed] = ()) -> Path:
     """Save the whole scene with its data as one ``.mrb`` file that Slicer opens.
 
     The file appears complete or not at all; an existing one is replaced. Where volumes were loaded from is kept.
+
+    Args:
+        before: voxels that were packed before, perhaps some of the scene's.
 
     Raises:
         OutputError: wrong ending, no such folder, not writable, disk full.
@@ -274,15 +278,16 @@ def saveScene(path: str | os.PathLike[str]) -> Path:
         raise OutputError(f"The scene cannot be saved as {path.name}; choose a name that ends in .mrb.")
     scene = ensureScene()
     with temporaryFolder(path.parent) as folder:
-        raw = folder / "scene.mrb"  # its folder inside has this name; all names in it are ASCII, so any reader will do
+        raw = folder / "scene"
+        raw.mkdir()
         with vtkMessages() as messages, sheared.straightened(scene), packed_scene.savedRaw(scene) as kept:
-            written = scene.WriteToMRB(str(raw))
+            written = scene.SaveSceneToSlicerDataBundleDirectory(str(raw))
             output = messages()
-        if not written or not raw.is_file():
+        if not written or not any(raw.glob("*.mrml")):
             reason = next((line for line in reversed(output.splitlines()) if line.strip()), "no reason was given")
             raise OutputError(f"The scene cannot be saved as {path}: {reason}. Check the free space of the disk.")
         try:
-            packed_scene.packInto(folder / "packed", raw, kept)
+            packed_scene.packInto(folder / "packed", raw, kept, [*before])
         except OSError as error:
             raise OutputError(
                 f"The scene cannot be saved as {path}: {error.strerror}. Free some disk space."

@@ -15,7 +15,9 @@ import slicer.util
 import vtk
 from scene.helpers import GEOMETRIES, makeVolume, nodeIDs, realVolumes
 
+from CAMOverlayLib.contract import packed as packed_module
 from CAMOverlayLib.contract.errors import CAMOverlayError, OutputError, VolumeError
+from CAMOverlayLib.contract.packed import write_gz
 from CAMOverlayLib.scene import core
 from CAMOverlayLib.scene.io import packed_scene, volumes
 
@@ -295,6 +297,25 @@ def test_saveScene_packs_what_Slicer_would_pack(tmp_path):
         assert np.array_equal(slicer.util.arrayFromVolume(found), array.T)
 
 
+def test_saveScene_copies_what_was_packed_before_and_nothing_else(tmp_path, monkeypatch):
+    """The heatmap's file has the same voxels as the scene: they are taken from there, if they are the same indeed."""
+    voxels = np.random.default_rng(0).random((210, 200, 150), np.float32)  # more than one part
+    other = voxels.copy()
+    other[-1, -1, -1] += 1
+    before = [write_gz(tmp_path / "heat.nii.gz", b"a header", np.asfortranarray(voxels))]
+    packed, pack = [], packed_module._pack
+    monkeypatch.setattr(packed_module, "_pack", lambda part: packed.append(len(part)) or pack(part))
+    for name, array in (("same", voxels), ("other", other)):
+        node = makeVolume(array, GEOMETRIES["oblique"], name)
+        packed.clear()
+        core.saveScene(tmp_path / f"{name}.mrb", before)
+        assert sum(packed) == (0 if name == "same" else array.nbytes)
+        slicer.mrmlScene.RemoveNode(node)
+    for name, array in (("same", voxels), ("other", other)):
+        core.loadScene(tmp_path / f"{name}.mrb")
+        assert np.array_equal(slicer.util.arrayFromVolume(slicer.util.getNode(name)), array.T)
+
+
 def nrrd_header(file: bytes) -> dict[str, str]:
     lines = file.partition(b"\n\n")[0].decode().splitlines()
     return dict(line.split(": ", 1) for line in lines if ": " in line)
@@ -328,8 +349,8 @@ def test_saveScene_that_fails_keeps_the_old_file(tmp_path, monkeypatch):
     (tmp_path / "s.mrb").write_text("an older file")
 
     class Full(slicer.vtkMRMLScene):
-        def WriteToMRB(self, path):
-            Path(path).write_text("half")
+        def SaveSceneToSlicerDataBundleDirectory(self, path):
+            (Path(path) / "half.nrrd").write_text("half")
             return False
 
     monkeypatch.setattr(core, "ensureScene", Full)

@@ -9,6 +9,8 @@ import hashlib
 import io
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +22,7 @@ import numpy as np
 from ...contract.errors import OutputError, VolumeError, reason
 from ...contract.geometry import Grid, affine_rows
 from ...contract.on_cores import on_cores
-from ...contract.packed import write_gz
+from ...contract.packed import Packed, write_gz
 from ...contract.target import VolumeFile
 from .unnamed_file import name_file
 
@@ -227,15 +229,31 @@ def write_nifti(volume: Volume, path: Path | str) -> Path:
     Raises:
         OutputError: the file cannot be written.
     """
-    image = as_nifti(volume)
-    try:
+    with _writable(path):
         if str(path).endswith(".nii.gz"):
-            write_gz(path, _bytes(_written(image)), np.asfortranarray(image.dataobj))
+            write_packed(volume, path)
         else:
-            nibabel.save(image, path)
+            nibabel.save(as_nifti(volume), path)
+    return Path(path)
+
+
+def write_packed(volume: Volume, path: Path | str) -> Packed:
+    """The same as ``.nii.gz``; what comes back is where its voxels are in the file.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    image = as_nifti(volume)
+    with _writable(path):
+        return write_gz(path, _bytes(_written(image)), np.asfortranarray(image.dataobj))
+
+
+@contextmanager
+def _writable(path: Path | str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise OutputError(f"Cannot write '{path}': {error.strerror or error}. Choose another folder.") from error
-    return Path(path)
 
 
 def _write_npy(array: np.ndarray, path: Path | str) -> None:

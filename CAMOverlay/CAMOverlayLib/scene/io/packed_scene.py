@@ -7,8 +7,8 @@ saves them raw, and they are packed on the way into the file. The scene says wha
 from __future__ import annotations
 
 import re
-import struct
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 import slicer
 import slicer.util
 
-from ...contract.packed import stream_gz
+from ...contract.packed import Packed, stream_gz
 
 STORAGE = "vtkMRMLVolumeArchetypeStorageNode"
 ELEMENT = re.compile(r'<VolumeArchetypeStorage(?:\s+[\w.:-]+="[^"]*")*')
@@ -52,39 +52,45 @@ def _storages(scene: slicer.vtkMRMLScene) -> list[Any]:
     return slicer.util.getNodesByClass(STORAGE, scene)
 
 
-def packInto(path: Path, raw: Path, kept: set[str]) -> None:
-    """Write a scene that was saved raw with its volumes packed.
+def packInto(path: Path, raw: Path, kept: set[str], before: Sequence[Packed] = ()) -> None:
+    """Write a scene that was saved raw, as one file with its volumes packed.
 
     Args:
         path: an ``.mrb`` file that is not there.
-        raw: the ``.mrb`` file that Slicer wrote.
+        raw: the folder that Slicer filled; its name becomes that of the folder in the file.
         kept: as :func:`savedRaw` gives them.
+        before: voxels that were packed before, perhaps some of these.
 
     Raises:
         OSError: the disk is full.
     """
-    with ZipFile(raw) as source, ZipFile(path, "w", ZIP_STORED) as target:
-        scene = next(entry for entry in source.infolist() if entry.filename.endswith(".mrml"))
-        text, volumes = _toldPacked(source.read(scene).decode(), kept)
-        for entry in source.infolist():
-            made = ZipInfo(entry.filename, entry.date_time)
-            made.external_attr = entry.external_attr
-            if entry is scene:
-                target.writestr(made, text)
-            elif entry.is_dir():
-                target.writestr(made, b"")
-            else:
-                with target.open(made, "w", force_zip64=True) as file:
-                    pack = entry.filename.partition("/")[2] in volumes
-                    _write(file, _bytesOf(raw, source, entry), pack)
+    (scene,) = raw.glob("*.mrml")
+    text, volumes = _toldPacked(scene.read_text("utf-8"), kept)
+    with ZipFile(path, "w", ZIP_STORED) as target:
+        target.writestr(_named(f"{raw.name}/", stat.S_IFDIR | 0o755), b"")
+        target.writestr(_named(f"{raw.name}/{scene.name}"), text)
+        for found in sorted(raw.rglob("*")):
+            name = found.relative_to(raw).as_posix()
+            if found == scene or found.is_dir():
+                continue
+            with target.open(_named(f"{raw.name}/{name}"), "w", force_zip64=True) as file:
+                _write(file, _bytesOf(found), name in volumes, before)
 
 
-def _write(file: IO[bytes], whole: np.ndarray, pack: bool) -> None:
+def _named(name: str, mode: int = stat.S_IFREG | 0o644) -> ZipInfo:
+    """A member without a time, as Slicer's have none: equal scenes make equal files."""
+    made = ZipInfo(name)
+    made.external_attr = mode << 16
+    return made
+
+
+def _write(file: IO[bytes], whole: np.ndarray, pack: bool, before: Sequence[Packed]) -> None:
     """The bytes of a file as they are, or packed where it is NRRD with raw voxels behind its header."""
     header = whole[:10_000].tobytes().partition(b"\n\n")[0] + b"\n\n"
     if pack and RAW in header:
         file.write(header.replace(RAW, PACKED))
-        stream_gz(file, b"", whole[len(header) :])
+        voxels = whole[len(header) :]
+        stream_gz(file, b"", voxels, next((one for one in before if one.whole.size == voxels.size), None))
     else:
         file.write(whole)
 
@@ -103,11 +109,5 @@ def _toldPacked(text: str, kept: set[str]) -> tuple[str, set[str]]:
     return ELEMENT.sub(told, text), volumes
 
 
-def _bytesOf(path: Path, archive: ZipFile, entry: ZipInfo) -> np.ndarray:
-    """What is in a member, from the file itself where that is stored as it is."""
-    if entry.compress_type != ZIP_STORED or not entry.file_size:
-        return np.frombuffer(archive.read(entry), np.uint8)
-    with path.open("rb") as file:
-        file.seek(entry.header_offset)
-        name, extra = struct.unpack("<26x2H", file.read(30))
-    return np.memmap(path, np.uint8, "r", entry.header_offset + 30 + name + extra, (entry.file_size,))
+def _bytesOf(file: Path) -> np.ndarray:
+    return np.memmap(file, np.uint8, "r") if file.stat().st_size else np.zeros(0, np.uint8)
