@@ -237,7 +237,7 @@ def test_the_refined_map_takes_one_forward_pass():
 def refined_maps_by_hand(net, image, layers, index):
     """The recipe written out on what torch itself keeps of a pass: the input over blocks of the finest layer, then
     what stands out times its gradient: where that is positive, and at the last two resolutions with its sign, the last
-    averaged over five places where its grid is wider."""
+    averaged over seven places where its grid has so many."""
     kept, image = {}, image.clone().requires_grad_()
     hooks = [net.get_submodule(n).register_forward_hook(lambda m, i, o, n=n: kept.update({n: o})) for n in layers]
     gradients = torch.autograd.grad(net(image)[0, index], [image, *(kept[n] for n in layers)])
@@ -252,8 +252,8 @@ def refined_maps_by_hand(net, image, layers, index):
     positive = [n < len(others) - 2 for n in range(len(others))]
     taken = [(a, g.clamp(min=0) if only_positive else g) for only_positive, (a, g) in zip(positive, others)]
     evidence = [(a * g).sum(1)[0] for a, g in taken]
-    if min(evidence[-1].shape) > 5:
-        evidence[-1] = torch.from_numpy(uniform_mean(evidence[-1].numpy(), 5))
+    if min(evidence[-1].shape) >= 7:
+        evidence[-1] = torch.from_numpy(uniform_mean(evidence[-1].numpy(), 7))
     return [blocks, *(one.clamp(min=0) for one in evidence)]
 
 
@@ -285,17 +285,16 @@ def test_the_refined_map_of_a_class_leaves_out_what_speaks_against_it():
 def test_the_refined_map_weighs_what_speaks_for_a_class_against_what_speaks_against_it_nearby():
     """Before a maximum every channel speaks of one place: here one for the class, a stronger one against it a place
     aside, and a weaker one for it far off. Place by place the first would win."""
-    evidence = torch.zeros(9, 8, 7)
-    evidence[1, 1, 1], evidence[2, 2, 2], evidence[7, 6, 5] = 3.0, -4.0, 2.0
+    evidence = torch.zeros(12, 11, 10)
+    evidence[1, 1, 1], evidence[2, 2, 2], evidence[10, 9, 8] = 3.0, -4.0, 2.0
     found = weighed_together(evidence)
     assert np.unravel_index(int(evidence.argmax()), evidence.shape) == (1, 1, 1)
-    assert found[:4, :4, :4].max() < found[7, 6, 5] and found[1, 1, 1] < 0
+    assert found[:4, :4, :4].max() < found[10, 9, 8] and found[1, 1, 1] < 0
     values = torch.randn(9, 8, 7, dtype=torch.float64)
-    expected = uniform_mean(values.numpy(), 5)
-    np.testing.assert_allclose(weighed_together(values), expected, atol=1e-12)
-    np.testing.assert_allclose(weighed_together(values[0]), uniform_mean(values[0].numpy(), 5), atol=1e-12)
-    narrow = values[:, :, :5]
-    assert weighed_together(narrow) is narrow  # averaged over all of an axis, nothing tells its places apart
+    np.testing.assert_allclose(weighed_together(values), uniform_mean(values.numpy(), 7), atol=1e-12)
+    np.testing.assert_allclose(weighed_together(values[0]), uniform_mean(values[0].numpy(), 7), atol=1e-12)
+    narrow = values[:, :, :6]
+    assert weighed_together(narrow) is narrow  # averaged over nearly all of an axis, nothing tells its places apart
 
 
 def uniform_mean(values, width):
@@ -307,10 +306,10 @@ def uniform_mean(values, width):
 
 
 def test_the_refined_map_of_a_wide_grid_is_its_recipe():
-    net, image = demo_like(), torch.randn(1, 1, 48, 56, 48)
+    net, image = demo_like(), torch.randn(1, 1, 56, 64, 56)
     table = list_layers(net, image)
     layers = find_method("refined").layers(table, table.find(None))
-    assert min(table.find(None).spatial_shape) > 5
+    assert min(table.find(None).spatial_shape) == 7
     found = find_method("refined").compute(case_of(net, image, layers, 1))
     maps = refined_maps_by_hand(net, image, layers[1:], 1)
     torch.testing.assert_close(found, fuse(maps), rtol=1e-3, atol=1e-4 * float(found.max()))

@@ -14,8 +14,8 @@ Recipe, as chosen by ``make bench-localisation`` on networks other than those it
   gradient counts with its sign (as in HiResCAM): channels there mean something of a class, and one that speaks against
   this class is what tells it from another. Before them only positive gradients count (as in LayerCAM): an edge is no
   class's, and the sign of what the network makes of it jumps from place to place.
-- The last layer's evidence is averaged over five activations along each axis before what is negative is cut, where its
-  grid is wider than that and an earlier layer says where. What speaks for a class and what speaks against it are places
+- The last layer's evidence is averaged over seven activations along each axis before what is negative is cut, where its
+  grid has so many and an earlier layer says where. What speaks for a class and what speaks against it are places
   apart there, above all before a maximum: every channel speaks of one place.
 - The input's map is the size of the gradient times what stands out, averaged over each activation of the finest layer:
   the gradient at single voxels jumps from one to the next, and its sign with it.
@@ -53,7 +53,7 @@ LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 DECIDING = 2
 """Resolutions, counted from the last, at which gradients count with their sign."""
 
-TOGETHER = 5
+TOGETHER = 7
 """Activations of the last layer along each axis whose evidence is weighed together."""
 
 AVERAGE = {1: functional.adaptive_avg_pool1d, 2: functional.adaptive_avg_pool2d, 3: functional.adaptive_avg_pool3d}
@@ -79,9 +79,9 @@ def layer_maps(case: Case, gradients: dict[str, Tensor]) -> list[Tensor]:
 
 
 def weighed_together(evidence: Tensor) -> Tensor:
-    """Averages over :data:`TOGETHER` places along each axis, at the edge over those that there are; as it is where the
-    grid is no wider than that, as all places would say the same then."""
-    if min(evidence.shape) <= TOGETHER:
+    """Averages over :data:`TOGETHER` places along each axis, at the edge over those that there are; as it is on a grid
+    of fewer, where nearly all places would say the same then."""
+    if min(evidence.shape) < TOGETHER:
         return evidence
     average = MOVING_AVERAGE[evidence.ndim]
     return average(evidence[None, None], TOGETHER, 1, TOGETHER // 2, count_include_pad=False)[0, 0]
