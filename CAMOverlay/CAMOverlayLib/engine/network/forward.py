@@ -268,14 +268,16 @@ def frozen(network: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in network.modules()]
     flags = [(parameter, parameter.requires_grad, parameter.grad) for parameter in network.parameters()]
     try:
-        network.eval()
+        if any(training for _, training in modes):
+            network.eval()
         for parameter, _, _ in flags:
             parameter.requires_grad_(False)
             parameter.grad = None  # out of reach of libraries that reset gradients
         yield
     finally:
         for module, training in modes:
-            module.training = training
+            if module.training is not training:  # to set it goes through all of a module's lists
+                module.training = training
         for parameter, flag, gradient in flags:
             parameter.requires_grad_(flag)
             parameter.grad = gradient

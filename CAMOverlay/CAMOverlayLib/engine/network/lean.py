@@ -20,6 +20,7 @@ from torch.autograd.graph import saved_tensors_hooks
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 Pack = Callable[[Tensor], Any]
+Saving = Callable[[Tensor, Pack], tuple[Pack, Callable]]
 
 top_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
 """Tells whose hooks look after what is saved now; a PyTorch that does not tell saves as ever."""
@@ -31,19 +32,24 @@ def lean(network: nn.Module) -> Iterator[None]:
     other things, and is left alone, as are those whose weights may learn."""
     handles = []
     for module in network.modules():
-        if "forward" in vars(module) or any(parameter.requires_grad for parameter in module.parameters(False)):
+        saving = _saving(module)
+        if saving is None or "forward" in vars(module):
             continue
-        if type(module) in CONVOLUTIONS:
-            handles += _around(module, _shapes)
-        elif type(module) is nn.ReLU:
-            handles += _around(module, _results)
-        elif type(module) is nn.PReLU or (type(module) is nn.LeakyReLU and module.negative_slope > 0):
-            handles += _around(module, _signs)
+        if not any(parameter.requires_grad for parameter in module.parameters(False)):
+            handles += _around(module, saving)
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _saving(module: nn.Module) -> Saving | None:
+    if type(module) in CONVOLUTIONS:
+        return _shapes
+    if type(module) is nn.ReLU:
+        return _results
+    return _signs if type(module) is nn.PReLU or (type(module) is nn.LeakyReLU and module.negative_slope > 0) else None
 
 
 @contextmanager
@@ -76,18 +82,19 @@ _counting: list[tuple[Pack, Pack]] = []
 """Of every :func:`measured` that is under way its hook, and what counts."""
 
 
-def _around(module: nn.Module, saving: Callable[[Tensor, Pack], tuple[Pack, Callable]]) -> list[Any]:
+def _around(module: nn.Module, saving: Saving) -> list[Any]:
     """Let a module's forward save in another way."""
     entered: list[saved_tensors_hooks] = []
 
     def before(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if top_hooks is None:
+        given = inputs[0] if inputs else None
+        if top_hooks is None or not isinstance(given, Tensor) or not given.requires_grad:  # nothing is saved
             return
         top, (hook, count) = top_hooks(True), _counting[-1] if _counting else (None, lambda tensor: tensor)
         # Whoever else looks after what is saved (a network that checkpoints itself) counts on seeing all of it.
-        if not inputs or not isinstance(inputs[0], Tensor) or (top is not None and top[0] is not hook):
+        if top is not None and top[0] is not hook:
             return
-        hooks = saved_tensors_hooks(*saving(inputs[0], count))
+        hooks = saved_tensors_hooks(*saving(given, count))
         hooks.__enter__()
         entered.append(hooks)
 
