@@ -69,3 +69,43 @@ def test_a_heatmap_that_cannot_be_written_beside_the_rest_is_an_error(make_bundl
     assert main(list(map(str, asked))) == 2
     assert "No space left on device" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("said", "code"), [(None, 0), (0, 0), (3, 3)])
+def test_the_process_ends_with_its_code_when_all_is_said(said, code):
+    """Also with what is registered to happen at the end, and what is still in the stream."""
+    script = (
+        "import atexit, sys\n"
+        "from CAMOverlayLib.cli.leaving import Leaving\n"
+        "leaving = Leaving()\n"
+        "atexit.register(leaving)\n"
+        "atexit.register(lambda: print('at the end', end=''))\n"
+        f"leaving.code = {said}\n"
+        "print('said', end=', ')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], env=HERE, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (code, "said, at the end"), run.stderr
+
+
+def test_the_process_that_computes_ends_with_its_answer(make_bundle, head, tmp_path):
+    """What comes then, picture and scene, has its memory."""
+    script = (
+        "import os, sys\n"
+        "from CAMOverlayLib.cli.main import main\n"
+        "from CAMOverlayLib.scene import core\n"
+        "from CAMOverlayLib.worker import transport\n"
+        "started, start, save = [], transport.PipeTransport.start, core.saveScene\n"
+        "def starting(self, *rest):\n"
+        "    start(self, *rest)\n"
+        "    started.append(self._process.pid)\n"
+        "def saving(*rest):\n"
+        "    print('alive:', [pid for pid in started if os.path.exists(f'/proc/{pid}')], 'of', len(started))\n"
+        "    return save(*rest)\n"
+        "transport.PipeTransport.start, core.saveScene = starting, saving\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    asked = ["explain", head, "--bundle", make_bundle(), "--trust", "--no-picture", "--report", "none"]
+    command = [sys.executable, "-c", script, *map(str, asked), "--output", str(tmp_path / "out")]
+    run = subprocess.run(command, env=HERE, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "alive: [] of 1" in run.stdout

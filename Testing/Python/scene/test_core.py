@@ -336,6 +336,35 @@ def test_saveScene_on_a_disk_that_is_full_while_it_packs(tmp_path, monkeypatch):
     assert node.GetStorageNode() is None or node.GetStorageNode().GetUseCompression()
 
 
+FULL_DISK = """
+import resource, signal, sys
+import numpy as np, slicer
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from CAMOverlayLib.contract.errors import OutputError
+from CAMOverlayLib.scene import core
+from scene.helpers import makeVolume
+scene = core.ensureScene()
+makeVolume(np.random.default_rng(0).random((60, 60, 60), np.float32), np.eye(4), "head")
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+try:
+    core.saveScene(sys.argv[1] + "/s.mrb")
+except OutputError as error:
+    print("refused:", error)
+print("left:", sorted(p.name for p in Path(sys.argv[1]).iterdir()))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of file sizes are Unix'")
+def test_saveScene_where_slicer_finds_no_space_is_an_error_and_leaves_nothing(tmp_path):
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(Path(__file__).parents[1])]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "refused: The scene cannot be saved" in run.stdout, run.stdout
+    assert "left: []" in run.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "cause"), [("scene.mrml", "ends in .mrb"), ("nowhere/scene.mrb", "does not exist; create it")]
 )
