@@ -9,14 +9,17 @@ from .on_cores import on_cores, runs
 Voxel = tuple[int, int, int]
 
 
-def peak_of(array: np.ndarray) -> Voxel | None:
+def peak_of(array: np.ndarray, highest: np.ndarray | None = None) -> Voxel | None:
     """Voxel (I, J, K) of the largest value of an array I×J×K; None where that is not above 0.
 
     Where neighbouring voxels share it, the one of them that is nearest to their centre; of several such plateaus the
     largest one's.
+
+    Args:
+        highest: what :func:`highest_of` says of it, where that is known.
     """
     planes = array.T  # K, J, I, as both sides of the border keep it in memory
-    highest = highest_of(array)
+    highest = highest_of(array) if highest is None else highest
     most = highest.max()
     if not most > 0:
         return None

@@ -44,17 +44,19 @@ class VolumeHeatmap:
 
     Its largest value is 1, or it is 0 everywhere. ``scale`` is what that value was of the maps' largest one: less than
     1 where that one lies between voxels, or is averaged with the rest of its voxel, or outside of the volume.
+    ``highest`` is the largest value of every slice along K.
     """
 
     array: np.ndarray
     placement: Placement
     field_of_view: FieldOfView
-    scale: float = 1.0
+    scale: float
+    highest: np.ndarray
 
     @cached_property
     def peak(self) -> tuple[int, int, int] | None:
         """Voxel (I, J, K) of the largest value; None of a map that is 0 everywhere."""
-        return peak_of(self.array)
+        return peak_of(self.array, self.highest)
 
 
 def assemble(
@@ -152,19 +154,20 @@ def _normalised(array: np.ndarray, placement: Placement, field_of_view: FieldOfV
         PlacementError: the map has not the volume's shape.
     """
     array = _of_shape(array, volume)
-    scale = float(highest_of(array).max())
+    highest = highest_of(array)
+    scale = float(highest.max())
     if scale > 0 and scale != 1:
-        planes = array.T  # K×J×I, as it lies in memory
 
-        def divide(k: int) -> None:
-            planes[k] /= np.float32(scale)
+        def divide(values: np.ndarray) -> None:
+            values /= np.float32(scale)
             # Rounding must not leave the largest value beside 1.
-            np.minimum(planes[k], 1, out=planes[k])
+            np.minimum(values, 1, out=values)
 
-        on_cores(divide, range(len(planes)))
+        # Division keeps the order, so that the largest value of a slice stays its largest.
+        on_cores(divide, [*array.T, highest])
         if placement.difference is not None:
             placement = dataclasses.replace(placement, difference=placement.difference / scale)
-    return VolumeHeatmap(array, placement, field_of_view, scale)
+    return VolumeHeatmap(array, placement, field_of_view, scale, highest)
 
 
 def _of_shape(array: np.ndarray, volume: Volume) -> np.ndarray:
