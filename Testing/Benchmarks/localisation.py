@@ -68,6 +68,7 @@ REPORTING_SEEDS = range(23_000, 23_020)
 CHOOSING_PAIR_SEEDS = range(26_200, 26_206)
 PAIR_SEEDS = range(24_000, 24_008)
 DEMO_PAIR_SEEDS = range(25_000, 25_020)
+DEMO_CHOOSING_PAIR_SEEDS = range(26_000, 26_060)
 DEMO_LESION_MM = (7.0, 12.0)
 """As the demo network learned them."""
 
@@ -105,7 +106,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, workers() as pool:
         prepare(networks, Path(folder), pool, options.weights, partial(say, started))
         jobs = {pool.submit(job, name, seed, Path(folder), options): f"{name} seed {seed}" for name, seed in networks}
-        demo = None if options.choose or options.only or options.on_choosing else pool.submit(demo_pairs)
+        demo = None if options.only or options.on_choosing else pool.submit(demo_pairs, options.choose)
         for done in as_completed(jobs):
             say(started, f"{jobs[done]}: {done.result().accuracy:.1%} right")
     found = [done.result() for done in jobs]
@@ -188,10 +189,12 @@ def pairs(choose: bool) -> list[Volume]:
     return list(read_pairs(CHOOSING_PAIR_SEEDS if choose else PAIR_SEEDS, chain()))
 
 
-def demo_pairs() -> Owned:
+def demo_pairs(choose: bool) -> Owned:
     """Two lesions in one volume as the demo network sees them."""
     model = open_model(ModelSource(str(DEMO_BUNDLE), trust=True)).model(torch.device("cpu"))
-    return measure_pairs(model.network, list(read_pairs(DEMO_PAIR_SEEDS, model.chain, DEMO_LESION_MM)))
+    seeds = DEMO_CHOOSING_PAIR_SEEDS if choose else DEMO_PAIR_SEEDS
+    volumes = list(read_pairs(seeds, model.chain, DEMO_LESION_MM))
+    return measure_pairs(model.network, volumes, recipes if choose else asked_methods)
 
 
 # Networks -------------------------------------------------------------------------------------------------------------

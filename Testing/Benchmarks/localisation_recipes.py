@@ -34,6 +34,7 @@ def recipes(table: LayerTable) -> dict[str, tuple[tuple[str, ...], Callable[[Cas
         image: Callable[[Tensor, Tensor, tuple[int, ...]], Tensor] | None = None,
         without: int = 0,
         deciding: int = 0,
+        together: int = 1,
         power: float = 1.0,
         floor: float = 0.0,
     ) -> tuple[tuple[str, ...], Callable[[Case], Tensor]]:
@@ -46,6 +47,8 @@ def recipes(table: LayerTable) -> dict[str, tuple[tuple[str, ...], Callable[[Cas
                 (_hires_standing if name in signed else weigh)(activations[name].detach(), gradients[name])
                 for name in kept
             ]
+            if together > 1:  # of the last layer, before what is negative is cut
+                maps[-1] = _together(activations[kept[-1]].detach(), gradients[kept[-1]], together)
             if image is not None:
                 maps.insert(0, image(activations[INPUT].detach(), gradients[INPUT], tuple(maps[0].shape)))
             if floor:  # no layer alone may rule a place out; the input, which comes first, still may
@@ -64,12 +67,21 @@ def recipes(table: LayerTable) -> dict[str, tuple[tuple[str, ...], Callable[[Cas
             f"… and input, the last {count} with their sign": product(_standing, _averaged, deciding=count)
             for count in (1, 2, 3)
         },
+        **{
+            f"… the last two with their sign, the last over {width}": product(
+                _standing, _averaged, deciding=2, together=width
+            )
+            for width in (3, 5, 7, 9)
+        },
         "… and input, finer": product(_standing, _smoothed),
         "… and input, finer, not smoothed": product(_standing, lambda x, g, _: _input(x, g)),
         "… and input, with its sign": product(_standing, _signed),
         "… and input, gradient alone": product(_standing, lambda x, g, shape: _onto(g.abs()[0].sum(0), shape)),
-        "… and input, not the last stage": product(_standing, _averaged, without=1),
-        "… and input, not the last two": product(_standing, _averaged, without=2),
+        **{
+            f"… and input, not the last {words}": product(_standing, _averaged, without=count)
+            for count, words in ((1, "stage"), (2, "two"))
+            if count < len(stages)
+        },
         "… and input, geometric mean": product(_standing, _averaged, power=1 / len(layers)),
         "HiResCAM and input": product(hires_cam, _averaged),
         "HiResCAM of what stands out and input": product(_hires_standing, _averaged),
@@ -95,6 +107,13 @@ def _standing(activation: Tensor, gradient: Tensor) -> Tensor:
 
 def _hires_standing(activation: Tensor, gradient: Tensor) -> Tensor:
     return hires_cam(standing_out(activation), gradient)
+
+
+def _together(activation: Tensor, gradient: Tensor, width: int) -> Tensor:
+    evidence = (standing_out(activation) * gradient)[0].sum(0)
+    if min(evidence.shape) >= width:
+        evidence = avg_pool3d(evidence[None, None], width, 1, width // 2, count_include_pad=False)[0, 0]
+    return evidence.relu()
 
 
 def _size(activation: Tensor, gradient: Tensor) -> Tensor:

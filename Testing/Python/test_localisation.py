@@ -161,7 +161,7 @@ def test_seeds_and_networks_for_choosing_are_not_those_for_reporting():
     from Benchmarks import localisation as bench
 
     seeds = [bench.TRAINING_SEEDS, bench.CHECKING_SEEDS, bench.CHOOSING_SEEDS, bench.REPORTING_SEEDS]
-    seeds += [bench.PAIR_SEEDS, bench.DEMO_PAIR_SEEDS]
+    seeds += [bench.PAIR_SEEDS, bench.DEMO_PAIR_SEEDS, bench.CHOOSING_PAIR_SEEDS, bench.DEMO_CHOOSING_PAIR_SEEDS]
     assert len(set().union(*seeds)) == sum(map(len, seeds))
     assert not set(bench.CHOOSING) & set(bench.REPORTING)
     strides = {bench.RECIPES[name].stride for name, _ in bench.REPORTING}
