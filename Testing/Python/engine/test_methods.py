@@ -293,6 +293,8 @@ def test_the_refined_map_weighs_what_speaks_for_a_class_against_what_speaks_agai
     values = torch.randn(9, 8, 7, dtype=torch.float64)
     np.testing.assert_allclose(weighed_together(values), uniform_mean(values.numpy(), 7), atol=1e-12)
     np.testing.assert_allclose(weighed_together(values[0]), uniform_mean(values[0].numpy(), 7), atol=1e-12)
+    half = values.to(torch.bfloat16)  # as mixed precision has it
+    torch.testing.assert_close(weighed_together(half), weighed_together(half.float()))
     narrow = values[:, :, :6]
     assert weighed_together(narrow) is narrow  # averaged over nearly all of an axis, nothing tells its places apart
 
@@ -313,6 +315,18 @@ def test_the_refined_map_of_a_wide_grid_is_its_recipe():
     found = find_method("refined").compute(case_of(net, image, layers, 1))
     maps = refined_maps_by_hand(net, image, layers[1:], 1)
     torch.testing.assert_close(found, fuse(maps), rtol=1e-3, atol=1e-4 * float(found.max()))
+
+
+@pytest.mark.parametrize("method", ["refined", "refinedsmooth"])
+def test_the_refined_map_of_a_wide_grid_in_mixed_precision(method):
+    net, image = demo_like(), torch.randn(1, 1, 56, 64, 56)
+    table = list_layers(net, image)
+    layers = find_method(method).layers(table, table.find(None))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = find_method(method).compute(case_of(net, image, layers, 1))
+    exact = find_method(method).compute(case_of(net, image, layers, 1))
+    assert found.isfinite().all() and float(found.max()) > 0
+    assert np.corrcoef(found.flatten(), exact.flatten())[0, 1] > 0.9
 
 
 def demo_like():

@@ -84,7 +84,8 @@ def weighed_together(evidence: Tensor) -> Tensor:
     if min(evidence.shape) < TOGETHER:
         return evidence
     average = MOVING_AVERAGE[evidence.ndim]
-    return average(evidence[None, None], TOGETHER, 1, TOGETHER // 2, count_include_pad=False)[0, 0]
+    exact = evidence.to(torch.promote_types(evidence.dtype, torch.float32))  # of a half there is no average in 3-D
+    return average(exact[None, None], TOGETHER, 1, TOGETHER // 2, count_include_pad=False)[0, 0]
 
 
 def input_map(image: Tensor, gradient: Tensor, shape: tuple[int, ...]) -> Tensor:
