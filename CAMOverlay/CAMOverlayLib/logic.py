@@ -181,7 +181,7 @@ class OverlayLogic:
                 yield TURN
                 yield from exported.comparing()
                 result = withNodes(result, exported.nodes, options, named_from_here(python) or "")
-                drawn.clear()
+                drawn.clear(back=False)
                 node = overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity, image=image, also=also)
                 return _noted(node, result, options.get("structures"))
 

@@ -15,7 +15,9 @@ from CAMOverlayLib.scene.io.exported import ExportedVolumes
 from CAMOverlayLib.scene.io.volumes import affineFromNode
 from CAMOverlayLib.scene.overlay import colormaps
 from CAMOverlayLib.scene.overlay import node as overlay
+from CAMOverlayLib.scene.overlay.heat_view import heatIsSeen
 from CAMOverlayLib.scene.overlay.sketch import ATTRIBUTE, Sketch
+from CAMOverlayLib.scene.overlay.views import placeOf
 
 SHAPE = (8, 7, 6)
 
@@ -75,6 +77,31 @@ def test_it_lies_where_it_belongs_and_goes_without_a_trace(inputVolume, exported
     assert nodeIDs() == nodes
     sketch.clear()
     assert views() == before
+
+
+@pytest.mark.parametrize("end", ["given up", "finished", "user moved on"])
+def test_heat_that_no_slice_shows_is_brought_into_view_and_the_slices_go_back_if_nothing_comes(exported, drawn, end):
+    slices = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+    for view in slices:
+        view.SetFieldOfView(40, 40, 1)
+        view.SetDimensions(200, 200, 1)
+        view.JumpSliceByOffsetting(500, 500, 500)
+    before = [placeOf(view) for view in slices]
+    sketch = Sketch(exported, None, 0.4)
+    sketch.show(drawn[0])
+    assert heatIsSeen(shown())
+    there = [placeOf(view) for view in slices]
+    assert not np.allclose(there, before)
+    if end == "user moved on":
+        slices[0].JumpSliceByOffsetting(300, 300, 300)
+    left = placeOf(slices[0])
+    sketch.clear(back=end != "finished")
+    after = [placeOf(view) for view in slices]
+    if end == "finished":
+        assert np.array_equal(after, there)
+    else:
+        assert np.array_equal(after[1:], before[1:])
+        assert np.array_equal(after[0], left if end == "user moved on" else before[0])
 
 
 def test_it_looks_like_the_overlay_it_stands_for(inputVolume, exported, drawn, tmp_path):

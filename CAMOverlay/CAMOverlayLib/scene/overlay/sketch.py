@@ -1,7 +1,8 @@
 """A map that is not finished, shown in the slice views until the finished one takes its place.
 
 It is a node of its own that is neither saved nor offered anywhere. However its run ends, the views then show what they
-showed before, or the overlay.
+showed before, or the overlay. Where its heat is in none of the slices that are shown, it brings them there, as the
+overlay would; where no overlay comes, they go back.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from ...contract.errors import PlacementError
 from ...contract.target import VolumeFile
 from ..io.exported import ExportedVolumes
 from ..io.volumes import setNodeAffine
-from . import faded, further
+from . import faded, further, heat_view
 from . import node as overlay
-from .views import composites, restore, stateOf
+from .views import composites, placeOf, putAt, restore, slices, stateOf
 
 ATTRIBUTE = "CAMOverlay.Sketch"
 """Attribute of a node that is one."""
@@ -38,6 +39,7 @@ class Sketch:
         self._overlayNode, self._opacity = overlayNode, opacity
         self._node: Any = None
         self._before: list[tuple[Any, dict[str, Any]]] = []  # of each view
+        self._moved: list[tuple[Any, np.ndarray, np.ndarray]] = []  # slices, from where to where
 
     def show(self, file: VolumeFile) -> None:
         """Over the input volume. Nothing changes where that is not what it was, or the file is not there any more, and
@@ -57,10 +59,20 @@ class Sketch:
         if first:
             self._before = [(view, stateOf(view)) for view in composites(self._node.GetScene())]
             overlay.showOverlay(self._node, self._inputVolume, self._opacity)
+            places = [(view, placeOf(view)) for view in slices(self._node.GetScene())]
+            if heat_view.bringHeatIntoView(self._node):
+                self._moved = [(view, before, placeOf(view)) for view, before in places]
 
-    def clear(self) -> None:
-        """Take it out of the scene; views that still show it show what they showed before."""
+    def clear(self, back: bool = True) -> None:
+        """Take it out of the scene; views that still show it show what they showed before.
+
+        Args:
+            back: where they showed it, too; no, where an overlay takes its place.
+        """
         if self._inScene():
+            for view, before, moved in self._moved if back else ():
+                if np.array_equal(placeOf(view), moved):  # or the user went elsewhere
+                    putAt(view, before)
             for view, before in self._before:
                 if view.GetForegroundVolumeID() == self._node.GetID():  # or the user chose something else
                     restore(view, before)
@@ -68,7 +80,7 @@ class Sketch:
             scene.RemoveNode(self._node)
             if display is not None:
                 scene.RemoveNode(display)
-        self._node, self._before = None, []
+        self._node, self._before, self._moved = None, [], []
 
     def _inScene(self) -> bool:
         # A scene that was closed meanwhile took the node along.
