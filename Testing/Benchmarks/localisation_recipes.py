@@ -11,7 +11,7 @@ from CAMOverlayLib.engine.methods import METHODS, Case
 from CAMOverlayLib.engine.methods.gradcam import grad_cam
 from CAMOverlayLib.engine.methods.hirescam import hires_cam
 from CAMOverlayLib.engine.methods.layercam import layer_cam
-from CAMOverlayLib.engine.methods.refined import fuse, standing_out
+from CAMOverlayLib.engine.methods.refined import fuse, standing_out, weighed_together
 from CAMOverlayLib.engine.network.forward import INPUT
 from CAMOverlayLib.engine.network.layers import LayerTable
 
@@ -110,10 +110,7 @@ def _hires_standing(activation: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _together(activation: Tensor, gradient: Tensor, width: int) -> Tensor:
-    evidence = (standing_out(activation) * gradient)[0].sum(0)
-    if min(evidence.shape) >= width:
-        evidence = avg_pool3d(evidence[None, None], width, 1, width // 2, count_include_pad=False)[0, 0]
-    return evidence.relu()
+    return weighed_together((standing_out(activation) * gradient)[0].sum(0), width).relu()
 
 
 def _size(activation: Tensor, gradient: Tensor) -> Tensor:

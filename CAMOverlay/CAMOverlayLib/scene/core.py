@@ -19,7 +19,7 @@ import sys
 import tempfile
 import traceback
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -262,7 +262,7 @@ def _removeVolume(scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLVolumeNode) ->
             scene.RemoveNode(companion)
 
 
-def saveScene(path: str | os.PathLike[str], before: Iterable[Packed] = ()) -> Path:
+def saveScene(path: str | os.PathLike[str], before: Sequence[Packed] = ()) -> Path:
     """Save the whole scene with its data as one ``.mrb`` file that Slicer opens.
 
     The file appears complete or not at all; an existing one is replaced. Where volumes were loaded from is kept.
@@ -287,7 +287,7 @@ def saveScene(path: str | os.PathLike[str], before: Iterable[Packed] = ()) -> Pa
             reason = next((line for line in reversed(output.splitlines()) if line.strip()), "no reason was given")
             raise OutputError(f"The scene cannot be saved as {path}: {reason}. Check the free space of the disk.")
         try:
-            packed_scene.packInto(folder / "packed", raw, kept, [*before])
+            packed_scene.packInto(folder / "packed", raw, kept, before)
         except OSError as error:
             raise OutputError(
                 f"The scene cannot be saved as {path}: {error.strerror}. Free some disk space."

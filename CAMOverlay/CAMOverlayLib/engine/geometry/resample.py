@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch.nn.functional import grid_sample, interpolate
 from ...contract.field_of_view import Region
 from ...contract.geometry import Grid
 from ...contract.on_cores import on_cores, runs
+from .unnamed_file import Zeros, in_memory
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -39,14 +39,6 @@ def activation_grid(shape: tuple[int, ...], network_input: Grid, steps: tuple[fl
     trimmed = size - count * step >= np.maximum(step, 1)
     to_input[:3, 3] = np.where(trimmed, (size - 1) / 2 - (count - 1) / 2 * step, (step - 1) / 2)
     return Grid(tuple(shape), network_input.affine @ to_input)
-
-
-Zeros = Callable[[tuple[int, ...]], np.ndarray]
-"""Makes an array of zeros (float32, Fortran order) of a shape."""
-
-
-def in_memory(shape: tuple[int, ...]) -> np.ndarray:
-    return np.zeros(shape, dtype=np.float32, order="F")
 
 
 def resample(

@@ -11,12 +11,21 @@ import io
 import math
 import mmap
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 WORTH_IT = 16 << 20
 """Bytes below which an array is written as quickly."""
+
+
+Zeros = Callable[[tuple[int, ...]], np.ndarray]
+"""Makes an array of zeros (float32, Fortran order) of a shape."""
+
+
+def in_memory(shape: tuple[int, ...]) -> np.ndarray:
+    return np.zeros(shape, np.float32, order="F")
 
 
 class UnnamedFile(mmap.mmap):
@@ -68,7 +77,7 @@ def zeros_for(folder: Path | str, shape: tuple[int, ...]) -> np.ndarray:
         else:
             pages[: len(head)] = head
             return np.ndarray(shape, np.float32, pages, len(head), order="F")
-    return np.zeros(shape, np.float32, order="F")
+    return in_memory(shape)
 
 
 def name_file(array: np.ndarray, path: Path | str) -> bool:

@@ -229,10 +229,10 @@ def write_nifti(volume: Volume, path: Path | str) -> Path:
     Raises:
         OutputError: the file cannot be written.
     """
-    with _writable(path):
-        if str(path).endswith(".nii.gz"):
-            write_packed(volume, path)
-        else:
+    if str(path).endswith(".nii.gz"):
+        write_packed(volume, path)
+    else:
+        with _writable(path):
             nibabel.save(as_nifti(volume), path)
     return Path(path)
 

@@ -78,14 +78,14 @@ def layer_maps(case: Case, gradients: dict[str, Tensor]) -> list[Tensor]:
     return [*maps, (weighed_together(last) if maps else last).relu()]
 
 
-def weighed_together(evidence: Tensor) -> Tensor:
-    """Averages over :data:`TOGETHER` places along each axis, at the edge over those that there are; as it is on a grid
-    of fewer, where nearly all places would say the same then."""
-    if min(evidence.shape) < TOGETHER:
+def weighed_together(evidence: Tensor, width: int = TOGETHER) -> Tensor:
+    """Averages over so many places along each axis, at the edge over those that there are; as it is on a grid of fewer,
+    where nearly all places would say the same then."""
+    if min(evidence.shape) < width:
         return evidence
     average = MOVING_AVERAGE[evidence.ndim]
     exact = evidence.to(torch.promote_types(evidence.dtype, torch.float32))  # of a half there is no average in 3-D
-    return average(exact[None, None], TOGETHER, 1, TOGETHER // 2, count_include_pad=False)[0, 0]
+    return average(exact[None, None], width, 1, width // 2, count_include_pad=False)[0, 0]
 
 
 def input_map(image: Tensor, gradient: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -14,7 +14,8 @@ from torch import Tensor
 from ...contract.field_of_view import Region, Unbounded, slabs_of
 from ...contract.geometry import Grid
 from ...contract.peaks import peak_of
-from ..geometry.resample import Zeros, activation_grid, in_memory, resample
+from ..geometry.resample import activation_grid, resample
+from ..geometry.unnamed_file import Zeros, in_memory
 from ..preprocessing.trace import PreprocessingTrace
 
 

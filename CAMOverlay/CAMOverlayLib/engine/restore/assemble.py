@@ -17,9 +17,8 @@ from ...contract.field_of_view import Slab, Unbounded
 from ...contract.on_cores import on_cores
 from ...contract.peaks import highest_of, peak_of
 from ...contract.request import FieldOfView, Placement
-from ..geometry.resample import Zeros, in_memory
 from ..geometry.slice_stack import Stack
-from ..geometry.unnamed_file import zeros_for
+from ..geometry.unnamed_file import Zeros, in_memory, zeros_for
 from ..geometry.volume import Volume
 from ..preprocessing.inputs import NetworkInputs
 from ..progress import Step

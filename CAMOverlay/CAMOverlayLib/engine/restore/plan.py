@@ -13,7 +13,8 @@ from ...contract.errors import PlacementError
 from ...contract.request import Placement
 from ..alignment.monitor import refuse
 from ..alignment.mutual_information import AlignmentScore
-from ..geometry.resample import Zeros, activation_grid, in_memory
+from ..geometry.resample import activation_grid
+from ..geometry.unnamed_file import Zeros, in_memory
 from ..preprocessing.trace import PreprocessingTrace
 from .affine import MappedHeatmap, place_by_affine
 from .transforms import as_network_input, invert_chain, place_by_operations, undo_steps

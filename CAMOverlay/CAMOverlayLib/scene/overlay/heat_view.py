@@ -11,6 +11,7 @@ import vtk
 
 from . import further
 from . import node as overlay
+from .views import composites, slices
 
 MOST = 384
 """Samples along each side of a view at most: enough to meet a spot of a few pixels, and done in milliseconds."""
@@ -56,9 +57,9 @@ def _lowest(overlayNode: Any) -> float:
 def _views(overlayNode: Any) -> list[Any]:
     """The slice nodes whose view shows the overlay; those of the layout, where there is one."""
     scene, found, ours = overlayNode.GetScene(), [], further.identifiers(overlayNode)
-    composites = {c.GetLayoutName(): c for c in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode", scene)}
-    for view in slicer.util.getNodesByClass("vtkMRMLSliceNode", scene):
-        composite = composites.get(view.GetLayoutName())
+    by_name = {c.GetLayoutName(): c for c in composites(scene)}
+    for view in slices(scene):
+        composite = by_name.get(view.GetLayoutName())
         if composite is not None and ours & {composite.GetForegroundVolumeID(), composite.GetBackgroundVolumeID()}:
             found.append(view)
     mapped = [view for view in found if view.IsMappedInLayout()]

@@ -26,7 +26,7 @@ from .. import core
 from ..io.volumes import HeatmapImage, importHeatmap, peakIJK, peakKnown, readHeatmap, worldFromIJK
 from . import colormaps, faded, further
 from .report import readReport
-from .views import composites
+from .views import composites, slices
 
 OPACITY = 0.5
 """Opacity of the overlay over the input volume, at first."""
@@ -383,7 +383,7 @@ def jumpToPeak(overlayNode: slicer.vtkMRMLScalarVolumeNode, centre: bool = True)
 def jumpTo(scene: slicer.vtkMRMLScene, world: Any, centre: bool = True) -> tuple[float, float, float]:
     """Bring every slice view to a place (world RAS mm) and return it; ``centre`` as in :func:`jumpToPeak`."""
     r, a, s = (float(mm) for mm in world)
-    for view in slicer.util.getNodesByClass("vtkMRMLSliceNode", scene):
+    for view in slices(scene):
         (view.JumpSliceByCentering if centre else view.JumpSliceByOffsetting)(r, a, s)
     return r, a, s
 
