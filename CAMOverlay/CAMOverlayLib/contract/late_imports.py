@@ -1,9 +1,9 @@
 """MONAI loads without the libraries that it might want.
 
-``import monai`` loads pandas, matplotlib, scipy.signal (with scipy.stats) and scikit-learn where they are installed,
-for plots, tables and metrics that no explanation uses: on a machine that has all of them 1.6 of 3.6 s. In a process of
-ours they wait until somebody uses them. Nothing else changes: MONAI is told that they are there, as they are, and what
-it got from them loads the library at its first use; whoever else imports them gets them at once.
+``import monai`` loads pandas, matplotlib, parts of SciPy and scikit-learn where they are installed, for plots, tables
+and metrics that no explanation uses: on a machine that has all of them half of the time. In a process of ours they wait
+until somebody uses them. Nothing else changes: MONAI is told that they are there, as they are, and what it got from
+them loads the library at its first use; whoever else imports them gets them at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ LATER = (
     "matplotlib.pyplot",
     "pandas",
     "requests",
+    "scipy.ndimage",
+    "scipy.optimize",
     "scipy.signal",
+    "scipy.sparse",
+    "scipy.sparse.csgraph",
+    "scipy.sparse.linalg",
+    "scipy.spatial",
     "sklearn",
     "sklearn.metrics",
     "sklearn.linear_model",

@@ -87,10 +87,14 @@ class Runs:
         k, j, first = np.unravel_index(self.first[chosen], self.shape)
         return _middle((first, first + (self.last - self.first)[chosen], j, k))
 
+    def parts(self) -> np.ndarray:
+        """Number of the part, from 0, that each run belongs to; parts hang together by faces."""
+        return np.unique(_parts(len(self.first), *self.touching()), return_inverse=True)[1]
+
     def of_largest_part(self) -> np.ndarray:
         """Which runs belong to the largest part that hangs together by faces, one bool a run; of parts that are
         equally large, the first in memory."""
-        part = _parts(len(self.first), *self.touching())
+        part = self.parts()
         return part == np.bincount(part, self.lengths).argmax()
 
     def _beside(self, stride: int, axis: int) -> tuple[np.ndarray, np.ndarray]:

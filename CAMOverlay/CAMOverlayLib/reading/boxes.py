@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from ..contract.peaks import Runs
 
 LEVELS = tuple(n / 20 for n in range(1, 21))
 """Of the map's largest value."""
-
-
-def parts_of(runs: Runs) -> np.ndarray:
-    """Number of the part, from 0, that each run belongs to; parts hang together by faces."""
-    one, other = runs.touching()
-    count = len(runs.first)
-    return connected_components(coo_matrix((np.ones(len(one), bool), (one, other)), (count, count)), directed=False)[1]
 
 
 def largest_boxes(heat: np.ndarray) -> np.ndarray:
@@ -39,7 +30,7 @@ def largest_boxes(heat: np.ndarray) -> np.ndarray:
 def _largest_box(mask: np.ndarray) -> np.ndarray:
     """2×3, I, J, K, of a mask K×J×I that is not empty."""
     runs = Runs.of(mask)
-    part = parts_of(runs)
+    part = runs.parts()
     chosen = part == np.bincount(part, runs.lengths).argmax()
     k, j, i = np.unravel_index(runs.first[chosen], runs.shape)
     last = i + runs.lengths[chosen]

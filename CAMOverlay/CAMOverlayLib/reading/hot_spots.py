@@ -18,7 +18,6 @@ from ..contract.findings import THRESHOLDS, HotSpot, Threshold
 from ..contract.geometry import Grid
 from ..contract.on_cores import on_cores
 from ..contract.peaks import Runs, Voxel
-from .boxes import parts_of
 
 MOST = 50
 """Regions that a table lists; a noisy map has thousands, and nobody reads those."""
@@ -178,13 +177,13 @@ class _Regions:
         total, runs, held, most = _scan(planes, level)
         if not len(runs.first):
             return None
-        of_run = parts_of(runs)
+        of_run = runs.parts()
         count = int(of_run.max()) + 1
         sizes = np.bincount(of_run, runs.lengths, count).astype(np.int64)
         highest = np.zeros(count, planes.dtype)
         np.maximum.at(highest, of_run, most)
         tops, of_top = _tops(planes.reshape(-1), runs, of_run, most, highest)
-        plateau_of_top = parts_of(tops)
+        plateau_of_top = tops.parts()
         plateaus, order = _ranked(tops, of_top, plateau_of_top, highest)
         sums = np.bincount(of_run, held, count)
         return cls(total, runs, of_run, sizes, sums, order, tops, plateau_of_top, plateaus)

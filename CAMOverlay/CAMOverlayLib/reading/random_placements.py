@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+import scipy  # its parts load when they are used
 
 from ..contract.geometry import Grid
 from .structures import Structure
@@ -56,11 +56,11 @@ def _turns(grid: Grid, random: np.random.Generator) -> np.ndarray:
     """TIMES×3×3 rotations, all equally likely; of a single slice only those within its plane."""
     flat = [axis for axis in range(3) if grid.shape[axis] == 1]
     if not flat:
-        return Rotation.from_quat(random.normal(size=(TIMES, 4))).as_matrix()
+        return scipy.spatial.transform.Rotation.from_quat(random.normal(size=(TIMES, 4))).as_matrix()
     one, other = (grid.directions[:, axis] for axis in range(3) if axis != flat[0])
     normal = np.cross(one, other)
     angles = random.uniform(0, 2 * np.pi, TIMES)
-    return Rotation.from_rotvec(angles[:, None] * normal / np.linalg.norm(normal)).as_matrix()
+    return scipy.spatial.transform.Rotation.from_rotvec(angles[:, None] * normal / np.linalg.norm(normal)).as_matrix()
 
 
 def _drawn(weights: np.ndarray, mask: np.ndarray | None, at: np.ndarray) -> np.ndarray:

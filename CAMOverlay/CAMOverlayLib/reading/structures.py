@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its parts load when they are used
 
 from ..contract.errors import NotSeenError, TargetError
 from ..contract.geometry import Grid
@@ -70,7 +70,7 @@ def structures_in(labels: np.ndarray, name: str, names: Sequence[str] = ()) -> t
     if whole is None:
         raise TargetError(f"Structure '{name}' is empty: every voxel is 0. Draw a region first.")
     numbers, values = _numbered(labels[whole], name)
-    boxes = ndimage.find_objects(numbers)
+    boxes = scipy.ndimage.find_objects(numbers)
     found = [(value, number, box) for number, (value, box) in enumerate(zip(values, boxes), 1) if box is not None]
     if len(found) > MOST:
         raise TargetError(

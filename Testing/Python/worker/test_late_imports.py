@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[3] / "CAMOverlay"
 
 INSTALLED = [
     name
-    for name in ("matplotlib", "pandas", "requests", "scipy.signal", "sklearn")
+    for name in ("matplotlib", "pandas", "requests", "scipy.ndimage", "scipy.signal", "scipy.sparse.linalg", "sklearn")
     if importlib.util.find_spec(name.partition(".")[0])
 ]
 

@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
+import scipy  # its parts load when they are used
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix, csr_matrix
-from scipy.sparse.linalg import cg
 
 from .similarity import Array
 
@@ -39,11 +38,11 @@ def impute(values: Array, hole: Mask) -> Array:
         matrix, right = _equations(values, hole)
         start = values[:, ~hole].mean(1)
         for channel, (one, first) in enumerate(zip(right.T, start)):
-            filled[channel, hole] = cg(matrix, one, np.full(len(one), first), rtol=EXACT)[0]
+            filled[channel, hole] = scipy.sparse.linalg.cg(matrix, one, np.full(len(one), first), rtol=EXACT)[0]
     return filled
 
 
-def _equations(values: Array, hole: Mask) -> tuple[csr_matrix, Array]:
+def _equations(values: Array, hole: Mask) -> tuple[scipy.sparse.csr_matrix, Array]:
     """Left-hand side (N×N) and right-hand side (N×C) of N removed places, in the order of their flat indices."""
     count = int(hole.sum())
     number = np.zeros(hole.shape, int)
@@ -64,7 +63,7 @@ def _equations(values: Array, hole: Mask) -> tuple[csr_matrix, Array]:
     diagonal = np.arange(count)
     entries = np.concatenate([*weights, own])
     where = (np.concatenate([*rows, diagonal]), np.concatenate([*columns, diagonal]))
-    return coo_matrix((entries, where), (count, count)).tocsr(), right
+    return scipy.sparse.coo_matrix((entries, where), (count, count)).tocsr(), right
 
 
 def _neighbours(dimensions: int) -> Iterator[tuple[tuple[int, ...], float]]:

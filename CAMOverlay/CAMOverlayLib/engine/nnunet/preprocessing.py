@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy  # its parts load when they are used
 import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms import Compose, Crop, InvertibleTransform, LoadImage, Orientation, Transform
 from monai.transforms.inverse import TraceableTransform
 from monai.transforms.utils import scale_affine
-from scipy import ndimage
 
 from ...contract.errors import PreprocessingError
 from ...contract.nnunet_plans import Normalisation, Plans, Resampling
@@ -127,7 +127,7 @@ class NormaliseChannels(Transform):
         values = image.as_tensor().numpy().astype(np.float32, copy=True)
         inside = None
         if any(one.masked for one in self._schemes):
-            inside = ndimage.binary_fill_holes((values != 0).any(0))
+            inside = scipy.ndimage.binary_fill_holes((values != 0).any(0))
         for channel, scheme in zip(values, self._schemes, strict=True):
             _normalise(channel, scheme, inside if scheme.masked else None)
         return MetaTensor(torch.from_numpy(values), meta=image.meta, applied_operations=image.applied_operations)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy  # its parts load when they are used
 import torch
-from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -69,7 +69,7 @@ def _by_slices(values: np.ndarray, shape: tuple[int, ...], axis: int | None, how
     if how.order_across == 0:
         return stacked.take(_nearest(old, new), axis)
     factors = [new / old if number == axis else 1.0 for number in range(values.ndim)]
-    return ndimage.zoom(stacked, factors, order=how.order_across, mode="nearest", grid_mode=True)
+    return scipy.ndimage.zoom(stacked, factors, order=how.order_across, mode="nearest", grid_mode=True)
 
 
 def _nearest(old: int, new: int) -> np.ndarray:
@@ -94,5 +94,5 @@ def _zoomed(values: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarra
     if values.shape == shape:
         return wide
     factors = [new / old for new, old in zip(shape, values.shape, strict=True)]
-    found = ndimage.zoom(wide, factors, order=order, mode="nearest", grid_mode=True)
+    found = scipy.ndimage.zoom(wide, factors, order=order, mode="nearest", grid_mode=True)
     return np.clip(found, wide.min(), wide.max(), out=found)

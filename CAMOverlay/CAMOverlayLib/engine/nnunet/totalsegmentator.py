@@ -11,11 +11,11 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy  # its parts load when they are used
 import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms import Compose, InvertibleTransform, Orientation
 from monai.transforms.inverse import TraceableTransform
-from scipy import ndimage
 from torch.nn.functional import interpolate
 
 from ...contract.errors import BundleError, PreprocessingError
@@ -156,7 +156,7 @@ class ChangeSpacing(InvertibleTransform):
     def _zoomed(self, values: torch.Tensor, zoom: np.ndarray) -> torch.Tensor:
         wide = values.numpy().astype(np.float64)
         # Cut off and not rounded: an image of integers is what TotalSegmentator writes for nnU-Net.
-        found = [ndimage.zoom(one, zoom, order=self.order, mode="nearest").astype(np.int32) for one in wide]
+        found = [scipy.ndimage.zoom(one, zoom, order=self.order, mode="nearest").astype(np.int32) for one in wide]
         return torch.from_numpy(np.stack(found).astype(np.float32))
 
     def inverse(self, data: MetaTensor) -> MetaTensor:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import scipy  # its parts load when they are used
 import torch
 from monai.inferers import Inferer
-from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -103,7 +103,7 @@ def window_weights(patch: Sequence[int]) -> Tensor:
     """
     peak = np.zeros(patch)
     peak[tuple(n // 2 for n in patch)] = 1
-    smooth = ndimage.gaussian_filter(peak, [n / 8 for n in patch], mode="constant")
+    smooth = scipy.ndimage.gaussian_filter(peak, [n / 8 for n in patch], mode="constant")
     weights = torch.from_numpy(smooth * (10 / smooth.max())).half()
     weights[weights == 0] = weights[weights > 0].min()
     return weights.float()
