@@ -280,14 +280,14 @@ def saveScene(path: str | os.PathLike[str], before: Sequence[Packed] = ()) -> Pa
     with temporaryFolder(path.parent) as folder:
         raw = folder / "scene"
         raw.mkdir()
-        with vtkMessages() as messages, sheared.straightened(scene), packed_scene.savedRaw(scene) as kept:
+        with vtkMessages() as messages, sheared.straightened(scene), packed_scene.savedRaw(scene) as saving:
             written = scene.SaveSceneToSlicerDataBundleDirectory(str(raw))
             output = messages()
         if not written or not any(raw.glob("*.mrml")):
             reason = next((line for line in reversed(output.splitlines()) if line.strip()), "no reason was given")
             raise OutputError(f"The scene cannot be saved as {path}: {reason}. Check the free space of the disk.")
         try:
-            packed_scene.packInto(folder / "packed", raw, kept, before)
+            packed_scene.packInto(folder / "packed", raw, saving, before)
         except OSError as error:
             raise OutputError(
                 f"The scene cannot be saved as {path}: {error.strerror}. Free some disk space."

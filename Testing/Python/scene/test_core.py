@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import subprocess
 import sys
 import zipfile
@@ -295,6 +297,63 @@ def test_saveScene_packs_what_Slicer_would_pack(tmp_path):
     for array, name in zip(voxels, names):
         found = next(one for one in slicer.util.getNodesByClass("vtkMRMLVolumeNode") if one.GetName() == name)
         assert np.array_equal(slicer.util.arrayFromVolume(found), array.T)
+
+
+KINDS = ["u1", "i2", "u2", "i4", "u4", "f4", "f8"]
+
+
+def test_saveScene_holds_voxels_out_and_writes_the_files_that_Slicer_would(tmp_path):
+    """Slicer saves a single voxel; header and voxels are those of its own file of the whole, and nothing else moves."""
+    random = np.random.default_rng(0)
+    nodes = [
+        makeVolume(random.integers(0, 99, (5, 6, 1 + n)).astype(kind), affine, "the same name")
+        for n, (kind, affine) in enumerate(zip(KINDS, itertools.cycle(GEOMETRIES[g] for g in ("oblique", "LPS"))))
+    ]
+    labels = slicer.vtkMRMLLabelMapVolumeNode()
+    slicer.mrmlScene.AddNode(labels).SetName("labels")
+    slicer.util.updateVolumeFromArray(labels, random.integers(0, 3, (4, 1, 6)).astype(np.int16))
+    colours = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "colours")
+    slicer.util.updateVolumeFromArray(colours, random.integers(0, 255, (3, 4, 5, 3)).astype(np.uint8))
+    nodes += [labels, colours]
+    nodes[2].CreateDefaultDisplayNodes()
+    nodes[2].AddAndObserveDisplayNodeID(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode").GetID())
+    nodes[3].CreateDefaultDisplayNodes()
+    nodes[3].GetDisplayNode().SetAutoWindowLevel(0)
+    nodes[3].GetDisplayNode().SetWindowLevel(7, 3)
+
+    def displays():
+        found = [node.GetNthDisplayNode(n) for node in nodes for n in range(node.GetNumberOfDisplayNodes())]
+        return [(d.GetAutoWindowLevel(), d.GetWindow(), d.GetLevel(), d.GetInputImageData()) for d in found]
+
+    images, looked = [node.GetImageData() for node in nodes], displays()
+    assert len(looked) >= 3 and all(one[-1] is not None for one in looked)
+    core.saveScene(tmp_path / "s.mrb")
+    assert [node.GetImageData() for node in nodes] == images and displays() == looked
+
+    heard: list[str] = []
+    for node in (nodes[2], nodes[2].GetDisplayNode(), labels):
+        for event in ("ModifiedEvent", slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent):
+            node.AddObserver(event, lambda caller, event: heard.append(f"{caller.GetName()}: {event}"))
+    core.saveScene(tmp_path / "s.mrb")
+    assert heard == [], "whoever looked now would see a single voxel"
+    nodes[2].GetDisplayNode().Modified()
+    assert len(heard) == 1 and displays() == looked
+
+    with zipfile.ZipFile(tmp_path / "s.mrb") as archive:
+        packed = {name: archive.read(name) for name in archive.namelist() if name.endswith(".nrrd")}
+    assert len(packed) == len(nodes)
+    unpacked = []
+    for file in packed.values():
+        header, _, voxels = file.partition(b"\n\n")
+        unpacked.append(header.replace(b"encoding: gzip", b"encoding: raw") + b"\n\n" + gzip.decompress(voxels))
+    own = []
+    for number, node in enumerate(nodes):
+        storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
+        storage.SetFileName(str(tmp_path / f"{number}.nrrd"))
+        storage.SetUseCompression(0)
+        assert storage.WriteData(node)
+        own.append((tmp_path / f"{number}.nrrd").read_bytes())
+    assert sorted(unpacked) == sorted(own)
 
 
 def test_saveScene_copies_what_was_packed_before_and_nothing_else(tmp_path, monkeypatch):

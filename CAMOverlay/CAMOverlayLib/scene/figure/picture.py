@@ -290,17 +290,24 @@ def _outline(rendered: Slice, inputVolume: slicer.vtkMRMLScalarVolumeNode, overl
     world = (grid @ rendered.rasFromPixel.T)[:, :3]
     index = indexFromWorld(inputVolume, world)
     planes = np.array(result.field_of_view.planes)
-    position = index @ planes[:, :3].T
-    inside = ((position >= planes[:, 3]) & (position <= planes[:, 4])).all(1)
     size = np.array(inputVolume.GetImageData().GetDimensions())
-    within = ((index >= -0.5) & (index <= size - 0.5)).all(1)
-    seen, within = (inside & within).reshape(rows, columns), within.reshape(rows, columns)
+    within = _between(index, np.full(3, -0.5), size - 0.5)
+    inside = within & _between(index @ planes[:, :3].T, planes[:, 3], planes[:, 4])
+    seen, within = inside.reshape(rows, columns), within.reshape(rows, columns)
     edge = np.zeros_like(seen)
     for axis in (0, 1):
         for step in (-1, 1):
             beside, there = np.roll(seen, step, axis), np.roll(within, step, axis)
             edge |= seen & ~beside & there  # at the volume's own border there is nothing to tell
     rendered.pixels[edge] += (np.array(SEEN, np.float32) - rendered.pixels[edge]) * 0.8
+
+
+def _between(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Which rows of values (N×M) lie between M bounds, these included."""
+    found = np.ones(len(values), bool)
+    for column, least, most in zip(values.T, low, high, strict=True):
+        found &= (column >= least) & (column <= most)
+    return found
 
 
 def _marks(page: Canvas, x: float, y: float, panel: tuple[int, int, int, int]) -> None:
