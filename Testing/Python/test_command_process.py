@@ -13,6 +13,7 @@ import pytest
 from support import REPOSITORY
 
 from CAMOverlayLib.cli.computation import computation
+from CAMOverlayLib.contract.model import ModelSource
 
 HERE = os.environ | {"PYTHONPATH": str(REPOSITORY / "CAMOverlay"), "OMP_NUM_THREADS": "1"}
 
@@ -53,7 +54,7 @@ def test_where_the_libraries_are_loaded_there_is_no_process():
     from CAMOverlayLib.logic import computeHere
 
     assert "torch" in sys.modules
-    with computation(None) as compute:
+    with computation(None, ModelSource("nowhere")) as compute:
         assert compute is computeHere
 
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from ..cohort.cases import Case, cases_of
 from ..cohort.checks import disk_for
@@ -34,9 +33,8 @@ SHOWN = 10
 """Problems that a dry run prints; the others are counted."""
 
 
-def add_cohort(commands: Any) -> None:
-    """The command ``cohort`` and its options."""
-    parser = commands.add_parser("cohort", help="explain many volumes, on this machine or a cluster, and tabulate them")
+def add_options_of_cohort(parser: argparse.ArgumentParser) -> None:
+    """The options of ``cohort``, and what runs it."""
     parser.set_defaults(run=run_cohort)
     parser.add_argument("list", nargs="+", metavar="LIST", help=LIST_HELP)
     parser.add_argument(

@@ -32,11 +32,8 @@ MEASURES = ("heat", "magnitude")
 _SEVERAL = "{what}, with commas between them; may be given several times"
 
 
-def add_compare(commands: Any) -> None:
-    """The command ``compare`` and its options."""
-    parser = commands.add_parser(
-        "compare", help="explain a volume for several classes, methods, layers or models, and compare"
-    )
+def add_options_of_compare(parser: argparse.ArgumentParser) -> None:
+    """The options of ``compare``, and what runs it."""
     parser.set_defaults(run=run_compare)
     parser.add_argument("volumes", nargs="+", metavar="VOLUME", help="image file; several are the channels in order")
     parser.add_argument(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..contract.model import ModelSource
 from ..contract.request import Progress, Request, Result
 
 Compute = Callable[[Request, Callable[[Progress], None]], Result]
@@ -20,12 +21,16 @@ PYTHON_HELP = (
 
 
 @contextmanager
-def computation(python: str | None) -> Iterator[Compute]:
-    """What answers one request. Where it is a process, that begins to load its libraries at once, and ends with the
-    answer: what comes then needs its memory.
+def computation(
+    python: str | None, model: ModelSource, device: str = "auto", meanwhile: Callable[[], None] = lambda: None
+) -> Iterator[Compute]:
+    """What answers one request. Where it is a process, that begins to load its libraries and the model at once, and
+    ends with the answer: what comes then needs its memory.
 
     Args:
         python: as ``--python`` names it; None takes this Python.
+        model: that of the request, and ``device`` its device.
+        meanwhile: called while a process computes.
     """
     if python is None and "torch" in sys.modules:
         from ..logic import computeHere
@@ -36,11 +41,15 @@ def computation(python: str | None) -> Iterator[Compute]:
     def compute(request: Request, report: Callable[[Progress], None]) -> Result:
         report(Progress("import", 0.0, "" if python else "Loading the libraries"))
         try:
-            return worker.explain(request, on_progress=report).wait()
+            run = worker.explain(request, on_progress=report)
+            while run.state == "waiting":  # for the libraries
+                worker.pump(0.02)
+            meanwhile()
+            return run.wait()
         finally:
             worker.stop()
 
-    with process_of(python) as worker:
+    with process_of(python, {"model": model.absolute().to_dict(), "device": device}) as worker:
         worker.start()
         yield compute
 
@@ -62,15 +71,18 @@ def several(python: str | None) -> Iterator[Compute]:
 
 
 @contextmanager
-def process_of(python: str | None) -> Iterator[Any]:
+def process_of(python: str | None, ahead: dict[str, Any] | None = None) -> Iterator[Any]:
     """A :class:`Worker` of this Python, which is gone afterwards, however it went.
 
     Of the Python that runs here it has the whole machine, as nothing else is at work.
+
+    Args:
+        ahead: the model that it will be asked for, as :class:`Worker` takes it.
     """
     from ..worker.client import Worker
     from ..worker.transport import PipeTransport
 
-    with Worker(python, transport=PipeTransport(), alone=python is None) as worker:
+    with Worker(python, transport=PipeTransport(), alone=python is None, ahead=ahead) as worker:
         yield worker
 
 

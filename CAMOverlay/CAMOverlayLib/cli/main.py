@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import logging
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -26,11 +27,10 @@ from ..contract.options import Options
 from ..contract.records import absolute
 from ..contract.request import Progress, Result
 from ..contract.target import StructureFile
+from ..contract.uncollected import uncollected
 from ..demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
 from ..report.repeat import report_json
 from . import taken_away
-from .cohort import add_cohort
-from .compare import add_compare
 from .computation import PYTHON_HELP, computation, named, process_of
 from .dicom import DicomOutput, add_dicom_options, place_of
 from .findings import print_findings
@@ -60,7 +60,8 @@ INTERMEDIATES = ("forward-*.nii.gz", "backward-*.nii.gz")
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, or 2 after one line that says what was wrong."""
     open_streams()
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = _parser(next((word for word in words if not word.startswith("-")), None)).parse_args(words)
     # A library that announces a change in its next version says nothing that a user could act on.
     warnings.simplefilter("ignore", FutureWarning)
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -83,7 +84,11 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(asked: str | None = None) -> argparse.ArgumentParser:
+    """
+    Args:
+        asked: the command whose options are wanted: those of others that need modules of their own are left out.
+    """
     parser = _Parser(
         prog="cam-overlay",
         description="Where did the network look? A heatmap of a MONAI network, on the volume itself.",
@@ -106,8 +111,19 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--python", metavar="PYTHON", help=PYTHON_HELP)
     taken_away.add_options(explain)
 
-    add_cohort(commands)
-    add_compare(commands)
+    cohort = commands.add_parser("cohort", help="explain many volumes, on this machine or a cluster, and tabulate them")
+    if asked in ("cohort", None):
+        from .cohort import add_options_of_cohort
+
+        add_options_of_cohort(cohort)
+
+    compare = commands.add_parser(
+        "compare", help="explain a volume for several classes, methods, layers or models, and compare"
+    )
+    if asked in ("compare", None):
+        from .compare import add_options_of_compare
+
+        add_options_of_compare(compare)
 
     inspect = commands.add_parser("inspect", help="what a model is: classes, inputs, transforms, layers")
     inspect.set_defaults(run=run_inspect)
@@ -163,13 +179,13 @@ def explain_files(
     with (
         finished_folders(outputs, _inputs(paths, options)) as folders,
         ProgressLine() as show,
-        computation(options.get("python")) as compute,
+        computation(options.get("python"), model, options.get("device", "auto"), _load_what_writes) as compute,
         ThreadPoolExecutor(1) as beside,
     ):
         folder = folders[0]
         intermediates_folder = folders[1] if options.get("intermediates_folder") else None
         show(Progress("slicer", 0.0, "Starting Slicer's core"))
-        with _timed(timings, "slicer"):
+        with _timed(timings, "slicer"), uncollected():
             from ..logic import OverlayLogic
             from ..scene import core
             from .file_grids import OnFileGrids
@@ -201,6 +217,12 @@ def explain_files(
         with _timed(timings, "heatmap file"):
             there.finish()
         return _write_tables(folder, _with_all_timings(there.result, timings))
+
+
+def _load_what_writes() -> None:
+    """The modules that write the files, while a process computes what they will hold."""
+    from ..report import files, page  # noqa: F401
+    from ..scene.figure import picture, report  # noqa: F401
 
 
 def _settings(options: dict[str, Any]) -> dict[str, Any]:

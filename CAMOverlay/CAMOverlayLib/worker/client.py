@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import os
 import shutil
 import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 from ..contract.errors import CAMOverlayError, Cancelled, OutputError, WorkerError, reason
@@ -246,6 +247,8 @@ class Worker:
         hang_after: seconds without a sign of life after which the process is given up.
         start_within: seconds in which a Python must have started.
         alone: it has the whole machine, as nothing else is at work beside it.
+        ahead: a model that it will be asked for, with what ``operations.Operations.open_ahead`` takes: it is opened as
+            soon as the libraries are there. Not on another machine, which may not have it yet.
     """
 
     def __init__(
@@ -256,12 +259,13 @@ class Worker:
         hang_after: float = 60.0,
         start_within: float = 60.0,
         alone: bool = False,
+        ahead: Mapping[str, Any] | None = None,
     ) -> None:
         self.python = python
         self.hello: Hello | None = None
         self._transport = transport or default_transport()
         self._hang_after, self._start_within = hang_after, start_within
-        self._alone = ["", "", "alone"] if alone else []
+        self._words = ["", "", "alone" if alone else "", json.dumps(ahead) if ahead else ""]  # of server.main
         self._phase = OFF
         self._messages = Messages()
         self._place: Place | None = None  # where the process is, if not on this computer
@@ -342,7 +346,7 @@ class Worker:
         place = place_of(self._python)
         python = find_python(self._python) if place is None else ""
         command = (
-            place.command() if place else [python, "-m", "CAMOverlayLib.worker", str(self._hang_after), *self._alone]
+            place.command() if place else [python, "-m", "CAMOverlayLib.worker", str(self._hang_after), *self._words]
         )
         self._place = place
         self._phase, self.hello, self._verdict, self._messages = STARTING, None, None, Messages()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ..contract.late_imports import late_imports
 from ..contract.request import Progress, Request
+from ..contract.uncollected import uncollected
 
 ReportProgress = Callable[[Progress], None]
 Operation = Callable[[dict[str, Any], ReportProgress], dict[str, Any]]
@@ -24,12 +26,12 @@ class Operations:
     """
 
     def __init__(self, check: Callable[[], None], alone: bool = False) -> None:
-        import torch
-        from torch.nn.modules.module import register_module_forward_pre_hook
+        with uncollected(), late_imports():
+            import torch
+            from torch.nn.modules.module import register_module_forward_pre_hook
 
-        with late_imports():
             from ..engine import pipeline  # noqa: F401  also brings MONAI and nibabel
-        from ..engine.cache import Cache
+            from ..engine.cache import Cache
 
         self.cache = Cache()
         self._bundle: Any = None  # the one whose code has run here
@@ -66,6 +68,25 @@ class Operations:
         """Whether code of a model has run here, and this model would run some too."""
         model = payload.get("model") or {}
         return self._bundle is not None and bool(model.get("trust") or model.get("trusted_hash"))
+
+    def open_ahead(self, payload: dict[str, Any]) -> None:
+        """Open the model of an explanation that will be asked for, while those who will ask are busy. It says nothing:
+        what is wrong is wrong then too.
+
+        Args:
+            payload: ``model`` and ``device`` of a :class:`CAMOverlayLib.contract.request.Request`.
+        """
+        with suppress(BaseException):  # a model's code may raise anything
+            if self.fits(payload):
+                self._open(payload)
+
+    def _open(self, payload: dict[str, Any]) -> None:
+        from ..contract.model import ModelSource
+        from ..engine.bundle.isolation import leaves_no_trace
+        from ..engine.network.device import choose_device
+
+        source, device = ModelSource.from_dict(payload["model"]), choose_device(payload["device"])
+        leaves_no_trace(self.cache.model)(source, device)
 
     def explain(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
         """A Request in, a Result out."""

@@ -14,6 +14,7 @@ import dataclasses
 import faulthandler
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import queue
@@ -64,7 +65,7 @@ DESERTED = 300.0
 break without a sign."""
 
 
-def main(hang_after: float = 60.0, folder: str = "", cache: str = "", alone: str = "") -> int:
+def main(hang_after: float = 60.0, folder: str = "", cache: str = "", alone: str = "", ahead: str = "") -> int:
     """Answer calls until the input is closed.
 
     Args:
@@ -72,6 +73,7 @@ def main(hang_after: float = 60.0, folder: str = "", cache: str = "", alone: str
             every thread's place in the log. Slicer watches too, but may be gone.
         folder, cache: of a :class:`Shelf`, where those who ask are on another machine.
         alone: not empty where nothing else is at work that would have to go first.
+        ahead: what :meth:`Operations.open_ahead` takes, as JSON; empty for nothing.
     """
     requests, answers = claim_stdio()
     channel = Channel(answers)
@@ -81,7 +83,7 @@ def main(hang_after: float = 60.0, folder: str = "", cache: str = "", alone: str
         return 1
     stand_back(whole_machine=bool(alone))
     processes.lead_a_group()
-    server = Server(channel, hang_after, Shelf(folder, cache) if folder else None, bool(alone))
+    server = Server(channel, hang_after, Shelf(folder, cache) if folder else None, bool(alone), ahead)
     threading.Thread(target=server.listen, args=(requests,), daemon=True).start()
     threading.Thread(target=server.beat, daemon=True).start()
     versions = {name: version_of(name) for name in NEEDED}
@@ -199,12 +201,20 @@ class Server:
     Args:
         shelf: for files, where those who ask are on another machine.
         alone: take all cores.
+        ahead: as of :func:`main`.
     """
 
-    def __init__(self, channel: Channel, hang_after: float, shelf: Shelf | None = None, alone: bool = False) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        hang_after: float,
+        shelf: Shelf | None = None,
+        alone: bool = False,
+        ahead: str = "",
+    ) -> None:
         self._channel = channel
         self._hang_after = hang_after
-        self._shelf, self._alone = shelf, alone
+        self._shelf, self._alone, self._ahead = shelf, alone, ahead
         self._heard = time.monotonic()
         self._calls: queue.SimpleQueue[Call | Seek] = queue.SimpleQueue()
         self._cancelled: set[str] = set()
@@ -233,6 +243,8 @@ class Server:
             self._channel.send(Failure("", "WorkerError", message))
             return 1
         self._channel.send(Ready())
+        if self._ahead:
+            operations.open_ahead(json.loads(self._ahead))
         while True:
             call = self._calls.get()
             if isinstance(call, Seek):

@@ -79,6 +79,12 @@ def sleepy_network(forward=0.0, backward=0.0, layers=1):
     return network(*(Sleepy(forward, backward) for _ in range(layers)))
 
 
+def network_after(what, value=None):
+    """An ordinary network, once a fault has happened while it is made."""
+    FAULTS[what](value)
+    return sleepy_network()
+
+
 def say_to_slicer(text):
     """Write on every pipe there is except the log: one of them is the way back to Slicer."""
     for fd in range(3, 64):

@@ -276,15 +276,15 @@ def test_the_commands_computation(server, python, ask, fault_bundle):
     from CAMOverlayLib.logic import computeHere
 
     request, stages = ask(fault_bundle()), []
-    with computation(None) as compute:
+    with computation(None, request.model) as compute:
         assert compute is computeHere
-    with computation(server.url(python)) as compute:
+    with computation(server.url(python), request.model) as compute:
         result = compute(request, lambda progress: stages.append(progress.stage))
     assert np.load(result.heatmap.path).max() == 1 and {"send", "fetch"} <= set(stages)
     assert gone(lambda: not server.left())
     with (
         pytest.raises(WorkerError, match="There is no '/no/env' on 127"),
-        computation(server.url("/no/env")) as compute,
+        computation(server.url("/no/env"), request.model) as compute,
     ):
         compute(request, lambda progress: None)
 

@@ -48,6 +48,58 @@ def test_the_result_is_that_of_the_engine_in_this_process(worker, fault_bundle, 
     assert not os.path.exists(request.output_folder)  # the run's own, gone with it
 
 
+def made(what: str, value=None) -> dict:
+    return {"_target_": "scripts.faults.network_after", "what": what, "value": value}
+
+
+@pytest.fixture
+def ahead_of(zygote, ask):
+    """A function that asks a process of its own, which was told of the model before, for an explanation."""
+
+    def answer(bundle: Path, told: bool = True, **options) -> Result:
+        request = ask(bundle, **options)
+        ahead = {"model": request.model.absolute().to_dict(), "device": request.device} if told else None
+        with Worker(zygote.python, transport=PipeTransport(), hang_after=20, alone=True, ahead=ahead) as worker:
+            worker.call("versions", {}).wait(60)
+
+            def keep(result: Result):
+                return result, np.load(result.heatmap.path)
+
+            return explain(worker, request, finish=keep).wait(60)
+
+    return answer
+
+
+def test_a_model_is_opened_before_it_is_asked_for(ahead_of, fault_bundle):
+    bundle = fault_bundle(network=made("sleep", 1.0))
+    (late, one), (soon, other) = ahead_of(bundle, told=False), ahead_of(bundle)
+    assert late.timings["bundle"] > 1 > 0.5 > soon.timings["bundle"]
+    assert one.tobytes() == other.tobytes() and one.max() == 1
+    assert soon.prediction == late.prediction and soon.checks == late.checks
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "kind"),
+    [
+        (made("exit", 3), {}, BundleError),
+        (made("raise", "it cannot be made"), {}, BundleError),
+        (made("sleep", 0.0), {"trust": False}, UntrustedBundleError),
+        (made("sleep", 0.0), {"layer": "nowhere"}, LayerError),
+        (made("crash"), {}, WorkerError),
+        (made("leave", 0), {}, WorkerError),
+    ],
+)
+def test_what_is_wrong_with_a_model_is_said_when_it_is_asked_for(ahead_of, fault_bundle, network, options, kind):
+    with pytest.raises(kind) as late:
+        ahead_of(fault_bundle(network=network), told=False, **options)
+    with pytest.raises(kind) as soon:
+        ahead_of(fault_bundle(network=network), **options)
+    assert type(soon.value) is type(late.value)
+    if kind is not WorkerError:
+        names = [str(one.value).replace("bundle1", "bundle0") for one in (late, soon)]
+        assert names[0] == names[1]
+
+
 def test_the_process_stays_warm(worker, fault_bundle, ask):
     bundle = fault_bundle()
     explain(worker, ask(bundle)).wait(60)  # perhaps in a new process: it runs the code of one bundle only
