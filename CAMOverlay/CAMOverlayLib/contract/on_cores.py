@@ -6,7 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Part = TypeVar("Part")
 Made = TypeVar("Made")
@@ -23,6 +23,11 @@ def on_cores(work: Callable[[Part], Made], parts: Iterable[Part]) -> list[Made]:
         return [work(part) for part in parts]
     with ThreadPoolExecutor(max_workers=CORES) as pool:
         return list(pool.map(work, parts))
+
+
+def together(*works: Callable[[], Any]) -> list[Any]:
+    """What each of several different works makes, in their order. Raises what one of them raises."""
+    return on_cores(lambda work: work(), works)
 
 
 def runs(numbers: range) -> list[range]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
+from ...contract.on_cores import together
 from .blocks import Local, match_blocks
 from .bounds import Space, Surroundings, climb, describe, look_around, reach
 from .halves import MirroredHalf, mirrored_half
@@ -53,18 +54,21 @@ def examine(claim: Claim, points: int, named: bool = False) -> AlignmentScore:
         points: samples.
         named: look longer for what happened, to say it; else a mismatch is one, whatever the candidate is called.
     """
-    samples = SamplePoints(claim.image, points)
-    agreement = compare(samples, claim.origin, claim.tracked, exhaustive=True)
+    image, origin, tracked = claim.image, claim.origin, claim.tracked
+    samples = SamplePoints(image, points)
     if samples.empty:
-        return agreement
-    fewer = SamplePoints(claim.image, AROUND_POINTS * points // POINTS)  # one of many pictures gets fewer
-    space = Space(fewer, claim.tracked, claim.spacing)
-    around = look_around(fewer, claim.origin, claim.tracked, space)
-    local = match_blocks(claim.image, claim.origin, claim.tracked, claim.spacing, fewer)
+        return compare(samples, origin, tracked, exhaustive=True)
+    fewer = SamplePoints(image, AROUND_POINTS * points // POINTS)  # one of many pictures gets fewer
+    space = Space(fewer, tracked, claim.spacing)
+    local, agreement, around = together(
+        lambda: match_blocks(image, origin, tracked, claim.spacing, fewer),
+        lambda: compare(samples, origin, tracked, exhaustive=True),
+        lambda: look_around(fewer, origin, tracked, space),
+    )
     judge = _Judge(claim, space, points)
 
     if named:
-        agreement = search(samples, claim.image, claim.origin, claim.tracked, agreement)
+        agreement = search(samples, image, origin, tracked, agreement)
     found = [agreement] if agreement.verdict == "mismatch" and judge.stands(agreement.mapping, agreement.kind) else []
     if agreement.verdict != "verified" or _rivalled(around, fewer.count) or local.displaced > MOVED:
         nearby = _nearby(claim, fewer, space, around, local)
@@ -77,10 +81,10 @@ def examine(claim: Claim, points: int, named: bool = False) -> AlignmentScore:
             return replace(best, verdict="mismatch", score=min(best.score, best.candidate_score))
     if _bent(local):
         return _warped(agreement, local)
-    half = mirrored_half(SamplePoints(claim.image, points, seed=2), claim.origin, claim.tracked, judge.step)
+    half = mirrored_half(SamplePoints(image, points, seed=2), origin, tracked, judge.step)
     if half is not None and half.verdict == "mismatch":
         return _mirrored(agreement, half)
-    return _bounded(agreement, around, local, half, is_2d=min(claim.image.shape) == 1)
+    return _bounded(agreement, around, local, half, is_2d=min(image.shape) == 1)
 
 
 def _rivalled(around: Surroundings, count: int) -> bool:

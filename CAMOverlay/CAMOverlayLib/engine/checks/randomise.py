@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ...contract.errors import NetworkError, reason
+from ...contract.on_cores import on_cores
 from .similarity import SEED
 
 
@@ -36,13 +37,16 @@ def shuffle(network: nn.Module, numbers: Iterable[int] | None = None) -> None:
     same. Buffers, such as the statistics of batch normalisation, stay.
     """
     tensors = list(network.parameters())
-    for number in range(len(tensors)) if numbers is None else numbers:
+
+    def shuffle_one(number: int) -> None:
         weights = tensors[number]
         if weights.is_floating_point() and weights.numel() > 1:
             generator = torch.Generator().manual_seed(SEED + number)
             order = torch.randperm(weights.numel(), generator=generator).to(weights.device)
             with torch.no_grad():
                 weights.data.copy_(weights.data.flatten()[order].view_as(weights))
+
+    on_cores(shuffle_one, range(len(tensors)) if numbers is None else numbers)
 
 
 def stages(order: Sequence[int], count: int) -> list[list[int]]:

@@ -13,11 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+WORTH_BITS = 1 << 20
+"""Elements from which on a bit for each is worth the time that it takes to pack them."""
 
 Pack = Callable[[Tensor], Any]
 Saving = Callable[[Tensor, Pack], tuple[Pack, Callable]]
@@ -153,9 +157,29 @@ def _shapes(image: Tensor, count: Pack) -> tuple[Pack, Callable]:
     return pack, unpack
 
 
+class _Above:
+    """Where a tensor is above 0: a bit an element where that is worth it, on the CPU, and else a byte."""
+
+    def __init__(self, tensor: Tensor, count: Pack) -> None:
+        above = tensor > 0
+        self._kind, self._shape = tensor.dtype, None
+        if above.numel() >= WORTH_BITS and above.is_contiguous() and above.device.type == "cpu":
+            self._shape = above.shape
+            above = torch.from_numpy(np.packbits(above.view(-1).numpy()))
+        self._above = count(above)
+
+    def found(self) -> Tensor:
+        """1 where it is, 0 elsewhere, in the tensor's type."""
+        above = self._above
+        if self._shape is not None:
+            bits = np.unpackbits(above.numpy(), count=self._shape.numel())
+            above = torch.from_numpy(bits).view(self._shape)
+        return above.to(self._kind)
+
+
 def _results(image: Tensor, count: Pack) -> tuple[Pack, Callable]:
     """Of a ReLU's result where it is above 0, as 1."""
-    return (lambda tensor: (count(tensor > 0), tensor.dtype)), (lambda packed: packed[0].to(packed[1]))
+    return (lambda tensor: _Above(tensor, count)), _Above.found
 
 
 def _signs(image: Tensor, count: Pack) -> tuple[Pack, Callable]:
@@ -163,9 +187,9 @@ def _signs(image: Tensor, count: Pack) -> tuple[Pack, Callable]:
     known = _Known.of(image)
 
     def pack(tensor: Tensor) -> Any:
-        return (count(tensor > 0), tensor.dtype) if _Known.of(tensor) == known else _Whole(tensor, count)
+        return _Above(tensor, count) if _Known.of(tensor) == known else _Whole(tensor, count)
 
     def unpack(packed: Any) -> Tensor:
-        return packed.found() if isinstance(packed, _Whole) else packed[0].to(packed[1]).mul_(2).sub_(1)
+        return packed.found() if isinstance(packed, _Whole) else packed.found().mul_(2).sub_(1)
 
     return pack, unpack
