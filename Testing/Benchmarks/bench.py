@@ -494,8 +494,20 @@ def one_round(runs: Runs, name: str) -> None:
                 continue
             print(f"{name}: {section}, {peer}", file=sys.stderr, flush=True)
             command = [sys.executable, __file__, "--peer", section, peer]
-            answer = subprocess.run(command, check=True, capture_output=True, text=True)
+            answer = subprocess.run(
+                command, check=True, capture_output=True, text=True, env=environment_of(section, peer)
+            )
             before.append(json.loads(answer.stdout.splitlines()[-1]))
+
+
+def environment_of(section: str, peer: str) -> dict[str, str]:
+    """Of what CAMOverlay's process does that process's, and of a forward pass with its memory policy; else this one."""
+    from CAMOverlayLib.worker.interpreter import heap_settings
+
+    others = ("forward alone", "MONAI", "Captum", "torchcam", "naive", "prediction alone", "Compose")
+    if section.startswith("command") or peer.startswith(others):
+        return dict(os.environ)
+    return os.environ | {"GLIBC_TUNABLES": heap_settings(os.environ)}
 
 
 @contextmanager

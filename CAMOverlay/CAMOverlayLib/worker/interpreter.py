@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..contract.errors import WorkerError
 
 LIBRARY = Path(__file__).resolve().parents[2]
 """The folder that contains ``CAMOverlayLib``: all that another Python needs of this extension."""
+
+HEAP = "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"
+"""Of the process that computes (docs/speed.md)."""
 
 _SEARCH_PATHS = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FRAMEWORK_PATH")
 _OF_ONE_PYTHON = (
@@ -85,7 +89,18 @@ def child_environment(python: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONUNBUFFERED": "1",  # the last words before a crash are in the log
         "PYTHONIOENCODING": "utf-8:replace",
+        "GLIBC_TUNABLES": heap_settings(environment),
     }
+
+
+def heap_settings(environment: Mapping[str, str]) -> str:
+    """How glibc is to keep what was freed, and what else the environment says of that.
+
+    Not in lists of small pieces beside the heap: the few bytes that are left over beside each large tensor, for its
+    alignment, would be taken from one, and the place of the tensor would never again be large enough for its like.
+    Other libraries of C do not know the variable.
+    """
+    return ":".join(filter(None, [HEAP, environment.get("GLIBC_TUNABLES")]))
 
 
 def _outside_slicer() -> tuple[dict[str, str], str]:

@@ -14,7 +14,7 @@ from worker.helpers import explain, fails, vanishes, wrapper
 
 from CAMOverlayLib.contract.errors import WorkerError
 from CAMOverlayLib.worker.client import Worker
-from CAMOverlayLib.worker.interpreter import LIBRARY, child_environment, find_python, own_python
+from CAMOverlayLib.worker.interpreter import HEAP, LIBRARY, child_environment, find_python, own_python
 from CAMOverlayLib.worker.transport import PipeTransport
 
 
@@ -206,6 +206,13 @@ def test_slicers_own_python_starts_as_slicer_was_started(monkeypatch):
     found = child_environment(own_python())
     assert found["PYTHONPATH"] == os.pathsep.join([str(LIBRARY), "/mine"])
     assert "PYTHONHOME" not in found and found["HOME"] == "/home/somebody"
+
+
+def test_the_process_keeps_its_heap_whole_and_what_the_user_says_of_it_counts(monkeypatch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    assert child_environment(own_python())["GLIBC_TUNABLES"] == HEAP
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.tcache_count=7")  # of two that say the same the last one holds
+    assert child_environment(own_python())["GLIBC_TUNABLES"] == f"{HEAP}:glibc.malloc.tcache_count=7"
 
 
 def test_a_relative_python_is_the_one_from_where_it_was_named(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ and nothing here asks for one.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTran
 
 WORTH_BITS = 1 << 20
 """Elements from which on a bit for each is worth the time that it takes to pack them."""
+
+PIECE = 1 << 20
+"""Elements, a multiple of 8, that are packed at a time."""
 
 Pack = Callable[[Tensor], Any]
 Saving = Callable[[Tensor, Pack], tuple[Pack, Callable]]
@@ -161,20 +165,31 @@ class _Above:
     """Where a tensor is above 0: a bit an element where that is worth it, on the CPU, and else a byte."""
 
     def __init__(self, tensor: Tensor, count: Pack) -> None:
-        above = tensor > 0
-        self._kind, self._shape = tensor.dtype, None
-        if above.numel() >= WORTH_BITS and above.is_contiguous() and above.device.type == "cpu":
-            self._shape = above.shape
-            above = torch.from_numpy(np.packbits(above.view(-1).numpy()))
-        self._above = count(above)
+        self._kind, self._shape = tensor.dtype, tensor.shape
+        self._packed = tensor.numel() >= WORTH_BITS and tensor.is_contiguous() and tensor.device.type == "cpu"
+        self._above = count(_bits_of(tensor.detach().view(-1)) if self._packed else tensor > 0)
 
     def found(self) -> Tensor:
         """1 where it is, 0 elsewhere, in the tensor's type."""
-        above = self._above
-        if self._shape is not None:
-            bits = np.unpackbits(above.numpy(), count=self._shape.numel())
-            above = torch.from_numpy(bits).view(self._shape)
-        return above.to(self._kind)
+        if not self._packed:
+            return self._above.to(self._kind)
+        found = torch.empty(self._shape, dtype=self._kind)
+        bits, whole = self._above.numpy(), found.view(-1)
+        for first in range(0, len(whole), PIECE):
+            part = whole[first : first + PIECE]
+            part.copy_(torch.from_numpy(np.unpackbits(bits[first // 8 :][: PIECE // 8], count=len(part))))
+        return found
+
+
+def _bits_of(values: Tensor) -> Tensor:
+    """A bit for each value, piece by piece. They are kept in pages of their own: between the large blocks of a network
+    they would lie in the way of the next one."""
+    pages = mmap.mmap(-1, -(-len(values) // 8))
+    bits = np.frombuffer(pages, np.uint8)
+    for first in range(0, len(values), PIECE):
+        some = np.packbits((values[first : first + PIECE] > 0).numpy())
+        bits[first // 8 : first // 8 + len(some)] = some
+    return torch.from_numpy(bits)
 
 
 def _results(image: Tensor, count: Pack) -> tuple[Pack, Callable]:

@@ -121,7 +121,8 @@ def own_folder():
 def environment(code, folder):
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
     mine = {"PYTHONPATH": code, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8:replace"}
-    return dict(kept, TMPDIR=os.path.join(folder, "tmp"), **mine)
+    heap = ":".join(filter(None, [settings["heap"], kept.get("GLIBC_TUNABLES")]))
+    return dict(kept, TMPDIR=os.path.join(folder, "tmp"), GLIBC_TUNABLES=heap, **mine)
 
 
 def watch(child):

@@ -9,7 +9,7 @@ import zlib
 from functools import cache
 from pathlib import Path
 
-from ..interpreter import LIBRARY
+from ..interpreter import HEAP, LIBRARY
 
 ROOMS = ("contract", "engine", "reading", "worker")
 """All that computes: none of them imports anything of the others (``Testing/Python/test_borders.py``)."""
@@ -29,5 +29,5 @@ def code(library: Path = LIBRARY) -> tuple[str, bytes]:
 def first_lines(hang_after: float) -> bytes:
     """What the Python over there reads first: the program ``boot``, and what that is to know."""
     program = base64.b64encode(zlib.compress(Path(__file__).with_name("boot.py").read_bytes()))
-    settings = json.dumps({"code": code()[0], "hang_after": hang_after})
+    settings = json.dumps({"code": code()[0], "hang_after": hang_after, "heap": HEAP})
     return program + b"\n" + settings.encode("ascii") + b"\n"
