@@ -143,3 +143,10 @@ def test_the_input_file_is_not_changed(volume_file):
 def test_flip_of_an_array_chain_inverts(volume_file):
     trace = trace_preprocessing(Compose([LoadImage(), EnsureChannelFirst(), Flip(0)]), [volume_file])
     assert trace.key is None and len(trace.grids) == 3
+
+
+def test_a_step_tells_its_values_and_not_where_its_objects_are(volume_file):
+    """A report of the same run would else be another text each time."""
+    told = [step.parameters for step in trace_preprocessing(CHAINS["dictionary"](), [volume_file]).steps]
+    assert not any(" at 0x" in text for one in told for text in one.values())
+    assert told[6]["spatial_size"] == "(16, 18, 20)" and told[0]["keys"] == "('image',)"

@@ -639,16 +639,26 @@ def _describe(
     )
 
 
+UNTOLD = ("allow_missing_keys", "R", "tracing", "backend")
+"""What transforms keep that tells nobody how they were made."""
+
+
 def _parameters(transform: Any) -> dict[str, str]:
     """What a transform was made with, as far as it kept it: plain values, also of the array transform inside it."""
     found: dict[str, str] = {}
     for holder in (transform, *(v for v in vars(transform).values() if isinstance(v, Transform))):
         for name, value in vars(holder).items():
-            plain = isinstance(value, (str, int, float, bool, list, tuple, np.ndarray, torch.Tensor, torch.dtype))
-            if plain and not name.startswith("_") and name not in ("allow_missing_keys", "R", "tracing", "backend"):
+            if not name.startswith("_") and name not in UNTOLD and _is_plain(value):
                 text = str(value.tolist() if isinstance(value, (np.ndarray, torch.Tensor)) else value)
                 found.setdefault(name, text if len(text) <= 80 else text[:79] + "…")
     return found
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether its text says what it is, and the same each time; that of most objects is where they are in memory."""
+    if isinstance(value, (list, tuple)):
+        return all(one is None or _is_plain(one) for one in value)
+    return isinstance(value, (str, int, float, bool, np.ndarray, torch.Tensor, torch.dtype))
 
 
 def _spacing(grid: Grid) -> tuple[float, ...]:
