@@ -314,7 +314,9 @@ def test_saveScene_holds_voxels_out_and_writes_the_files_that_Slicer_would(tmp_p
     slicer.util.updateVolumeFromArray(labels, random.integers(0, 3, (4, 1, 6)).astype(np.int16))
     colours = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "colours")
     slicer.util.updateVolumeFromArray(colours, random.integers(0, 255, (3, 4, 5, 3)).astype(np.uint8))
-    nodes += [labels, colours]
+    cropped = makeVolume(random.integers(0, 9, (4, 5, 6)).astype(np.int16), GEOMETRIES["oblique"], "cropped")
+    cropped.GetImageData().SetExtent(2, 5, 1, 5, -1, 4)
+    nodes += [labels, colours, cropped]
     nodes[2].CreateDefaultDisplayNodes()
     nodes[2].AddAndObserveDisplayNodeID(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode").GetID())
     nodes[3].CreateDefaultDisplayNodes()

@@ -133,6 +133,7 @@ def forward_to_layers(network: nn.Module, image: Tensor, layers: Sequence[str]) 
 def _forward_once(network: nn.Module, image: Tensor, layers: Sequence[str]) -> ForwardPass:
     tensors: dict[str, Tensor] = {}
     views: dict[str, FeatureMapLayout] = {}
+    thrift = contextlib.ExitStack()  # from the first layer on: before it nothing is kept
 
     def cut(name: str) -> Callable[[nn.Module, Any, Any], Any]:
         def hook(module: nn.Module, _inputs: Any, output: Any) -> Any:
@@ -144,6 +145,8 @@ def _forward_once(network: nn.Module, image: Tensor, layers: Sequence[str]) -> F
                     "Choose a layer inside it, or an earlier one."
                 )
             tensor = view.pick(output)
+            if not tensors:
+                thrift.enter_context(lean(network))
             # The first layer that runs becomes the leaf: parameters are frozen, so nothing before it has a graph.
             activation = tensor if tensor.requires_grad else tensor.detach().requires_grad_()
             tensors.pop(name, None)  # a module that runs several times counts with its last run
@@ -158,8 +161,9 @@ def _forward_once(network: nn.Module, image: Tensor, layers: Sequence[str]) -> F
     if INPUT in layers:
         tensors[INPUT], views[INPUT] = image.detach().requires_grad_(), FeatureMapLayout()
         given = tensors[INPUT]
-    thrift = lean(network) if layers else contextlib.nullcontext()
     with frozen(network), torch.inference_mode(False), torch.set_grad_enabled(bool(layers)), hooked(hooks), thrift:
+        if tensors:
+            thrift.enter_context(lean(network))
         # A copy, as behind a layer: a network may overwrite what it was given.
         output = run_network(network, given.clone() if given.requires_grad else given)
     for name in layers:

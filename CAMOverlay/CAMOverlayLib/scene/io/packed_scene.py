@@ -113,6 +113,8 @@ def _isPlain(node: slicer.vtkMRMLScalarVolumeNode) -> bool:
         return False
     if image.GetPointData().GetScalars() is None or image.GetNumberOfScalarComponents() != 1:
         return False
+    if any(image.GetExtent()[::2]):  # counted from another voxel than the first, as a crop leaves it
+        return False
     if node.GetStorageNode() is None:
         node.AddDefaultStorageNode()  # as Slicer does when it saves
     storage = node.GetStorageNode()
