@@ -24,7 +24,7 @@ class Zygote:
         self.python, address = folder / "python", folder / "socket"
         self.python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "{__file__}" launch "{address}" "$@"\n')
         self.python.chmod(0o755)
-        environment = os.environ | {"PYTHONPATH": str(LIBRARY)}
+        environment = os.environ | {"PYTHONPATH": str(LIBRARY), "PYTHONUNBUFFERED": "1"}  # as every worker has it
         self._process = subprocess.Popen(
             [sys.executable, __file__, "serve", address], env=environment, stdout=subprocess.PIPE
         )
