@@ -30,8 +30,7 @@ def largest_boxes(heat: np.ndarray) -> np.ndarray:
 def _largest_box(mask: np.ndarray) -> np.ndarray:
     """2×3, I, J, K, of a mask K×J×I that is not empty."""
     runs = Runs.of(mask)
-    part = runs.parts()
-    chosen = part == np.bincount(part, runs.lengths).argmax()
+    chosen = runs.of_largest_part()
     k, j, i = np.unravel_index(runs.first[chosen], runs.shape)
     last = i + runs.lengths[chosen]
     return np.array([[i.min(), j.min(), k.min()], [last.max(), j.max() + 1, k.max() + 1]])

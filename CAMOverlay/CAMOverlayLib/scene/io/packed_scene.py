@@ -13,7 +13,7 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
 from typing import IO, Any
@@ -44,7 +44,7 @@ class Saving:
     """
 
     kept: set[str]
-    apart: dict[str, Apart] = field(default_factory=dict)
+    apart: dict[str, Apart]
 
 
 @dataclass(frozen=True)
