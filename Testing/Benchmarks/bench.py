@@ -502,12 +502,14 @@ def one_round(runs: Runs, name: str) -> None:
 
 def environment_of(section: str, peer: str) -> dict[str, str]:
     """Of what CAMOverlay's process does that process's, and of a forward pass with its memory policy; else this one."""
+    from CAMOverlayLib.contract.engine_loading import short_waits
     from CAMOverlayLib.worker.interpreter import heap_settings
 
     others = ("forward alone", "MONAI", "Captum", "torchcam", "naive", "prediction alone", "Compose")
     if section.startswith("command") or peer.startswith(others):
         return dict(os.environ)
-    return os.environ | {"GLIBC_TUNABLES": heap_settings(os.environ)}
+    with short_waits():
+        return os.environ | {"GLIBC_TUNABLES": heap_settings(os.environ)}
 
 
 @contextmanager

@@ -24,12 +24,11 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..contract.engine_loading import engine_loading
 from ..contract.errors import CAMOverlayError, OutputError, VolumeError, reason, sentence
-from ..contract.late_imports import late_imports
 from ..contract.model import ModelSource
 from ..contract.request import Progress, Request, Result
 from ..contract.target import StructureFile, VolumeFile
-from ..contract.uncollected import uncollected
 from .cases import Case
 from .checks import cannot_keep
 from .folder import ERROR, FULL, REPORT, SCENE, being_made, host, look, publish, stamps_of, told_of_disk
@@ -166,7 +165,7 @@ def _quiet_in_a_worker() -> None:
 def _load_libraries() -> None:
     """Those of the engine, without what only MONAI might want, in a process that is Dask's."""
     if _local_directory() is not None:
-        with uncollected(), late_imports():
+        with engine_loading():
             from ..engine import pipeline  # noqa: F401
 
 

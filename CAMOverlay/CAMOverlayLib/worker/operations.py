@@ -7,9 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from ..contract.late_imports import late_imports
+from ..contract.engine_loading import engine_loading
 from ..contract.request import Progress, Request
-from ..contract.uncollected import uncollected
 
 ReportProgress = Callable[[Progress], None]
 Operation = Callable[[dict[str, Any], ReportProgress], dict[str, Any]]
@@ -26,7 +25,7 @@ class Operations:
     """
 
     def __init__(self, check: Callable[[], None], alone: bool = False) -> None:
-        with uncollected(), late_imports():
+        with engine_loading():
             import torch
             from torch.nn.modules.module import register_module_forward_pre_hook
 

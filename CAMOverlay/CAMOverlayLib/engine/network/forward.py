@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ...contract.errors import CAMOverlayError, Cancelled, LayerError, NetworkError, root_cause
 from .feature_maps import FeatureMapLayout, find_layout
 from .lean import lean
+from .modules import modules_of
 
 INPUT = "the network's input"
 """Stands among the names of layers for the image itself; no module is called so."""
@@ -269,22 +270,28 @@ def first_tensor(output: Any) -> Tensor:
 @contextlib.contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """In eval mode and without parameter gradients; every mode, flag and gradient is put back as it was."""
-    modes = [(module, module.training) for module in network.modules()]
-    flags = [(parameter, parameter.requires_grad, parameter.grad) for parameter in network.parameters()]
+    modules = modules_of(network)
+    modes = [module.training for module in modules]
+    parameters = {id(one): one for module in modules for one in module._parameters.values() if one is not None}
+    flags = [(parameter, parameter.requires_grad, parameter.grad) for parameter in parameters.values()]
     try:
-        if any(training for _, training in modes):
+        if any(modes):
             network.eval()
-        for parameter, _, _ in flags:
-            parameter.requires_grad_(False)
-            parameter.grad = None  # out of reach of libraries that reset gradients
+        for parameter, flag, gradient in flags:  # to ask is cheaper than to set, and a network has hundreds
+            if flag:
+                parameter.requires_grad_(False)
+            if gradient is not None:
+                parameter.grad = None  # out of reach of libraries that reset gradients
         yield
     finally:
-        for module, training in modes:
+        for module, training in zip(modules, modes, strict=True):
             if module.training is not training:  # to set it goes through all of a module's lists
                 module.training = training
         for parameter, flag, gradient in flags:
-            parameter.requires_grad_(flag)
-            parameter.grad = gradient
+            if parameter.requires_grad is not flag:
+                parameter.requires_grad_(flag)
+            if parameter.grad is not gradient:
+                parameter.grad = gradient
 
 
 @contextlib.contextmanager

@@ -18,6 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from .modules import modules_of
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -38,13 +41,30 @@ top_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None
 def lean(network: nn.Module) -> Iterator[None]:
     """For the forward passes in a block. Modules of exactly these types are meant; what inherits from them may do
     other things, and is left alone, as are those whose weights may learn."""
-    handles = []
-    for module in network.modules():
-        saving = _saving(module)
-        if saving is None or "forward" in vars(module):
-            continue
-        if not any(parameter.requires_grad for parameter in module.parameters(False)):
-            handles += _around(module, saving)
+    modules = modules_of(network)
+    savings = {id(module): saving for module in modules if (saving := _saving(module)) is not None}
+    entered: list[tuple[nn.Module, saved_tensors_hooks]] = []
+
+    def enter(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        saving = savings.get(id(module))
+        hooks = None if saving is None else _hooks(saving, inputs)
+        if hooks is not None:
+            hooks.__enter__()
+            entered.append((module, hooks))
+
+    def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if not module._forward_pre_hooks:
+            enter(module, inputs)
+
+    def after(module: nn.Module, *_: Any) -> None:
+        if entered and entered[-1][0] is module:
+            entered.pop()[1].__exit__()
+
+    # Two hooks for all modules: two for each take a hundredth of a pass to set. They come before a module's own; where
+    # it has some before its forward, which may save other things, ours is the last of them.
+    handles = [register_module_forward_pre_hook(before), register_module_forward_hook(after, always_call=True)]
+    hooked = [module for module in modules if id(module) in savings and module._forward_pre_hooks]
+    handles += [module.register_forward_pre_hook(enter) for module in hooked]
     try:
         yield
     finally:
@@ -53,11 +73,29 @@ def lean(network: nn.Module) -> Iterator[None]:
 
 
 def _saving(module: nn.Module) -> Saving | None:
-    if type(module) in CONVOLUTIONS:
-        return _shapes
-    if type(module) is nn.ReLU:
-        return _results
-    return _signs if type(module) is nn.PReLU or (type(module) is nn.LeakyReLU and module.negative_slope > 0) else None
+    """How a module's forward is to save; None leaves it alone."""
+    kind = type(module)
+    if kind in CONVOLUTIONS:
+        saving = _shapes
+    elif kind is nn.ReLU:
+        saving = _results
+    elif kind is nn.PReLU or (kind is nn.LeakyReLU and module.negative_slope > 0):
+        saving = _signs
+    else:
+        return None
+    learns = any(one is not None and one.requires_grad for one in module._parameters.values())
+    return None if learns or "forward" in vars(module) else saving
+
+
+def _hooks(saving: Saving, inputs: tuple[Any, ...]) -> saved_tensors_hooks | None:
+    given = inputs[0] if inputs else None
+    if top_hooks is None or not isinstance(given, Tensor) or not given.requires_grad:  # nothing is saved
+        return None
+    top, (hook, count) = top_hooks(True), _counting[-1] if _counting else (None, lambda tensor: tensor)
+    # Whoever else looks after what is saved (a network that checkpoints itself) counts on seeing all of it.
+    if top is not None and top[0] is not hook:
+        return None
+    return saved_tensors_hooks(*saving(given, count))
 
 
 @contextmanager
@@ -88,32 +126,6 @@ def measured(network: nn.Module) -> Iterator[list[float]]:
 
 _counting: list[tuple[Pack, Pack]] = []
 """Of every :func:`measured` that is under way its hook, and what counts."""
-
-
-def _around(module: nn.Module, saving: Saving) -> list[Any]:
-    """Let a module's forward save in another way."""
-    entered: list[saved_tensors_hooks] = []
-
-    def before(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        given = inputs[0] if inputs else None
-        if top_hooks is None or not isinstance(given, Tensor) or not given.requires_grad:  # nothing is saved
-            return
-        top, (hook, count) = top_hooks(True), _counting[-1] if _counting else (None, lambda tensor: tensor)
-        # Whoever else looks after what is saved (a network that checkpoints itself) counts on seeing all of it.
-        if top is not None and top[0] is not hook:
-            return
-        hooks = saved_tensors_hooks(*saving(given, count))
-        hooks.__enter__()
-        entered.append(hooks)
-
-    def after(*_: Any) -> None:
-        if entered:
-            entered.pop().__exit__()
-
-    return [
-        module.register_forward_pre_hook(before),
-        module.register_forward_hook(after, prepend=True, always_call=True),
-    ]
 
 
 class _Whole:
