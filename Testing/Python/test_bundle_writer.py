@@ -14,8 +14,9 @@ from monai.networks.nets import DenseNet
 from support import SMALL_NETWORK, USUAL_CHAIN, read_bundle
 
 from CAMOverlayLib.contract.errors import BundleError, CAMOverlayError, OutputError, WeightsError
+from CAMOverlayLib.engine.bundle.description import DEFAULT_CHAIN, ModelDescription
 from CAMOverlayLib.engine.bundle.model import is_regression
-from CAMOverlayLib.engine.bundle.writer import DEFAULT_CHAIN, ModelDescription, code_to_trust, write_bundle
+from CAMOverlayLib.engine.bundle.writer import code_to_trust, write_bundle
 
 ARGUMENTS = {key: value for key, value in SMALL_NETWORK.items() if key != "_target_"}
 CLASSES = ("healthy", "lesion", "artefact")

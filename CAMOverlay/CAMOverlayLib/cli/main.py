@@ -21,6 +21,7 @@ from typing import Any
 
 from .. import __version__
 from ..contract.inspection import Inspection
+from ..contract.late_imports import late_imports
 from ..contract.methods import CATALOGUE
 from ..contract.model import ModelSource
 from ..contract.options import Options
@@ -29,7 +30,6 @@ from ..contract.request import Progress, Result
 from ..contract.target import StructureFile
 from ..contract.uncollected import uncollected
 from ..demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
-from ..report.repeat import report_json
 from . import taken_away
 from .computation import PYTHON_HELP, computation, named, process_of
 from .dicom import DicomOutput, add_dicom_options, place_of
@@ -185,7 +185,9 @@ def explain_files(
         folder = folders[0]
         intermediates_folder = folders[1] if options.get("intermediates_folder") else None
         show(Progress("slicer", 0.0, "Starting Slicer's core"))
-        with _timed(timings, "slicer"), uncollected():
+        with _timed(timings, "slicer"), uncollected(), late_imports():
+            import nibabel  # noqa: F401  tells the geometry of most files
+
             from ..logic import OverlayLogic
             from ..scene import core
             from .file_grids import OnFileGrids
@@ -233,6 +235,7 @@ def _settings(options: dict[str, Any]) -> dict[str, Any]:
 
 def _write_tables(folder: Path, result: Result) -> Result:
     from ..reading.hot_spots import findings_csv
+    from ..report.repeat import report_json
 
     (folder / "report.json").write_text(report_json(result), encoding="utf-8")
     (folder / "findings.csv").write_text(findings_csv(result.findings), encoding="utf-8")

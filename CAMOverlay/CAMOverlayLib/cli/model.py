@@ -1,4 +1,7 @@
-"""The model on the command line: a bundle, or a network with its weights and transforms, which then becomes one."""
+"""The model on the command line: a bundle, or a network with its weights and transforms, which then becomes one.
+
+What writes one is loaded only then: the process that computes starts the sooner.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from ..contract.errors import BundleError, CAMOverlayError, UntrustedBundleError
 from ..contract.model import ModelSource
 from ..contract.records import absolute
 from ..contract.request import Result
-from ..engine.bundle.writer import DEFAULT_CHAIN, ModelDescription, code_to_trust, write_bundle
+from ..engine.bundle.description import DEFAULT_CHAIN, ModelDescription
 
 ONLY_WITH_NETWORK = (
     "network_args",
@@ -134,6 +137,8 @@ def given_model(options: argparse.Namespace, only_look: bool = False) -> Iterato
         return
     if options.config:
         raise BundleError("--config belongs to --model; a network without a bundle has no configuration. Leave it out.")
+    from ..engine.bundle.writer import write_bundle
+
     model = described(options)
     warnings = assumptions(options)
     with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as scratch:
@@ -163,6 +168,8 @@ def write_given_model(options: argparse.Namespace) -> tuple[str, ...]:
     Raises:
         CAMOverlayError: one of its kinds; there is then no bundle.
     """
+    from ..engine.bundle.writer import write_bundle
+
     untried = []
 
     def try_out(folder: Path) -> None:
@@ -302,6 +309,8 @@ def assumptions(options: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _needs_trust(folder: Path) -> bool:
+    from ..engine.bundle.writer import code_to_trust
+
     code = code_to_trust(folder)
     return any(vars(code).values())
 
@@ -313,6 +322,8 @@ def _ready(folder: Path, options: argparse.Namespace, trust: bool) -> None:
         UntrustedBundleError: something would run that is neither MONAI's nor named by the user.
         BundleError: there is no such network.
     """
+    from ..engine.bundle.writer import code_to_trust
+
     if not trust:
         if options.network.isidentifier():  # a slip of the pen is not a matter of trust; nothing but MONAI is looked at
             _require_network(options.network)

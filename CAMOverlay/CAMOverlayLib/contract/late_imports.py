@@ -1,8 +1,9 @@
-"""MONAI loads without the libraries that it might want.
+"""MONAI and nibabel load without the libraries that they might want.
 
 ``import monai`` loads pandas, matplotlib, parts of SciPy and scikit-learn where they are installed, for plots, tables
-and metrics that no explanation uses: on a machine that has all of them half of the time. In a process of ours they wait
-until somebody uses them. Nothing else changes: MONAI is told that they are there, as they are, and what it got from
+and metrics that no explanation uses: on a machine that has all of them half of the time. ``import nibabel`` loads
+pydicom, for DICOM in a header's extension, and so does every ``LoadImage``. In a process of ours they wait until
+somebody uses them. Nothing else changes: who asks is told that they are there, as they are, and what it got from
 them loads the library at its first use; whoever else imports them gets them at once.
 """
 
@@ -21,6 +22,7 @@ LATER = (
     "matplotlib",
     "matplotlib.pyplot",
     "pandas",
+    "pydicom",
     "requests",
     "scipy.ndimage",
     "scipy.optimize",
@@ -34,10 +36,16 @@ LATER = (
     "sklearn.linear_model",
 )
 
+ASKING = ("monai", "nibabel")
+
+OF_TYPING = ("__parameters__", "__typing_subst__", "__typing_is_unpacked_typevartuple__")
+"""What ``typing`` asks of whatever stands in brackets, where a class or a function says nothing."""
+
 
 @contextmanager
 def late_imports() -> Iterator[None]:
-    """Meanwhile what MONAI imports of :data:`LATER` is a stand-in; afterwards nobody can import one any more."""
+    """Meanwhile what :data:`ASKING` import of :data:`LATER` is a stand-in; afterwards nobody can import one any
+    more."""
     finder = _Finder()
     sys.meta_path.insert(0, finder)
     try:
@@ -51,12 +59,12 @@ def late_imports() -> Iterator[None]:
 
 
 class StandIn(ModuleType):
-    """A module that loads when somebody uses it. MONAI, which asks for names while it loads, gets one of each."""
+    """A module that loads when somebody uses it. Who asks for names while it loads gets one of each."""
 
     def __getattr__(self, name: str) -> Any:
         if name == "__path__":  # of a package; those who ask want to import a part of it
-            return [] if _asked_by_monai() else self.__real__().__path__
-        if not name.startswith("__") and _asked_by_monai() and sys.modules.get(self.__name__) is self:
+            return [] if _asked_by_one_of_them() else self.__real__().__path__
+        if not name.startswith("__") and _asked_by_one_of_them() and sys.modules.get(self.__name__) is self:
             return Later(self, name)
         return getattr(self.__real__(), name)
 
@@ -77,6 +85,8 @@ class Later:
         return self._found()(*values, **named)
 
     def __getattr__(self, name: str) -> Any:
+        if name in OF_TYPING:
+            raise AttributeError(name)
         return getattr(self._found(), name)
 
     def __instancecheck__(self, one: Any) -> bool:
@@ -90,10 +100,10 @@ class Later:
 
 
 class _Finder:
-    """Finds stand-ins, for MONAI alone and only of what is installed and not loaded."""
+    """Finds stand-ins, for :data:`ASKING` alone and only of what is installed and not loaded."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> Any:
-        if name not in LATER or not _asked_by_monai() or not _installed(name):
+        if name not in LATER or not _asked_by_one_of_them() or not _installed(name):
             return None
         return ModuleSpec(name, cast(Any, self), is_package="." not in name)
 
@@ -132,12 +142,12 @@ def _take_out(name: str, module: ModuleType) -> None:
         delattr(holder, own)
 
 
-def _asked_by_monai() -> bool:
-    """Whether the code that imports, or asks for a name, is MONAI's."""
+def _asked_by_one_of_them() -> bool:
+    """Whether the code that imports, or asks for a name, is of :data:`ASKING`."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and (frame.f_code.co_filename.startswith("<frozen importlib") or _ours(frame)):
         frame = frame.f_back
-    return frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "monai"
+    return frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in ASKING
 
 
 def _ours(frame: FrameType) -> bool:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..contract.engine_loading import engine_loading
+from ..contract.late_imports import late_imports
 from ..contract.request import Progress, Request
 
 ReportProgress = Callable[[Progress], None]
@@ -85,7 +86,8 @@ class Operations:
         from ..engine.network.device import choose_device
 
         source, device = ModelSource.from_dict(payload["model"]), choose_device(payload["device"])
-        leaves_no_trace(self.cache.model)(source, device)
+        with late_imports():  # every LoadImage asks for all that it could read with
+            leaves_no_trace(self.cache.model)(source, device)
 
     def explain(self, payload: dict[str, Any], report: ReportProgress) -> dict[str, Any]:
         """A Request in, a Result out."""

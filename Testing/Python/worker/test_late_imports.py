@@ -1,4 +1,4 @@
-"""MONAI loads without what it might want, finds it when it wants it, and nobody else notices."""
+"""MONAI and nibabel load without what they might want, find it when they want it, and nobody else notices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ PACKAGE = Path(__file__).resolve().parents[3] / "CAMOverlay"
 
 INSTALLED = [
     name
-    for name in ("matplotlib", "pandas", "requests", "scipy.ndimage", "scipy.signal", "scipy.sparse.linalg", "sklearn")
+    for name in (
+        "matplotlib",
+        "pandas",
+        "pydicom",
+        "requests",
+        "scipy.ndimage",
+        "scipy.signal",
+        "scipy.sparse.linalg",
+        "sklearn",
+    )
     if importlib.util.find_spec(name.partition(".")[0])
 ]
 
@@ -108,3 +117,34 @@ def test_a_table_is_a_table():
         "print('FOUND', json.dumps([one['a'] for one in found] == [1, 2] and isinstance(frame, utils.DataFrame) "
         "and issubclass(Mine, pandas.DataFrame)))"
     )
+
+
+@pytest.mark.skipif("pydicom" not in INSTALLED, reason="pydicom is not installed")
+def test_nibabel_reads_the_dicom_of_a_header():
+    """The class that it made while it loaded, and what it does with a data set: as without."""
+    program = (
+        "import json, io, nibabel\nfrom nibabel.nifti1 import Nifti1DicomExtension, extension_codes\n"
+        "late = 'pydicom' not in sys.modules\n"
+        "import pydicom\ndata = pydicom.Dataset()\ndata.PatientID = 'somebody'\n"
+        "kept = Nifti1DicomExtension(2, data)\nout = io.BytesIO()\nkept.write_to(out, False)\n"
+        "again = Nifti1DicomExtension(2, out.getvalue()[8:])\n"
+        "print('FOUND', json.dumps([late, again.get_content().PatientID, isinstance(again.get_content(), "
+        "pydicom.Dataset), extension_codes.handler[2] is Nifti1DicomExtension, len(out.getvalue())]))"
+    )
+    late, plain = run(LATE + program), run(program)
+    assert late[0] and not plain[0]
+    assert late[1:] == plain[1:] and late[1:4] == ["somebody", True, True]
+
+
+@pytest.mark.skipif("pydicom" not in INSTALLED, reason="pydicom is not installed")
+def test_a_chain_that_loads_waits_for_what_reads_dicom_too():
+    program = (
+        "import json, pathlib, tempfile\nfrom monai.transforms import LoadImage\n"
+        "with late_imports():\n    load = LoadImage(image_only=True)\n"
+        "before = 'pydicom' in sys.modules\n"
+        "import pydicom\nfrom pydicom.data import get_testdata_file\n"
+        "image = load(get_testdata_file('CT_small.dcm'))\n"
+        "print('FOUND', json.dumps([before, list(image.shape), float(image.mean())]))"
+    )
+    late = run(LATE + program)
+    assert late == [False, *run("from contextlib import nullcontext as late_imports\n" + program)[1:]]

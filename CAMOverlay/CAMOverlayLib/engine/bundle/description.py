@@ -15,6 +15,15 @@ from .scripts import IN_FILE
 
 TASKS = ("", "classification", "segmentation", "regression")
 
+DEFAULT_CHAIN = (
+    {"_target_": "LoadImaged", "keys": "image"},
+    {"_target_": "EnsureChannelFirstd", "keys": "image"},
+    {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS", "labels": None},
+    {"_target_": "EnsureTyped", "keys": "image"},
+    {"_target_": "NormalizeIntensityd", "keys": "image", "channel_wise": True},
+)
+"""Where no chain is given. Spacing and size stay the volume's own: nothing says which ones the network knows."""
+
 
 @dataclass(frozen=True)
 class ModelDescription:
@@ -27,7 +36,7 @@ class ModelDescription:
         weights: checkpoint file; None leaves the bundle without weights.
         preprocessing: YAML or JSON file with a list of transforms, a ``Compose``, or a key ``preprocessing`` beside
             others that it refers to, such as a bundle's configuration, of which ``inferer`` and ``postprocessing`` are
-            taken too; None takes the writer's ``DEFAULT_CHAIN``.
+            taken too; None takes :data:`DEFAULT_CHAIN`.
         classes: names of the outputs in order; empty where they have none.
         channels: number of input channels, where the network's arguments do not say; or
         channel_names: their names in order.

@@ -27,17 +27,8 @@ from ...contract.model import Code
 from ...contract.plain_parts import needs_trust
 from ...contract.whole_files import hidden_folder, move_all
 from .chain_file import read_chain, with_files
-from .description import ModelDescription
+from .description import DEFAULT_CHAIN, ModelDescription
 from .scripts import Scripts
-
-DEFAULT_CHAIN = (
-    {"_target_": "LoadImaged", "keys": "image"},
-    {"_target_": "EnsureChannelFirstd", "keys": "image"},
-    {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS", "labels": None},
-    {"_target_": "EnsureTyped", "keys": "image"},
-    {"_target_": "NormalizeIntensityd", "keys": "image", "channel_wise": True},
-)
-"""Where no chain is given. Spacing and size stay the volume's own: nothing says which ones the network knows."""
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20220324.json"
 
