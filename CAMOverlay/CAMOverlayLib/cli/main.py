@@ -14,7 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -210,14 +210,16 @@ def explain_files(
                 report=show,
             )
         assert there.result is not None  # process() has just asked for it
+        picture = _picture(folder, (nodes[0], node), options, beside, show, timings)
         _write_scene(folder, (nodes[0], node), options, there.finish, show, timings)
         dicom.write(node, folders[-1], lambda share, words: show(Progress("write", 0.985, words)))
         show(Progress("write", 0.99, "Writing the report"))
         with _timed(timings, "report"):
             shown = taken_away.shown_in_file(there.grid, nodes[0], node)
             taken_away.write_away(folder, there.result, shown, options.get("report", "viewer"), options.get("save", ()))
-        with _timed(timings, "heatmap file"):
+        with _timed(timings, "files"):
             there.finish()
+            picture()
         return _write_tables(folder, _with_all_timings(there.result, timings))
 
 
@@ -251,6 +253,27 @@ def _outputs(output: Path, options: dict[str, Any]) -> list[Output]:
     return outputs
 
 
+def _picture(
+    folder: Path,
+    nodes: tuple[Any, Any],
+    options: dict[str, Any],
+    beside: Executor,
+    show: Callable[[Progress], None],
+    timings: dict[str, float],
+) -> Callable[[], Any]:
+    """Draw the picture, if it is wanted; its file is written beside what comes next. Returns what waits for that."""
+    from ..scene.overlay import node as overlay
+
+    overlay.jumpToPeak(nodes[1])
+    if not options.get("picture", True):
+        return lambda: None
+    from ..scene.figure import picture
+
+    show(Progress("write", 0.96, "Drawing the picture"))
+    with _timed(timings, "picture"):
+        return beside.submit(picture.pictureOf(*nodes).save, folder / "overlay.png").result
+
+
 def _write_scene(
     folder: Path,
     nodes: tuple[Any, Any],
@@ -259,18 +282,9 @@ def _write_scene(
     show: Callable[[Progress], None],
     timings: dict[str, float],
 ) -> None:
-    """The picture, and the scene with volume and heatmap, as far as they are wanted; ``packed`` waits for what is being
-    packed."""
+    """The scene with volume and heatmap, if it is wanted; ``packed`` waits for what is being packed."""
     from ..scene import core
-    from ..scene.overlay import node as overlay
 
-    overlay.jumpToPeak(nodes[1])
-    if options.get("picture", True):
-        from ..scene.figure import picture
-
-        show(Progress("write", 0.96, "Drawing the picture"))
-        with _timed(timings, "picture"):
-            picture.savePicture(folder / "overlay.png", *nodes)
     if options.get("scene", True):
         show(Progress("write", 0.98, "Saving the scene"))
         with _timed(timings, "scene"):

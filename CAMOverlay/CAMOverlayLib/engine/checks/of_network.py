@@ -11,6 +11,8 @@ is after each.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from ...contract.findings import Check
 from ..methods import Case
 from ..network.order import parameters_by_run, watched
@@ -39,7 +41,10 @@ def check(subject: Subject, full: bool, steps: int) -> Check:
         shuffle(copied, part)
         case = subject.changed(network=copied)
         curve.append(correlation(subject.heat, subject.heat_of(case)))
-    found, order = Likeness.beside(curve[-1], subject.chance(case)), _order(subject, case)
+    with ThreadPoolExecutor(1) as beside:  # NumPy beside PyTorch
+        chance = beside.submit(subject.chance, case)
+        order = _order(subject, case)
+    found = Likeness.beside(curve[-1], chance.result())
     figures = found.figures() | order.figures()
     curves = {"x": [number / len(curve) for number in range(len(curve) + 1)], "similarity": [1.0, *curve]}
     verdict, words = _judge(found, order)

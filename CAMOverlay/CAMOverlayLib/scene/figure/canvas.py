@@ -19,6 +19,9 @@ from ..core import temporaryFolder
 
 Color = tuple[float, float, float]
 
+LEVEL = 3
+"""Of the compression: in half the time of the usual 6 a page becomes a twelfth larger."""
+
 
 class Canvas:
     """An RGB picture of eight bits."""
@@ -77,7 +80,7 @@ class Canvas:
             raise OutputError(f"The picture cannot be saved as {path.name}; choose a name that ends in .png.")
         with temporaryFolder(path.parent) as folder:
             try:
-                self.image.save(folder / "picture.png")
+                self.image.save(folder / "picture.png", compress_level=LEVEL)
                 os.replace(folder / "picture.png", path)
             except OSError:
                 raise OutputError(f"The picture {path} cannot be written; check the free space of the disk.") from None

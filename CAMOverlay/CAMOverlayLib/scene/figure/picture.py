@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import slicer
@@ -41,14 +42,32 @@ def savePicture(
     path: str | os.PathLike[str],
     inputVolume: slicer.vtkMRMLScalarVolumeNode,
     overlayNode: slicer.vtkMRMLScalarVolumeNode,
+    **words: Any,
+) -> Path:
+    """Save the three orthogonal slices through the overlay's peak as a PNG file, of a volume of one slice that slice.
+
+    Args:
+        path: file that ends in .png; appears complete or not at all.
+        words: and the nodes as for :func:`pictureOf`.
+
+    Raises:
+        VolumeError: a volume without voxels.
+        OutputError: the file cannot be written.
+    """
+    return pictureOf(inputVolume, overlayNode, **words).save(os.path.expanduser(path))
+
+
+def pictureOf(
+    inputVolume: slicer.vtkMRMLScalarVolumeNode,
+    overlayNode: slicer.vtkMRMLScalarVolumeNode,
     *,
     title: str | None = None,
     subtitle: str | None = None,
     footer: Sequence[str] | None = None,
     verdict: str | None = None,
     opacity: float = OPACITY,
-) -> Path:
-    """Save the three orthogonal slices through the overlay's peak as a PNG file, of a volume of one slice that slice.
+) -> Canvas:
+    """The picture that :func:`savePicture` writes.
 
     A volume that lies obliquely in the patient is cut along its own axes, as is one that the network saw slice by
     slice.
@@ -56,7 +75,6 @@ def savePicture(
     The scene is not changed.
 
     Args:
-        path: file that ends in .png; appears complete or not at all.
         inputVolume: the image behind, grey or in colours, shown with its own window and level.
         overlayNode: the heatmap, shown with its own colours and threshold.
         title, subtitle, footer: lines of text; None writes what the overlay's provenance tells.
@@ -65,12 +83,11 @@ def savePicture(
 
     Raises:
         VolumeError: a volume without voxels.
-        OutputError: the file cannot be written.
     """
     checkVoxels(inputVolume, f"Volume {inputVolume.GetName()!r}")
     checkVoxels(overlayNode, f"Overlay {overlayNode.GetName()!r}", components=(1,))
     words = _words(inputVolume, overlayNode)
-    page = drawPicture(
+    return drawPicture(
         inputVolume,
         overlayNode,
         words[0] if title is None else title,
@@ -78,7 +95,6 @@ def savePicture(
         [*(words[2] if footer is None else footer), *([verdict] if verdict else [])],
         opacity,
     )
-    return page.save(os.path.expanduser(path))
 
 
 def _words(
@@ -172,7 +188,7 @@ def drawPicture(
     footer: Sequence[str],
     opacity: float = OPACITY,
 ) -> Canvas:
-    """The picture that :func:`savePicture` writes, laid out from top to bottom: heading, panels, footer."""
+    """The picture laid out from top to bottom: heading, panels, footer."""
     renderer = SliceRenderer(inputVolume, overlayNode, opacity)
     result = resultOf(overlayNode)
     voxel, peak = peakVoxel(overlayNode), peakWorld(overlayNode)
