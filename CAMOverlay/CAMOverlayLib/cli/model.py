@@ -322,9 +322,9 @@ def _ready(folder: Path, options: argparse.Namespace, trust: bool) -> None:
         UntrustedBundleError: something would run that is neither MONAI's nor named by the user.
         BundleError: there is no such network.
     """
-    from ..engine.bundle.writer import code_to_trust
-
     if not trust:
+        from ..engine.bundle.writer import code_to_trust
+
         if options.network.isidentifier():  # a slip of the pen is not a matter of trust; nothing but MONAI is looked at
             _require_network(options.network)
         raise UntrustedBundleError(

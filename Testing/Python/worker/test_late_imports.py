@@ -139,7 +139,7 @@ def test_nibabel_reads_the_dicom_of_a_header():
 @pytest.mark.skipif("pydicom" not in INSTALLED, reason="pydicom is not installed")
 def test_a_chain_that_loads_waits_for_what_reads_dicom_too():
     program = (
-        "import json, pathlib, tempfile\nfrom monai.transforms import LoadImage\n"
+        "import json\nfrom monai.transforms import LoadImage\n"
         "with late_imports():\n    load = LoadImage(image_only=True)\n"
         "before = 'pydicom' in sys.modules\n"
         "import pydicom\nfrom pydicom.data import get_testdata_file\n"

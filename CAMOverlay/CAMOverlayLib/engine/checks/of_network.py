@@ -41,7 +41,7 @@ def check(subject: Subject, full: bool, steps: int) -> Check:
         shuffle(copied, part)
         case = subject.changed(network=copied)
         curve.append(correlation(subject.heat, subject.heat_of(case)))
-    with ThreadPoolExecutor(1) as beside:  # NumPy beside PyTorch
+    with ThreadPoolExecutor(1) as beside:  # NumPy; the network stays in this thread, whose precision it is
         chance = beside.submit(subject.chance, case)
         order = _order(subject, case)
     found = Likeness.beside(curve[-1], chance.result())
