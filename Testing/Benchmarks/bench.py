@@ -502,7 +502,7 @@ def one_round(runs: Runs, name: str) -> None:
 
 def environment_of(section: str, peer: str) -> dict[str, str]:
     """Of what CAMOverlay's process does that process's, and of a forward pass with its memory policy; else this one."""
-    from CAMOverlayLib.contract.engine_loading import short_waits
+    from CAMOverlayLib.contract.quick_loading import short_waits
     from CAMOverlayLib.worker.interpreter import heap_settings
 
     others = ("forward alone", "MONAI", "Captum", "torchcam", "naive", "prediction alone", "Compose")

@@ -21,14 +21,13 @@ from typing import Any
 
 from .. import __version__
 from ..contract.inspection import Inspection
-from ..contract.late_imports import late_imports
 from ..contract.methods import CATALOGUE
 from ..contract.model import ModelSource
 from ..contract.options import Options
+from ..contract.quick_loading import quick_loading
 from ..contract.records import absolute
 from ..contract.request import Progress, Result
 from ..contract.target import StructureFile
-from ..contract.uncollected import uncollected
 from ..demo import DEMO_BUNDLE, DEMO_VOLUME, demo_lesion
 from . import taken_away
 from .computation import PYTHON_HELP, computation, named, process_of
@@ -185,7 +184,7 @@ def explain_files(
         folder = folders[0]
         intermediates_folder = folders[1] if options.get("intermediates_folder") else None
         show(Progress("slicer", 0.0, "Starting Slicer's core"))
-        with _timed(timings, "slicer"), uncollected(), late_imports():
+        with _timed(timings, "slicer"), quick_loading():
             import nibabel  # noqa: F401  tells the geometry of most files
 
             from ..logic import OverlayLogic

@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..contract.engine_loading import engine_loading
 from ..contract.errors import CAMOverlayError, OutputError, VolumeError, reason, sentence
 from ..contract.model import ModelSource
+from ..contract.quick_loading import quick_loading
 from ..contract.request import Progress, Request, Result
 from ..contract.target import StructureFile, VolumeFile
 from .cases import Case
@@ -165,7 +165,7 @@ def _quiet_in_a_worker() -> None:
 def _load_libraries() -> None:
     """Those of the engine, without what only MONAI might want, in a process that is Dask's."""
     if _local_directory() is not None:
-        with engine_loading():
+        with quick_loading():
             from ..engine import pipeline  # noqa: F401
 
 

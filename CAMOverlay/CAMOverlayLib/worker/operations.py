@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from ..contract.engine_loading import engine_loading
 from ..contract.late_imports import late_imports
+from ..contract.quick_loading import quick_loading
 from ..contract.request import Progress, Request
 
 ReportProgress = Callable[[Progress], None]
@@ -26,7 +26,7 @@ class Operations:
     """
 
     def __init__(self, check: Callable[[], None], alone: bool = False) -> None:
-        with engine_loading():
+        with quick_loading():
             import torch
             from torch.nn.modules.module import register_module_forward_pre_hook
 
