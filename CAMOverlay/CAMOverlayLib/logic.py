@@ -31,6 +31,7 @@ from .scene.io.volumes import readHeatmap
 from .scene.overlay import further
 from .scene.overlay import node as overlay
 from .scene.overlay.sketch import Sketch
+from .scene.overlay.unchecked import Unchecked
 from .scene.structure_files import nodesIn, setOccluded, structureFiles
 from .scene.target_regions import targetAt
 from .worker.client import Run, Worker
@@ -67,6 +68,7 @@ class OverlayLogic:
         *,
         report: Report = lambda progress: None,
         withResult: bool = False,
+        onMap: Callable[[slicer.vtkMRMLScalarVolumeNode], None] | None = None,
         **options: Any,
     ) -> slicer.vtkMRMLScalarVolumeNode | tuple[slicer.vtkMRMLScalarVolumeNode, Result]:
         """Explain what a model's network makes of a volume, wait for it, and show it.
@@ -76,6 +78,8 @@ class OverlayLogic:
             modelPath: root folder of a MONAI bundle, or another kind of model (docs/models.md).
             report: called with progress; raising from it ends the run.
             withResult: return the result beside the node: prediction, alignment, field of view and the rest.
+            onMap: called with the overlay node, once, as soon as the map is there. Where this logic computes without a
+                worker, and into a new node, that is before the map is checked; what is not known then is not on it.
             options: those of :meth:`start`.
 
         Returns:
@@ -86,19 +90,38 @@ class OverlayLogic:
         """
         if self.worker is not None:
             node = self.start(inputVolume, modelPath, onProgress=report, **options).wait()
+            if onMap is not None:
+                onMap(node)
         else:
-            node = self._processHere(inputVolume, modelPath, report, **options)
+            node = self._processHere(inputVolume, modelPath, report, onMap, **options)
         return (node, overlay.resultOf(node)) if withResult else node
 
     def _processHere(
-        self, inputVolume, modelPath, report, *, channels=(), overlayVolume=None, opacity=overlay.OPACITY, **settings
+        self, inputVolume, modelPath, report, onMap, *, channels=(), overlayVolume=None, opacity=overlay.OPACITY, **more
     ):
-        with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder:
+        with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder, Unchecked(inputVolume) as shown:
             exported = ExportedVolumes.write((inputVolume, *channels), folder)
-            result = self.compute(_request(exported, modelPath, folder, **settings), report)
-            result = withNodes(result, exported.nodes, settings)
-            node = overlay.addOverlay(result, inputVolume, overlayVolume, opacity=opacity)
-            return _noted(node, result, settings.get("structures"))
+
+            early = onMap is not None and overlayVolume is None
+
+            def put(result: Result) -> slicer.vtkMRMLScalarVolumeNode:
+                told, node = withNodes(result, exported.nodes, more), shown.node
+                if node is not None:
+                    overlay.tellMore(node, told, inputVolume)
+                else:
+                    node = overlay.addOverlay(told, inputVolume, overlayVolume, opacity=opacity)
+                    shown.node = node if early else None
+                    if onMap is not None:
+                        onMap(node)
+                return _noted(node, told, more.get("structures"))
+
+            def progressed(progress: Progress) -> None:
+                report(progress)
+                if progress.result is not None:
+                    put(progress.result)
+
+            request = _request(exported, modelPath, folder, **more)
+            return put(self.compute(replace(request, unchecked=early), progressed))
 
     def start(
         self,

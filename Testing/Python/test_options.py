@@ -69,7 +69,7 @@ def test_former_names_in_python_and_in_saved_requests():
 def test_a_request_is_its_options_and_what_they_are_for():
     assert issubclass(Request, Options)
     named = set(inspect.signature(Request).parameters) - {one.name for one in dataclasses.fields(Options)}
-    assert named == {"volumes", "model", "output_folder", "target", "sketch", "schema"}
+    assert named == {"volumes", "model", "output_folder", "target", "sketch", "unchecked", "schema"}
     with pytest.raises(SpoiltRecord, match="amp is 3 where true or false belongs"):
         Request.from_dict(json.loads(Request((), ModelSource("/b"), "/o").to_json()) | {"amp": 3})
 

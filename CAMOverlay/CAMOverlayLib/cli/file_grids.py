@@ -18,6 +18,7 @@ import numpy as np
 
 from ..contract.geometry import affine_rows
 from ..contract.packed import Packed
+from ..contract.records import Affine
 from ..contract.request import Progress, Request, Result
 from ..contract.target import VolumeFile
 from ..file_grid import FileGrid, fileGrid
@@ -52,6 +53,7 @@ class OnFileGrids:
         self._grids = [fileGrid(Path(path), node) for path, node in zip(paths, nodes, strict=True)]
         self._compute = compute
         self._heatmap_file, self._beside = heatmap_file, beside
+        self._begun: set[Path] = set()
         self._writing: list[Future[Packed]] = []
         self.result: Result | None = None
 
@@ -66,18 +68,31 @@ class OnFileGrids:
             CAMOverlayError: of the computation, or the heatmap cannot be written.
         """
         volumes = tuple(_as_in(grid, file) for grid, file in zip(self._grids, request.volumes, strict=True))
-        result = self._compute(replace(request, volumes=volumes), report)
+        there = request.volumes[0].affine
+
+        def progressed(progress: Progress) -> None:
+            early = progress.result
+            report(progress if early is None else replace(progress, result=self._placed(early, there)))
+
+        return self._placed(self._compute(replace(request, volumes=volumes), progressed), there)
+
+    def _placed(self, result: Result, affine: Affine) -> Result:
+        """A result on the file's grid, perhaps not checked yet, as one on the node's, of this affine."""
         if self._heatmap_file is not None:
             self._write_all(result, self._heatmap_file)
         notes = [note for grid in self._grids for note in grid.notes]
         result = replace(result, warnings=(*dict.fromkeys([*notes, *result.warnings]),))
         self.result = result
-        return self.grid.shown(result, request.volumes[0].affine)
+        return self.grid.shown(result, affine)
 
     def _write_all(self, result: Result, heatmap_file: Path) -> None:
+        """All that is not being written yet."""
         files = {heatmap_file: result.heatmap}
         files |= {heatmap_file.with_name(f"{one.name}.nii.gz"): one.file for one in result.further}
         for path, file in files.items():
+            if path in self._begun:
+                continue
+            self._begun.add(path)
             # Opened now: the file is the run's, and goes with it. A mapped file cannot go on Windows.
             voxels = np.load(file.path, mmap_mode="r" if os.name != "nt" else None, allow_pickle=False)
             if self._beside is None:

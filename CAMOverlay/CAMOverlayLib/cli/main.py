@@ -197,6 +197,7 @@ def explain_files(
             dicom.require_series(nodes[0])
             compute = taken_away.of_files(compute, paths, told, named(options.get("python")))
             there = OnFileGrids(paths, nodes, compute, folder / "heatmap.nii.gz", beside)
+        picture: list[Callable[[], Any]] = []
         with _timed(timings, "process"):
             node = OverlayLogic(there).process(
                 nodes[0],
@@ -207,9 +208,9 @@ def explain_files(
                 intermediates_folder=intermediates_folder,
                 **_settings(options),
                 report=show,
+                onMap=lambda made: picture.append(_picture(folder, (nodes[0], made), options, beside, timings)),
             )
         assert there.result is not None  # process() has just asked for it
-        picture = _picture(folder, (nodes[0], node), options, beside, show, timings)
         _write_scene(folder, (nodes[0], node), options, there.finish, show, timings)
         dicom.write(node, folders[-1], lambda share, words: show(Progress("write", 0.985, words)))
         show(Progress("write", 0.99, "Writing the report"))
@@ -218,7 +219,7 @@ def explain_files(
             taken_away.write_away(folder, there.result, shown, options.get("report", "viewer"), options.get("save", ()))
         with _timed(timings, "files"):
             there.finish()
-            picture()
+            picture[0]()
         return _write_tables(folder, _with_all_timings(there.result, timings))
 
 
@@ -257,10 +258,10 @@ def _picture(
     nodes: tuple[Any, Any],
     options: dict[str, Any],
     beside: Executor,
-    show: Callable[[Progress], None],
     timings: dict[str, float],
 ) -> Callable[[], Any]:
-    """Draw the picture, if it is wanted; its file is written beside what comes next. Returns what waits for that."""
+    """Draw the picture, if it is wanted, mostly while the map is checked; its file is written beside what comes next.
+    Returns what waits for that."""
     from ..scene.overlay import node as overlay
 
     overlay.jumpToPeak(nodes[1])
@@ -268,7 +269,6 @@ def _picture(
         return lambda: None
     from ..scene.figure import picture
 
-    show(Progress("write", 0.96, "Drawing the picture"))
     with _timed(timings, "picture"):
         return beside.submit(picture.pictureOf(*nodes).save, folder / "overlay.png").result
 

@@ -59,10 +59,16 @@ def of_files(compute: Compute, paths: Sequence[str], told: Callable[[Result], Re
         python: that computes, where one was named.
     """
 
-    def computed(request: Request, report: Callable[[Progress], None]) -> Result:
-        result = compute(request, report)
+    def in_words(result: Result) -> Result:
         asked = replace(result.provenance, door="command", volumes=tuple(map(absolute, paths)), python=python)
         return told(replace(result, provenance=asked))
+
+    def computed(request: Request, report: Callable[[Progress], None]) -> Result:
+        def progressed(progress: Progress) -> None:
+            early = progress.result
+            report(progress if early is None else replace(progress, result=in_words(early)))
+
+        return in_words(compute(request, progressed))
 
     return computed
 

@@ -46,6 +46,7 @@ class Request(Options):
         target: class index, class name, or None for the predicted class; in words also ``a-b`` and ``a@voxel=I,J,K``
             (``ras=``, ``mask=``), or a :class:`TargetSpec`.
         sketch: write the map coarsely as well as soon as it is there, and name the file in the progress.
+        unchecked: tell the result in the progress before the map is checked, where it will be.
         schema: version of this record.
     """
 
@@ -54,6 +55,7 @@ class Request(Options):
     output_folder: str
     target: int | str | TargetSpec | None = None
     sketch: bool = False
+    unchecked: bool = False
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -99,11 +101,11 @@ STAGES = {
     "preprocess": "Preprocessing",
     "forward": "Running the network",
     "backward": "Computing the heatmap",
-    "check": "Checking the heatmap",
     "inverse": "Placing the heatmap on the volume",
     "also": "Placing what else was asked",
     "findings": "Reading off the heatmap",
     "write": "Writing the result",
+    "check": "Checking the heatmap",
 }
 """Every stage of a run in its order, with the words that a user reads."""
 
@@ -118,12 +120,14 @@ class Progress(JsonRecord):
     Attributes:
         sketch: a map that is not finished, where the request asks for such: in [0, 1], on coarser voxels than the
             volume's over the same extent, or over more by less than one of them.
+        result: as it is before the map is checked, where the request asks for it; its files are there.
     """
 
     stage: str
     fraction: float
     message: str = ""
     sketch: VolumeFile | None = None
+    result: Result | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The one story: a request comes in, a heatmap on the volume's own grid goes out.
 
-Preprocess, run the network, attribute, check, restore, tell: each stage returns a record that the next one reads.
+Preprocess, run the network, attribute, restore, check, tell: each stage returns a record that the next one reads.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import torch
 
 from ..contract.errors import DeviceError
 from ..contract.request import Request, Result
+from .asking import ask_of_map
 from .attribution import attribute, channel_shares
 from .bundle.isolation import at_home, leaves_no_trace
 from .bundle.model import Model
 from .cache import Cache
-from .checks import check_map
-from .checks.deviation import deviation_volumes
 from .findings import check_asked, read_off
 from .further import save_further
 from .geometry.channels import on_one_grid
@@ -28,7 +27,6 @@ from .layer_choice import choose_layers
 from .methods import find_method
 from .network.device import choose_device, device_of
 from .network.running import running
-from .occluded import occlude
 from .preprocessing.inputs import NetworkInputs
 from .progress import Clock, Report, sub_progress
 from .restore.assemble import assemble, normalise
@@ -115,16 +113,11 @@ def explain_model(
         channels = channel_shares(explained, names, step) if request.channel_shares else {}
         maps = attribute(method, explained, nearest, step)  # last: an ensemble tells how its latest maps agree
         values, magnitude = normalise([one.values if one else None for one in maps])
-    with clock.stage("check") as step, running(model.network, request.amp, "The check of the map"):
-        kept: dict = {}
-        checks = check_map(request.checks, method, explained, maps, inputs.traces, step, kept)
-        occluded = occlude(asked.occluded, explained, outputs, inputs, plans, step)
     with clock.stage("inverse") as step:
         strides = next((one.steps for one in maps if one), None)
         heatmap = assemble(inputs, plans, values, request.verify, nearest, step, strides, request.output_folder)
     with clock.stage("also") as step:
         said = what_was_said(also, model, inputs, plans, explained, method, request.amp, step)
-        said.volumes += deviation_volumes(kept, inputs, plans, heatmap.scale, nearest, step, strides)
     with clock.stage("findings") as step:
         found = read_off(heatmap, inputs.volume, asked, step)
     with clock.stage("write"):
@@ -132,11 +125,14 @@ def explain_model(
         array = save_array(heatmap.array, volume.affine, volume.name, folder / "heatmap.npy")
         further = save_further(said.volumes, volume, folder)
         hottest = inputs.piece_at(heatmap.peak) if heatmap.peak is not None else 0
-        save_intermediates(
-            values[hottest], inputs.traces[hottest], plans[hottest], request.intermediates_folder, strides
-        )
-    what = (inputs, plans, explained, maps, magnitude, heatmap, hottest, found, channels, checks, occluded, further)
-    return tell(Told(model, volumes, method, *what), array, (*notes, *said.warnings), clock.seconds, request)
+    what = (inputs, plans, explained, maps, magnitude, heatmap, hottest, found, channels, further)
+    told, words = Told(model, volumes, method, *what), (*notes, *said.warnings)
+    with clock.stage("check") as step:
+        if request.unchecked and (request.checks != "none" or asked.occluded):
+            step.unchecked(tell(told, array, words, clock.seconds, request))
+        told = ask_of_map(told, request, asked.occluded, outputs, step)
+    save_intermediates(values[hottest], inputs.traces[hottest], plans[hottest], request.intermediates_folder, strides)
+    return tell(told, array, words, clock.seconds, request)
 
 
 def _infer(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..contract.request import STAGES, Progress
+from ..contract.request import STAGES, Progress, Result
 from ..contract.target import VolumeFile
 
 if TYPE_CHECKING:
@@ -30,14 +30,23 @@ BEGINS = {
     "preprocess": 0.15,
     "forward": 0.45,
     "backward": 0.65,
-    "check": 0.69,
-    "inverse": 0.70,
-    "also": 0.80,
-    "findings": 0.93,
-    "write": 0.97,
+    "inverse": 0.69,
+    "also": 0.73,
+    "findings": 0.83,
+    "write": 0.85,
+    "check": 0.86,
 }
 
-LONG_CHECK = BEGINS | {"preprocess": 0.12, "forward": 0.20, "backward": 0.24, "check": 0.28, "inverse": 0.90}
+LONG_CHECK = BEGINS | {
+    "preprocess": 0.12,
+    "forward": 0.20,
+    "backward": 0.24,
+    "inverse": 0.28,
+    "also": 0.30,
+    "findings": 0.36,
+    "write": 0.37,
+    "check": 0.38,
+}
 """The same where most of the run is what the map is asked after it is there."""
 
 
@@ -63,10 +72,10 @@ class Clock:
         begin = self._begins[name]
         end = min((b for b in self._begins.values() if b > begin), default=1.0)
 
-        def tell(share: float, words: str, drawn: VolumeFile | None = None) -> None:
+        def tell(share: float, words: str, drawn: VolumeFile | None = None, result: Result | None = None) -> None:
             # Never back: not by rounding, and not where a stage is done again on another device.
             self._done = max(self._done, begin + (end - begin) * share)
-            self._report(Progress(name, self._done, words, drawn))
+            self._report(Progress(name, self._done, words, drawn, result))
 
         step = Stage(tell, sketch)
         step(0, 1, STAGES[name])
@@ -76,7 +85,7 @@ class Clock:
 
 
 class Stage:
-    """A :data:`Step` that can also be told of a map before it is finished."""
+    """A :data:`Step` that can also be told of a map before it is finished, and of a result before it is checked."""
 
     def __init__(self, tell: Callable[..., None], sketch: Sketch | None) -> None:
         self._tell, self._sketch = tell, sketch
@@ -90,6 +99,10 @@ class Stage:
         """As :func:`sketched`."""
         if self._sketch is not None and (drawn := self._sketch(heat(), steps)) is not None:
             self._tell(*self._last, drawn)
+
+    def unchecked(self, result: Result) -> None:
+        """Tell the result as it is so far; its files are there."""
+        self._tell(*self._last, None, result)
 
 
 def sketched(step: Step, heat: Callable[[], Tensor], steps: tuple[float, ...] | None = None) -> None:

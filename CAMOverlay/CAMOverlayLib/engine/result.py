@@ -43,9 +43,9 @@ class Told:
         hottest: number of the piece in which the heatmap's peak lies; 0 where there is none.
         found: what was read off the heatmap.
         channels: share of the evidence of each input channel, where asked for.
+        further: what else was asked of every voxel.
         checks: whether the map can be believed.
         occluded: what the answer is without each structure.
-        further: what else was asked of every voxel.
     """
 
     model: Model
@@ -60,9 +60,9 @@ class Told:
     hottest: int
     found: Findings
     channels: Mapping[str, float]
-    checks: tuple[Check, ...]
-    occluded: Occluded
     further: tuple[FurtherVolume, ...] = ()
+    checks: tuple[Check, ...] = ()
+    occluded: Occluded = Occluded()  # noqa: RUF009 (frozen)
 
     @property
     def map(self) -> AttributionMap:

@@ -315,7 +315,7 @@ class Server:
         self._stage = progress.stage
         now = time.monotonic()
         seen = progress.stage == self._reported[0] and now - self._reported[1] < 0.05
-        if seen and progress.sketch is None:
+        if seen and progress.sketch is None and progress.result is None:
             return  # more than an eye can follow only makes Slicer work
         self._reported = (progress.stage, now)
         message = one_line(progress.message, LONGEST_PROGRESS)

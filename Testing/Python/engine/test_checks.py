@@ -429,3 +429,22 @@ def test_a_compiled_network_gets_an_answer():
     network = torch.jit.script(classifier(2))
     found = in_memory(network, method="saliency", checks="full").checks
     assert [one.name for one in found] == list(CHECKS) and all(one.words for one in found), found
+
+
+def test_the_result_is_told_before_it_is_checked_where_that_is_asked(ask):
+    told, heat = [], []
+
+    def report(progress):
+        if progress.result is not None:
+            told.append(progress)
+            heat.append(np.load(progress.result.heatmap.path))
+
+    whole = ask(report=report, unchecked=True)
+    (early,) = told
+    assert early.stage == "check" and early.result.checks == () and len(whole.checks) == 2
+    assert np.array_equal(heat[0], np.load(whole.heatmap.path)) and heat[0].max() == 1
+    apart = {"checks": (), "timings": {}}
+    assert dataclasses.replace(early.result, **apart) == dataclasses.replace(whole, **apart)
+    ask(report=report)
+    ask(report=report, unchecked=True, checks="none")
+    assert len(told) == 1, "nobody asked, or there is nothing to wait for"

@@ -105,6 +105,19 @@ def addOverlay(
     return node
 
 
+def tellMore(
+    overlayNode: slicer.vtkMRMLScalarVolumeNode, result: Result, inputVolume: slicer.vtkMRMLScalarVolumeNode
+) -> None:
+    """Write on an overlay what was asked of its map since it was added; the map is the same.
+
+    Raises:
+        PlacementError: one of the further volumes cannot lie on this volume; nothing is changed then.
+    """
+    also = at_once(further.read(result, inputVolume))
+    setProvenance(overlayNode, result, inputVolume)
+    further.put(overlayNode, inputVolume, also, result.target.name)
+
+
 def overlayName(volumeName: str, className: str, layer: str) -> str:
     """``MRHead - lesion - encoder.layer4``: plain characters that can be typed in the Python console. An ``&`` in the
     name of a volume is one that Slicer writes into a scene and cannot read again."""

@@ -52,6 +52,7 @@ class Parcel:
             structures=tuple(map(parcel._structure, map(StructureFile.of, request.structures))),
             target=parcel._target(request.target),
             sketch=False,  # it would be on the way for longer than the map takes
+            unchecked=False,  # its files come at the end
             output_folder=f"{IN_RUN}/{OUT}",
             intermediates_folder=f"{IN_RUN}/{STEPS}" if STEPS in parcel.folders else None,
         ).to_dict()
