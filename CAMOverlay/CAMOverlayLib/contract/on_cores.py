@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -17,12 +18,24 @@ CORES = min(4, os.cpu_count() or 1)
 
 
 def on_cores(work: Callable[[Part], Made], parts: Iterable[Part]) -> list[Made]:
-    """What the work makes of each part, in their order. Raises what it raises."""
+    """What the work makes of each part, in their order. Raises what it raises; what was not begun is left then."""
     parts = list(parts)
     if len(parts) < 2:
         return [work(part) for part in parts]
+    made: list[Any] = [None] * len(parts)
+    left = iter(range(len(parts)))  # each number goes to one thread only: the interpreter takes them one at a time
+
+    def some() -> None:
+        try:
+            for number in left:
+                made[number] = work(parts[number])
+        finally:
+            deque(left, maxlen=0)
+
     with ThreadPoolExecutor(max_workers=CORES) as pool:
-        return list(pool.map(work, parts))
+        for thread in [pool.submit(some) for _ in range(min(CORES, len(parts)))]:
+            thread.result()
+    return made
 
 
 def together(*works: Callable[[], Any]) -> list[Any]:

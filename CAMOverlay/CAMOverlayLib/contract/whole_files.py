@@ -32,6 +32,17 @@ def hidden_folder(place: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def gone_where_it_fails(paths: Sequence[str | Path]) -> Iterator[None]:
+    """Files that are there already go if the block raises: without what it does they are not whole."""
+    try:
+        yield
+    except BaseException:
+        for path in paths:
+            Path(path).unlink(missing_ok=True)
+        raise
+
+
 def move_all(moves: Sequence[tuple[Path, Path]]) -> None:
     """Move files or folders into place, all or none: what they replace is kept until the last one is there.
 

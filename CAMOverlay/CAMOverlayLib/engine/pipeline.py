@@ -13,6 +13,7 @@ import torch
 
 from ..contract.errors import DeviceError
 from ..contract.request import Request, Result
+from ..contract.whole_files import gone_where_it_fails
 from .asking import ask_of_map
 from .attribution import attribute, channel_shares
 from .bundle.isolation import at_home, leaves_no_trace
@@ -127,7 +128,7 @@ def explain_model(
         hottest = inputs.piece_at(heatmap.peak) if heatmap.peak is not None else 0
     what = (inputs, plans, explained, maps, magnitude, heatmap, hottest, found, channels, further)
     told, words = Told(model, volumes, method, *what), (*notes, *said.warnings)
-    with clock.stage("check") as step:
+    with gone_where_it_fails([array.path, *(one.file.path for one in further)]), clock.stage("check") as step:
         if request.unchecked and (request.checks != "none" or asked.occluded):
             step.unchecked(tell(told, array, words, clock.seconds, request))
         told = ask_of_map(told, request, asked.occluded, outputs, step)

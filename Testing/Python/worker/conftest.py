@@ -125,3 +125,20 @@ def far(server, python):
     with Worker(server.url(python), transport=PipeTransport(), hang_after=20) as worker:
         worker.call("versions", {}).wait(120)
         yield worker
+
+
+UNET = {
+    "_target_": "UNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 3,
+    "channels": [4, 8],
+    "strides": [2],
+    "num_res_units": 0,
+}
+
+
+@pytest.fixture
+def segmenting(make_bundle):
+    chain = [{"_target_": f"{name}d", "keys": "image"} for name in ("LoadImage", "EnsureChannelFirst", "EnsureType")]
+    return make_bundle(network=UNET, chain=chain)

@@ -102,23 +102,6 @@ def test_an_error_leaves_the_scene_as_it_was(logic, volume, fault_bundle):
     assert nodeIDs() == before
 
 
-UNET = {
-    "_target_": "UNet",
-    "spatial_dims": 3,
-    "in_channels": 1,
-    "out_channels": 3,
-    "channels": [4, 8],
-    "strides": [2],
-    "num_res_units": 0,
-}
-
-
-@pytest.fixture
-def segmenting(make_bundle):
-    chain = [{"_target_": f"{name}d", "keys": "image"} for name in ("LoadImage", "EnsureChannelFirst", "EnsureType")]
-    return make_bundle(network=UNET, chain=chain)
-
-
 @pytest.mark.parametrize("there", [True, False], ids=["worker", "here"])
 def test_a_segment_of_the_scene_is_what_is_asked_about(worker, volume, segmenting, there):
     """The segmentation moved with the patient, and the volume did too: the same voxels are found."""

@@ -15,6 +15,7 @@ from CAMOverlayLib.contract.model import ModelSource
 from CAMOverlayLib.demo import DEMO_BUNDLE, DEMO_VOLUME
 from CAMOverlayLib.logic import OverlayLogic, computeHere
 from CAMOverlayLib.scene import core
+from CAMOverlayLib.scene.overlay import further
 from CAMOverlayLib.scene.overlay import node as overlay
 from CAMOverlayLib.scene.overlay.views import composites, stateOf
 
@@ -67,9 +68,15 @@ def test_the_overlay_comes_before_its_checks_and_is_the_same(scene, compute):
     assert np.array_equal(voxels, slicer.util.arrayFromVolume(alone))
 
 
-def test_a_run_that_fails_after_the_map_leaves_the_scene_as_it_was(scene, view):
-    volume = core.loadVolume(str(DEMO_VOLUME))
-    OverlayLogic().process(volume, DEMO_BUNDLE, trust=True, checks="none")  # colours and views are there
+@pytest.fixture
+def head():
+    voxels = np.random.default_rng(0).normal(100, 20, (24, 20, 16)).astype(np.int16)
+    return makeVolume(voxels, GEOMETRIES["oblique"], "Head")
+
+
+def test_a_run_that_fails_after_the_map_leaves_the_scene_as_it_was(scene, view, head, segmenting):
+    ask = {"trust": True, "target": 1, "also": ["probability", "prediction"]}
+    OverlayLogic().process(head, segmenting, **ask)  # colours and views are there
     view.SetForegroundOpacity(0.25)
     nodes, views, shown = nodeIDs(), seen(scene), []
 
@@ -78,8 +85,8 @@ def test_a_run_that_fails_after_the_map_leaves_the_scene_as_it_was(scene, view):
         raise MethodError("The check broke.")
 
     with pytest.raises(MethodError, match="broke"):
-        OverlayLogic(compute).process(volume, DEMO_BUNDLE, trust=True, also=["probability"], onMap=shown.append)
-    assert len(shown) == 1
+        OverlayLogic(compute).process(head, segmenting, onMap=lambda node: shown.append(further.nodes(node)), **ask)
+    assert [set(names) for names in shown] == [{"probability", "prediction"}]
     assert nodeIDs() == nodes and seen(scene) == views
 
 
@@ -106,8 +113,12 @@ def test_another_machine_is_not_asked_for_it(tmp_path):
     assert not Parcel.of_request(request).payload["unchecked"]
 
 
-def test_of_a_volume_that_is_not_the_demo(scene, make_bundle):
-    voxels = np.random.default_rng(0).normal(100, 20, (24, 20, 16)).astype(np.int16)
-    volume, early = makeVolume(voxels, GEOMETRIES["oblique"], "Head"), []
-    node = OverlayLogic().process(volume, make_bundle(), trust=True, onMap=early.append)
-    assert early == [node] and overlay.resultOf(node).checks
+def test_what_else_was_asked_hangs_on_it_from_the_start_and_once(head, segmenting):
+    early = []
+    ask = {"trust": True, "target": 1, "also": ["probability", "entropy"], "checks": "full"}
+    node = OverlayLogic().process(
+        head, segmenting, onMap=lambda made: early.append((made, set(further.nodes(made)))), **ask
+    )
+    assert early == [(node, {"probability", "entropy"})]
+    assert set(further.nodes(node)) == {one.name for one in overlay.resultOf(node).further} >= early[0][1]
+    assert len(overlay.resultOf(node).checks) == 4

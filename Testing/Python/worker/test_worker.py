@@ -43,7 +43,7 @@ def test_the_result_is_that_of_the_engine_in_this_process(worker, fault_bundle, 
     )  # another number of threads may round differently
     assert result.prediction == here.prediction and result.steps[0].affine == here.steps[0].affine
     assert next(p.stage for p in seen if p.stage not in ("import",)) == "volume"
-    assert {p.stage for p in seen} <= set(STAGES) and seen[-1].stage == "write"
+    assert {p.stage for p in seen} <= set(STAGES) and seen[-1].stage == "check"
     assert [p.fraction for p in seen] == sorted(p.fraction for p in seen)
     assert not os.path.exists(request.output_folder)  # the run's own, gone with it
 

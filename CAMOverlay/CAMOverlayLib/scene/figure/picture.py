@@ -302,9 +302,9 @@ def _outline(rendered: Slice, inputVolume: slicer.vtkMRMLScalarVolumeNode, overl
     if result is None or not result.field_of_view.planes:
         return
     rows, columns = rendered.pixels.shape[:2]
-    grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows), [0], [1]), -1).reshape(-1, 4)
-    world = (grid @ rendered.rasFromPixel.T)[:, :3]
-    index = indexFromWorld(inputVolume, world)
+    across, down, origin = (rendered.rasFromPixel[:3, axis] for axis in (0, 1, 3))
+    world = np.arange(rows)[:, None, None] * down + (np.arange(columns)[:, None] * across + origin)
+    index = indexFromWorld(inputVolume, world.reshape(-1, 3))
     planes = np.array(result.field_of_view.planes)
     size = np.array(inputVolume.GetImageData().GetDimensions())
     within = _between(index, np.full(3, -0.5), size - 0.5)
