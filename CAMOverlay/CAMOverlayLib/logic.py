@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,6 @@ class OverlayLogic:
     ):
         with tempfile.TemporaryDirectory(prefix="CAMOverlay-") as folder, Unchecked(inputVolume) as shown:
             exported = ExportedVolumes.write((inputVolume, *channels), folder)
-
             early = onMap is not None and overlayVolume is None
 
             def put(result: Result) -> slicer.vtkMRMLScalarVolumeNode:
@@ -109,8 +109,8 @@ class OverlayLogic:
                 if node is not None:
                     overlay.tellMore(node, told, inputVolume)
                 else:
-                    node = overlay.addOverlay(told, inputVolume, overlayVolume, opacity=opacity)
-                    shown.node = node if early else None
+                    add = partial(overlay.addOverlay, told, inputVolume, overlayVolume, opacity=opacity)
+                    node = shown.added(add) if early else add()
                     if onMap is not None:
                         onMap(node)
                 return _noted(node, told, more.get("structures"))

@@ -132,7 +132,10 @@ def explain_model(
         if request.unchecked and (request.checks != "none" or asked.occluded):
             step.unchecked(tell(told, array, words, clock.seconds, request))
         told = ask_of_map(told, request, asked.occluded, outputs, step)
-    save_intermediates(values[hottest], inputs.traces[hottest], plans[hottest], request.intermediates_folder, strides)
+    if request.intermediates_folder is not None:
+        with clock.stage("write"):
+            piece = (values[hottest], inputs.traces[hottest], plans[hottest])
+            save_intermediates(*piece, request.intermediates_folder, strides)
     return tell(told, array, words, clock.seconds, request)
 
 

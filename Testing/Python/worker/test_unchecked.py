@@ -76,7 +76,6 @@ def head():
 
 def test_a_run_that_fails_after_the_map_leaves_the_scene_as_it_was(scene, view, head, segmenting):
     ask = {"trust": True, "target": 1, "also": ["probability", "prediction"]}
-    OverlayLogic().process(head, segmenting, **ask)  # colours and views are there
     view.SetForegroundOpacity(0.25)
     nodes, views, shown = nodeIDs(), seen(scene), []
 
