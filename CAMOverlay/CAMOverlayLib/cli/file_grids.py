@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +69,8 @@ class OnFileGrids:
             CAMOverlayError: of the computation, or the heatmap cannot be written.
         """
         volumes = tuple(_as_in(grid, file) for grid, file in zip(self._grids, request.volumes, strict=True))
-        there = request.volumes[0].affine
-
-        def progressed(progress: Progress) -> None:
-            early = progress.result
-            report(progress if early is None else replace(progress, result=self._placed(early, there)))
-
-        return self._placed(self._compute(replace(request, volumes=volumes), progressed), there)
+        placed = partial(self._placed, affine=request.volumes[0].affine)
+        return placed(self._compute(replace(request, volumes=volumes), lambda told: report(told.with_result(placed))))
 
     def _placed(self, result: Result, affine: Affine) -> Result:
         """A result on the file's grid, perhaps not checked yet, as one on the node's, of this affine."""

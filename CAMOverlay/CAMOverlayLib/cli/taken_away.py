@@ -64,11 +64,7 @@ def of_files(compute: Compute, paths: Sequence[str], told: Callable[[Result], Re
         return told(replace(result, provenance=asked))
 
     def computed(request: Request, report: Callable[[Progress], None]) -> Result:
-        def progressed(progress: Progress) -> None:
-            early = progress.result
-            report(progress if early is None else replace(progress, result=in_words(early)))
-
-        return in_words(compute(request, progressed))
+        return in_words(compute(request, lambda progress: report(progress.with_result(in_words))))
 
     return computed
 

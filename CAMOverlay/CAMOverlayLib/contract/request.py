@@ -10,6 +10,7 @@ Conventions: arrays are indexed I, J, K; affines map voxel indices (I, J, K, 1) 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,6 +129,10 @@ class Progress(JsonRecord):
     message: str = ""
     sketch: VolumeFile | None = None
     result: Result | None = None
+
+    def with_result(self, made: Callable[[Result], Result]) -> Progress:
+        """The same with what this makes of the result, where there is one."""
+        return self if self.result is None else dataclasses.replace(self, result=made(self.result))
 
 
 @dataclass(frozen=True)
