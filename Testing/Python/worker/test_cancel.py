@@ -194,9 +194,9 @@ def test_the_end_of_slicer_at_once_also_when_busy_in_cpp(tmp_path, fault_bundle,
         if stage == "preprocess":
             break
     time.sleep(0.5)
-    parent.kill()
-    started = time.monotonic()
     assert exists(int(pid)) and os.path.exists(request.output_folder)
+    started = time.monotonic()
+    parent.kill()
     assert vanishes(int(pid), 2) and not os.path.exists(request.output_folder)
     print(f"gone {time.monotonic() - started:.3f} s after Slicer was killed")
     parent.wait()
