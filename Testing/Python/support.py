@@ -36,6 +36,17 @@ SMALL_NETWORK = {
     "block_config": [2, 2],
 }
 
+# A small network that segments.
+UNET = {
+    "_target_": "UNet",
+    "spatial_dims": 3,
+    "in_channels": 1,
+    "out_channels": 3,
+    "channels": [4, 8],
+    "strides": [2],
+    "num_res_units": 0,
+}
+
 
 def SLOW(value: Any) -> Any:
     """A case that ``make test`` leaves to ``make test-bundles``, since others of its kind are in it."""

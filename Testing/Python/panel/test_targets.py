@@ -6,21 +6,13 @@ import numpy as np
 import pytest
 import slicer
 from scene.helpers import makeLabelMap, makeSegmentation, makeVector, makeVolume
+from support import UNET
 
 from CAMOverlayLib.demo import DEMO_BUNDLE
 from CAMOverlayLib.scene.figure.canvas import Canvas
 from CAMOverlayLib.scene.overlay import node as overlays
 
 SHAPE = (24, 20, 16)
-UNET = {
-    "_target_": "UNet",
-    "spatial_dims": 3,
-    "in_channels": 1,
-    "out_channels": 3,
-    "channels": [4, 8],
-    "strides": [2],
-    "num_res_units": 0,
-}
 
 
 def box(*low: int, size: int = 4) -> np.ndarray:

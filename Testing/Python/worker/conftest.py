@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import request
+from support import UNET, request
 from worker.helpers import gone, wrapper
 from worker.ssh_server import NoServer, SshServer
 
@@ -125,17 +125,6 @@ def far(server, python):
     with Worker(server.url(python), transport=PipeTransport(), hang_after=20) as worker:
         worker.call("versions", {}).wait(120)
         yield worker
-
-
-UNET = {
-    "_target_": "UNet",
-    "spatial_dims": 3,
-    "in_channels": 1,
-    "out_channels": 3,
-    "channels": [4, 8],
-    "strides": [2],
-    "num_res_units": 0,
-}
 
 
 @pytest.fixture
